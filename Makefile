@@ -1,0 +1,80 @@
+# The same commands on a laptop and in CI. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(or $(shell command -v python3.11),python3)
+EXTRAS := dev,examples,redis,alerts
+
+# Every path is relative, so the checkout may lie anywhere, also below a folder with spaces in its name.
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.raypipe-setup
+TYPED := $(wildcard raypipe jobs serve_apps examples benchmarks)
+
+# The stamp holds the folder it was made in: a moved or copied .venv still points at its old place.
+ifneq ($(file <$(STAMP)),$(CURDIR))
+$(STAMP): FORCE
+endif
+# Only a PYTHON that was asked for replaces the one a working .venv already has.
+ifneq ($(filter command environment,$(origin PYTHON)),)
+ifneq ($(shell $(PYTHON) -V 2>&1),$(shell $(PY) -V 2>&1))
+RENEW := yes
+$(STAMP): FORCE
+endif
+endif
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub(/%/, "NAME", $$1); printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: $(STAMP) ## Make .venv with every pinned dependency; does nothing when it is current
+
+$(STAMP): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; sys.exit(f"raypipe needs Python 3.11, 3.12 or 3.13; $(PYTHON) is {v[0]}.{v[1]}: make setup PYTHON=/path/to/python3.11" if not (3, 11) <= v < (3, 14) else 0)'
+	@if [ "$(RENEW)" ] || ! $(PY) -c '' 2>/dev/null || ! grep -qF "$$PWD/$(VENV)" $(VENV)/bin/activate; then \
+	  echo "Making $(VENV) with $$("$(PYTHON)" -V)"; "$(PYTHON)" -m venv --clear $(VENV); \
+	fi
+	@echo "Installing the pinned dependencies: a few minutes the first time"
+	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	  $(PY) -m pip install --quiet --editable ".[$(EXTRAS)]" 2>&1 | { grep -v '^WARNING: Location .* is ignored' || true; }
+	@printf '%s' "$$PWD" > $@
+
+.PHONY: FORCE
+FORCE:
+
+.PHONY: format
+format: setup ## Rewrite the code in the house format
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix-only --exit-zero .
+
+.PHONY: check
+check: setup ## Check format, lint, types and imports
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy $(TYPED)
+	$(VENV)/bin/lint-imports
+
+.PHONY: test
+test: setup ## Run every test, print the coverage
+	@rm -f .coverage .coverage.*
+	$(PY) -m coverage run -m pytest
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report
+
+.PHONY: demo
+demo: setup ## Run the flights example from raw files to a served model, and ask it a few questions
+	@$(PY) -m examples.flights.demo
+
+bench-%: setup ## Run one benchmark of benchmarks/, shorter with QUICK=1
+	@test -f benchmarks/$*.py || { echo "There is no benchmarks/$*.py; there are: $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))" >&2; exit 2; }
+	@$(PY) -m benchmarks.$*
+
+.PHONY: clean
+clean: ## Remove what the tools made, except .venv and .raypipe
+	@rm -rf build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 -r rm -rf
