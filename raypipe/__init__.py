@@ -1,0 +1,59 @@
+"""raypipe: the whole life of a machine-learning model on one Ray cluster. The names a pipeline file needs."""
+
+from raypipe.spec import (
+    AtLeast,
+    Pipeline,
+    Stream,
+    Table,
+    agg,
+    checks,
+    csv,
+    days,
+    derived,
+    hours,
+    json_lines,
+    minutes,
+    models,
+    parquet,
+    periods,
+    request,
+    search,
+    seconds,
+    to_utc,
+)
+from raypipe.spec.search import Search
+
+__all__ = [
+    "AtLeast",
+    "Client",
+    "Pipeline",
+    "Search",
+    "Stream",
+    "Table",
+    "__version__",
+    "agg",
+    "checks",
+    "csv",
+    "days",
+    "derived",
+    "hours",
+    "json_lines",
+    "minutes",
+    "models",
+    "parquet",
+    "periods",
+    "request",
+    "search",
+    "seconds",
+    "to_utc",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    # The client needs httpx; a pipeline file does not pay for it.
+    if name == "Client":
+        from raypipe.client import Client
+
+        return Client
+    raise AttributeError(f"module `raypipe` has no attribute `{name}`")

@@ -1,0 +1,1 @@
+"""What rooms share: the small Protocols between them, and the records that cross them."""

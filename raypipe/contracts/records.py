@@ -1,0 +1,159 @@
+"""The records that cross rooms. Each names the records it came from, so lineage is a walk and a rerun is a look-up."""
+
+from typing import TypeVar
+
+import msgspec
+
+R = TypeVar("R", bound="Record")
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A frozen, JSON-able fact about one stage of one run."""
+
+    def to_json(self) -> str:
+        """Canonical JSON; equal records give equal texts."""
+        return msgspec.json.encode(self, order="sorted").decode()
+
+    @classmethod
+    def from_json(cls: type[R], text: str | bytes) -> R:
+        """Read a record back; raises ``msgspec.ValidationError`` when the text is not one."""
+        return msgspec.json.decode(text, type=cls)
+
+
+class SourceFile(Record, frozen=True, kw_only=True):
+    """One file that was read: its path as declared, the SHA-256 of its bytes, the rows in it."""
+
+    path: str
+    digest: str
+    rows: int
+
+
+class Snapshot(Record, frozen=True, kw_only=True):
+    """The state of one table after ingestion: immutable, readable for ever.
+
+    ``rows`` is the whole table, ``added`` what this ingestion added, ``repeated`` what it read and already had.
+    """
+
+    table: str
+    snapshot_id: int
+    definition: str
+    rows: int
+    added: int
+    repeated: int
+    files: tuple[SourceFile, ...]
+
+
+class CheckResult(Record, frozen=True, kw_only=True):
+    """What one check found. ``sample`` holds a few of the failing rows as JSON objects."""
+
+    table: str
+    check: str
+    columns: tuple[str, ...]
+    passed: bool
+    rows: int
+    failed: int
+    detail: str
+    where: str
+    sample: tuple[str, ...] = ()
+
+
+class GateReport(Record, frozen=True, kw_only=True):
+    """What all checks of a run found, on exactly these snapshots."""
+
+    pipeline: str
+    as_of: int
+    snapshots: tuple[Snapshot, ...]
+    results: tuple[CheckResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True when no check failed."""
+        return all(result.passed for result in self.results)
+
+
+class TrainingSet(Record, frozen=True, kw_only=True):
+    """One row per prediction that could have been asked, with features as known then, split by period.
+
+    ``digest`` is over the content: the same definition, snapshots and as-of time give the same digest.
+    ``left_out`` counts the rows of history that are not in it, by reason. Files are ``{folder}/{period}.parquet``.
+    """
+
+    pipeline: str
+    definition: str
+    as_of: int
+    snapshots: tuple[Snapshot, ...]
+    folder: str
+    digest: str
+    features: tuple[str, ...]
+    rows: dict[str, int]
+    positives: dict[str, int]
+    left_out: dict[str, int]
+
+
+class Trial(Record, frozen=True, kw_only=True):
+    """One candidate of a search. ``metrics`` are on the tuning period, by name; speeds in milliseconds."""
+
+    number: int
+    algorithm: str
+    params: dict[str, str | int | float | bool]
+    status: str
+    metrics: dict[str, float]
+    seconds: float
+    error: str = ""
+    run_id: str = ""
+
+
+class Candidate(Record, frozen=True, kw_only=True):
+    """The model a search chose, with its judgement on the holdout. ``folder`` holds the bundle's files."""
+
+    pipeline: str
+    training_set: str
+    algorithm: str
+    params: dict[str, str | int | float | bool]
+    seed: int
+    folder: str
+    metrics: dict[str, float]
+    trials: tuple[Trial, ...]
+    reason: str
+    experiment: str
+
+
+class Lineage(Record, frozen=True, kw_only=True):
+    """Everything that made a model version, enough to make it again."""
+
+    commit: str
+    dirty: bool
+    pipeline_definition: str
+    feature_definition: str
+    training_set: str
+    as_of: int
+    snapshots: dict[str, int]
+    files: tuple[SourceFile, ...]
+    params: dict[str, str | int | float | bool]
+    seed: int
+    lock: dict[str, str]
+    run_id: str
+
+
+class ModelVersion(Record, frozen=True, kw_only=True):
+    """A registered model: immutable files under one digest. ``created`` in microseconds UTC."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    algorithm: str
+    metrics: dict[str, float]
+    created: int
+    digest: str
+    folder: str
+    lineage: Lineage
+
+
+class Deployment(Record, frozen=True, kw_only=True):
+    """A model version in service."""
+
+    name: str
+    version: int
+    digest: str
+    url: str
+    at: int

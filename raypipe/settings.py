@@ -1,0 +1,63 @@
+"""The only place that reads the environment: ``raypipe.toml``, then ``RAYPIPE_*`` variables, which win."""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from raypipe.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """Where raypipe keeps things and where its services listen.
+
+    Every field can be set in ``raypipe.toml`` of the working folder, or as ``RAYPIPE_<NAME>`` in the environment.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RAYPIPE_", toml_file="raypipe.toml", extra="forbid", frozen=True)
+
+    workspace: Path = Field(Path(".raypipe"), description="Folder for tables, models, the ledger and logs")
+    host: str = Field("127.0.0.1", description="Address every service binds to")
+    serve_port: int = Field(8000, ge=1, le=65535, description="HTTP port of Ray Serve")
+    dashboard_port: int = Field(8265, ge=1, le=65535, description="Port of the Ray dashboard and Jobs API")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow server")
+    cpus: int | None = Field(None, ge=1, description="Logical CPUs for Ray; None: those of the machine, at least 2")
+    max_body_bytes: int = Field(4 * 2**20, ge=1024, description="Largest request body a replica accepts")
+    replicas: int = Field(1, ge=1, description="Serve replicas of each pipeline")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def home(self) -> Path:
+        """The workspace as an absolute path."""
+        return self.workspace.expanduser().absolute()
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings, or say in one sentence which one is wrong.
+
+    Raises:
+        SettingsError: a value has the wrong type or range, or ``raypipe.toml`` names an unknown setting.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks the values
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"setting `{name}`: {first['msg'].lower()}",
+            where="raypipe.toml or environment",
+            cure=f"Settings are {', '.join(Settings.model_fields)}",
+        ) from None
+    except ValueError as error:  # tomllib's own complaint about the file's syntax
+        raise SettingsError(f"cannot be read: {error}", where="raypipe.toml") from None

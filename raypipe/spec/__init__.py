@@ -1,0 +1,71 @@
+"""What a user declares: frozen values. No Ray, no reading or writing."""
+
+from raypipe.spec.codec import fingerprint, from_json, to_json
+from raypipe.spec.expressions import Expression, to_utc
+from raypipe.spec.features import Derived, Request, derived, request
+from raypipe.spec.files import POLARS_TYPES, ColumnType, Files, csv, json_lines, parquet
+from raypipe.spec.lint import lint
+from raypipe.spec.load import load
+from raypipe.spec.pipeline import AtLeast, Inputs, Periods, Pipeline, periods
+from raypipe.spec.search import HIGHER_IS_BETTER, Choice, Model, Parameter, Range, Search
+from raypipe.spec.sources import (
+    Ask,
+    FeatureGroup,
+    Keyed,
+    Label,
+    Lookup,
+    Moment,
+    Source,
+    Stream,
+    Table,
+    TableFeatures,
+)
+from raypipe.spec.values import FrozenMap, days, hours, in_words, micros, minutes, seconds
+
+__all__ = [
+    "HIGHER_IS_BETTER",
+    "POLARS_TYPES",
+    "Ask",
+    "AtLeast",
+    "Choice",
+    "ColumnType",
+    "Derived",
+    "Expression",
+    "FeatureGroup",
+    "Files",
+    "FrozenMap",
+    "Inputs",
+    "Keyed",
+    "Label",
+    "Lookup",
+    "Model",
+    "Moment",
+    "Parameter",
+    "Periods",
+    "Pipeline",
+    "Range",
+    "Request",
+    "Search",
+    "Source",
+    "Stream",
+    "Table",
+    "TableFeatures",
+    "csv",
+    "days",
+    "derived",
+    "fingerprint",
+    "from_json",
+    "hours",
+    "in_words",
+    "json_lines",
+    "lint",
+    "load",
+    "micros",
+    "minutes",
+    "parquet",
+    "periods",
+    "request",
+    "seconds",
+    "to_json",
+    "to_utc",
+]

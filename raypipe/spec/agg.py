@@ -1,0 +1,149 @@
+"""Aggregates over the past events of a key, named as Polars and pandas name them.
+
+A window of length W at time q sees events with ``floor(q - W, tail) <= event_time < q`` and ``known_at <= q``: the
+event at q is not seen, the event at the lower edge is. Without a window, an aggregate sees the whole past.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, TypeAlias
+
+import polars as pl
+
+from raypipe.spec.expressions import Expression
+from raypipe.spec.values import days, in_words, minutes, place
+
+Op: TypeAlias = Literal[
+    "count", "sum", "mean", "std", "min", "max", "first", "last", "percentile", "distinct",
+    "decayed_sum", "decayed_count", "decayed_mean", "since",
+]  # fmt: skip
+Value: TypeAlias = str | pl.Expr
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One aggregate.
+
+    Attributes:
+        op: what is computed.
+        value: the expression aggregated over each event; None only for ``count`` and ``since``.
+        window: how far back it looks; None for the whole past.
+        tail: the grid that the lower edge is rounded down to; zero is exact.
+        rank: for ``percentile``, between 0 and 1.
+        half_life: for decayed aggregates.
+        max_age: for ``last``: an event older than this is forgotten.
+    """
+
+    op: Op
+    value: Expression | None
+    window: timedelta | None = None
+    tail: timedelta = timedelta(0)
+    rank: float | None = None
+    half_life: timedelta | None = None
+    max_age: timedelta | None = None
+    where: str = place()
+
+    @property
+    def in_words(self) -> str:
+        """A short description for catalogues and errors.
+
+        >>> from raypipe.spec import hours
+        >>> mean("delay", hours(3)).in_words
+        'mean of col("delay") over 3 h'
+        """
+        what = self.op if self.rank is None else f"{self.op} {self.rank:g}"
+        of = f" of {self.value}" if self.value else ""
+        over = f" over {in_words(self.window)}" if self.window else ""
+        half = f", half-life {in_words(self.half_life)}" if self.half_life else ""
+        age = f", at most {in_words(self.max_age)} old" if self.max_age else ""
+        return f"{what}{of}{over}{half}{age}"
+
+
+def default_tail(window: timedelta) -> timedelta:
+    """The grid of a window's lower edge: exact up to 30 minutes, below 2 days 1 minute, else 1 hour."""
+    if window <= minutes(30):
+        return timedelta(0)
+    return minutes(1) if window < days(2) else minutes(60)
+
+
+def _windowed(
+    op: Op, value: Value | None, window: timedelta, tail: timedelta | None, rank: float | None = None
+) -> Aggregate:
+    expression = None if value is None else Expression.of(value)
+    return Aggregate(op, expression, window, default_tail(window) if tail is None else tail, rank)
+
+
+def count(window: timedelta, value: Value | None = None, *, tail: timedelta | None = None) -> Aggregate:
+    """How many events; with ``value``, how many where it is neither null nor NaN. Empty: 0."""
+    return _windowed("count", value, window, tail)
+
+
+def sum(  # noqa: A001  # named as Polars does, and always written agg.sum
+    value: Value, window: timedelta, *, tail: timedelta | None = None
+) -> Aggregate:
+    """Sum of the values that are there. Empty: 0."""
+    return _windowed("sum", value, window, tail)
+
+
+def mean(value: Value, window: timedelta, *, tail: timedelta | None = None) -> Aggregate:
+    """Arithmetic mean. Empty: null."""
+    return _windowed("mean", value, window, tail)
+
+
+def std(value: Value, window: timedelta, *, tail: timedelta | None = None) -> Aggregate:
+    """Sample standard deviation (n - 1). Fewer than two values: null."""
+    return _windowed("std", value, window, tail)
+
+
+def min(  # noqa: A001
+    value: Value, window: timedelta, *, tail: timedelta | None = None
+) -> Aggregate:
+    """Smallest value. Empty: null."""
+    return _windowed("min", value, window, tail)
+
+
+def max(  # noqa: A001
+    value: Value, window: timedelta, *, tail: timedelta | None = None
+) -> Aggregate:
+    """Largest value. Empty: null."""
+    return _windowed("max", value, window, tail)
+
+
+def first(value: Value, window: timedelta, *, tail: timedelta | None = None) -> Aggregate:
+    """Value of the earliest event in the window that has one, in the order (event_time, known_at, id). Empty: null."""
+    return _windowed("first", value, window, tail)
+
+
+def percentile(value: Value, rank: float, window: timedelta, *, tail: timedelta | None = None) -> Aggregate:
+    """Nearest-rank percentile, ``rank`` between 0 and 1: exact up to 64 values, else within 1 % of it. Empty: null."""
+    return _windowed("percentile", value, window, tail, rank)
+
+
+def distinct(value: Value, window: timedelta, *, tail: timedelta | None = None) -> Aggregate:
+    """How many different values: exact up to 64, else approximately (HyperLogLog). Empty: 0."""
+    return _windowed("distinct", value, window, tail)
+
+
+def last(value: Value, *, max_age: timedelta | None = None) -> Aggregate:
+    """Value of the latest event with ``event_time <= q`` and ``known_at <= q``; null when older than ``max_age``."""
+    return Aggregate("last", Expression.of(value), max_age=max_age)
+
+
+def since(*, max_age: timedelta | None = None) -> Aggregate:
+    """Seconds since the latest event with ``event_time <= q``. None yet, or older than ``max_age``: null."""
+    return Aggregate("since", None, max_age=max_age)
+
+
+def decayed_sum(value: Value, *, half_life: timedelta) -> Aggregate:
+    """Sum of ``value * 2^(-(q - event_time) / half_life)``. Empty: 0."""
+    return Aggregate("decayed_sum", Expression.of(value), half_life=half_life)
+
+
+def decayed_count(*, half_life: timedelta) -> Aggregate:
+    """Sum of ``2^(-(q - event_time) / half_life)``. Empty: 0."""
+    return Aggregate("decayed_count", None, half_life=half_life)
+
+
+def decayed_mean(value: Value, *, half_life: timedelta) -> Aggregate:
+    """Mean weighted by ``2^(-(q - event_time) / half_life)``. Empty: null."""
+    return Aggregate("decayed_mean", Expression.of(value), half_life=half_life)

@@ -1,0 +1,109 @@
+"""What data must satisfy before anything reads it: one line a check."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import polars as pl
+
+from raypipe.spec.expressions import Expression
+from raypipe.spec.values import place
+
+if TYPE_CHECKING:
+    from raypipe.spec.sources import Table
+
+Kind: TypeAlias = Literal["not_null", "between", "one_of", "matches", "unique", "refers", "fresh", "rows", "holds"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of one table.
+
+    Attributes:
+        kind: what is checked.
+        columns: the columns it is about; empty for a check of the whole table.
+        at_least: the share of rows, 0 to 1, that must satisfy it.
+        low, high: for ``between`` (inclusive) and ``rows``.
+        values: for ``one_of``.
+        pattern: for ``matches``, a regular expression for the whole text.
+        to: for ``refers``, the table whose key is meant.
+        within: for ``fresh``, the greatest age of the newest known row at the run's as-of time.
+        rule: for ``holds``, a boolean expression over the row.
+    """
+
+    kind: Kind
+    columns: tuple[str, ...] = ()
+    at_least: float = 1.0
+    low: float | None = None
+    high: float | None = None
+    values: tuple[str, ...] = ()
+    pattern: str = ""
+    to: "Table | None" = None
+    within: timedelta | None = None
+    rule: Expression | None = None
+    where: str = place()
+
+    @property
+    def name(self) -> str:
+        """How reports and errors call it.
+
+        >>> not_null("carrier", "origin").name
+        'not_null(carrier, origin)'
+        """
+        shown = list(self.columns)
+        if self.kind in ("between", "rows"):
+            shown.append(
+                f"{'' if self.low is None else f'{self.low:g}'}..{'' if self.high is None else f'{self.high:g}'}"
+            )
+        if self.to is not None:
+            shown.append(f"to {self.to.name}.{self.to.key}")
+        if self.rule is not None:
+            shown.append(str(self.rule))
+        if self.at_least < 1:
+            shown.append(f"at least {self.at_least:.0%}")
+        return f"{self.kind}({', '.join(shown)})"
+
+
+def not_null(*columns: str, at_least: float = 1.0) -> Check:
+    """The columns hold a value, in at least this share of rows."""
+    return Check("not_null", columns, at_least)
+
+
+def between(column: str, low: float | None, high: float | None, *, at_least: float = 1.0) -> Check:
+    """Values that are there lie between low and high, both included; None leaves a side open."""
+    return Check("between", (column,), at_least, low=low, high=high)
+
+
+def one_of(column: str, *values: str, at_least: float = 1.0) -> Check:
+    """Values that are there are among these."""
+    return Check("one_of", (column,), at_least, values=values)
+
+
+def matches(column: str, pattern: str, *, at_least: float = 1.0) -> Check:
+    """Texts that are there match the regular expression from start to end."""
+    return Check("matches", (column,), at_least, pattern=pattern)
+
+
+def unique(*columns: str) -> Check:
+    """No two rows share the same values in these columns."""
+    return Check("unique", columns)
+
+
+def refers(column: str, *, to: "Table", at_least: float = 1.0) -> Check:
+    """Values that are there are keys of another table, in at least this share of rows."""
+    return Check("refers", (column,), at_least, to=to)
+
+
+def fresh(*, within: timedelta) -> Check:
+    """The newest row known at the run's as-of time is at most this old."""
+    return Check("fresh", within=within)
+
+
+def rows(low: int, high: int | None = None) -> Check:
+    """The table has at least ``low`` rows, and at most ``high``."""
+    return Check("rows", low=low, high=high)
+
+
+def holds(rule: pl.Expr, *, at_least: float = 1.0) -> Check:
+    """A boolean rule across columns is true wherever it is not null."""
+    return Check("holds", Expression.of(rule).roots, at_least, rule=Expression.of(rule))

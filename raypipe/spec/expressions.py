@@ -1,0 +1,87 @@
+"""Row logic: Polars expressions held by value, so that a definition can be compared, hashed and stored as text."""
+
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from raypipe.spec.values import place
+
+
+@dataclass(frozen=True)
+class Expression:
+    """One elementwise Polars expression as its own JSON text; equal texts are equal expressions.
+
+    The same object runs over history and over one request. JSON, not pickle: reading one back runs no code.
+
+    >>> Expression.of(pl.col("a") + 1).roots
+    ('a',)
+    """
+
+    text: str
+    where: str = place()
+
+    @classmethod
+    def of(cls, value: "pl.Expr | str | Expression") -> "Expression":
+        """From a Polars expression, or a column by its name."""
+        if isinstance(value, Expression):
+            return value
+        expr = pl.col(value) if isinstance(value, str) else value
+        if not isinstance(expr, pl.Expr):
+            raise TypeError(f"expected a column name or a Polars expression, not {type(value).__name__}")
+        return cls(expr.meta.serialize(format="json"))
+
+    @cached_property
+    def polars(self) -> pl.Expr:
+        """The expression to run."""
+        return pl.Expr.deserialize(io.StringIO(self.text), format="json")
+
+    @cached_property
+    def roots(self) -> tuple[str, ...]:
+        """The columns it reads, each once, in order of first use."""
+        return tuple(dict.fromkeys(self.polars.meta.root_names()))
+
+    @property
+    def is_elementwise(self) -> bool:
+        """True when a row's result depends on that row alone and no Python function is inside."""
+        return self.polars.meta.is_row_separable() and not self.has_python
+
+    @property
+    def has_python(self) -> bool:
+        """True when a Python function is embedded; such an expression could not be stored without running code."""
+        return "AnonymousFunction" in _keys(json.loads(self.text))
+
+    def __str__(self) -> str:
+        return str(self.polars)
+
+
+def _keys(node: object) -> set[str]:
+    if isinstance(node, dict):
+        return set(node) | {key for child in node.values() for key in _keys(child)}
+    if isinstance(node, list):
+        return {key for child in node if isinstance(child, (dict, list)) for key in _keys(child)}
+    return set()
+
+
+def to_utc(local: pl.Expr, zone: pl.Expr, zones: tuple[str, ...]) -> pl.Expr:
+    """Turn a naive local time into UTC by a zone that differs from row to row.
+
+    Args:
+        local: a naive ``Datetime`` expression.
+        zone: an expression giving the row's IANA zone name.
+        zones: the zones that occur; a row of any other zone becomes null, for a gate to find.
+
+    A local time that occurs twice (clocks set back) is read as the earlier; one that never occurs becomes null.
+
+    >>> frame = pl.DataFrame({"t": ["2013-01-01 05:15"], "z": ["America/New_York"]})
+    >>> expr = to_utc(pl.col("t").str.to_datetime("%Y-%m-%d %H:%M"), pl.col("z"), ("America/New_York",))
+    >>> frame.select(expr).item().isoformat()
+    '2013-01-01T10:15:00+00:00'
+    """
+    result = pl.lit(None, dtype=pl.Datetime("us", "UTC"))
+    for name in zones:
+        there = local.dt.replace_time_zone(name, ambiguous="earliest", non_existent="null")
+        result = pl.when(zone == name).then(there.dt.convert_time_zone("UTC").dt.cast_time_unit("us")).otherwise(result)
+    return result

@@ -1,0 +1,49 @@
+"""Files that rows are read from, and the Python types of their columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import polars as pl
+
+from raypipe.spec.values import place
+
+ColumnType: TypeAlias = type[str] | type[int] | type[float] | type[bool] | type[datetime]
+
+POLARS_TYPES: dict[ColumnType, pl.DataType] = {
+    str: pl.String(),
+    int: pl.Int64(),
+    float: pl.Float64(),
+    bool: pl.Boolean(),
+    datetime: pl.Datetime("us", "UTC"),
+}
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of one format.
+
+    ``path`` is a file, a folder, a glob, ``archive.zip`` with one member, or ``package://NAME/path/inside`` for data
+    that an installed package ships (the package is found, never imported).
+    """
+
+    format: Literal["csv", "json", "parquet"]
+    path: str
+    nulls: tuple[str, ...] = ()
+    where: str = place()
+
+
+def csv(path: str, *, nulls: Sequence[str] = ("", "NA")) -> Files:
+    """CSV files with a header line; ``nulls`` are the texts that mean nothing is there."""
+    return Files("csv", path, tuple(nulls))
+
+
+def json_lines(path: str) -> Files:
+    """Files with one JSON object a line."""
+    return Files("json", path)
+
+
+def parquet(path: str) -> Files:
+    """Parquet files."""
+    return Files("parquet", path)

@@ -1,0 +1,39 @@
+"""Judge a definition before anything runs: small named rules, every fault at once."""
+
+from collections.abc import Callable, Iterator
+
+from raypipe.errors import DefinitionError, Fault
+from raypipe.spec.lint.goals import label_rule, name_rule, search_rule, split_rule
+from raypipe.spec.lint.inputs import derived_rule, group_rule, name_clash_rule, request_rule, table_rule
+from raypipe.spec.lint.sources import check_rule, column_rule, source_name_rule, time_rule
+from raypipe.spec.pipeline import Pipeline
+
+#: A broken source makes every rule about its columns repeat the same fault, so the sources come first and alone.
+SOURCE_RULES: tuple[Callable[[Pipeline], Iterator[Fault]], ...] = (source_name_rule, column_rule, time_rule, check_rule)
+PIPELINE_RULES: tuple[Callable[[Pipeline], Iterator[Fault]], ...] = (
+    name_rule,
+    request_rule,
+    group_rule,
+    table_rule,
+    derived_rule,
+    name_clash_rule,
+    label_rule,
+    split_rule,
+    search_rule,
+)
+
+
+def lint(pipeline: Pipeline) -> None:
+    """Check a definition without touching data or cluster.
+
+    Raises:
+        DefinitionError: with every fault found, each with file, line and cure.
+    """
+    faults = list(dict.fromkeys(fault for rule in SOURCE_RULES + PIPELINE_RULES for fault in rule(pipeline)))
+    if faults:
+        raise DefinitionError(sorted(faults, key=_line))
+
+
+def _line(fault: Fault) -> tuple[str, int]:
+    file, _, line = fault.where.partition(":")
+    return file, int(line) if line.isdigit() else 0

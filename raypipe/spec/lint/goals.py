@@ -1,0 +1,95 @@
+"""Rules about what is predicted, how it is judged, and how the model is looked for."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from raypipe.errors import Fault, did_you_mean
+from raypipe.spec.lint.sources import NAME, columns, unknown
+from raypipe.spec.pipeline import Pipeline
+from raypipe.spec.search import Range
+from raypipe.spec.shape import known_from
+from raypipe.spec.values import in_words
+
+ALGORITHMS = frozenset({"lightgbm", "network", "linear"})
+METRICS = frozenset({"auc", "log_loss", "brier", "average_precision"})
+
+
+def name_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """The pipeline's name can be part of a URL and a table name."""
+    if not NAME.fullmatch(pipeline.name):
+        yield Fault(pipeline.where, f"pipeline name `{pipeline.name}` is not a plain word", "Use a-z, 0-9 and _")
+
+
+def label_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """The label is a truth about the asked row, unknown when asked, and known when it is said to be."""
+    label, ask = pipeline.label, pipeline.ask
+    if label.stream != ask.stream:
+        what = f"the label is about `{label.stream.name}`, but predictions are asked about `{ask.stream.name}`"
+        yield Fault(label.where, what, "Label the asked stream")
+        return
+    known, missing = columns(label.stream), False
+    for root in label.truth.roots:
+        for fault in unknown(root, known, label.where, f"label: stream {label.stream.name}"):
+            missing = True
+            yield fault
+    if missing:
+        return
+    since = known_from(label.stream)
+    if all(since[root] is None for root in label.truth.roots):
+        what = "the label reads only columns that are known when a prediction is asked: there is nothing to predict"
+        yield Fault(label.where, what, "Read a column that a later moment reveals, or list it under `reveals`")
+    if label.settled_after <= ask.lead:
+        what = f"the label looks into the future: it is taken as settled {in_words(label.settled_after)} after asking"
+        yield Fault(
+            label.where,
+            f"{what}, but `{ask.moment}` itself comes {in_words(ask.lead)} after asking",
+            "Give a longer `settled_after`",
+        )
+    try:
+        kind = pl.LazyFrame(schema=known).select(label.truth.polars.alias("label")).collect_schema()["label"]
+    except PolarsError as error:
+        yield Fault(label.where, f"the label does not fit its columns: {str(error).splitlines()[0]}")
+        return
+    if kind != pl.Boolean:
+        yield Fault(label.where, f"the label is {kind}, not true or false", "Compare it with something")
+
+
+def split_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """Periods follow one another, and the run's as-of time comes after labels of the holdout have settled."""
+    split = pipeline.split
+    for name, (start, end) in split.items():
+        if start >= end:
+            yield Fault(split.where, f"period {name} ends before it starts", "Give the first month, then the last")
+    for (earlier, (_, end)), (later, (start, _)) in pairwise(split.items()):
+        if end > start:
+            yield Fault(
+                split.where, f"period {later} starts before {earlier} ends", "A model is judged on what comes after"
+            )
+    if pipeline.as_of is not None and pipeline.as_of <= split.holdout[0]:
+        yield Fault(
+            pipeline.where, "`as_of` lies before the holdout period", "Nothing could be judged; give a later time"
+        )
+
+
+def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """The search has models it knows, ranges that hold something, and a trial for each model."""
+    search = pipeline.search
+    if not search.models:
+        yield Fault(search.where, "the search has no models", "Add one, such as `models.LightGBM()`")
+    if search.trials < len(search.models):
+        what = f"{search.trials} trials cannot try {len(search.models)} models"
+        yield Fault(search.where, what, "Give at least one trial a model")
+    if search.metric not in METRICS:
+        yield Fault(search.where, f"unknown metric `{search.metric}`", did_you_mean(search.metric, METRICS))
+    for model in search.models:
+        if model.algorithm not in ALGORITHMS:
+            yield Fault(
+                model.where, f"unknown algorithm `{model.algorithm}`", did_you_mean(model.algorithm, ALGORITHMS)
+            )
+        for name, value in model.params.items():
+            if isinstance(value, Range) and (value.low >= value.high or (value.log and value.low <= 0)):
+                why = "Give low < high; on a logarithmic scale low > 0"
+                yield Fault(value.where, f"{model.algorithm}: the range of `{name}` holds nothing", why)

@@ -1,0 +1,183 @@
+"""Rules about what the model sees: columns that exist, that are known in time, and that can be computed alike twice."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from raypipe.errors import Fault, did_you_mean
+from raypipe.spec.agg import Aggregate
+from raypipe.spec.expressions import Expression
+from raypipe.spec.features import Derived, Request
+from raypipe.spec.lint.sources import TIME, columns, unknown
+from raypipe.spec.pipeline import Pipeline
+from raypipe.spec.shape import is_known_at, known_from
+from raypipe.spec.sources import FeatureGroup, TableFeatures
+from raypipe.spec.values import in_words
+
+NUMERIC_OPS = frozenset({"sum", "mean", "std", "min", "max", "percentile", "decayed_sum", "decayed_mean"})
+
+
+def request_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """There is one request; its fields are known when a prediction is asked; its features read them alone."""
+    requests = [item for item in pipeline.inputs if isinstance(item, Request)]
+    if len(requests) != 1:
+        what = f"pipeline `{pipeline.name}` declares {len(requests)} requests"
+        yield Fault(pipeline.where, what, "Declare exactly one `request(...)` among the inputs")
+        return
+    ask, asked, known = pipeline.ask, requests[0], columns(pipeline.ask.stream)
+    yield from unknown(ask.moment, known, ask.where, ask.stream.name)
+    for name in asked.fields:
+        yield from unknown(name, known, asked.where, f"stream {ask.stream.name}")
+        if name in known:
+            yield from _from_the_future(pipeline, name, asked.where, f"request field `{name}`")
+    if ask.moment in known and ask.moment not in asked.fields:
+        what = f"the request lacks `{ask.moment}`, by which the time of asking is told"
+        yield Fault(asked.where, what, f"Add `{ask.moment}` to `request(...)`")
+    for name, expression in asked.features.items():
+        fields = {field: known[field] for field in asked.fields if field in known}
+        yield from _expression(name, expression, fields, "a request field")
+
+
+def group_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """Aggregates read columns that exist and are known at the moment of their events; keys can be asked."""
+    for group in pipeline.groups:
+        stream, moment = group.moment.stream, group.moment.at
+        known = columns(stream)
+        yield from unknown(moment, known, group.moment.where, stream.name)
+        if moment in known and known[moment] != TIME:
+            yield Fault(group.moment.where, f"`{stream.name}.{moment}` is {known[moment]}, not a time")
+        for key in group.key:
+            yield from unknown(key, known, group.where, stream.name)
+        if len(group.key) != len(group.asked):
+            yield Fault(group.where, f"{len(group.key)} key columns, but {len(group.asked)} asked fields")
+        for field in group.asked:
+            yield from _asked_field(pipeline, field, group.where)
+        for name, aggregate in group.features.items():
+            yield from _aggregate(group, name, aggregate, known)
+
+
+def table_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """Table features name columns of their table, found by something that is asked."""
+    for item in pipeline.inputs:
+        if isinstance(item, TableFeatures):
+            yield from _asked_field(pipeline, item.by, item.where)
+            for column in item.features.values():
+                yield from unknown(column, columns(item.table), item.where, f"table {item.table.name}")
+
+
+def derived_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """Derived features read request fields, or features declared before them, elementwise."""
+    known = {} if not any(isinstance(i, Request) for i in pipeline.inputs) else _request_types(pipeline)
+    for item in pipeline.inputs:
+        if isinstance(item, Derived):
+            for name, expression in item.features.items():
+                yield from _expression(name, expression, known, "an earlier feature or request field")
+                known |= _type_of(name, expression, known)
+        elif isinstance(item, FeatureGroup):
+            known |= {name: _aggregate_type(a, columns(item.moment.stream)) for name, a in item.features.items()}
+        elif isinstance(item, TableFeatures):
+            table = columns(item.table)
+            known |= {name: table[column] for name, column in item.features.items() if column in table}
+
+
+def name_clash_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """A name means one feature; a feature called like a request field is that field."""
+    counts = Counter(pipeline.feature_names)
+    for item in pipeline.inputs:
+        for name, content in item.features.items():
+            where = content.where if isinstance(content, (Aggregate, Expression)) else item.where
+            if counts[name] > 1:
+                yield Fault(
+                    where, f"feature name `{name}` is used {counts[name]} times", "Give each feature its own name"
+                )
+            elif any(name in i.fields for i in pipeline.inputs if isinstance(i, Request)) and not (
+                isinstance(content, Expression) and content.polars.meta.eq(pl.col(name))
+            ):
+                yield Fault(where, f"feature `{name}` has the name of a request field", "Give it a name of its own")
+
+
+def _aggregate(group: FeatureGroup, name: str, aggregate: Aggregate, known: dict[str, pl.DataType]) -> Iterator[Fault]:
+    stream, moment = group.moment.stream, group.moment.at
+    reader = f"feature `{name}`"
+    for root in aggregate.value.roots if aggregate.value else ():
+        if root not in known:
+            hint = did_you_mean(root, known)
+            yield Fault(aggregate.where, f"{reader} reads `{root}`, which stream {stream.name} does not have", hint)
+        elif moment in known and not is_known_at(stream, root, moment):
+            since = known_from(stream)[root]
+            what = f"{reader} reads `{root}` at `{moment}`, but it is only known from `{since}`: news from the future"
+            yield Fault(aggregate.where, what, f"Take it from `{stream.name}.at('{since}')`")
+    if aggregate.value and not aggregate.value.is_elementwise:
+        yield Fault(aggregate.where, f"{reader} looks beyond one event", "Use elementwise expressions")
+    kind = _value_type(aggregate, known)
+    if aggregate.op in NUMERIC_OPS and kind is not None and not (kind.is_numeric() or kind == pl.Boolean):
+        yield Fault(aggregate.where, f"{reader} takes the {aggregate.op} of {kind}", "Aggregate a number")
+    if aggregate.window is not None and aggregate.window.total_seconds() <= 0:
+        yield Fault(aggregate.where, f"{reader} has a window of {in_words(aggregate.window)}", "Give a positive length")
+    if aggregate.half_life is not None and aggregate.half_life.total_seconds() <= 0:
+        yield Fault(
+            aggregate.where, f"{reader} has a half-life of {in_words(aggregate.half_life)}", "Give a positive length"
+        )
+    if aggregate.rank is not None and not 0 < aggregate.rank <= 1:
+        yield Fault(aggregate.where, f"{reader} asks for percentile {aggregate.rank:g}", "Give a rank between 0 and 1")
+
+
+def _expression(name: str, expression: Expression, known: dict[str, pl.DataType], kinds: str) -> Iterator[Fault]:
+    missing = [root for root in expression.roots if root not in known]
+    for root in missing:
+        yield Fault(
+            expression.where, f"feature `{name}` reads `{root}`, which is not {kinds}", did_you_mean(root, known)
+        )
+    if expression.has_python:
+        what = f"feature `{name}` holds a Python function, which cannot be stored without running code"
+        yield Fault(expression.where, what, "Use Polars expressions")
+    elif not expression.is_elementwise:
+        yield Fault(expression.where, f"feature `{name}` looks beyond its own row", "Use elementwise expressions")
+    if not missing and not expression.has_python:
+        try:
+            pl.LazyFrame(schema=known).select(expression.polars.alias(name)).collect_schema()
+        except PolarsError as error:
+            yield Fault(expression.where, f"feature `{name}` does not fit its inputs: {str(error).splitlines()[0]}")
+
+
+def _from_the_future(pipeline: Pipeline, column: str, where: str, reader: str) -> Iterator[Fault]:
+    since = known_from(pipeline.ask.stream).get(column)
+    if since is not None:
+        asked = f"{in_words(pipeline.ask.lead)} before `{pipeline.ask.moment}`"
+        what = f"{reader} is only known from `{since}`, but predictions are asked {asked}: news from the future"
+        yield Fault(where, what, "Remove it, or ask later")
+
+
+def _asked_field(pipeline: Pipeline, field: str, where: str) -> Iterator[Fault]:
+    fields = [name for item in pipeline.inputs if isinstance(item, Request) for name in item.fields]
+    if fields and field not in fields:
+        yield Fault(where, f"key `{field}` is not a request field", did_you_mean(field, fields))
+
+
+def _request_types(pipeline: Pipeline) -> dict[str, pl.DataType]:
+    known = columns(pipeline.ask.stream)
+    types = {field: known[field] for field in pipeline.request.fields if field in known}
+    for name, expression in pipeline.request.features.items():
+        types |= _type_of(name, expression, types)
+    return types
+
+
+def _type_of(name: str, expression: Expression, known: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
+    try:
+        return dict(pl.LazyFrame(schema=known).select(expression.polars.alias(name)).collect_schema())
+    except PolarsError:
+        return {}  # its own rule has told the fault
+
+
+def _value_type(aggregate: Aggregate, known: dict[str, pl.DataType]) -> pl.DataType | None:
+    return None if aggregate.value is None else _type_of("value", aggregate.value, known).get("value")
+
+
+def _aggregate_type(aggregate: Aggregate, known: dict[str, pl.DataType]) -> pl.DataType:
+    if aggregate.op in ("count", "distinct"):
+        return pl.Int64()
+    if aggregate.op in ("first", "last"):
+        return _value_type(aggregate, known) or pl.Float64()
+    return pl.Float64()

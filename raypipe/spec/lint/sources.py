@@ -1,0 +1,118 @@
+"""Rules about sources: columns that exist, times that are times, checks that can be made."""
+
+import re
+from collections.abc import Iterator
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from raypipe.errors import Fault, did_you_mean
+from raypipe.spec.expressions import Expression
+from raypipe.spec.files import POLARS_TYPES
+from raypipe.spec.pipeline import Pipeline
+from raypipe.spec.shape import derivation
+from raypipe.spec.sources import Source, Stream
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+TIME = pl.Datetime("us", "UTC")
+
+
+def columns(source: Source) -> dict[str, pl.DataType]:
+    """Column types as far as the derivations can be followed; a faulty one is left out, and its fault is told."""
+    return _followed(source)[0]
+
+
+def source_name_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """Table names are plain words, and one name means one source."""
+    used: dict[str, Source] = {}
+    for source in (*pipeline.sources, *(group.moment.stream for group in pipeline.groups)):
+        if not NAME.fullmatch(source.name):
+            yield Fault(source.where, f"table name `{source.name}` is not a plain word", "Use a-z, 0-9 and _")
+        if used.setdefault(source.name, source) != source:
+            yield Fault(source.where, f"two sources are called `{source.name}`", "Give each its own name")
+
+
+def column_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """Keys, ids, derivations and look-ups name columns that exist."""
+    for source in pipeline.sources:
+        known, faults = _followed(source)
+        yield from faults
+        named = (*source.id, *source.reveals) if isinstance(source, Stream) else (source.key,)
+        revealed = [name for names in source.reveals.values() for name in names] if isinstance(source, Stream) else []
+        for name in (*named, *revealed):
+            yield from unknown(name, known, source.where, f"{source.name}")
+
+
+def time_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """The time of a stream and its moments are UTC times; its delay is not negative."""
+    for stream in pipeline.streams:
+        known = columns(stream)
+        yield from unknown(stream.time, known, stream.where, stream.name)
+        for name in (stream.time, *stream.reveals):
+            if name in known and known[name] != TIME:
+                what = f"`{stream.name}.{name}` is {known[name]}, not a time in UTC"
+                yield Fault(stream.where, what, "Derive it with `to_utc`, or `.dt.convert_time_zone('UTC')`")
+        if stream.delay.total_seconds() < 0:
+            yield Fault(
+                stream.where, f"stream `{stream.name}` has a negative delay", "Nothing is known before it happens"
+            )
+
+
+def check_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """Checks name columns that exist, and bounds that can be met."""
+    for source in pipeline.sources:
+        known = columns(source)
+        for check in source.gate:
+            for name in check.columns:
+                yield from unknown(name, known, check.where, f"check {check.kind} of {source.name}")
+            if not 0 <= check.at_least <= 1:
+                yield Fault(check.where, f"check {check.name} asks for a share of {check.at_least}", "Give 0 to 1")
+            if check.low is not None and check.high is not None and check.low > check.high:
+                yield Fault(
+                    check.where, f"check {check.name} has its bounds the wrong way round", "Give low, then high"
+                )
+            if check.pattern and (why := _bad_pattern(check.pattern)):
+                yield Fault(check.where, f"check {check.name}: the pattern is not a regular expression: {why}")
+            if check.kind == "fresh" and not isinstance(source, Stream):
+                yield Fault(check.where, f"table `{source.name}` has no time to be fresh by", "Check a stream instead")
+
+
+def unknown(name: str, known: dict[str, pl.DataType], where: str, reader: str) -> Iterator[Fault]:
+    """A fault when ``name`` is not among the known columns."""
+    if name not in known:
+        yield Fault(where, f"{reader} has no column `{name}`", did_you_mean(name, known))
+
+
+def _followed(source: Source) -> tuple[dict[str, pl.DataType], list[Fault]]:
+    known = {name: POLARS_TYPES[kind] for name, kind in source.columns.items() if kind in POLARS_TYPES}
+    faults = [
+        Fault(source.where, f"`{source.name}.{name}` has the type {kind!r}", "Use str, int, float, bool or datetime")
+        for name, kind in source.columns.items()
+        if kind not in POLARS_TYPES
+    ]
+    for name, way in source.derive.items():
+        reader = f"`{source.name}.{name}`"
+        if isinstance(way, Expression):
+            missing = [fault for root in way.roots for fault in unknown(root, known, way.where, reader)]
+        else:
+            missing = [*unknown(way.by, known, way.where, reader)]
+            missing += unknown(way.column, columns(way.table), way.where, f"table {way.table.name}")
+        faults += missing
+        if isinstance(way, Expression) and not way.is_elementwise:
+            faults.append(Fault(way.where, f"{reader} looks beyond its own row", "Use elementwise expressions"))
+        if missing:
+            continue
+        try:
+            frame = pl.LazyFrame(schema=known).select(derivation(way).alias(name))
+            known[name] = frame.collect_schema()[name]
+        except PolarsError as error:
+            faults.append(Fault(way.where, f"{reader} does not fit its columns: {str(error).splitlines()[0]}"))
+    return known, faults
+
+
+def _bad_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return str(error)
+    return ""

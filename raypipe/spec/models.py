@@ -1,0 +1,19 @@
+"""The algorithms that come with raypipe. Each keyword fixes a parameter, or gives its range with ``search``."""
+
+from raypipe.spec.search import Model, Parameter
+from raypipe.spec.values import FrozenMap
+
+
+def LightGBM(**params: Parameter) -> Model:  # noqa: N802  # reads as the algorithm's name in a pipeline file
+    """Gradient-boosted trees; parameters by LightGBM's own names."""
+    return Model("lightgbm", FrozenMap(params))
+
+
+def Network(**params: Parameter) -> Model:  # noqa: N802
+    """A torch network: embeddings for categories, then dense layers."""
+    return Model("network", FrozenMap(params))
+
+
+def Linear(**params: Parameter) -> Model:  # noqa: N802
+    """Logistic regression on scaled numbers and one-hot categories."""
+    return Model("linear", FrozenMap(params))

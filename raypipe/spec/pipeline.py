@@ -1,0 +1,171 @@
+"""The whole life of a model as one value."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
+from typing import TypeAlias
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from raypipe.spec.expressions import Expression
+from raypipe.spec.features import Derived, Request
+from raypipe.spec.search import Search
+from raypipe.spec.sources import Ask, FeatureGroup, Label, Lookup, Source, Stream, Table, TableFeatures
+from raypipe.spec.values import FrozenMap, place, written_at
+
+Inputs: TypeAlias = Request | FeatureGroup | TableFeatures | Derived
+
+
+@dataclass(frozen=True)
+class Periods:
+    """Split by time: fit on ``train``, choose on ``tune``, judge once on ``holdout``; each from a start to an end.
+
+    A prediction belongs to the period in which it is asked.
+    """
+
+    train: tuple[datetime, datetime]
+    tune: tuple[datetime, datetime]
+    holdout: tuple[datetime, datetime]
+    where: str = place()
+
+    def items(self) -> Iterator[tuple[str, tuple[datetime, datetime]]]:
+        """Name, start and end of each period, in order of time."""
+        return iter((("train", self.train), ("tune", self.tune), ("holdout", self.holdout)))
+
+
+def periods(*, train: str, tune: str, holdout: str, zone: str = "UTC") -> Periods:
+    """Periods from texts such as ``2013-05``, ``2013-01..2013-04`` or ``2013-05-01..2013-05-14``, both ends included.
+
+    >>> periods(train="2013-01..2013-04", tune="2013-05", holdout="2013-06").tune[1].isoformat()
+    '2013-06-01T00:00:00+00:00'
+    """
+    return Periods(_period(train, zone), _period(tune, zone), _period(holdout, zone))
+
+
+def _period(text: str, zone: str) -> tuple[datetime, datetime]:
+    first, _, last = text.partition("..")
+    return _edges(first, zone)[0], _edges(last or first, zone)[1]
+
+
+def _edges(text: str, zone: str) -> tuple[datetime, datetime]:
+    whole_month = text.count("-") == 1
+    start = date.fromisoformat(f"{text}-01" if whole_month else text)
+    end = (start.replace(day=28) + timedelta(days=4)).replace(day=1) if whole_month else start + timedelta(days=1)
+    at = [datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).astimezone(UTC) for day in (start, end)]
+    return at[0], at[1]
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """Promote a new version when its holdout metric is at least the champion's, plus ``by``."""
+
+    champion_plus: float = 0.0
+    where: str = place()
+
+
+@dataclass(frozen=True, init=False)
+class Pipeline:
+    """A model's life: what it is asked, what it sees, what it predicts, how it is found.
+
+    Args:
+        name: names the model, the HTTP prefix, and everything that is stored.
+        ask: when predictions are asked.
+        inputs: what the model sees, in this order. A bare Polars expression with an alias is a derived feature.
+        label: the truth that is predicted.
+        split: the periods to train, tune and judge on.
+        search: where the best model is looked for.
+        promote: when a new version takes over.
+        as_of: the moment a run pretends to be at: nothing known later is used. None: now.
+    """
+
+    name: str
+    ask: Ask
+    inputs: tuple[Inputs, ...]
+    label: Label
+    split: Periods
+    search: Search
+    promote: AtLeast
+    as_of: datetime | None
+    where: str = place()
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        ask: Ask,
+        inputs: Sequence[Inputs | pl.Expr],
+        label: Label,
+        split: Periods,
+        search: Search,
+        promote: AtLeast | None = None,
+        as_of: str | None = None,
+    ) -> None:
+        fields = {
+            "name": name,
+            "ask": ask,
+            "inputs": tuple(_derived(item) if isinstance(item, pl.Expr) else item for item in inputs),
+            "label": label,
+            "split": split,
+            "search": search,
+            "promote": promote or AtLeast(),
+            "as_of": None if as_of is None else _moment(as_of),
+            "where": written_at(),
+        }
+        for field, content in fields.items():
+            object.__setattr__(self, field, content)
+
+    @property
+    def request(self) -> Request:
+        """What a caller sends: the first (and only) request among the inputs."""
+        return next(item for item in self.inputs if isinstance(item, Request))
+
+    @property
+    def groups(self) -> tuple[FeatureGroup, ...]:
+        """The aggregates over past events, in order."""
+        return tuple(item for item in self.inputs if isinstance(item, FeatureGroup))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The model's inputs in order."""
+        return tuple(chain.from_iterable(item.features for item in self.inputs))
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every table and stream it needs, each once, those that others look things up in first."""
+        found: dict[str, Source] = {}
+        for source in (self.ask.stream, self.label.stream, *(_source(item) for item in self.inputs)):
+            if source is not None:
+                _collect(source, found)
+        return tuple(found.values())
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams among the sources."""
+        return tuple(source for source in self.sources if isinstance(source, Stream))
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _derived(expr: pl.Expr) -> Derived:
+    return Derived(FrozenMap({expr.meta.output_name(): Expression.of(expr)}))
+
+
+def _source(item: Inputs) -> Source | None:
+    if isinstance(item, FeatureGroup):
+        return item.moment.stream
+    return item.table if isinstance(item, TableFeatures) else None
+
+
+def _collect(source: Source, found: dict[str, Source]) -> None:
+    """Depth first: whatever a source looks up or refers to comes before it."""
+    needed: list[Table] = [way.table for way in source.derive.values() if isinstance(way, Lookup)]
+    needed += [check.to for check in source.gate if check.to is not None]
+    for table in needed:
+        if table.name not in found and table != source:
+            _collect(table, found)
+    found.setdefault(source.name, source)

@@ -1,0 +1,56 @@
+"""The columns of a source in full: their types, and from which moment of a row's life each is known."""
+
+from functools import cache
+
+import polars as pl
+
+from raypipe.spec.expressions import Expression
+from raypipe.spec.files import POLARS_TYPES
+from raypipe.spec.sources import Lookup, Source, Stream, Table
+
+
+@cache
+def schema(source: Source) -> dict[str, pl.DataType]:
+    """Column types, shipped and derived, without reading a row.
+
+    Raises:
+        polars.exceptions.PolarsError: a derivation does not fit the columns before it; ``lint`` says which.
+    """
+    frame = pl.LazyFrame(schema={name: POLARS_TYPES[kind] for name, kind in source.columns.items()})
+    for name, way in source.derive.items():
+        frame = frame.with_columns(derivation(way).alias(name))
+    return dict(frame.collect_schema())
+
+
+def derivation(way: Expression | Lookup) -> pl.Expr:
+    """An expression of the right type for a derivation; a look-up is a null of its column's type."""
+    if isinstance(way, Expression):
+        return way.polars
+    return pl.lit(None, dtype=schema(way.table)[way.column])
+
+
+@cache
+def known_from(source: Source) -> dict[str, str | None]:
+    """For each column the moment from which it is known; None: known from the start.
+
+    A derived column is known from the latest moment of the columns that it reads.
+    """
+    if isinstance(source, Table):
+        return dict.fromkeys(schema(source), None)
+    moments = list(source.reveals)
+    known: dict[str, str | None] = dict.fromkeys(source.columns, None)
+    known |= {column: moment for moment, columns in source.reveals.items() for column in columns}
+    for name, way in source.derive.items():
+        roots = way.roots if isinstance(way, Expression) else (way.by,)
+        later = [known[root] for root in roots if known.get(root) is not None]
+        known[name] = known.get(name) or max(later, key=lambda m: moments.index(m or ""), default=None)
+    return known
+
+
+def is_known_at(source: Stream, column: str, moment: str) -> bool:
+    """True when ``column`` of a row is known by the time of ``moment`` of the same row."""
+    since = known_from(source).get(column)
+    if since is None or since == moment:
+        return True
+    moments = list(source.reveals)
+    return moment in moments and moments.index(since) <= moments.index(moment)

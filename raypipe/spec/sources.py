@@ -1,0 +1,223 @@
+"""Where rows come from: tables that are looked things up in, and streams of events with their times."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias
+
+import polars as pl
+
+from raypipe.spec.agg import Aggregate
+from raypipe.spec.checks import Check
+from raypipe.spec.expressions import Expression
+from raypipe.spec.files import ColumnType, Files
+from raypipe.spec.values import FrozenMap, place, written_at
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A column of a table, found by the value of another column of the row at hand; null when there is none."""
+
+    table: "Table"
+    column: str
+    by: str
+    where: str = place()
+
+
+Derivation: TypeAlias = pl.Expr | Expression | Lookup
+
+
+@dataclass(frozen=True, init=False)
+class Table:
+    """Reference rows without a time of their own: one row a key; a later load of the same key replaces it.
+
+    Args:
+        name: its name in the lake.
+        source: the files.
+        key: the column that identifies a row.
+        columns: the columns as shipped, by their Python type: ``{int: "year month", str: "carrier"}``.
+        derive: further columns, in order, from expressions over the ones before.
+        gate: checks that it must pass before anything reads it.
+    """
+
+    name: str
+    source: Files
+    key: str
+    columns: FrozenMap[ColumnType]
+    derive: FrozenMap[Expression | Lookup]
+    gate: tuple[Check, ...]
+    where: str = place()
+
+    def __init__(
+        self,
+        name: str,
+        source: Files,
+        *,
+        key: str,
+        columns: Mapping[ColumnType, str],
+        derive: Mapping[str, Derivation] | None = None,
+        gate: Sequence[Check] = (),
+    ) -> None:
+        _set(self, name=name, source=source, key=key, columns=_by_name(columns))
+        _set(self, derive=_derivations(derive), gate=tuple(gate), where=written_at())
+
+    def lookup(self, column: str, *, by: str) -> Lookup:
+        """``column`` of the row of this table whose key is the value of ``by``."""
+        return Lookup(self, column, by)
+
+    def columns_by(self, by: str, *names: str, **renamed: str) -> "TableFeatures":
+        """Features that are plain columns of this table, found by the request field or feature ``by``."""
+        chosen = FrozenMap({name: name for name in names} | renamed)
+        return TableFeatures(self, by, chosen)
+
+
+@dataclass(frozen=True, init=False)
+class Stream:
+    """Rows that each tell of something that happened at a time.
+
+    Args:
+        name: its name in the lake.
+        history: the files of the past.
+        id: columns that identify a row; the same id counts once.
+        time: the column with the row's first moment, from which it exists.
+        columns: the columns as shipped, by their Python type: ``{int: "year month", str: "carrier"}``.
+        derive: further columns, in order, from expressions over the ones before.
+        reveals: later moments in the life of a row (columns holding their time, earliest first), each with the
+            columns that are known only from then on. Columns derived from them are known from then on too. All
+            other columns are known before ``time``.
+        delay: how long after a moment we can know of it: ``known_at = moment + delay``.
+        gate: checks that it must pass before anything reads it.
+    """
+
+    name: str
+    history: Files
+    id: tuple[str, ...]
+    time: str
+    columns: FrozenMap[ColumnType]
+    derive: FrozenMap[Expression | Lookup]
+    reveals: FrozenMap[tuple[str, ...]]
+    delay: timedelta
+    gate: tuple[Check, ...]
+    where: str = place()
+
+    def __init__(
+        self,
+        name: str,
+        history: Files,
+        *,
+        id: Sequence[str],
+        time: str,
+        columns: Mapping[ColumnType, str],
+        derive: Mapping[str, Derivation] | None = None,
+        reveals: Mapping[str, Sequence[str]] | None = None,
+        delay: timedelta = timedelta(0),
+        gate: Sequence[Check] = (),
+    ) -> None:
+        _set(self, name=name, history=history, id=tuple(id), time=time, columns=_by_name(columns), delay=delay)
+        _set(self, derive=_derivations(derive), gate=tuple(gate), where=written_at())
+        _set(self, reveals=FrozenMap({moment: tuple(names) for moment, names in (reveals or {}).items()}))
+
+    @property
+    def source(self) -> Files:
+        """The files of the past, by the name that tables use."""
+        return self.history
+
+    def at(self, moment: str) -> "Moment":
+        """The events of this stream as they become known at ``moment``."""
+        return Moment(self, moment)
+
+    def by(self, *key: str, asked: Sequence[str] = ()) -> "Keyed":
+        """The events of this stream by key; short for ``at(time).by(...)``."""
+        return self.at(self.time).by(*key, asked=asked)
+
+    def before(self, moment: str, lead: timedelta = timedelta(0)) -> "Ask":
+        """One prediction a row of this stream, asked ``lead`` before ``moment``."""
+        return Ask(self, moment, lead)
+
+    def label(self, truth: pl.Expr, *, settled_after: timedelta) -> "Label":
+        """What is to be predicted of each row: true or false, settled so long after the prediction is asked."""
+        return Label(self, Expression.of(truth), settled_after)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The events of a stream at one moment of their rows' lives: event_time is that column, known_at adds the delay."""
+
+    stream: Stream
+    at: str
+    where: str = place()
+
+    def by(self, *key: str, asked: Sequence[str] = ()) -> "Keyed":
+        """Group the events by key columns; ``asked`` names the request fields that hold the key, if named otherwise."""
+        return Keyed(self, key, tuple(asked) or key)
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """Events grouped by a key, ready to be aggregated."""
+
+    moment: Moment
+    key: tuple[str, ...]
+    asked: tuple[str, ...]
+    where: str = place()
+
+    def features(self, **aggregates: Aggregate) -> "FeatureGroup":
+        """Aggregates over the events of the asked key; the keyword is the feature's name."""
+        return FeatureGroup(self.moment, self.key, self.asked, FrozenMap(aggregates))
+
+
+@dataclass(frozen=True)
+class FeatureGroup:
+    """Features that are aggregates over the past events of one key."""
+
+    moment: Moment
+    key: tuple[str, ...]
+    asked: tuple[str, ...]
+    features: FrozenMap[Aggregate]
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class TableFeatures:
+    """Features that are columns of a table, found by one request field or feature."""
+
+    table: Table
+    by: str
+    features: FrozenMap[str]
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class Ask:
+    """When a prediction is asked: once a row of the stream, ``lead`` before its ``moment``."""
+
+    stream: Stream
+    moment: str
+    lead: timedelta
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class Label:
+    """The truth about a row, as a boolean expression over it, known ``settled_after`` the asking at the latest."""
+
+    stream: Stream
+    truth: Expression
+    settled_after: timedelta
+    where: str = place()
+
+
+Source: TypeAlias = Table | Stream
+
+
+def _by_name(columns: Mapping[ColumnType, str]) -> FrozenMap[ColumnType]:
+    return FrozenMap({name: kind for kind, names in columns.items() for name in names.split()})
+
+
+def _derivations(derive: Mapping[str, Derivation] | None) -> FrozenMap[Expression | Lookup]:
+    return FrozenMap({k: v if isinstance(v, Lookup) else Expression.of(v) for k, v in (derive or {}).items()})
+
+
+def _set(value: object, **fields: object) -> None:
+    for name, content in fields.items():
+        object.__setattr__(value, name, content)
