@@ -62,7 +62,7 @@ check: setup ## Check format, lint, types and imports
 .PHONY: test
 test: setup ## Run every test, print the coverage
 	@rm -f .coverage .coverage.*
-	$(PY) -m coverage run -m pytest
+	PYTHONPATH="$$PWD" $(PY) -m coverage run -m pytest
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 
