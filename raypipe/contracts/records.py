@@ -43,6 +43,12 @@ class Snapshot(Record, frozen=True, kw_only=True):
     files: tuple[SourceFile, ...]
 
 
+class Ingested(Record, frozen=True, kw_only=True):
+    """All tables of a pipeline after ingestion."""
+
+    snapshots: tuple[Snapshot, ...]
+
+
 class CheckResult(Record, frozen=True, kw_only=True):
     """What one check found. ``sample`` holds a few of the failing rows as JSON objects."""
 

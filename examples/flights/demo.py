@@ -1,0 +1,49 @@
+"""From raw files to answers, in one go: what `make demo` runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from raypipe import Client
+from raypipe.errors import RaypipeError
+
+PIPELINE = Path(__file__).with_name("pipeline.py")
+RAYPIPE = Path(sys.executable).with_name("raypipe")
+
+#: Flights of the evening after the run's as-of time, as an airline would ask about them one hour before departure.
+QUESTIONS = (
+    {"carrier": "UA", "flight": 1545, "tailnum": "N14228", "origin": "EWR", "dest": "IAH"},
+    {"carrier": "B6", "flight": 1806, "tailnum": "N804JB", "origin": "JFK", "dest": "BOS"},
+    {"carrier": "DL", "flight": 2155, "tailnum": "N6703D", "origin": "LGA", "dest": "ATL"},
+    {"carrier": "??", "flight": 1, "tailnum": "N00000", "origin": "JFK", "dest": "SJU"},
+)
+SCHEDULED_AT = "2013-07-02T21:05:00-04:00"
+
+
+def main() -> int:
+    """Run the pipeline, ask the service, say what is up and how to stop it."""
+    run = subprocess.run([RAYPIPE, "run", PIPELINE], check=False)
+    if run.returncode != 0:
+        return run.returncode
+    table = Table("flight", "from", "to", "late or cancelled", "model", "request", title="Asked over HTTP")
+    try:
+        with Client() as client:
+            for question in QUESTIONS:
+                answer = client.predict("flights", scheduled_at=SCHEDULED_AT, **question)
+                flight = f"{question['carrier']} {question['flight']}"
+                row = (flight, question["origin"], question["dest"], f"{answer.probability:.1%}")
+                table.add_row(*map(str, row), f"flights/{answer.version}", answer.request_id)
+    except RaypipeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    Console().print(table)
+    subprocess.run([RAYPIPE, "status"], check=True)
+    print("\nStop everything with: .venv/bin/raypipe down")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,40 @@
+"""Everything a flow is given: open rooms, plain values, and the recipe to open them again in another process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from raypipe.clock import Clock
+from raypipe.contracts.stores import OnlineStore
+from raypipe.lake import Lake
+from raypipe.ledger import Ledger
+from raypipe.registry import Registry
+from raypipe.services import ServicesConfig
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The open parts of one workspace. Connections do not cross processes; ``reopen`` does.
+
+    Attributes:
+        workspace: the folder of everything that is kept.
+        tracking_uri: where MLflow is.
+        cpus: how many trials may run side by side.
+        max_body_bytes: the largest request body a replica accepts.
+        replicas: Serve replicas of each pipeline.
+        services: how the processes on this machine are started and found.
+        reopen: opens the same platform in another process.
+    """
+
+    workspace: Path
+    clock: Clock
+    ledger: Ledger
+    lake: Lake
+    registry: Registry
+    store: OnlineStore
+    tracking_uri: str
+    cpus: int
+    max_body_bytes: int
+    replicas: int
+    services: ServicesConfig
+    reopen: Callable[[], "Platform"]

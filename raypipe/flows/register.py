@@ -1,0 +1,46 @@
+"""A candidate becomes a version, and the champion if it is good enough."""
+
+from pathlib import Path
+
+from raypipe.contracts.progress import Progress
+from raypipe.contracts.records import Candidate, ModelVersion, TrainingSet
+from raypipe.flows.platform import Platform
+from raypipe.registry import capture, should_promote
+from raypipe.spec import HIGHER_IS_BETTER, Pipeline
+
+
+def register(
+    platform: Platform,
+    progress: Progress,
+    *,
+    pipeline: Pipeline,
+    file: Path,
+    candidate: Candidate,
+    training_set: TrainingSet,
+) -> ModelVersion:
+    """Enter a candidate into the registry with its lineage, and promote it by the pipeline's rule."""
+    with progress.step("register", 2) as step:
+        version = platform.registry.register(candidate, capture(pipeline, file, candidate, training_set))
+        step.advance(note=f"{version.name}/{version.version}")
+        return _promote(platform, pipeline, version)
+
+
+def _promote(platform: Platform, pipeline: Pipeline, version: ModelVersion) -> ModelVersion:
+    champion = platform.registry.champion(version.name)
+    if champion is not None and champion.version == version.version:
+        return champion
+    metric = pipeline.search.metric
+    old = None if champion is None else champion.metrics[metric]
+    margin = pipeline.promote.champion_plus
+    if not should_promote(version.metrics[metric], old, metric in HIGHER_IS_BETTER, margin):
+        return version
+    why = f"holdout {metric} {version.metrics[metric]:.4f}"
+    why += " is the first" if old is None else f" against {old:.4f} of version {champion.version if champion else 0}"
+    return platform.registry.promote(
+        version.name, version.version, expect=None if champion is None else champion.version, why=why
+    )
+
+
+def register_line(version: ModelVersion) -> str:
+    """What came of it, in one line."""
+    return f"{version.name}/{version.version} ({', '.join(version.aliases) or 'not promoted'})"

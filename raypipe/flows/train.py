@@ -1,0 +1,33 @@
+"""From tables to the best model: features as known at the time, then one search over all algorithms."""
+
+from raypipe import features, training
+from raypipe.contracts.progress import Progress
+from raypipe.contracts.records import Candidate, Snapshot, TrainingSet
+from raypipe.flows.platform import Platform
+from raypipe.spec import Pipeline
+
+
+def build(
+    platform: Platform, progress: Progress, *, pipeline: Pipeline, snapshots: tuple[Snapshot, ...], as_of: int
+) -> TrainingSet:
+    """One row for each prediction that could have been asked, with its features as known then."""
+    by_name = {snapshot.table: snapshot for snapshot in snapshots}
+    folder = platform.workspace / "training_sets"
+    return features.build_training_set(pipeline, by_name, platform.lake.frame, folder, as_of, progress)
+
+
+def build_line(record: TrainingSet) -> str:
+    """What came of it, in one line."""
+    rows = ", ".join(f"{name} {count:,}" for name, count in record.rows.items())
+    return f"{len(record.features)} features; rows: {rows}; {sum(record.left_out.values()):,} left out"
+
+
+def train(platform: Platform, progress: Progress, *, pipeline: Pipeline, training_set: TrainingSet) -> Candidate:
+    """Search for the best model and judge it once on the holdout."""
+    folder = platform.workspace / "searches"
+    return training.search(pipeline, training_set, folder, platform.tracking_uri, platform.cpus, progress)
+
+
+def train_line(record: Candidate) -> str:
+    """What came of it, in one line."""
+    return f"{record.algorithm} wins of {len(record.trials)} trials: holdout AUC {record.metrics['auc']:.3f}"
