@@ -71,7 +71,11 @@ class WorkspaceError(RaypipeError, OSError):
 
 
 class LedgerError(RaypipeError):
-    """The ledger's chain is broken, or one key was claimed for two different contents."""
+    """The ledger cannot be read or written, or its chain is broken."""
+
+
+class KeyTakenError(LedgerError):
+    """One key was claimed for two different contents: somebody else was first."""
 
 
 class RequestError(RaypipeError, ValueError):

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     Column,
     Connection,
@@ -19,10 +21,10 @@ from sqlalchemy import (
     event,
     select,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from raypipe.clock import Clock
-from raypipe.errors import LedgerError
+from raypipe.errors import KeyTakenError, LedgerError, WorkspaceError
 
 _ROWS = Table(
     "ledger",
@@ -37,6 +39,8 @@ _ROWS = Table(
     Column("hash", String(64), nullable=False),
 )
 _GENESIS = "0" * 64
+_WRITES = "raypipe_writes"
+_TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -61,57 +65,65 @@ class Ledger:
     Args:
         url: a SQLAlchemy URL, such as ``sqlite:////path/ledger.db`` or ``postgresql+psycopg://…``.
         clock: stamps the rows.
+
+    Raises:
+        LedgerError: the database cannot be opened, or is none.
     """
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: str | URL, clock: Clock) -> None:
         self._clock = clock
         self._engine = create_engine(url)
+        self._name = self._engine.url.database or self._engine.url.render_as_string()
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _sqlite_pragmas)
-            # Immediate: the write lock is taken before the last row is read, so no two writers chain to one row.
-            event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        _ROWS.metadata.create_all(self._engine)
+            event.listen(self._engine, "begin", _sqlite_begin)
+        with self._connection(writes=True) as connection:
+            _ROWS.metadata.create_all(connection)
 
     @classmethod
     def in_folder(cls, folder: Path, clock: Clock) -> "Ledger":
-        """The ledger of a workspace on this machine: one SQLite file."""
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls(f"sqlite:///{folder / 'ledger.db'}", clock)
+        """The ledger of a workspace on this machine: one SQLite file.
+
+        Raises:
+            WorkspaceError: the folder cannot be made.
+            LedgerError: the file cannot be opened, or is no ledger.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError(f"cannot be made: {error.strerror}", where=str(folder)) from None
+        return cls(URL.create("sqlite", database=str(folder / "ledger.db")), clock)
 
     def append(self, key: str, kind: str, subject: str, body: str = "{}") -> Entry:
         """Add a row, once: the same key with the same content gives the row that is there.
 
         Raises:
-            LedgerError: the key is there with another content.
+            KeyTakenError: the key is there with another content.
+            LedgerError: the row cannot be written.
         """
-        try:
-            with self._engine.begin() as connection:
-                present = self._find(connection, key)
-                entry = present or self._insert(connection, key, kind, subject, body)
-        except IntegrityError:
-            # Another writer came between the look and the insert (databases without our immediate lock).
-            return self.append(key, kind, subject, body)
+        json.loads(body)
+        entry = self._append(key, kind, subject, body)
         if (entry.kind, entry.subject, entry.body) != (kind, subject, body):
-            raise LedgerError(f"key `{key}` is there with another content", where="ledger", cure="Use a key of its own")
+            raise KeyTakenError(f"key `{key}` is there with another content", where="ledger", cure="Use its own key")
         return entry
 
     def get(self, key: str) -> Entry | None:
         """The row with this key."""
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             return self._find(connection, key)
 
     def entries(self, kind: str | None = None, subject: str | None = None) -> list[Entry]:
         """Rows in order, all or those of a kind and subject."""
-        query = select(_ROWS).order_by(_ROWS.c.seq)
-        if kind is not None:
-            query = query.where(_ROWS.c.kind == kind)
-        if subject is not None:
-            query = query.where(_ROWS.c.subject == subject)
-        with self._engine.begin() as connection:
-            return [Entry(*row) for row in connection.execute(query)]
+        return list(self._walk(kind, subject))
 
-    def verify(self) -> int:
+    def verify(self, anchor: Entry | None = None) -> int:
         """Walk the chain and return how many rows it has.
+
+        A chain alone cannot tell that its end was cut off, or that all of it was written anew. Compare it with a row
+        that was seen before and kept elsewhere.
+
+        Args:
+            anchor: a row that must still be there, as it was.
 
         Raises:
             LedgerError: a row was changed, removed, inserted or reordered; names the first.
@@ -119,25 +131,59 @@ class Ledger:
         previous, count = _GENESIS, 0
         for entry in self._walk():
             count += 1
+            if entry.seq != count:
+                raise LedgerError(f"row {count} is missing", where="ledger")
             expected = _hash(entry.seq, entry.key, entry.kind, entry.subject, entry.at, entry.body, previous)
-            if (entry.seq, entry.previous, entry.hash) != (count, previous, expected):
+            if (entry.previous, entry.hash) != (previous, expected):
                 raise LedgerError(f"row {entry.seq} (`{entry.key}`) is not what was written", where="ledger")
+            if anchor is not None and anchor.seq == count and anchor != entry:
+                raise LedgerError(f"row {entry.seq} is not the row that was there before", where="ledger")
             previous = entry.hash
+        if anchor is not None and anchor.seq > count:
+            raise LedgerError(f"it ends at row {count}, but had {anchor.seq} rows before", where="ledger")
         return count
 
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
 
-    def _walk(self) -> Iterator[Entry]:
-        yield from self.entries()
+    @contextmanager
+    def _connection(self, *, writes: bool = False) -> Iterator[Connection]:
+        """One transaction; the database's own complaints become ours, in one sentence."""
+        try:
+            with self._engine.connect().execution_options(**{_WRITES: writes}) as connection, connection.begin():
+                yield connection
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            cure = "Check that the file can be written and its disk has space"
+            raise LedgerError(f"{error.orig}", where=f"ledger {self._name}", cure=cure) from error
+
+    def _walk(self, kind: str | None = None, subject: str | None = None) -> Iterator[Entry]:
+        query = select(_ROWS).order_by(_ROWS.c.seq)
+        if kind is not None:
+            query = query.where(_ROWS.c.kind == kind)
+        if subject is not None:
+            query = query.where(_ROWS.c.subject == subject)
+        with self._connection() as connection:
+            for row in connection.execution_options(yield_per=1_000).execute(query):
+                yield Entry(*row)
+
+    def _append(self, key: str, kind: str, subject: str, body: str) -> Entry:
+        for _ in range(_TRIES):
+            try:
+                with self._connection(writes=True) as connection:
+                    return self._find(connection, key) or self._insert(connection, key, kind, subject, body)
+            except IntegrityError:
+                # Another writer came between the look and the insert; only databases without our immediate lock.
+                continue
+        raise LedgerError(f"key `{key}` was overtaken {_TRIES} times", where=f"ledger {self._name}", cure="Try again")
 
     def _find(self, connection: Connection, key: str) -> Entry | None:
         row = connection.execute(select(_ROWS).where(_ROWS.c.key == key)).first()
         return None if row is None else Entry(*row)
 
     def _insert(self, connection: Connection, key: str, kind: str, subject: str, body: str) -> Entry:
-        json.loads(body)
         last = connection.execute(select(_ROWS.c.seq, _ROWS.c.hash).order_by(_ROWS.c.seq.desc()).limit(1)).first()
         seq, previous = (1, _GENESIS) if last is None else (last.seq + 1, last.hash)
         at = self._clock.now()
@@ -150,11 +196,19 @@ def _hash(*parts: object) -> str:
     return sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
 
+def _sqlite_begin(connection: Connection) -> None:
+    # Immediate: the write lock is taken before the last row is read, so no two writers chain to one row. A reader
+    # takes no lock, so that it never waits for a writer.
+    writes = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
 def _sqlite_pragmas(connection: object, _: object) -> None:
-    # SQLAlchemy's driver-level autocommit off would open transactions of its own before ours.
+    # The driver would otherwise open transactions of its own before ours.
     connection.isolation_level = None  # type: ignore[attr-defined]  # a sqlite3.Connection
     cursor = connection.cursor()  # type: ignore[attr-defined]
+    # First the patience: turning on WAL needs the file for itself, and several processes may open a new one at once.
+    cursor.execute("PRAGMA busy_timeout=30000")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA busy_timeout=30000")
     cursor.close()
