@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 from raypipe.contracts.progress import Progress
-from raypipe.contracts.records import Candidate, Deployment, GateReport, Ingested, ModelVersion, Record, TrainingSet
+from raypipe.contracts.records import (
+    Candidate,
+    Deployment,
+    GateReport,
+    Ingested,
+    ModelVersion,
+    Record,
+    Snapshot,
+    TrainingSet,
+)
 from raypipe.flows.deploy import deploy, deploy_line
 from raypipe.flows.gate import gate, gate_line
 from raypipe.flows.ingest import ingest, ingest_line
@@ -19,6 +28,7 @@ from raypipe.spec import Pipeline, fingerprint
 
 StageName = Literal["ingest", "gate", "features", "train", "register", "deploy"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
+FITTING: tuple[StageName, ...] = ("features", "train", "register")
 R = TypeVar("R", bound=Record)
 
 
@@ -31,6 +41,7 @@ class Run:
         file: where it is written, for the lineage.
         as_of: the moment the run pretends to be at, microseconds UTC: nothing known later is used.
         until: the last stage to run.
+        fit: False: serve the champion that there is, with fresh features, and train nothing.
     """
 
     pipeline: Pipeline
@@ -39,12 +50,19 @@ class Run:
     progress: Progress
     as_of: int
     until: StageName = "deploy"
+    fit: bool = True
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """The names of the stages that it goes through, in order."""
+        asked = STAGES[: STAGES.index(self.until) + 1]
+        return asked if self.fit else tuple(name for name in asked if name not in FITTING)
 
     def __iter__(self) -> Iterator[StageResult]:
         """Work on the stages one after the other; a failed one raises, and nothing after it is begun."""
-        for name, result in zip(STAGES, self._stages(), strict=False):
+        for result in self._stages():
             yield result
-            if name == self.until:
+            if result.stage == self.until:
                 return
 
     def _stages(self) -> Iterator[StageResult]:
@@ -57,8 +75,16 @@ class Run:
         check = partial(gate, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
         yield self._do(Stage("gate", GateReport, check, (fingerprint(pipeline.sources), *seen)), gate_line)[1]
 
+        if self.fit:
+            yield from self._fit(snapshots, seen)
+
+        serve = partial(deploy, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
+        yield self._do(Stage("deploy", Deployment, serve), deploy_line)[1]
+
+    def _fit(self, snapshots: tuple[Snapshot, ...], seen: tuple[str, ...]) -> Iterator[StageResult]:
+        pipeline = self.pipeline
         meaning = fingerprint((pipeline.ask, pipeline.inputs, pipeline.label, pipeline.split))
-        join = partial(build, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
+        join = partial(build, pipeline=pipeline, snapshots=snapshots, as_of=self.as_of)
         features = Stage("features", TrainingSet, join, (meaning, *seen), lambda record: Path(record.folder).is_dir())
         training_set, result = self._do(features, build_line)
         yield result
@@ -71,9 +97,6 @@ class Run:
 
         enter = partial(register, pipeline=pipeline, file=self.file, candidate=candidate, training_set=training_set)
         yield self._do(Stage("register", ModelVersion, enter), register_line)[1]
-
-        serve = partial(deploy, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
-        yield self._do(Stage("deploy", Deployment, serve), deploy_line)[1]
 
     def _do(self, stage: Stage[R], line: Callable[[R], str]) -> tuple[R, StageResult]:
         record, seconds, reused = stage.run(self.pipeline.name, self.platform, self.progress)
