@@ -8,6 +8,10 @@ from raypipe.spec.expressions import Expression
 from raypipe.spec.files import POLARS_TYPES
 from raypipe.spec.sources import Lookup, Source, Stream, Table
 
+#: The columns that the lake adds to every stream.
+ROW_TIMES = ("event_time", "known_at")
+TIME = pl.Datetime("us", "UTC")
+
 
 @cache
 def schema(source: Source) -> dict[str, pl.DataType]:
@@ -20,6 +24,14 @@ def schema(source: Source) -> dict[str, pl.DataType]:
     for name, way in source.derive.items():
         frame = frame.with_columns(derivation(way).alias(name))
     return dict(frame.collect_schema())
+
+
+def in_lake(source: Source) -> dict[str, pl.DataType]:
+    """Column types of the source's table in the lake, which gives every row of a stream its times.
+
+    ``event_time`` is the row's first moment; ``known_at`` the last of its moments that came, plus the delay.
+    """
+    return schema(source) | (dict.fromkeys(ROW_TIMES, TIME) if isinstance(source, Stream) else {})
 
 
 def derivation(way: Expression | Lookup) -> pl.Expr:

@@ -1,0 +1,94 @@
+"""From shipped columns to all columns: derivations in order, then when each row happened and was known."""
+
+from collections.abc import Mapping
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from raypipe.errors import SourceError
+from raypipe.spec import Lookup, Source, Stream, Table, micros
+from raypipe.spec.shape import ROW_TIMES, in_lake, schema
+
+
+def looked_up(source: Source) -> dict[Table, tuple[str, ...]]:
+    """The tables that a source looks things up in, each with the columns it takes."""
+    wanted: dict[Table, tuple[str, ...]] = {}
+    for way in source.derive.values():
+        if isinstance(way, Lookup):
+            wanted[way.table] = tuple(dict.fromkeys((*wanted.get(way.table, ()), way.column)))
+    return wanted
+
+
+def derive(block: pl.DataFrame, source: Source, lookups: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Add every derived column to a block of shipped ones.
+
+    Args:
+        block: shipped columns.
+        source: says what to derive.
+        lookups: for each looked-up table its key and the columns taken, one row a key.
+
+    Returns:
+        The columns of ``in_lake``, the same rows in the same order.
+
+    Raises:
+        PolarsError: an expression fails on a value.
+    """
+    frame = block.lazy()
+    for name, way in source.derive.items():
+        frame = _look_up(frame, name, way, lookups) if isinstance(way, Lookup) else frame.with_columns(_as(name, way))
+    if isinstance(source, Stream):
+        # The row is complete at the last of its moments that came.
+        complete = pl.max_horizontal(source.time, *source.reveals)
+        frame = frame.with_columns(
+            pl.col(source.time).alias("event_time"),
+            (complete + pl.duration(microseconds=micros(source.delay))).alias("known_at"),
+        )
+    return frame.select(list(in_lake(source))).collect()
+
+
+def first_fault(
+    block: pl.DataFrame, source: Source, lookups: Mapping[str, pl.DataFrame]
+) -> tuple[int, str, PolarsError] | None:
+    """The first row of a block that cannot be derived, the column at fault and Polars' words; None: all can."""
+    low, high = 0, block.height
+    if _failure(block, source, lookups) is None:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _failure(block.slice(low, middle - low), source, lookups) is None:
+            low = middle
+        else:
+            high = middle
+    found = _failure(block.slice(low, 1), source, lookups)
+    return None if found is None else (low, *found)
+
+
+def require_free_names(source: Source) -> None:
+    """Raises SourceError when a stream has a column that would hide one of the lake's own."""
+    for name in ROW_TIMES if isinstance(source, Stream) else ():
+        if name in schema(source) and not (name == "event_time" and source.time == name):  # type: ignore[union-attr]
+            cure = "Give the column another name; the lake adds its own"
+            raise SourceError(f"stream `{source.name}` has a column `{name}`", where=source.where, cure=cure)
+
+
+def _failure(
+    block: pl.DataFrame, source: Source, lookups: Mapping[str, pl.DataFrame]
+) -> tuple[str, PolarsError] | None:
+    for name, way in source.derive.items():
+        try:
+            lazy = block.lazy()
+            made = _look_up(lazy, name, way, lookups) if isinstance(way, Lookup) else lazy.with_columns(_as(name, way))
+            block = made.collect()
+        except PolarsError as error:
+            return name, error
+    return None
+
+
+def _as(name: str, way: object) -> pl.Expr:
+    return way.polars.alias(name)  # type: ignore[attr-defined,no-any-return]
+
+
+def _look_up(frame: pl.LazyFrame, name: str, way: Lookup, lookups: Mapping[str, pl.DataFrame]) -> pl.LazyFrame:
+    key = "__key"
+    table = lookups[way.table.name].lazy().select(pl.col(way.table.key).alias(key), pl.col(way.column).alias(name))
+    return frame.join(table, left_on=way.by, right_on=key, how="left", maintain_order="left")

@@ -1,0 +1,166 @@
+"""Files read in blocks, strictly as their source declares them: a value of another type is a fault, never a null."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.json as pj
+import pyarrow.parquet as pq
+
+from raypipe.errors import SourceError, did_you_mean
+from raypipe.lake import faults
+from raypipe.lake.files import FoundFile, opened, unreadable
+from raypipe.spec import ColumnType, Files, Source
+
+TYPES: dict[ColumnType, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    datetime: pa.timestamp("us", "UTC"),
+}
+#: Bytes of text, and rows of Parquet, that are in memory at a time.
+BLOCK_BYTES = 8 * 2**20
+BLOCK_ROWS = 2**17
+
+Blocks = Iterator[tuple[pa.RecordBatch, float]]
+
+
+def blocks(file: FoundFile, source: Source) -> Blocks:
+    """Blocks of the shipped columns in declared order, each with the share of the file read so far (0 to 1).
+
+    Raises:
+        SourceError: the file is missing, corrupt, or not of the declared shape; says which line and column.
+    """
+    readers: dict[str, Callable[[FoundFile, Source], Blocks]] = {"csv": _csv, "json": _json, "parquet": _parquet}
+    try:
+        yield from readers[source.source.format](file, source)
+    except OSError as error:
+        if isinstance(error, SourceError):
+            raise
+        raise unreadable(file.name, error) from None
+    file.require_unchanged()
+
+
+def shipped(source: Source) -> pa.Schema:
+    """The declared columns with their Arrow types."""
+    return pa.schema([(name, TYPES[kind]) for name, kind in source.columns.items()])
+
+
+def _csv(file: FoundFile, source: Source) -> Blocks:
+    schema = shipped(source)
+    require_columns(file, source, faults.csv_header(file))
+    with opened(file) as (content, raw):
+        try:
+            reader = pc.open_csv(
+                pa.PythonFile(content, mode="r"),
+                # One thread is as fast here, and knows which row it is at.
+                read_options=pc.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+                parse_options=pc.ParseOptions(newlines_in_values=True),
+                convert_options=csv_convert(source.source, schema),
+            )
+            for batch in reader:
+                yield batch, raw.tell() / max(file.size, 1)
+        except pa.ArrowInvalid as error:
+            raise faults.in_csv(file, source, str(error)) from None
+
+
+def csv_convert(files: Files, schema: pa.Schema) -> pc.ConvertOptions:
+    """How texts become values."""
+    return pc.ConvertOptions(
+        column_types=schema,
+        include_columns=schema.names,
+        null_values=list(files.nulls),
+        strings_can_be_null=True,
+    )
+
+
+def _json(file: FoundFile, source: Source) -> Blocks:
+    schema = shipped(source)
+    # A JSON reader takes a time without a zone as UTC; a cast from text refuses it.
+    texts = pa.schema([(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in schema])
+    if file.size == 0:
+        return
+    seen: set[str] = set()
+    with opened(file) as (content, raw):
+        try:
+            reader = pj.open_json(
+                pa.PythonFile(content, mode="r"),
+                read_options=pj.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+                parse_options=pj.ParseOptions(explicit_schema=texts, unexpected_field_behavior="error"),
+            )
+            for batch in reader:
+                batch = batch.select(schema.names).cast(schema)  # noqa: PLW2901
+                batch.validate(full=True)
+                seen |= {name for name in schema.names if batch.column(name).null_count < batch.num_rows}
+                yield batch, raw.tell() / max(file.size, 1)
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+            raise faults.in_json(file, source, str(error)) from None
+    if missing := set(schema.names) - seen:
+        require_columns(file, source, faults.json_keys(file, missing) | seen)
+
+
+def _parquet(file: FoundFile, source: Source) -> Blocks:
+    try:
+        # Kept in this frame: an iterator of batches does not keep its file open.
+        with file.path.open("rb") as raw, pq.ParquetFile(raw, page_checksum_verification=True) as parquet:
+            require_columns(file, source, parquet.schema_arrow.names)
+            schema, rows = shipped(source), 0
+            for field in schema:
+                _require_type(file, field, parquet.schema_arrow.field(field.name).type)
+            for batch in parquet.iter_batches(BLOCK_ROWS, columns=schema.names):
+                rows += batch.num_rows
+                yield batch.select(schema.names).cast(schema), rows / parquet.metadata.num_rows
+            if rows != parquet.metadata.num_rows:
+                raise SourceError(f"holds {rows} of {parquet.metadata.num_rows} rows", where=file.name)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, SourceError) or (isinstance(error, OSError) and error.errno):
+            raise
+        why = str(error).strip().splitlines()[0]
+        raise SourceError(f"the Parquet file is corrupt: {why}", where=file.name, cure="Get the file again") from None
+
+
+def require_columns(file: FoundFile, source: Source, found: "list[str] | set[str]") -> None:
+    """The columns of a file are the declared ones, in any order.
+
+    Raises:
+        SourceError: naming what is missing, what is too much, and what is there twice.
+    """
+    declared, names = set(source.columns), list(found)
+    missing, extra = sorted(declared - set(names)), sorted(set(names) - declared)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not (missing or extra or twice):
+        return
+    parts = [
+        f"{what} {', '.join(f'`{name}`' for name in some)}"
+        for what, some in (("lacks column", missing), ("has the undeclared column", extra), ("has twice", twice))
+        if some
+    ]
+    cure = f"Change the file, or `columns` at {source.where}"
+    if len(missing) == 1 and extra and (hint := did_you_mean(missing[0], extra)).startswith("Did"):
+        cure = f"Was `{missing[0]}` renamed to {hint.removeprefix('Did you mean ').rstrip('?')}? {cure}"
+    raise SourceError(" and ".join(parts), where=file.name, cure=cure)
+
+
+def _require_type(file: FoundFile, declared: pa.Field, found: pa.DataType) -> None:
+    if _widens((pa.types.is_dictionary(found) and found.value_type) or found, declared.type):
+        return
+    naive = pa.types.is_timestamp(found) and pa.types.is_timestamp(declared.type) and found.tz is None
+    what = f"column `{declared.name}` is {found}, expected {declared.type}"
+    cure = "Times need a zone; write them in UTC" if naive else "Change the file, or the declared type"
+    raise SourceError(what, where=file.name, cure=cure)
+
+
+def _widens(found: pa.DataType, declared: pa.DataType) -> bool:
+    """Every value of the found type is a value of the declared one."""
+    if pa.types.is_string(declared):
+        return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
+    if pa.types.is_int64(declared):
+        return bool(pa.types.is_integer(found) and found != pa.uint64())
+    if pa.types.is_float64(declared):
+        exact = pa.types.is_integer(found) and found.bit_width <= 32
+        return bool(pa.types.is_floating(found) or exact)
+    if pa.types.is_timestamp(declared):
+        return bool(pa.types.is_timestamp(found) and found.tz is not None)
+    return bool(found == declared)

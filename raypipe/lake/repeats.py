@@ -1,0 +1,92 @@
+"""The same id counts once: find rows whose id was there before, in the table or earlier in the same load."""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+#: Rows whose hashed ids are in memory at a time (8 bytes each, and as much again to sort them).
+ROWS_AT_A_TIME = 50_000_000
+
+
+def repeated_rows(old: Sequence[str], new: Sequence[str], id: Sequence[str], shipped: Sequence[str]) -> pl.Series:
+    """Positions, over the rows of the new files in order, of rows that repeat an earlier one.
+
+    A row with a gap in its id has no identity of its own: it repeats only a row that was shipped exactly alike.
+
+    Args:
+        old: Parquet files of rows that are in the table; no row among them repeats another.
+        new: Parquet files of rows to come, in order.
+        id: the columns that identify a row.
+        shipped: the columns as shipped.
+    """
+    if not new:
+        return pl.Series(dtype=pl.UInt32)
+    whole = pl.all_horizontal(pl.col(*id).is_not_null())
+    found = [*_repeats(old, new, id, whole)]
+    if pl.scan_parquet(new).select((~whole).any()).collect().item():
+        found += _repeats(old, new, shipped, ~whole)
+    return pl.concat(found).sort()
+
+
+def drop_rows(paths: Sequence[str], rows: pl.Series, schema: pa.Schema) -> list[str]:
+    """Write files anew without some of their rows; a file that loses none is left alone.
+
+    Args:
+        paths: Parquet files in order.
+        rows: positions over all their rows, sorted.
+        schema: of the Parquet written.
+
+    Returns:
+        The files that hold the rows that are left, in order.
+    """
+    heights = [pq.read_metadata(path).num_rows for path in paths]
+    kept = []
+    for path, start, height in zip(paths, accumulate([0, *heights]), heights, strict=False):
+        here = rows.filter((rows >= start) & (rows < start + height)) - start
+        if here.len() == 0:
+            kept.append(path)
+        elif here.len() < height:
+            kept.append(_without(path, here, schema))
+        if here.len():
+            Path(path).unlink()
+    return kept
+
+
+def _repeats(old: Sequence[str], new: Sequence[str], by: Sequence[str], which: pl.Expr) -> Iterator[pl.Series]:
+    key, buckets = pl.struct(by).hash(), _buckets(old, new)
+    for bucket in range(buckets):
+        mine = which & (key % buckets == bucket)
+        hashes = pl.concat([_scan(part).filter(mine).select(key.alias("h")) for part in (old, new) if part])
+        # Equal ids have equal hashes, so this alone shows, nearly always, that no row repeats another.
+        twice = hashes.group_by("h").len().filter(pl.col("len") > 1).select("h").collect(engine="streaming")["h"]
+        if twice.is_empty():
+            yield pl.Series(dtype=pl.UInt32)
+            continue
+        suspects = [
+            _scan(part).with_row_index("row").filter(mine & key.is_in(twice.implode())).select("row", *by, new=is_new)
+            for part, is_new in ((old, pl.lit(False)), (new, pl.lit(True)))
+            if part
+        ]
+        rows = pl.concat(suspects).collect()
+        again = ~rows.select(pl.struct(by).is_first_distinct()).to_series()
+        yield rows.filter(again & rows["new"])["row"].cast(pl.UInt32)
+
+
+def _scan(paths: Sequence[str]) -> pl.LazyFrame:
+    return pl.scan_parquet(list(paths), glob=False)
+
+
+def _buckets(old: Sequence[str], new: Sequence[str]) -> int:
+    rows = sum(pq.read_metadata(path).num_rows for path in (*old, *new))
+    return rows // ROWS_AT_A_TIME + 1
+
+
+def _without(path: str, rows: pl.Series, schema: pa.Schema) -> str:
+    frame = pl.read_parquet(path, glob=False).with_row_index("__row").filter(~pl.col("__row").is_in(rows.implode()))
+    written = f"{path.removesuffix('.parquet')}-once.parquet"
+    pq.write_table(frame.drop("__row").to_arrow().cast(schema), written, compression="zstd")
+    return written

@@ -1,0 +1,84 @@
+"""What of the staged rows is new: a stream keeps the first row of an id, a table the last row of a key."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from raypipe.errors import SourceError
+from raypipe.lake.repeats import drop_rows, repeated_rows
+from raypipe.lake.stage import PartWriter, Staged
+from raypipe.spec import Source, Table
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Attributes:
+    paths: the Parquet files to add.
+    replaces: true when they stand for all rows, those before included.
+    added: rows that are new, or take the place of another.
+    repeated: rows that were there already.
+    """  # noqa: D205
+
+    paths: Sequence[str]
+    replaces: bool
+    added: int
+    repeated: int
+
+
+def settle(source: Source, staged: Sequence[Staged], before: Sequence[str], schema: pa.Schema, folder: Path) -> Settled:
+    """Find out what is new in staged files.
+
+    Args:
+        source: says how rows are told apart.
+        staged: what was read, in order.
+        before: the Parquet files of the table.
+        schema: of the Parquet written.
+        folder: where it is written.
+
+    Raises:
+        SourceError: a file of a table holds one key twice with different content.
+    """
+    if isinstance(source, Table):
+        return _latest(source, staged, before, schema, folder)
+    paths = [path for one in staged for path in one.paths]
+    again = repeated_rows(before, paths, source.id, list(source.columns))
+    kept = drop_rows(paths, again, schema)
+    rows = sum(one.file.rows for one in staged)
+    return Settled(kept, replaces=False, added=rows - again.len(), repeated=again.len())
+
+
+def _latest(source: Table, staged: Sequence[Staged], before: Sequence[str], schema: pa.Schema, folder: Path) -> Settled:
+    """The last row of each key, in the order in which keys first came. A table is small: it is read whole."""
+    old = pl.read_parquet(list(before), glob=False) if before else _empty(schema)
+    loads = [old]
+    for one in staged:
+        if one.paths:
+            loads.append(_one_a_key(source, one, pl.read_parquet(list(one.paths), glob=False)))
+    every = pl.concat(loads)
+    rows = every.unique(source.key, keep="last", maintain_order=True)
+    added = rows.join(old, on=rows.columns, how="anti", nulls_equal=True).height
+    with PartWriter(folder, "table", schema) as writer:
+        writer.write(rows.to_arrow())
+    for one in staged:
+        for path in one.paths:
+            Path(path).unlink()
+    read = sum(one.file.rows for one in staged)
+    return Settled([str(path) for path in writer.paths], replaces=True, added=added, repeated=read - added)
+
+
+def _one_a_key(source: Table, staged: Staged, rows: pl.DataFrame) -> pl.DataFrame:
+    rows = rows.unique(maintain_order=True)
+    twice = rows.filter(pl.col(source.key).is_duplicated())
+    if not twice.is_empty():
+        key = twice[source.key][0]
+        what = f"holds {twice[source.key].n_unique()} keys more than once with different content, such as `{key}`"
+        cure = f"One row a `{source.key}`; correct the file, or the key at {source.where}"
+        raise SourceError(what, where=staged.file.path, cure=cure)
+    return rows
+
+
+def _empty(schema: pa.Schema) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(schema.empty_table()))

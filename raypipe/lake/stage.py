@@ -1,0 +1,168 @@
+"""Files become Parquet in the warehouse, in blocks: read, derive, write. Nothing refers to them until a commit does."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from polars.exceptions import PolarsError
+
+from raypipe.contracts.progress import Progress
+from raypipe.contracts.records import Record, SourceFile
+from raypipe.errors import SourceError
+from raypipe.lake.derive import derive, first_fault
+from raypipe.lake.faults import line_of
+from raypipe.lake.files import FoundFile
+from raypipe.lake.read import blocks
+from raypipe.spec import Source
+
+ROWS_PER_FILE = 2**20
+#: From this many bytes in more than one file, reading is spread over the cluster; below, workers start too slowly.
+SPREAD_BYTES = 256 * 2**20
+
+
+class Staged(Record, frozen=True, kw_only=True):
+    """What came of one file: the Parquet written, in order of its rows."""
+
+    file: SourceFile
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that is needed to stage one file, in any process.
+
+    Attributes:
+        file: what is read.
+        digest: of its bytes.
+        source: how it is read and what is derived.
+        lookups: the key and wanted columns of each looked-up table.
+        schema: of the Parquet written, with Iceberg's field ids.
+        folder: where it is written.
+        prefix: what the written names begin with; names sort in order of the rows.
+    """
+
+    file: FoundFile
+    digest: str
+    source: Source
+    lookups: Mapping[str, pl.DataFrame]
+    schema: pa.Schema
+    folder: Path
+    prefix: str
+
+    def run(self, advance: Callable[[float], None] = lambda share: None) -> Staged:
+        """Read, derive, write; ``advance`` is told the share of the file done so far.
+
+        Raises:
+            SourceError: the file is not what its source declares.
+        """
+        with PartWriter(self.folder, self.prefix, self.schema) as writer:
+            for batch, share in blocks(self.file, self.source):
+                writer.write(self._derived(batch, writer.rows).to_arrow())
+                advance(share)
+        read = SourceFile(path=self.file.name, digest=self.digest, rows=writer.rows)
+        return Staged(file=read, paths=tuple(str(path) for path in writer.paths))
+
+    def _derived(self, batch: pa.RecordBatch, before: int) -> pl.DataFrame:
+        block = pl.DataFrame(pl.from_arrow(batch))
+        try:
+            return derive(block, self.source, self.lookups)
+        except PolarsError as error:
+            found = first_fault(block, self.source, self.lookups)
+            if found is None:  # only the block as a whole fails: it is the definition's fault, not a row's
+                why = str(error).strip().splitlines()[0]
+                raise SourceError(f"`{self.source.name}` cannot be derived: {why}", where=self.source.where) from None
+            row, name, fault = found
+            line = line_of(self.file, before + row)
+            where = f"{self.file.name}:{line}" if line else f"{self.file.name} row {before + row + 1}"
+            why = str(fault).strip().splitlines()[0]
+            way = self.source.derive[name]
+            cure = f"Change the file, or the derivation at {way.where}"
+            raise SourceError(f"`{name}` cannot be derived: {why}", where=where, cure=cure) from None
+
+
+class PartWriter:
+    """Writes blocks as Parquet files of a bounded number of rows."""
+
+    def __init__(self, folder: Path, prefix: str, schema: pa.Schema) -> None:
+        self._folder, self._prefix, self._schema = folder, prefix, schema
+        self._writer: pq.ParquetWriter | None = None
+        self._in_part = 0
+        self.paths: list[Path] = []
+        self.rows = 0
+
+    def __enter__(self) -> "PartWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows."""
+        if table.num_rows == 0:
+            return
+        if self._writer is None:
+            self.paths.append(self._folder / f"{self._prefix}-{len(self.paths):05d}.parquet")
+            self._writer = pq.ParquetWriter(self.paths[-1], self._schema, compression="zstd")
+        self._writer.write_table(table.cast(self._schema))
+        self.rows += table.num_rows
+        self._in_part += table.num_rows
+        if self._in_part >= ROWS_PER_FILE:
+            self._close()
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer, self._in_part = None, 0
+
+
+def stage(tasks: Sequence[Task], progress: Progress, spread_bytes: int = SPREAD_BYTES) -> list[Staged]:
+    """Stage files, here or, when there is much of them, on the cluster; results in the order of the tasks.
+
+    Raises:
+        SourceError: a file is not what its source declares.
+    """
+    total = sum(task.file.size for task in tasks)
+    name = f"read {tasks[0].source.name}"
+    with progress.step(name, total) as step:
+        if total >= spread_bytes and len(tasks) > 1:
+            return _spread(tasks, lambda task: step.advance(task.file.size, task.file.name))
+        results = []
+        for task in tasks:
+            done = 0.0
+
+            def advance(share: float, task: Task = task) -> None:
+                nonlocal done
+                step.advance((share - done) * task.file.size, task.file.name)
+                done = share
+
+            results.append(task.run(advance))
+        return results
+
+
+def _spread(tasks: Sequence[Task], done: Callable[[Task], None]) -> list[Staged]:
+    import ray
+
+    context = ray.data.DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    shared = ray.put(list(tasks))
+
+    def stage_file(row: dict[str, int]) -> dict[str, str]:
+        # A fault comes back as a value: the cluster would wrap it in its own words.
+        try:
+            staged = ray.get(shared)[row["id"]].run()
+        except SourceError as fault:
+            return {"staged": "", "what": fault.what, "where": fault.where, "cure": fault.cure}
+        return {"staged": staged.to_json(), "what": "", "where": "", "cure": ""}
+
+    with ray.data.DataContext.current(context):
+        found = ray.data.range(len(tasks), override_num_blocks=len(tasks)).map(stage_file)
+    results: list[Staged] = []
+    for row in found.iter_rows():
+        if not row["staged"]:
+            raise SourceError(row["what"], where=row["where"], cure=row["cure"])
+        done(tasks[len(results)])
+        results.append(Staged.from_json(row["staged"]))
+    return results

@@ -1,0 +1,104 @@
+"""Each kind of check as Polars expressions: which rows it is about, and which of those fail it.
+
+NaN is no value: ``not_null`` fails on it, and so does ``between``, which no NaN lies in.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from raypipe.spec.checks import Check, Kind
+
+Keys = Mapping[str, pl.Series]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Two boolean expressions over the rows, neither ever null.
+
+    Attributes:
+        about: the rows that the check is about.
+        fails: the rows that do not satisfy it.
+    """
+
+    about: pl.Expr
+    fails: pl.Expr
+
+
+def row_rule(check: Check, schema: pl.Schema, keys: Keys) -> Rule:
+    """The rule of a check that judges row by row.
+
+    Args:
+        check: of a kind in ``ROW_KINDS``.
+        schema: the table's column types.
+        keys: by table name, the keys of the tables that checks refer to.
+    """
+    return _ROW_RULES[check.kind](check, schema, keys)
+
+
+def _not_null(check: Check, schema: pl.Schema, _: Keys) -> Rule:
+    return Rule(pl.lit(True), pl.any_horizontal([_missing(name, schema) for name in check.columns]))
+
+
+def _between(check: Check, schema: pl.Schema, _: Keys) -> Rule:
+    (name,) = check.columns
+    value = pl.col(name)
+    outside = [pl.lit(False)]
+    if check.low is not None:
+        outside.append(value < check.low)
+    if check.high is not None:
+        outside.append(value > check.high)
+    if schema[name].is_float():
+        outside.append(value.is_nan())
+    return _of_values(name, pl.any_horizontal(outside))
+
+
+def _one_of(check: Check, _: pl.Schema, __: Keys) -> Rule:
+    (name,) = check.columns
+    return _of_values(name, ~pl.col(name).cast(pl.String).is_in(list(check.values)))
+
+
+def _matches(check: Check, _: pl.Schema, __: Keys) -> Rule:
+    (name,) = check.columns
+    return _of_values(name, ~pl.col(name).cast(pl.String).str.contains(rf"\A(?:{check.pattern})\z"))
+
+
+def _unique(check: Check, _: pl.Schema, __: Keys) -> Rule:
+    # The first of them is no fault: as many rows fail as must go.
+    return Rule(pl.lit(True), ~pl.struct(check.columns).is_first_distinct())
+
+
+def _refers(check: Check, _: pl.Schema, keys: Keys) -> Rule:
+    (name,) = check.columns
+    assert check.to is not None  # noqa: S101  # `refers` cannot be made without it
+    return _of_values(name, ~pl.col(name).is_in(keys[check.to.name].implode()))
+
+
+def _holds(check: Check, _: pl.Schema, __: Keys) -> Rule:
+    assert check.rule is not None  # noqa: S101  # `holds` cannot be made without it
+    rule = check.rule.polars
+    return Rule(rule.is_not_null(), (~rule).fill_null(False))
+
+
+def _of_values(name: str, fails: pl.Expr) -> Rule:
+    """A rule about the values that are there."""
+    return Rule(pl.col(name).is_not_null(), fails.fill_null(False))
+
+
+def _missing(name: str, schema: pl.Schema) -> pl.Expr:
+    null = pl.col(name).is_null()
+    return (null | pl.col(name).is_nan().fill_null(False)) if schema[name].is_float() else null
+
+
+_ROW_RULES: dict[Kind, Callable[[Check, pl.Schema, Keys], Rule]] = {
+    "not_null": _not_null,
+    "between": _between,
+    "one_of": _one_of,
+    "matches": _matches,
+    "unique": _unique,
+    "refers": _refers,
+    "holds": _holds,
+}
+#: Checks that judge row by row; the others judge the table.
+ROW_KINDS = frozenset(_ROW_RULES)
