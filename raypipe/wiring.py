@@ -30,7 +30,7 @@ def connect(settings: Settings | None = None, clock: Clock | None = None) -> Pla
         clock=clock,
         ledger=ledger,
         lake=Lake(home / "lake"),
-        registry=Registry(home / "registry", ledger, tracking_uri, clock),
+        registry=Registry(home / "registry", ledger, tracking_uri),
         store=LmdbStore(home / "online"),
         tracking_uri=tracking_uri,
         cpus=cpus,

@@ -1,0 +1,218 @@
+"""The registry: versions of models, immutable, and who is champion. The ledger is the truth; MLflow mirrors it."""
+
+import logging
+from pathlib import Path
+
+import msgspec
+
+from raypipe.contracts.records import Candidate, Lineage, ModelVersion
+from raypipe.errors import KeyTakenError, RegistryError, did_you_mean
+from raypipe.failpoints import failpoint
+from raypipe.ledger import Entry, Ledger
+from raypipe.registry.examine import examine
+from raypipe.registry.files import keep, locked
+from raypipe.registry.rows import (
+    PROMOTED,
+    REGISTERED,
+    Promotion,
+    Registered,
+    champions,
+    promotions,
+    registered,
+    version_of,
+)
+
+CHAMPION = "champion"
+SLOTS = (CHAMPION,)
+_LOCK_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Registry:
+    """Model versions in a folder, told of by the ledger, mirrored into MLflow.
+
+    Reading needs neither MLflow nor the network. A write that MLflow did not follow is logged as a warning, and the
+    next write, or `mirror`, catches up.
+
+    Args:
+        folder: where the files are kept, as ``models/{name}/{digest}/``.
+        ledger: what happened.
+        tracking_uri: where MLflow is; ``""`` for no mirror.
+    """
+
+    def __init__(self, folder: Path, ledger: Ledger, tracking_uri: str) -> None:
+        self._folder = folder / "models"
+        self._ledger = ledger
+        self._tracking_uri = tracking_uri
+
+    def register(self, candidate: Candidate, lineage: Lineage) -> ModelVersion:
+        """Make a candidate an immutable version. The same files from the same data are registered once.
+
+        Raises:
+            RegistryError: the bundle is damaged, is not the candidate's, or does not score as its trainer said.
+            WorkspaceError: the files cannot be written.
+        """
+        name = candidate.pipeline
+        row = Registered(
+            version=0,
+            algorithm=candidate.algorithm,
+            metrics=candidate.metrics,
+            digest=examine(candidate, lineage),
+            lineage=lineage,
+        )
+        with locked(self._folder / name, _LOCK_SECONDS):
+            keep(Path(candidate.folder), self._folder / name, row.digest)
+            failpoint("registry.after_copy")
+            version = self._enter(name, row)
+            failpoint("registry.after_ledger")
+        self._mirror(name)
+        failpoint("registry.after_mlflow")
+        return self.get(name, version)
+
+    def names(self) -> list[str]:
+        """The models that have a version."""
+        return sorted({entry.subject for entry in self._ledger.entries(REGISTERED)})
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model in order; none when there is no such model."""
+        rows = registered(self._ledger, name)
+        held = {slot: champions(promotions(self._ledger, name, slot))[-1:] for slot in SLOTS} if rows else {}
+        return [
+            version_of(name, entry, row, self._folder / name, tuple(s for s in SLOTS if held[s] == [row.version]))
+            for entry, row in rows
+        ]
+
+    def get(self, name: str, version: int | str) -> ModelVersion:
+        """A version by its number, or by an alias such as ``"champion"``.
+
+        Raises:
+            RegistryError: there is no such model, version or alias; says which there are.
+        """
+        versions = self.versions(name)
+        if not versions:
+            raise RegistryError("no version of this model is registered", where=name, cure=self._cure(name))
+        wanted = str(version)
+        for found in versions:
+            if wanted == str(found.version) or wanted in found.aliases:
+                return found
+        if wanted in SLOTS:
+            raise RegistryError(f"has no {wanted}", where=name, cure=f"Promote one of its {len(versions)} versions")
+        known = f"It has versions 1 to {len(versions)}, and aliases {', '.join(SLOTS)}"
+        raise RegistryError(f"has no version `{wanted}`", where=name, cure=known)
+
+    def champion(self, name: str) -> ModelVersion | None:
+        """The version in charge, or None."""
+        return next((version for version in self.versions(name) if CHAMPION in version.aliases), None)
+
+    def promote(
+        self, name: str, version: int, *, expect: int | None, why: str, who: str = "", slot: str = CHAMPION
+    ) -> ModelVersion:
+        """Make a version champion, if the champion is still the one that the caller has seen.
+
+        Args:
+            name: the model.
+            version: the new champion.
+            expect: the champion that the caller knows of; None: there was none.
+            why: the reason, for the record.
+            who: the person or the process that decided, for the record.
+            slot: the alias.
+
+        Raises:
+            RegistryError: no such version, or somebody else has changed the champion meanwhile.
+        """
+        chosen = self.get(name, version)
+        changes = promotions(self._ledger, name, slot)
+        change = Promotion(
+            slot=slot, version=version, digest=chosen.digest, previous=expect, rollback=False, why=why, who=who
+        )
+        # A promotion that was killed before it could answer is asked for again: it has been done.
+        if not changes or changes[-1][1] != change:
+            self._change(name, changes, change)
+        self._mirror(name)
+        return self.get(name, version)
+
+    def rollback(self, name: str, why: str, *, who: str = "", slot: str = CHAMPION) -> ModelVersion:
+        """Give the slot back to the version that held it before; again, and it goes further back.
+
+        Raises:
+            RegistryError: nothing held it before, or somebody else has changed the champion meanwhile.
+        """
+        changes = promotions(self._ledger, name, slot)
+        stack = champions(changes)
+        if len(stack) < 2:
+            raise RegistryError(f"has no earlier {slot} to go back to", where=name, cure="Promote another version")
+        present, earlier = stack[-1], self.get(name, stack[-2])
+        change = Promotion(
+            slot=slot, version=earlier.version, digest=earlier.digest, previous=present, rollback=True, why=why, who=who
+        )
+        self._change(name, changes, change)
+        self._mirror(name)
+        return self.get(name, earlier.version)
+
+    def at(self, name: str, microseconds: int, slot: str = CHAMPION) -> ModelVersion | None:
+        """The version that held the slot at a moment (microseconds UTC), with today's aliases; None: none did."""
+        before = [change for entry, change in self.history(name, slot) if entry.at <= microseconds]
+        return self.get(name, before[-1].version) if before else None
+
+    def history(self, name: str, slot: str = CHAMPION) -> list[tuple[Entry, Promotion]]:
+        """Every change of who holds the slot, in order: when, which, why, and by whom."""
+        return promotions(self._ledger, name, slot)
+
+    def mirror(self, name: str) -> list[str]:
+        """Bring MLflow's copy of a model up to the ledger, and say what it lacked.
+
+        Raises:
+            RegistryError: MLflow cannot be reached, or refuses.
+        """
+        if not self._tracking_uri:
+            return []
+        from raypipe.registry.mirror import Mirror  # MLflow takes a second to import, and reading does not need it
+
+        with locked(self._folder / name, _LOCK_SECONDS):
+            versions = self.versions(name)
+            aliases = {slot: next((v.version for v in versions if slot in v.aliases), None) for slot in SLOTS}
+            return Mirror(self._tracking_uri).sync(name, versions, aliases)
+
+    def _enter(self, name: str, row: Registered) -> int:
+        """Write the version's row under the next free number, or find the row that says the same."""
+        while True:
+            rows = [present for _, present in registered(self._ledger, name)]
+            for present in rows:
+                if present.identity == row.identity:
+                    return present.version
+            number = len(rows) + 1
+            body = msgspec.structs.replace(row, version=number).to_json()
+            try:
+                self._ledger.append(f"{REGISTERED}/{name}/{number}", REGISTERED, name, body)
+            except KeyTakenError:
+                continue  # another host was first: look again
+            return number
+
+    def _change(self, name: str, changes: list[tuple[Entry, Promotion]], change: Promotion) -> None:
+        """Write the next change of a slot, provided that ``change.previous`` holds it."""
+        slot, present = change.slot, changes[-1][1].version if changes else None
+        if present != change.previous:
+            what = f"{slot} is {_number(present)}, not {_number(change.previous)}"
+            raise RegistryError(what, where=name, cure="Look again, then decide again")
+        if present == change.version:
+            return
+        try:
+            self._ledger.append(f"{PROMOTED}/{name}/{slot}/{len(changes) + 1}", PROMOTED, name, change.to_json())
+        except KeyTakenError:
+            what = f"somebody else has changed {slot} just now"
+            raise RegistryError(what, where=name, cure="Look again, then decide again") from None
+        failpoint("registry.after_promotion")
+
+    def _mirror(self, name: str) -> None:
+        try:
+            self.mirror(name)
+        except RegistryError as error:
+            log.warning("%s", error)
+
+    def _cure(self, name: str) -> str:
+        return did_you_mean(name, self.names()) or "Run `raypipe run` on its pipeline first"
+
+
+def _number(version: int | None) -> str:
+    return "nobody" if version is None else f"version {version}"
