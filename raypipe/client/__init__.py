@@ -1,0 +1,7 @@
+"""The Python client: predictions, runs, models and status for code that is not a pipeline."""
+
+from raypipe.client.client import Client
+from raypipe.client.jobs import Job
+from raypipe.client.records import Field, Model, Prediction, Served, Service, Status
+
+__all__ = ["Client", "Field", "Job", "Model", "Prediction", "Served", "Service", "Status"]
