@@ -127,7 +127,7 @@ class Mirror:
         own = {VERSION: str(version.version), DIGEST: version.digest}
         present = self._client.search_runs([number], " and ".join(f"tags.`{tag}` = '{own[tag]}'" for tag in own))
         run = present[0] if present else self._client.create_run(number, tags=own, run_name=_title(version))
-        self._client.set_terminated(run.info.run_id)
+        self._client.update_run(run.info.run_id, status="FINISHED")
         return run
 
 

@@ -3,7 +3,6 @@
 import json
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from hashlib import sha256
 from typing import TypeVar
 
@@ -34,15 +33,17 @@ def from_json(text: str, kind: type[T]) -> T:
     """Read a definition back.
 
     Raises:
-        RaypipeError: the text is not a definition of that kind.
+        RaypipeError: the text is not a definition of that kind, or it holds code.
     """
-    value = _decode(json.loads(text))
+    try:
+        value = _decode(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise RaypipeError(f"is not one: {type(error).__name__} {error}", where="stored definition") from None
     if not isinstance(value, kind):
         raise RaypipeError(f"expected a {kind.__name__}, found a {type(value).__name__}", where="stored definition")
     return value
 
 
-@cache
 def fingerprint(value: object) -> str:
     """The first 16 hex digits of the SHA-256 of a definition's JSON: its name among all definitions.
 
@@ -67,6 +68,8 @@ def _encode(value: object) -> object:
         return {"is": "time", "utc": value.isoformat()}
     if isinstance(value, type):
         return {"is": "type", "name": value.__name__}
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)  # 1.0 equals 1, so they have one text
     return value
 
 
@@ -90,11 +93,13 @@ def _decode(node: object) -> object:
 
 def _build(name: str, content: dict[str, object]) -> object:
     """Make a value without its constructor: what was stored has been through it already."""
-    if name not in _CLASSES:
-        raise RaypipeError(
-            f"unknown kind `{name}`", where="stored definition", cure="It was written by another version"
-        )
-    value: object = object.__new__(_CLASSES[name])
+    kind = _CLASSES.get(name)
+    if kind is None or content.keys() != {field.name for field in fields(kind)} - {"where"}:
+        what = f"unknown kind `{name}`" if kind is None else f"a {name} with other fields"
+        raise RaypipeError(what, where="stored definition", cure="It was written by another version")
+    value: object = object.__new__(kind)
     for key, item in (content | {"where": "stored"}).items():
         object.__setattr__(value, key, item)
+    if isinstance(value, expressions.Expression) and value.has_python:
+        raise RaypipeError("an expression holds code", where="stored definition", cure="It was not written by raypipe")
     return value

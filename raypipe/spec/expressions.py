@@ -9,6 +9,21 @@ import polars as pl
 
 from raypipe.spec.values import place
 
+#: Nodes of an expression's JSON that carry a Python function, a shared library, or a query of its own.
+_CODE = frozenset(
+    {
+        "AnonymousAgg",
+        "AnonymousFunction",
+        "CumFoldHorizontal",
+        "CumReduceHorizontal",
+        "FfiPlugin",
+        "FoldHorizontal",
+        "PipeWithDtype",
+        "ReduceHorizontal",
+        "SubPlan",
+    }
+)
+
 
 @dataclass(frozen=True)
 class Expression:
@@ -46,23 +61,33 @@ class Expression:
     @property
     def is_elementwise(self) -> bool:
         """True when a row's result depends on that row alone and no Python function is inside."""
-        return self.polars.meta.is_row_separable() and not self.has_python
+        return not self.has_python and self.polars.meta.is_row_separable()
 
     @property
     def has_python(self) -> bool:
-        """True when a Python function is embedded; such an expression could not be stored without running code."""
-        return "AnonymousFunction" in _keys(json.loads(self.text))
+        """True when a Python function or a library is embedded: reading such an expression back would run code.
+
+        Only the text is looked at, since making a Polars expression of it is what would run the code.
+        """
+        return _holds_code(json.loads(self.text))
 
     def __str__(self) -> str:
         return str(self.polars)
 
 
-def _keys(node: object) -> set[str]:
+def _holds_code(node: object, key: str = "") -> bool:
     if isinstance(node, dict):
-        return set(node) | {key for child in node.values() for key in _keys(child)}
+        # A literal is data, of whatever bytes.
+        return any(name in _CODE or (name != "Literal" and _holds_code(child, name)) for name, child in node.items())
     if isinstance(node, list):
-        return {key for child in node if isinstance(child, (dict, list)) for key in _keys(child)}
-    return set()
+        return _is_pickle(node, key) or any(_holds_code(child, key) for child in node)
+    return isinstance(node, str) and (node.startswith("PLPYFN") or any(c < " " and c not in "\t\n\r" for c in node))
+
+
+def _is_pickle(items: list[object], key: str) -> bool:
+    """A function may hide under a name that is not known here; all of them are bytes, and long."""
+    numbers = len(items) >= 8 and all(type(item) is int and 0 <= item <= 255 for item in items)
+    return numbers and key != "insertions"  # where `pl.format` puts its values
 
 
 def to_utc(local: pl.Expr, zone: pl.Expr, zones: tuple[str, ...]) -> pl.Expr:

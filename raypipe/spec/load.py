@@ -1,10 +1,12 @@
 """From a path to the Pipeline in it."""
 
-import importlib.util
 import sys
 import traceback
 from hashlib import sha256
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import CodeType
 
 from raypipe.errors import DefinitionError, Fault, RaypipeError, SourceError
 from raypipe.spec.pipeline import Pipeline
@@ -22,16 +24,16 @@ def load(path: str | Path) -> Pipeline:
         raise SourceError("no such pipeline file", where=str(path), cure="Give the path of a .py file")
     # A name of its own: two pipeline.py files may be loaded by one process.
     name = f"raypipe_pipeline_{sha256(str(file.resolve()).encode()).hexdigest()[:12]}"
-    module_spec = importlib.util.spec_from_file_location(name, file)
+    module_spec = spec_from_loader(name, _Fresh(name, str(file)))
     if module_spec is None or module_spec.loader is None:
         raise SourceError("is not a Python file", where=str(path), cure="Give the path of a .py file")
-    module = importlib.util.module_from_spec(module_spec)
+    module = module_from_spec(module_spec)
     sys.modules[name] = module
     try:
         module_spec.loader.exec_module(module)
     except RaypipeError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever the user's file raises is the user's to see, in one sentence
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the file raises is the user's to see, in a sentence
         raise DefinitionError([_fault(file, error)]) from None
     found = {id(v): v for v in vars(module).values() if isinstance(v, Pipeline)}
     if len(found) != 1:
@@ -40,8 +42,17 @@ def load(path: str | Path) -> Pipeline:
     return next(iter(found.values()))
 
 
-def _fault(file: Path, error: Exception) -> Fault:
+class _Fresh(SourceFileLoader):
+    """Compiles the file as it is now: Python's cache goes by second and size, and an edit may keep both."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _fault(file: Path, error: BaseException) -> Fault:
     if isinstance(error, SyntaxError):
-        return Fault(f"{file.name}:{error.lineno}", f"is not valid Python: {error.msg}")
+        line = f":{error.lineno}" if error.lineno else ""
+        return Fault(f"{file.name}{line}", f"is not valid Python: {error.msg}")
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-    return Fault(f"{file.name}:{lines[-1] if lines else '?'}", f"{type(error).__name__}: {error}")
+    where = f"{file.name}:{lines[-1]}" if lines else file.name
+    return Fault(where, f"{type(error).__name__}: {error}")

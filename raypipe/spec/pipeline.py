@@ -59,7 +59,7 @@ def _edges(text: str, zone: str) -> tuple[datetime, datetime]:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """Promote a new version when its holdout metric is at least the champion's, plus ``by``."""
+    """Promote a new version when its holdout metric is at least as good as the champion's, by ``champion_plus``."""
 
     champion_plus: float = 0.0
     where: str = place()

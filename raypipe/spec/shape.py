@@ -45,17 +45,19 @@ def derivation(way: Expression | Lookup) -> pl.Expr:
 def known_from(source: Source) -> dict[str, str | None]:
     """For each column the moment from which it is known; None: known from the start.
 
-    A derived column is known from the latest moment of the columns that it reads.
+    A moment's own column is known from that moment: when something happens is not known before it has. A derived
+    column is known from the latest moment of the columns that it reads, or a later one that it is listed under.
     """
     if isinstance(source, Table):
         return dict.fromkeys(schema(source), None)
     moments = list(source.reveals)
     known: dict[str, str | None] = dict.fromkeys(source.columns, None)
-    known |= {column: moment for moment, columns in source.reveals.items() for column in columns}
+    for moment, columns in source.reveals.items():
+        known |= dict.fromkeys((moment, *columns), moment)
     for name, way in source.derive.items():
         roots = way.roots if isinstance(way, Expression) else (way.by,)
-        later = [known[root] for root in roots if known.get(root) is not None]
-        known[name] = known.get(name) or max(later, key=lambda m: moments.index(m or ""), default=None)
+        since = (known.get(column) for column in (name, *roots))
+        known[name] = max((m for m in since if m is not None), key=moments.index, default=None)
     return known
 
 

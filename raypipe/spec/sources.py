@@ -66,7 +66,7 @@ class Table:
         return Lookup(self, column, by)
 
     def columns_by(self, by: str, *names: str, **renamed: str) -> "TableFeatures":
-        """Features that are plain columns of this table, found by the request field or feature ``by``."""
+        """Features that are plain columns of this table, found by the request field ``by``."""
         chosen = FrozenMap({name: name for name in names} | renamed)
         return TableFeatures(self, by, chosen)
 
@@ -179,7 +179,7 @@ class FeatureGroup:
 
 @dataclass(frozen=True)
 class TableFeatures:
-    """Features that are columns of a table, found by one request field or feature."""
+    """Features that are columns of a table, found by one request field."""
 
     table: Table
     by: str
@@ -211,7 +211,13 @@ Source: TypeAlias = Table | Stream
 
 
 def _by_name(columns: Mapping[ColumnType, str]) -> FrozenMap[ColumnType]:
-    return FrozenMap({name: kind for kind, names in columns.items() for name in names.split()})
+    found: dict[str, ColumnType] = {}
+    for kind, names in columns.items():
+        for name in names.split():
+            if name in found:
+                raise ValueError(f"column `{name}` is declared twice")
+            found[name] = kind
+    return FrozenMap(found)
 
 
 def _derivations(derive: Mapping[str, Derivation] | None) -> FrozenMap[Expression | Lookup]:

@@ -1,5 +1,6 @@
 """What every declared value is made of: frozen maps, durations, and the line of the file it was written on."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import field
@@ -9,7 +10,7 @@ from types import FrameType
 from typing import TypeVar
 
 V = TypeVar("V")
-_HERE = str(Path(__file__).parent)
+_HERE = f"{Path(__file__).parent}{os.sep}"
 
 
 class FrozenMap(Mapping[str, V]):

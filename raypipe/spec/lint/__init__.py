@@ -8,7 +8,6 @@ from raypipe.spec.lint.inputs import derived_rule, group_rule, name_clash_rule, 
 from raypipe.spec.lint.sources import check_rule, column_rule, source_name_rule, time_rule
 from raypipe.spec.pipeline import Pipeline
 
-#: A broken source makes every rule about its columns repeat the same fault, so the sources come first and alone.
 SOURCE_RULES: tuple[Callable[[Pipeline], Iterator[Fault]], ...] = (source_name_rule, column_rule, time_rule, check_rule)
 PIPELINE_RULES: tuple[Callable[[Pipeline], Iterator[Fault]], ...] = (
     name_rule,

@@ -9,7 +9,7 @@ from polars.exceptions import PolarsError
 from raypipe.errors import Fault, did_you_mean
 from raypipe.spec.lint.sources import NAME, columns, unknown
 from raypipe.spec.pipeline import Pipeline
-from raypipe.spec.search import Range
+from raypipe.spec.search import Choice, Range
 from raypipe.spec.shape import known_from
 from raypipe.spec.values import in_words
 
@@ -84,12 +84,16 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
         yield Fault(search.where, what, "Give at least one trial a model")
     if search.metric not in METRICS:
         yield Fault(search.where, f"unknown metric `{search.metric}`", did_you_mean(search.metric, METRICS))
+    if search.p99_ms is not None and not search.p99_ms > 0:
+        yield Fault(search.where, f"no model answers within {search.p99_ms:g} ms", "Give a positive `p99_ms`, or none")
     for model in search.models:
         if model.algorithm not in ALGORITHMS:
             yield Fault(
                 model.where, f"unknown algorithm `{model.algorithm}`", did_you_mean(model.algorithm, ALGORITHMS)
             )
         for name, value in model.params.items():
-            if isinstance(value, Range) and (value.low >= value.high or (value.log and value.low <= 0)):
+            if isinstance(value, Range) and not (value.low < value.high and (value.low > 0 or not value.log)):
                 why = "Give low < high; on a logarithmic scale low > 0"
                 yield Fault(value.where, f"{model.algorithm}: the range of `{name}` holds nothing", why)
+            if isinstance(value, Choice) and not value.options:
+                yield Fault(value.where, f"{model.algorithm}: `{name}` has nothing to choose from", "Give an option")

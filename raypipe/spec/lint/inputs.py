@@ -10,12 +10,14 @@ from raypipe.errors import Fault, did_you_mean
 from raypipe.spec.agg import Aggregate
 from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
-from raypipe.spec.lint.sources import TIME, columns, unknown
+from raypipe.spec.lint.sources import TIME, beyond, columns, same_type, unknown
 from raypipe.spec.pipeline import Pipeline
 from raypipe.spec.shape import is_known_at, known_from
 from raypipe.spec.sources import FeatureGroup, TableFeatures
 from raypipe.spec.values import in_words
 
+#: Columns that stand beside features in files: the label of a training row, the score of a golden row.
+RESERVED = frozenset({"label", "score"})
 NUMERIC_OPS = frozenset({"sum", "mean", "std", "min", "max", "percentile", "decayed_sum", "decayed_mean"})
 
 
@@ -48,10 +50,19 @@ def group_rule(pipeline: Pipeline) -> Iterator[Fault]:
         yield from unknown(moment, known, group.moment.where, stream.name)
         if moment in known and known[moment] != TIME:
             yield Fault(group.moment.where, f"`{stream.name}.{moment}` is {known[moment]}, not a time")
+        elif moment in known and not is_known_at(stream, moment, moment):
+            since = known_from(stream)[moment]
+            what = f"`{stream.name}.{moment}` is only known from `{since}`: events at it would be news from the future"
+            yield Fault(group.moment.where, what, f"List `{moment}` under `reveals`, after `{since}`")
         for key in group.key:
             yield from unknown(key, known, group.where, stream.name)
+            if moment in known and key in known and not is_known_at(stream, key, moment):
+                what = f"key `{key}` is only known from `{known_from(stream)[key]}`, after `{moment}`"
+                yield Fault(group.where, what, f"Take it from `{stream.name}.at('{known_from(stream)[key]}')`")
         if len(group.key) != len(group.asked):
             yield Fault(group.where, f"{len(group.key)} key columns, but {len(group.asked)} asked fields")
+        for key, field in zip(group.key, group.asked, strict=False):
+            yield from same_type(field, columns(pipeline.ask.stream), key, known, group.where, f"stream {stream.name}")
         for field in group.asked:
             yield from _asked_field(pipeline, field, group.where)
         for name, aggregate in group.features.items():
@@ -63,8 +74,10 @@ def table_rule(pipeline: Pipeline) -> Iterator[Fault]:
     for item in pipeline.inputs:
         if isinstance(item, TableFeatures):
             yield from _asked_field(pipeline, item.by, item.where)
+            asked, table = columns(pipeline.ask.stream), columns(item.table)
+            yield from same_type(item.by, asked, item.table.key, table, item.where, f"table {item.table.name}")
             for column in item.features.values():
-                yield from unknown(column, columns(item.table), item.where, f"table {item.table.name}")
+                yield from unknown(column, table, item.where, f"table {item.table.name}")
 
 
 def derived_rule(pipeline: Pipeline) -> Iterator[Fault]:
@@ -88,6 +101,8 @@ def name_clash_rule(pipeline: Pipeline) -> Iterator[Fault]:
     for item in pipeline.inputs:
         for name, content in item.features.items():
             where = content.where if isinstance(content, (Aggregate, Expression)) else item.where
+            if name in RESERVED or name.startswith("__"):
+                yield Fault(where, f"feature name `{name}` is taken by raypipe", "Give it another name")
             if counts[name] > 1:
                 yield Fault(
                     where, f"feature name `{name}` is used {counts[name]} times", "Give each feature its own name"
@@ -110,16 +125,16 @@ def _aggregate(group: FeatureGroup, name: str, aggregate: Aggregate, known: dict
             what = f"{reader} reads `{root}` at `{moment}`, but it is only known from `{since}`: news from the future"
             yield Fault(aggregate.where, what, f"Take it from `{stream.name}.at('{since}')`")
     if aggregate.value and not aggregate.value.is_elementwise:
-        yield Fault(aggregate.where, f"{reader} looks beyond one event", "Use elementwise expressions")
+        yield Fault(aggregate.where, f"{reader} {beyond(aggregate.value)}", "Use elementwise Polars expressions")
     kind = _value_type(aggregate, known)
     if aggregate.op in NUMERIC_OPS and kind is not None and not (kind.is_numeric() or kind == pl.Boolean):
         yield Fault(aggregate.where, f"{reader} takes the {aggregate.op} of {kind}", "Aggregate a number")
-    if aggregate.window is not None and aggregate.window.total_seconds() <= 0:
-        yield Fault(aggregate.where, f"{reader} has a window of {in_words(aggregate.window)}", "Give a positive length")
-    if aggregate.half_life is not None and aggregate.half_life.total_seconds() <= 0:
-        yield Fault(
-            aggregate.where, f"{reader} has a half-life of {in_words(aggregate.half_life)}", "Give a positive length"
-        )
+    lengths = {"window": aggregate.window, "half-life": aggregate.half_life, "greatest age": aggregate.max_age}
+    for what, length in lengths.items():
+        if length is not None and length.total_seconds() <= 0:
+            yield Fault(aggregate.where, f"{reader} has a {what} of {in_words(length)}", "Give a positive length")
+    if aggregate.tail.total_seconds() < 0:
+        yield Fault(aggregate.where, f"{reader} has a tail of {in_words(aggregate.tail)}", "Give zero or more")
     if aggregate.rank is not None and not 0 < aggregate.rank <= 1:
         yield Fault(aggregate.where, f"{reader} asks for percentile {aggregate.rank:g}", "Give a rank between 0 and 1")
 
@@ -130,11 +145,9 @@ def _expression(name: str, expression: Expression, known: dict[str, pl.DataType]
         yield Fault(
             expression.where, f"feature `{name}` reads `{root}`, which is not {kinds}", did_you_mean(root, known)
         )
-    if expression.has_python:
-        what = f"feature `{name}` holds a Python function, which cannot be stored without running code"
-        yield Fault(expression.where, what, "Use Polars expressions")
-    elif not expression.is_elementwise:
-        yield Fault(expression.where, f"feature `{name}` looks beyond its own row", "Use elementwise expressions")
+    if not expression.is_elementwise:
+        what = f"feature `{name}` {beyond(expression)}"
+        yield Fault(expression.where, what, "Use elementwise Polars expressions")
     if not missing and not expression.has_python:
         try:
             pl.LazyFrame(schema=known).select(expression.polars.alias(name)).collect_schema()
@@ -143,8 +156,10 @@ def _expression(name: str, expression: Expression, known: dict[str, pl.DataType]
 
 
 def _from_the_future(pipeline: Pipeline, column: str, where: str, reader: str) -> Iterator[Fault]:
-    since = known_from(pipeline.ask.stream).get(column)
-    if since is not None:
+    ask = pipeline.ask
+    since = known_from(ask.stream).get(column)
+    known_when_asked = ask.lead.total_seconds() <= 0 and is_known_at(ask.stream, column, ask.moment)
+    if since is not None and not known_when_asked:
         asked = f"{in_words(pipeline.ask.lead)} before `{pipeline.ask.moment}`"
         what = f"{reader} is only known from `{since}`, but predictions are asked {asked}: news from the future"
         yield Fault(where, what, "Remove it, or ask later")

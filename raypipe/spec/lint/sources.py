@@ -7,11 +7,11 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from raypipe.errors import Fault, did_you_mean
+from raypipe.spec.checks import Check
 from raypipe.spec.expressions import Expression
 from raypipe.spec.files import POLARS_TYPES
 from raypipe.spec.pipeline import Pipeline
-from raypipe.spec.shape import derivation
-from raypipe.spec.sources import Source, Stream
+from raypipe.spec.sources import FeatureGroup, Lookup, Source, Stream, TableFeatures
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 TIME = pl.Datetime("us", "UTC")
@@ -25,7 +25,7 @@ def columns(source: Source) -> dict[str, pl.DataType]:
 def source_name_rule(pipeline: Pipeline) -> Iterator[Fault]:
     """Table names are plain words, and one name means one source."""
     used: dict[str, Source] = {}
-    for source in (*pipeline.sources, *(group.moment.stream for group in pipeline.groups)):
+    for source in _mentioned(pipeline):
         if not NAME.fullmatch(source.name):
             yield Fault(source.where, f"table name `{source.name}` is not a plain word", "Use a-z, 0-9 and _")
         if used.setdefault(source.name, source) != source:
@@ -73,6 +73,9 @@ def check_rule(pipeline: Pipeline) -> Iterator[Fault]:
                 )
             if check.pattern and (why := _bad_pattern(check.pattern)):
                 yield Fault(check.where, f"check {check.name}: the pattern is not a regular expression: {why}")
+            yield from _fits(check, known)
+            if check.within is not None and check.within.total_seconds() <= 0:
+                yield Fault(check.where, f"check {check.name} allows no age", "Give a positive length")
             if check.kind == "fresh" and not isinstance(source, Stream):
                 yield Fault(check.where, f"table `{source.name}` has no time to be fresh by", "Check a stream instead")
 
@@ -81,6 +84,22 @@ def unknown(name: str, known: dict[str, pl.DataType], where: str, reader: str) -
     """A fault when ``name`` is not among the known columns."""
     if name not in known:
         yield Fault(where, f"{reader} has no column `{name}`", did_you_mean(name, known))
+
+
+def same_type(
+    name: str, known: dict[str, pl.DataType], key: str, keyed: dict[str, pl.DataType], where: str, reader: str
+) -> Iterator[Fault]:
+    """A fault when ``name`` could never equal ``key``, being of another type."""
+    if name in known and key in keyed and known[name] != keyed[key]:
+        what = f"{reader}: `{name}` is {known[name]}, but the key `{key}` is {keyed[key]}"
+        yield Fault(where, what, "Declare or derive them as one type")
+
+
+def beyond(expression: Expression) -> str:
+    """Why an expression is not elementwise."""
+    if expression.has_python:
+        return "holds a Python function, which cannot be stored without running code"
+    return "looks beyond its own row"
 
 
 def _followed(source: Source) -> tuple[dict[str, pl.DataType], list[Fault]]:
@@ -97,17 +116,59 @@ def _followed(source: Source) -> tuple[dict[str, pl.DataType], list[Fault]]:
         else:
             missing = [*unknown(way.by, known, way.where, reader)]
             missing += unknown(way.column, columns(way.table), way.where, f"table {way.table.name}")
+            faults += same_type(way.by, known, way.table.key, columns(way.table), way.where, reader)
         faults += missing
-        if isinstance(way, Expression) and not way.is_elementwise:
-            faults.append(Fault(way.where, f"{reader} looks beyond its own row", "Use elementwise expressions"))
         if missing:
             continue
+        if isinstance(way, Lookup):
+            known[name] = columns(way.table)[way.column]
+            continue
+        if not way.is_elementwise:
+            faults.append(Fault(way.where, f"{reader} {beyond(way)}", "Use elementwise Polars expressions"))
         try:
-            frame = pl.LazyFrame(schema=known).select(derivation(way).alias(name))
-            known[name] = frame.collect_schema()[name]
+            known[name] = pl.LazyFrame(schema=known).select(way.polars.alias(name)).collect_schema()[name]
         except PolarsError as error:
             faults.append(Fault(way.where, f"{reader} does not fit its columns: {str(error).splitlines()[0]}"))
     return known, faults
+
+
+def _mentioned(pipeline: Pipeline) -> list[Source]:
+    """Every source that the definition mentions, also where another of the same name hides it."""
+    found: list[Source] = []
+    todo: list[Source] = [pipeline.ask.stream, pipeline.label.stream]
+    for item in pipeline.inputs:
+        todo += [item.moment.stream] if isinstance(item, FeatureGroup) else []
+        todo += [item.table] if isinstance(item, TableFeatures) else []
+    while todo:
+        source = todo.pop(0)
+        if source not in found:
+            found.append(source)
+            todo += [way.table for way in source.derive.values() if isinstance(way, Lookup)]
+            todo += [check.to for check in source.gate if check.to is not None]
+    return found
+
+
+def _fits(check: Check, known: dict[str, pl.DataType]) -> Iterator[Fault]:
+    """The check can be made of columns of these types."""
+    needs_text = check.kind in ("matches", "one_of")
+    for name in check.columns:
+        kind = known.get(name)
+        if kind is not None and needs_text and kind != pl.String:
+            yield Fault(
+                check.where, f"check {check.name} reads text, but `{name}` is {kind}", "Use `between` or `holds`"
+            )
+        if kind is not None and check.kind == "between" and not kind.is_numeric():
+            yield Fault(check.where, f"check {check.name} reads a number, but `{name}` is {kind}", "Use `holds`")
+        if check.to is not None:
+            yield from same_type(name, known, check.to.key, columns(check.to), check.where, f"check {check.kind}")
+    if check.rule is not None and all(root in known for root in check.rule.roots):
+        try:
+            kind = pl.LazyFrame(schema=known).select(rule=check.rule.polars).collect_schema()["rule"]
+        except PolarsError as error:
+            yield Fault(check.where, f"check {check.kind} does not fit its columns: {str(error).splitlines()[0]}")
+            return
+        if kind != pl.Boolean:
+            yield Fault(check.where, f"check {check.name} is {kind}, not true or false", "Compare it with something")
 
 
 def _bad_pattern(pattern: str) -> str:
