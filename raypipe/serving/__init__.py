@@ -1,0 +1,1 @@
+"""Serving: a model version behind HTTP. One process does the whole request."""

@@ -1,0 +1,152 @@
+"""What a model takes and gives: metadata, an OpenAPI description, and a page for people that needs no network."""
+
+import html
+import json
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from raypipe.serving.model import Model
+from raypipe.serving.page import PAGE
+from raypipe.serving.parse import Parser
+
+Node: TypeAlias = dict[str, object]
+
+
+class Description:
+    """Everything about one model version that can be asked for, written once when it is loaded.
+
+    Args:
+        model: the version.
+        parser: what it takes.
+
+    Attributes:
+        metadata: name, version, digest, fields with types, an example request.
+        openapi: OpenAPI 3.1 as JSON.
+        html: the page.
+    """
+
+    def __init__(self, model: Model, parser: Parser) -> None:
+        self._model, self._parser = model, parser
+        self._example = _example(model, parser)
+        self.metadata = self._metadata()
+        document = self._openapi()
+        self.openapi = msgspec.json.encode(document)
+        self.html = self._page().encode()
+
+    def _metadata(self) -> Node:
+        model, card = self._model, self._model.card
+        return {
+            "name": model.pipeline.name,
+            "version": model.served.version,
+            "digest": model.served.digest,
+            "algorithm": card.algorithm,
+            "threshold": card.threshold,
+            "metrics": card.metrics,
+            "fields": [
+                {"name": field.name, "required": field.required} | field.json_schema for field in self._parser.fields
+            ],
+            "features": list(model.pipeline.feature_names),
+            "example": self._example,
+        }
+
+    def _openapi(self) -> Node:
+        name, version = self._model.pipeline.name, self._model.served.version
+        about = {"request_id": {"type": "string"}, "model": {"const": name}, "version": {"type": "integer"}}
+        prediction = {"probability": {"type": "number", "minimum": 0, "maximum": 1}, "label": {"type": "boolean"}}
+        row = _object(
+            {f.name: f.json_schema for f in self._parser.fields}, [f.name for f in self._parser.fields if f.required]
+        )
+        rows = {"type": "array", "items": _ref("Row"), "minItems": 1, "maxItems": self._parser.max_rows}
+        schemas: Node = {
+            "Row": row | {"example": self._example},
+            "Rows": _object({"rows": rows}, ["rows"]),
+            "Answer": _object(about | prediction),
+            "Answers": _object(about | {"predictions": {"type": "array", "items": _object(prediction)}}),
+            "Error": _object(
+                {
+                    "error": _object(
+                        {"field": {"type": "string"}, "message": {"type": "string"}, "cure": {"type": "string"}},
+                        ["field", "message"],
+                    ),
+                    "request_id": {"type": "string"},
+                }
+            ),
+        }
+        predict: Node = {
+            "summary": "Predict for one row, or for many",
+            "operationId": "predict",
+            "requestBody": {"required": True, "content": _json({"oneOf": [_ref("Row"), _ref("Rows")]})},
+            "responses": {
+                "200": {"description": "Predictions", "content": _json({"oneOf": [_ref("Answer"), _ref("Answers")]})},
+                **{status: {"description": what, "content": _json(_ref("Error"))} for status, what in _ERRORS.items()},
+            },
+        }
+        pages = {"": "What answers here", "/health": "Whether a checked model is loaded"}
+        return {
+            "openapi": "3.1.0",
+            "info": {"title": name, "version": str(version)},
+            "paths": {
+                f"/{name}/predict": {"post": predict},
+                **{f"/{name}{path}": {"get": _page_operation(what)} for path, what in pages.items()},
+            },
+            "components": {"schemas": schemas},
+        }
+
+    def _page(self) -> str:
+        model = self._model
+        rows = "".join(
+            f"<tr><td><code>{html.escape(f.name)}</code><td>{html.escape(str(f.json_schema['type']))}"
+            f"<td>{f.json_schema.get('format', '')}<td>{'yes' if f.required else 'no'}"
+            for f in self._parser.fields
+        )
+        return PAGE.format(
+            name=html.escape(model.pipeline.name),
+            version=model.served.version,
+            algorithm=html.escape(model.card.algorithm),
+            threshold=f"{model.card.threshold:g}",
+            digest=model.served.digest[:12],
+            rows=rows,
+            example=html.escape(json.dumps(self._example, indent=2, ensure_ascii=False)),
+        )
+
+
+_ERRORS = {
+    "400": "Not JSON",
+    "413": "Too long",
+    "415": "Not application/json",
+    "422": "A field is missing, unknown or of a wrong type",
+    "503": "Overloaded; try again after the seconds in Retry-After",
+}
+
+
+def _example(model: Model, parser: Parser) -> Node:
+    """A request that looks real: where a field is a feature too, its value in the first golden row."""
+    golden = model.golden.row(0, named=True)
+    example: Node = {}
+    for field in parser.fields:
+        known = golden.get(field.name)
+        example[field.name] = known if type(known) is field.kind else field.example
+    return example
+
+
+def _object(properties: Mapping[str, object], required: list[str] | None = None) -> Node:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties) if required is None else required,
+        "additionalProperties": False,
+    }
+
+
+def _ref(name: str) -> Node:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json(schema: Node) -> Node:
+    return {"application/json": {"schema": schema}}
+
+
+def _page_operation(summary: str) -> Node:
+    return {"summary": summary, "responses": {"200": {"description": summary, "content": _json({"type": "object"})}}}

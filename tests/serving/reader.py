@@ -1,0 +1,27 @@
+"""A feature reader that needs no store, opened by name in a replica."""
+
+import polars as pl
+
+from raypipe.contracts.reader import FeatureReader
+from raypipe.spec import Pipeline
+
+
+class FakeReader:
+    """What the request gives, and a constant for the rest."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.sizes: list[int] = []
+
+    def compute(self, requests: pl.DataFrame) -> pl.DataFrame:
+        self.sizes.append(requests.height)
+        return requests.select(
+            "carrier",
+            pl.col("scheduled_at").dt.hour().alias("hour"),
+            pl.col("distance"),
+            origin_delay_1h=pl.lit(10.0),
+        )
+
+
+def open_reader(pipeline: Pipeline) -> FeatureReader:
+    return FakeReader(pipeline)
