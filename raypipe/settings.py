@@ -1,5 +1,6 @@
 """The only place that reads the environment: ``raypipe.toml``, then ``RAYPIPE_*`` variables, which win."""
 
+import os
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -41,6 +42,11 @@ class Settings(BaseSettings):
     def home(self) -> Path:
         """The workspace as an absolute path."""
         return self.workspace.expanduser().absolute()
+
+
+def debugging() -> bool:
+    """True when ``RAYPIPE_DEBUG=1`` asks for stack traces instead of sentences; read apart, for when settings fail."""
+    return os.environ.get("RAYPIPE_DEBUG", "") not in ("", "0")
 
 
 def load_settings(**overrides: object) -> Settings:

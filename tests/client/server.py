@@ -49,7 +49,7 @@ def serving() -> Iterator[Server]:
         def do_POST(self) -> None:
             self._handle()
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *args: object) -> None:
             pass
 
         def _handle(self) -> None:

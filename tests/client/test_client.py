@@ -50,7 +50,7 @@ def test_many_questions_keep_their_order_over_requests(client: Client, server: S
 
 
 def test_a_refused_field_is_named(client: Client) -> None:
-    with pytest.raises(RequestError, match="flight: must be a whole number, not text. Send 1545.") as caught:
+    with pytest.raises(RequestError, match=r"flight: must be a whole number, not text. Send 1545.") as caught:
         client.predict("flights", flight="UA1545")
     assert (caught.value.where, caught.value.status) == ("flight", 422)
 
@@ -75,9 +75,7 @@ def test_a_number_that_json_lacks_is_refused_before_it_is_sent(client: Client, s
 
 def test_an_unknown_pipeline_is_told_by_its_nearest_name(client: Client) -> None:
     for ask in (client.served, lambda name: client.predict(name, flight=1)):
-        with pytest.raises(
-            RequestError, match="flihgts: no such pipeline is served. Did you mean `flights`?"
-        ) as caught:
+        with pytest.raises(RequestError, match=r"flihgts: .* Did you mean `flights`\?") as caught:
             ask("flihgts")
         assert caught.value.status == 404
 
@@ -155,7 +153,7 @@ def test_a_slow_answer_is_not_waited_for(server: Server) -> None:
 
     server.answers["/slow"] = slow
     transport = Transport(server.url, 0.1, "")
-    with pytest.raises(ServingError, match="no answer within 0.1 s"):
+    with pytest.raises(ServingError, match=r"no answer within 0.1 s"):
         transport.send("GET", "/slow")
     let_go.set()
     transport.close()
@@ -177,7 +175,7 @@ def test_another_program_on_the_port(client: Client, server: Server) -> None:
 
 
 def test_importing_the_client_is_light() -> None:
-    heavy = "{'ray', 'torch', 'mlflow', 'pyiceberg', 'lightgbm', 'onnxruntime', 'sqlalchemy'}"
-    code = f"import sys; from raypipe import Client; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
-    done = run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+    code = "import sys; from raypipe import Client; print(*sys.modules)"
+    done = run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    heavy = {"ray", "torch", "mlflow", "pyiceberg", "lightgbm", "onnxruntime", "sqlalchemy"}
+    assert not heavy & set(done.stdout.split())

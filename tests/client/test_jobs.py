@@ -63,7 +63,7 @@ def test_a_run_need_not_be_waited_for(client: Client, dashboard: Server) -> None
 def test_a_failed_run_gives_its_reason(client: Client, dashboard: Server) -> None:
     error = {"kind": "GateError", "what": "check `unique` failed", "where": "table flights", "cure": "Look at 3 rows"}
     ends(dashboard, "FAILED", "working", json.dumps({"error": error}), message="Job entrypoint command failed")
-    with pytest.raises(RaypipeError, match="table flights: check `unique` failed. Look at 3 rows."):
+    with pytest.raises(RaypipeError, match=r"table flights: check `unique` failed. Look at 3 rows."):
         client.run(EXAMPLE)
 
 

@@ -1,0 +1,16 @@
+"""Run a pipeline on a cluster, from raw files to a model that answers.
+
+    ray job submit --working-dir . -- python jobs/train.py examples/flights/pipeline.py
+
+Arguments, output and exit codes are those of ``raypipe run``. Tables, models and history are kept in the folder that
+RAYPIPE_WORKSPACE names: ``raypipe up`` sets it for every job; on another cluster, add to the command
+``--runtime-env-json '{"env_vars": {"RAYPIPE_WORKSPACE": "/a/folder/that/every/node/sees"}}'``.
+"""
+
+import sys
+
+from raypipe.cli.life import run
+from raypipe.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(command=run))

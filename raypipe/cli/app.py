@@ -1,0 +1,99 @@
+"""The commands of ``raypipe``, in the order in which a newcomer meets them."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from raypipe.cli import definition, life, models, services
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: what one types."""
+    return "\n".join(["Examples:", *(f"[cyan]{escape(f'  {line} ')}[/cyan]" for line in lines)])
+
+
+def add(command: Callable[..., None], panel: str, *lines: str, **settings: bool) -> None:
+    """Add a command under its own name, with examples; its docstring's paragraphs are its help."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    help_text = "\n\n".join(escape(" ".join(paragraph.split())) for paragraph in paragraphs)
+    app.command(
+        command.__name__,
+        help=help_text,
+        short_help=paragraphs[0].replace("\n", " ").partition(":")[0].rstrip(".") + ".",
+        rich_help_panel=panel,
+        epilog=examples(*lines),
+        context_settings=dict(settings),
+    )(command)
+
+
+app = typer.Typer(
+    name="raypipe",
+    help="The whole life of a machine-learning model on one Ray cluster: data, gate, features, training, service.",
+    no_args_is_help=False,
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    epilog=examples(
+        "raypipe check examples/flights/pipeline.py",
+        "raypipe run examples/flights/pipeline.py",
+        "raypipe predict flights --carrier UA --flight 1545 --origin EWR …",
+        "raypipe down",
+    )
+    + "\n\nSettings come from raypipe.toml and RAYPIPE_* variables; everything is kept in .raypipe/.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from raypipe import __version__
+
+        typer.echo(f"raypipe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), nl=False)
+
+
+PIPELINE, MACHINE, MODEL = "A pipeline file", "This machine", "A model in service"
+
+add(
+    definition.check,
+    PIPELINE,
+    "raypipe check examples/flights/pipeline.py",
+    "raypipe check pipeline.py --json | jq .features",
+)
+add(
+    life.run,
+    PIPELINE,
+    "raypipe run examples/flights/pipeline.py",
+    "raypipe run pipeline.py --as-of 2013-07-03",
+    "raypipe run pipeline.py --until features",
+    "raypipe run pipeline.py --json | jq .model.version",
+)
+add(life.ingest, PIPELINE, "raypipe ingest examples/flights/pipeline.py")
+add(life.deploy, PIPELINE, "raypipe deploy examples/flights/pipeline.py")
+add(services.up, MACHINE, "raypipe up", "RAYPIPE_SERVE_PORT=8080 raypipe up")
+add(services.status, MACHINE, "raypipe status", "raypipe status --json")
+add(services.down, MACHINE, "raypipe down")
+add(
+    models.predict,
+    MODEL,
+    "raypipe predict flights --carrier UA --flight 1545 --tailnum N14228 \\",
+    "    --origin EWR --dest IAH --scheduled_at 2013-07-03T09:15:00Z",
+    "raypipe predict flights carrier=UA flight=1545 tailnum=N14228 …",
+    "raypipe predict flights --json-file rows.json",
+    "head -1 rows.jsonl | raypipe predict flights --json-file - --json",
+    ignore_unknown_options=True,
+)
+add(models.models, MODEL, "raypipe models flights", "raypipe models flights --json | jq '.[0].metrics.auc'")

@@ -1,0 +1,46 @@
+"""``raypipe check``: judge a pipeline file in milliseconds, with no data and no cluster."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from raypipe.cli.output import AsJson, Output
+from raypipe.spec import Pipeline, fingerprint, lint, load
+
+PipelineFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A Python file with one Pipeline in it.", show_default=False)
+]
+
+
+def read(file: Path) -> Pipeline:
+    """The pipeline in a file, free of faults.
+
+    Raises:
+        SourceError: there is no such file.
+        DefinitionError: with every fault in it.
+    """
+    pipeline = load(file)
+    lint(pipeline)
+    return pipeline
+
+
+def check(file: PipelineFile, json: AsJson = False) -> None:
+    """Find every fault of a definition at once, with file, line and cure, before anything runs."""
+    out = Output(json)
+    pipeline = read(file)
+    sources, features = [source.name for source in pipeline.sources], pipeline.feature_names
+    if not json:
+        found = f"{len(features)} features from {len(sources)} sources, {pipeline.search.trials} trials"
+        out.say(Text.assemble(("✓", "green"), f" {file} has no faults"), Text(f"  {pipeline.name}: {found}", "dim"))
+    out.result(
+        {
+            "pipeline": pipeline.name,
+            "definition": fingerprint(pipeline),
+            "sources": sources,
+            "request": pipeline.request.fields,
+            "features": features,
+            "trials": pipeline.search.trials,
+        }
+    )

@@ -1,0 +1,100 @@
+"""``raypipe run``, ``ingest`` and ``deploy``: a pipeline's life, as far as it is asked for."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from raypipe.cli.definition import PipelineFile, read
+from raypipe.cli.output import AsJson, Output
+from raypipe.cli.progress import Watcher, watch
+from raypipe.cli.tables import stage_line
+from raypipe.errors import SettingsError
+
+if TYPE_CHECKING:  # Ray, MLflow and the rest come with them, and take seconds
+    from raypipe.flows import Run, StageResult
+
+StageName = Literal["ingest", "gate", "features", "train", "register", "deploy"]
+
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="DATE",
+        show_default=False,
+        help="Pretend it is this moment (UTC unless it names an offset): nothing known later is used. "
+        "Default: what the pipeline says, else now.",
+    ),
+]
+Until = Annotated[
+    StageName,
+    typer.Option(
+        "--until", metavar="STAGE", help="The last stage to run: ingest, gate, features, train, register or deploy."
+    ),
+]
+
+
+def run(file: PipelineFile, as_of: AsOf = None, until: Until = "deploy", json: AsJson = False) -> None:
+    """Take a pipeline through its life: ingest, gate, features, train, register, deploy.
+
+    What was done before on the same inputs is not done again, so after an interruption the same command goes on from
+    where it stopped. The services that are needed are started.
+    """
+    _go(file, as_of, Output(json), until=until)
+
+
+def ingest(file: PipelineFile, json: AsJson = False) -> None:
+    """Bring new rows of every source into the lake, and no row twice."""
+    _go(file, None, Output(json), until="ingest")
+
+
+def deploy(file: PipelineFile, as_of: AsOf = None, json: AsJson = False) -> None:
+    """Serve the champion that there is, with fresh features; nothing is trained."""
+    _go(file, as_of, Output(json), fit=False)
+
+
+def _go(file: Path, as_of: str | None, out: Output, *, until: StageName = "deploy", fit: bool = True) -> None:
+    pipeline, moment = read(file), moment_of(as_of)
+    # Seconds of imports: a faulty definition is told before them.
+    from raypipe.cli.opened import opened
+    from raypipe.cli.report import report
+    from raypipe.flows import Run
+    from raypipe.flows import as_of as decide
+
+    with watch(out.console) as progress, opened(progress) as platform:
+        work = Run(pipeline, file, platform, progress, decide(pipeline, moment, platform.clock.now()), until, fit)
+        results = list(_told(work, progress, out))
+        report(work, results, out)
+
+
+def _told(work: "Run", progress: Watcher, out: Output) -> Iterator["StageResult"]:
+    """Go through the stages, each shown while it is under way and told in one line when it is done."""
+    results = iter(work)
+    for name in work.stages:
+        with progress.stage(name):
+            result = next(results)
+        width = out.console.width if out.console.is_terminal else None
+        out.say(stage_line(result.stage, result.line, result.seconds, result.reused, width))
+        yield result
+
+
+def moment_of(text: str | None) -> int | None:
+    """Microseconds UTC of a date or a time; a date is its first moment.
+
+    >>> moment_of("2013-07-03")
+    1372809600000000
+
+    Raises:
+        SettingsError: the text is neither.
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        cure = "Write it as 2013-07-03 or 2013-07-03T06:00Z"
+        raise SettingsError(f"`{text}` is not a date or time", where="--as-of", cure=cure) from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond

@@ -1,0 +1,113 @@
+"""The way in, and every way out: an error is a sentence and an exit code, never a stack trace."""
+
+import errno
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import gettempdir
+
+import typer
+from typer.main import get_command
+
+from raypipe.cli.output import MAX_WIDTH, console, tell_error
+from raypipe.errors import RaypipeError, SettingsError, WorkspaceError
+
+USAGE, BUG, INTERRUPTED = 2, 70, 130
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+def main(arguments: Sequence[str] | None = None, command: Callable[..., None] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0 is success, 2 a faulty definition, setting or command, 3 a source that cannot be read, 4 a closed gate, 1 any
+    other failure that raypipe explains, 70 a bug in raypipe, 130 an interruption.
+
+    Args:
+        arguments: what follows the program's name; None: those of this process.
+        command: serve this one command alone instead of ``raypipe`` and its subcommands.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a tick must not break a terminal that lacks it
+    # Typer's help reads it; very wide windows would tear options and their help apart.
+    os.environ.setdefault("TERMINAL_WIDTH", str(min(MAX_WIDTH, shutil.get_terminal_size().columns)))
+    json = "--json" in arguments
+    try:
+        return _run(arguments, command)
+    except RaypipeError as error:
+        if _debugging():
+            raise
+        tell_error(error, json=json)
+        return error.exit_code
+    except typer.TyperException as error:
+        tell_error(_usage(error), json=json)
+        return error.exit_code
+    except Exception as error:  # the last line of defence: whatever is left is a bug of ours
+        if _debugging():
+            raise
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            tell_error(_no_space(error), json=json)
+            return WorkspaceError.exit_code
+        tell_error(_bug(error), json=json)
+        return BUG
+
+
+def _run(arguments: Sequence[str], command: Callable[..., None] | None) -> int:
+    if command is None:
+        from raypipe.cli.app import app
+
+        program = "raypipe"
+    else:
+        app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        app.command()(command)
+        program = f"python {sys.argv[0]}"
+    code = get_command(app).main(list(arguments), prog_name=program, standalone_mode=False)
+    if code == INTERRUPTED:
+        console(stderr=True).print("Interrupted. What is done is kept: the same command goes on from there.")
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: typer.TyperException) -> RaypipeError:
+    context = getattr(error, "ctx", None)
+    path = "raypipe" if context is None else context.command_path
+    what, _, suggestion = error.format_message().replace("Value error, ", "").partition(" Did you mean ")
+    cure = f"Did you mean {suggestion}" if suggestion else f"See `{path} --help`"
+    return RaypipeError(what.rstrip("."), cure=cure)
+
+
+def _no_space(error: OSError) -> WorkspaceError:
+    where = str(error.filename or "workspace")
+    return WorkspaceError("no space is left on the disk", where=where, cure="Free some; then run the same again")
+
+
+def _bug(error: Exception) -> RaypipeError:
+    what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".rstrip(": ")
+    try:
+        kept = f"The full trace is in {_keep_trace(error)}"
+    except OSError as fault:
+        kept = f"The trace could not be kept ({fault.strerror}); RAYPIPE_DEBUG=1 shows it"
+    return RaypipeError(f"this is a bug in raypipe, not in your work ({what})", cure=kept)
+
+
+def _keep_trace(error: Exception) -> Path:
+    from raypipe.clock import SystemClock, iso
+    from raypipe.settings import load_settings
+
+    try:
+        folder = load_settings().home / "logs"
+    except SettingsError:
+        folder = Path(gettempdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"bug-{iso(SystemClock().now()).replace(':', '')}.txt"
+    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return file
+
+
+def _debugging() -> bool:
+    from raypipe.settings import debugging
+
+    return debugging()

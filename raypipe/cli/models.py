@@ -1,0 +1,89 @@
+"""``raypipe predict`` and ``raypipe models``: a model in service, and the versions it has had."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from raypipe.cli.output import AsJson, Output
+from raypipe.errors import RegistryError, RequestError, did_you_mean
+
+if TYPE_CHECKING:
+    from raypipe.client import Prediction
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline's name, such as flights.", show_default=False)]
+
+
+def predict(
+    name: Name,
+    fields: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FIELD=VALUE", show_default=False, help="The fields of the request; --FIELD VALUE does as well."
+        ),
+    ] = None,
+    json_file: Annotated[
+        str | None,
+        typer.Option(
+            "--json-file",
+            metavar="FILE",
+            show_default=False,
+            help="Ask about the rows of a JSON file (one object, a list, or one object a line; - is standard input).",
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Ask the running service: one question on the command line, or many from a file."""
+    from raypipe.cli.fields import pairs, rows_of, typed
+    from raypipe.client import Client
+
+    out = Output(json)
+    if json_file is not None and fields:
+        raise RequestError("a file and fields are given", where="--json-file", cure="Give either of them")
+    with Client() as client:
+        if json_file is not None:
+            rows, many = rows_of(json_file)
+        else:
+            types = {field.name: field.json_type for field in client.served(name).fields}
+            rows, many = [typed(pairs(fields or []), types)], False
+        answers = client.predict_many(name, rows) if many else [client.predict(name, **rows[0])]
+    if not json:
+        out.say(_table(answers) if many else _sentence(answers[0]))
+    out.result(answers if many else answers[0])
+
+
+def models(name: Name, json: AsJson = False) -> None:
+    """List the registered versions of a pipeline's model, with their metrics on the holdout."""
+    from raypipe.cli.report import model_document
+    from raypipe.cli.tables import models_table
+    from raypipe.wiring import connect
+
+    out = Output(json)
+    platform = connect()
+    versions = platform.registry.versions(name)
+    if not versions:
+        known = sorted({entry.subject for entry in platform.ledger.entries("stage.train")})
+        cure = did_you_mean(name, known) or "Make one with `raypipe run FILE`"
+        raise RegistryError("no model of this name is registered", where=name, cure=cure)
+    if not json:
+        out.say(models_table(versions))
+    out.result([model_document(version) for version in versions])
+
+
+def _sentence(answer: "Prediction") -> Text:
+    return Text.assemble(
+        (f"{answer.probability:.1%}", "bold"),
+        (f"   {answer.model} version {answer.version}   request {answer.request_id}", "dim"),
+    )
+
+
+def _table(answers: "list[Prediction]") -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("row", "probability", "version"):
+        table.add_column(heading, justify="right")
+    table.add_column("request")
+    for number, answer in enumerate(answers, 1):
+        table.add_row(str(number), f"{answer.probability:.1%}", str(answer.version), answer.request_id)
+    return table

@@ -1,0 +1,92 @@
+"""What a run came to: the trials, the winner and why, where everything is, and a question to try."""
+
+import shlex
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+import polars as pl
+from rich.text import Text
+
+from raypipe.cli.output import Output
+from raypipe.cli.tables import trials_table, winner_sentences
+from raypipe.clock import iso
+from raypipe.contracts.records import Candidate, Deployment, Ingested, ModelVersion, Record, Trial
+from raypipe.flows import Platform, Run, StageResult
+
+R = TypeVar("R", bound=Record)
+
+
+def report(run: Run, results: Sequence[StageResult], out: Output) -> None:
+    """Tell people how the run ended; give programs one document of it."""
+    candidate, deployment = _last(results, Candidate), _last(results, Deployment)
+    if candidate is not None:
+        out.say("", trials_table(candidate), *winner_sentences(candidate))
+    if deployment is not None:
+        question = example_question(run, _last(results, Ingested))
+        out.say("", *_ways_in(deployment, question, run.platform))
+    out.result(as_document(run.pipeline.name, results))
+
+
+def as_document(pipeline: str, results: Sequence[StageResult]) -> dict[str, object]:
+    """A run as ``raypipe run --json`` prints it."""
+    candidate, version = _last(results, Candidate), _last(results, ModelVersion)
+    deployment = _last(results, Deployment)
+    return {
+        "pipeline": pipeline,
+        "stages": [
+            {"stage": r.stage, "line": r.line, "seconds": round(r.seconds, 3), "reused": r.reused} for r in results
+        ],
+        "trials": None if candidate is None else [_trial(trial) for trial in candidate.trials],
+        "model": None if version is None else model_document(version),
+        "url": None if deployment is None else deployment.url,
+    }
+
+
+def model_document(version: ModelVersion) -> dict[str, object]:
+    """A model version as ``raypipe models --json`` prints it."""
+    return {
+        "version": version.version,
+        "aliases": version.aliases,
+        "algorithm": version.algorithm,
+        "metrics": version.metrics,
+        "created": iso(version.created),
+        "lineage": version.lineage,
+    }
+
+
+def _trial(trial: Trial) -> dict[str, object]:
+    shown = ("number", "algorithm", "params", "status", "metrics", "seconds", "error")
+    return {name: getattr(trial, name) for name in shown}
+
+
+def _ways_in(deployment: Deployment, question: dict[str, object], platform: Platform) -> list[Text]:
+    places = {
+        "Service": deployment.url,
+        "Ray dashboard": f"http://{platform.services.host}:{platform.services.dashboard_port}",
+        "MLflow": platform.tracking_uri,
+    }
+    body = shlex.quote(msgspec.json.encode(question).decode())
+    return [
+        *(Text.assemble(f"{name:<14}", (url, "cyan")) for name, url in places.items()),
+        Text.assemble("\n", ("Ask it", "bold")),
+        Text(f"curl -s {deployment.url}/predict -H 'Content-Type: application/json' -d {body}"),
+        Text.assemble("\n", ("Stop everything", "bold"), "\nraypipe down"),
+    ]
+
+
+def example_question(run: Run, ingested: Ingested | None) -> dict[str, object]:
+    """A question that could be asked right now: the first row of the asked stream after the run's as-of time."""
+    stream, fields = run.pipeline.ask.stream, list(run.pipeline.request.fields)
+    snapshots = () if ingested is None else ingested.snapshots
+    for snapshot in snapshots:
+        if snapshot.table == stream.name:
+            rows = run.platform.lake.frame(snapshot, list(dict.fromkeys([*fields, stream.time]))).drop_nulls()
+            later = pl.col(stream.time).dt.epoch("us") > run.as_of
+            found = rows.sort(later.not_(), stream.time).head(1).select(fields).collect()
+            return found.to_dicts()[0] if found.height else {}
+    return {}
+
+
+def _last(results: Sequence[StageResult], kind: type[R]) -> R | None:
+    return next((r.record for r in reversed(results) if isinstance(r.record, kind)), None)

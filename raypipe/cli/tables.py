@@ -1,0 +1,116 @@
+"""Records as tables and sentences for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from raypipe.clock import iso
+from raypipe.contracts.records import Candidate, ModelVersion, Trial
+
+Measure: TypeAlias = tuple[str, str, int]
+
+#: Heading, name of the metric, decimals. A column that no row fills is left out.
+QUALITY: tuple[Measure, ...] = (("AUC", "auc", 3), ("log loss", "log_loss", 4), ("calibration", "ece", 4))
+SPEED: Measure = ("p99 ms", "p99_ms_1", 2)
+
+
+def stage_line(stage: str, line: str, seconds: float, reused: bool, width: int | None) -> Text:
+    """One stage's result: ``✓ ingest    5 tables, 365,033 rows (0 new)   3.1 s``.
+
+    The time is aligned to ``width``, or follows the words when that is None.
+    """
+    left = Text.assemble(("✓", "green"), " ", (f"{stage:<9}", "bold"), f" {line}")
+    right = Text("done before" if reused else duration(seconds), style="dim")
+    gap = 3 if width is None else max(3, width - left.cell_len - right.cell_len)
+    return Text.assemble(left, " " * gap, right)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in few characters.
+
+    >>> duration(3.14159), duration(75.4), duration(4000)
+    ('3.1 s', '1 min 15 s', '1 h 6 min')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes} min {left} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def trials_table(candidate: Candidate) -> Table:
+    """All trials of a search, best first, the winner marked. ``p99 ms`` is the time to answer one row."""
+    trials = sorted(candidate.trials, key=lambda trial: -trial.metrics.get("auc", 0.0))
+    shown = _filled((*QUALITY, SPEED), [trial.metrics for trial in trials])
+    title = f"Trials of {candidate.pipeline} on the tuning period"
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left", title_style="bold"
+    )
+    table.add_column("")
+    table.add_column("trial", justify="right")
+    table.add_column("algorithm", no_wrap=True)
+    for heading, _, _ in shown:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("fit", justify="right", no_wrap=True)
+    for trial in trials:
+        won = is_winner(trial, candidate)
+        name = trial.algorithm if trial.status == "finished" else f"{trial.algorithm}, {trial.status}"
+        numbers = [_number(trial.metrics, metric, decimals) for _, metric, decimals in shown]
+        style = "bold green" if won else "" if trial.status == "finished" else "dim"
+        table.add_row("→" if won else "", str(trial.number), name, *numbers, duration(trial.seconds), style=style)
+    return table
+
+
+def is_winner(trial: Trial, candidate: Candidate) -> bool:
+    """True for the trial that the candidate was made from."""
+    return trial.status == "finished" and (trial.algorithm, trial.params) == (candidate.algorithm, candidate.params)
+
+
+def winner_sentences(candidate: Candidate) -> list[Text]:
+    """Who won and why, how good it is on the holdout, and what went wrong with trials that failed."""
+    measured = _filled(QUALITY, [candidate.metrics])
+    found = ", ".join(f"{heading} {_number(candidate.metrics, name, decimals)}" for heading, name, decimals in measured)
+    return [
+        Text.assemble(("Winner", "bold"), f": {candidate.reason.strip().rstrip('.')}."),
+        Text.assemble(("Holdout", "bold"), f": {found}."),
+        *(
+            Text.assemble((f"Trial {trial.number} failed", "bold red"), f": {trial.algorithm}: {trial.error}")
+            for trial in candidate.trials
+            if trial.error
+        ),
+    ]
+
+
+def models_table(versions: Sequence[ModelVersion]) -> Table:
+    """The versions of a model, newest first."""
+    shown = _filled(QUALITY, [version.metrics for version in versions])
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("version", justify="right")
+    for heading in ("aliases", "algorithm"):
+        table.add_column(heading)
+    for heading, _, _ in shown:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("created (UTC)", "commit"):
+        table.add_column(heading, no_wrap=True)
+    for version in sorted(versions, key=lambda version: -version.version):
+        commit = version.lineage.commit[:7] + ("+" if version.lineage.dirty else "")
+        table.add_row(
+            str(version.version),
+            ", ".join(version.aliases),
+            version.algorithm,
+            *(_number(version.metrics, name, decimals) for _, name, decimals in shown),
+            iso(version.created)[:16].replace("T", " "),
+            commit,
+            style="bold green" if "champion" in version.aliases else "",
+        )
+    return table
+
+
+def _filled(measures: Sequence[Measure], rows: Sequence[Mapping[str, float]]) -> list[Measure]:
+    return [measure for measure in measures if any(measure[1] in row for row in rows)]
+
+
+def _number(metrics: Mapping[str, float], name: str, decimals: int) -> str:
+    return f"{metrics[name]:.{decimals}f}" if name in metrics else "–"

@@ -1,0 +1,98 @@
+"""``raypipe check``: every fault at once, in no time."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raypipe.cli.main import main
+from raypipe.spec import fingerprint, load
+
+EXAMPLE = Path(__file__).parents[2] / "examples/flights/pipeline.py"
+HEAVY = {"lightgbm", "mlflow", "onnxruntime", "pyiceberg", "ray", "sklearn", "sqlalchemy", "torch"}
+
+
+def test_a_good_definition(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(EXAMPLE)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out == f"✓ {EXAMPLE} has no faults\n  flights: 26 features from 5 sources, 12 trials\n"
+
+
+def test_a_good_definition_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(EXAMPLE), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    found, pipeline = json.loads(out), load(EXAMPLE)
+    assert (found["pipeline"], found["definition"]) == ("flights", fingerprint(pipeline))
+    assert tuple(found["features"]) == pipeline.feature_names
+
+
+def planted(folder: Path) -> tuple[Path, dict[str, int]]:
+    """The example with three faults, and the line of each."""
+    text = EXAMPLE.read_text()
+    for right, wrong in {
+        'origin_delay_1h=agg.mean("dep_delay"': 'origin_delay_1h=agg.mean("dep_dely"',
+        'request("carrier"': 'request("dep_time", "carrier"',
+        "precip=agg.last(": "carrier=agg.last(",
+    }.items():
+        assert text.count(right) == 1
+        text = text.replace(right, wrong)
+    file = folder / "pipeline.py"
+    file.write_text(text)
+    words = {"unknown column": "dep_dely", "the future": 'request("dep_time"', "name twice": "carrier=agg.last("}
+    lines = text.splitlines()
+    return file, {fault: next(n for n, line in enumerate(lines, 1) if word in line) for fault, word in words.items()}
+
+
+def test_three_faults_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, _ = planted(tmp_path)
+    assert main(["check", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    told = [line for line in err.splitlines() if line.startswith("error: pipeline.py:")]
+    assert any("`dep_dely`" in line and "Did you mean `dep_delay`?" in line for line in told)
+    assert any("`dep_time`" in line and "news from the future" in line for line in told)
+    assert any("`carrier` is used 2 times" in line for line in told)
+    assert "faults; nothing was run." in err
+
+
+def test_each_fault_has_its_line_and_its_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, lines = planted(tmp_path)
+    assert main(["check", str(file), "--json"]) == 2
+    faults = json.loads(capsys.readouterr().out)["error"]["faults"]
+    assert all(fault["cure"] for fault in faults)
+    told = {int(fault["where"].removeprefix("pipeline.py:")) for fault in faults}
+    assert set(lines.values()) <= told
+
+
+PROBE = """
+import resource, sys
+from raypipe.cli.main import main
+code = main(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_SELF)
+sys.stderr.write(f"{used.ru_utime + used.ru_stime} {sorted(set(sys.argv) | set(sys.modules))}")
+sys.exit(code)
+"""
+
+
+def probe(*arguments: str) -> tuple[float, set[str]]:
+    """CPU seconds of the whole process, and the modules it has loaded."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE")}
+    command = [sys.executable, "-c", PROBE, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    seconds, _, modules = done.stderr.partition(" ")
+    return float(seconds), set(eval(modules))
+
+
+@pytest.mark.parametrize(("arguments", "seconds"), [(("check", str(EXAMPLE)), 0.5), (("--help",), 0.3)])
+def test_it_is_quick(arguments: tuple[str, ...], seconds: float) -> None:
+    # CPU time, best of five: what is asked is the cost of our code, not how busy the machine is.
+    assert min(probe(*arguments)[0] for _ in range(5)) < seconds
+
+
+def test_it_loads_nothing_heavy() -> None:
+    assert not probe("check", str(EXAMPLE))[1] & HEAVY

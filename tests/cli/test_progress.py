@@ -1,0 +1,118 @@
+"""Progress as it is seen: live bars in a terminal, a few plain lines in a log."""
+
+import io
+import re
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from raypipe.cli.progress import LogProgress, watch
+
+CONTROL = re.compile(r"\x1b|\r")
+
+
+def terminal(width: int = 80) -> tuple[Console, io.StringIO]:
+    screen = io.StringIO()
+    return Console(file=screen, force_terminal=True, width=width, color_system=None, legacy_windows=False), screen
+
+
+def frames(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+class Seconds:
+    """A monotonic clock that moves when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_terminal_shows_stage_step_amount_and_note() -> None:
+    console, screen = terminal()
+    with watch(console) as progress, progress.stage("ingest"), progress.step("flights", total=4) as step:
+        step.advance(1, "reading")
+        step.advance(2, "January [2013]\nonwards")
+        progress._bars.refresh()  # what the display's own thread does ten times a second
+    shown = frames(screen.getvalue())
+    assert "ingest" in shown
+    line = next(line for line in shown.splitlines() if "January" in line)
+    assert re.search(r"^.   flights +━+.* +3/4 +0:00:0\d +January \[2013\] onwards", line), line
+    assert len(line.rstrip()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "shown"),
+    [(3, 5, "3/5"), (50, 200, "25%"), (0.25, 0.5, "50%"), (300, 200, "100%"), (7, None, "")],
+)
+def test_how_far_it_is(done: float, total: float | None, shown: str) -> None:
+    from raypipe.cli.progress import _amount
+
+    assert _amount(done, total) == shown
+
+
+def test_a_terminal_is_clean_afterwards() -> None:
+    console, screen = terminal()
+    with watch(console) as progress:
+        with progress.stage("ingest"), progress.step("flights", total=1) as step:
+            step.advance()
+        console.print("✓ ingest")
+        assert progress._bars.tasks == []
+    assert frames(screen.getvalue()).splitlines()[-1].strip() in ("", "✓ ingest")
+
+
+def test_a_failed_step_leaves_no_bar() -> None:
+    console, _ = terminal()
+    with watch(console) as progress:
+        with pytest.raises(ZeroDivisionError), progress.stage("ingest"), progress.step("flights"):
+            raise ZeroDivisionError
+        assert progress._bars.tasks == []
+
+
+def test_steps_may_overlap() -> None:
+    console, _ = terminal()
+    with watch(console) as progress, progress.step("a", 2) as a, progress.step("b", 2) as b:
+        b.advance(2)
+        a.advance(1)
+        assert [task.completed for task in progress._bars.tasks] == [1, 2]
+
+
+@pytest.fixture
+def log() -> tuple[LogProgress, Seconds, Callable[[], list[str]]]:
+    file, seconds = io.StringIO(), Seconds()
+    progress = LogProgress(Console(file=file, width=40), seconds=5, clock=seconds)
+    return progress, seconds, lambda: file.getvalue().splitlines()
+
+
+def test_a_log_gets_a_line_now_and_then(log) -> None:
+    progress, seconds, lines = log
+    with progress.stage("train"), progress.step("trials", total=12) as step:
+        for number in range(12):
+            seconds.now += 2
+            step.advance(1, f"trial {number}: lightgbm\n[auc]")
+    assert lines() == [
+        "  train: trials  3/12  trial 2: lightgbm [auc]  6 s",
+        "  train: trials  6/12  trial 5: lightgbm [auc]  12 s",
+        "  train: trials  9/12  trial 8: lightgbm [auc]  18 s",
+        "  train: trials  12/12  trial 11: lightgbm [auc]  24 s",
+    ]
+
+
+def test_a_log_hears_nothing_of_quick_steps(log) -> None:
+    progress, seconds, lines = log
+    for _ in range(100):
+        with progress.step("quick") as step:
+            seconds.now += 1
+            step.advance()
+    assert lines() == []
+
+
+def test_a_log_has_no_control_characters() -> None:
+    file = io.StringIO()
+    with watch(Console(file=file)) as progress, progress.stage("ingest"), progress.step("flights", 3) as step:
+        assert isinstance(progress, LogProgress)
+        step.advance()
+    assert not CONTROL.search(file.getvalue())

@@ -1,0 +1,70 @@
+"""Records as people read them, in a narrow terminal too."""
+
+import io
+
+import pytest
+from rich.console import Console, RenderableType
+
+from raypipe.cli.tables import duration, models_table, stage_line, trials_table, winner_sentences
+from tests.cli.records import CANDIDATE, version
+
+
+def shown(what: RenderableType, width: int = 80) -> list[str]:
+    file = io.StringIO()
+    Console(file=file, width=width, highlight=False).print(what)
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def test_a_stage_in_a_log_and_in_a_terminal() -> None:
+    words = "5 tables, 365,033 rows (0 new)"
+    assert stage_line("ingest", words, 3.14, False, None).plain == f"✓ ingest    {words}   3.1 s"
+    assert stage_line("ingest", words, 0.01, True, None).plain == f"✓ ingest    {words}   done before"
+    line = stage_line("ingest", words, 3.14, False, 80).plain
+    assert len(line) == 80
+    assert line.endswith("   3.1 s")
+    assert stage_line("ingest", "word " * 20, 3.14, False, 80).plain.endswith("   3.1 s")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 0 s"),
+        (119.6, "2 min 0 s"),
+        (3_599.9, "1 h 0 min"),
+        (7_260, "2 h 1 min"),
+    ],
+)
+def test_durations_round_over(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_trials_best_first_failed_last() -> None:
+    lines = shown(trials_table(CANDIDATE))
+    assert lines[0] == "Trials of flights on the tuning period"
+    assert lines[2].split() == ["trial", "algorithm", "AUC", "log", "loss", "calibration", "p99", "ms", "fit"]
+    rows = [line.split() for line in lines[4:] if line]
+    assert rows == [
+        ["→", "2", "lightgbm", "0.771", "0.2288", "0.0123", "2.50", "6.4", "s"],
+        ["4", "lightgbm", "0.760", "0.2396", "0.0123", "4.50", "12.8", "s"],
+        ["1", "linear", "0.701", "0.2990", "0.0123", "1.50", "3.2", "s"],
+        ["3", "network,", "failed", "–", "–", "–", "–", "9.6", "s"],
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_winner_and_why_and_the_failures() -> None:
+    assert [sentence.plain for sentence in winner_sentences(CANDIDATE)] == [
+        "Winner: lightgbm (trial 2) 0.7712 has the highest auc on the tuning period; after it lightgbm (trial 4) 0.7604.",
+        "Holdout: AUC 0.769, log loss 0.4321.",
+        "Trial 3 failed: network: TrainingError: the loss is not a number after 3 epochs",
+    ]
+
+
+def test_versions_newest_first() -> None:
+    lines = shown(models_table([version(1), version(2, "champion")]))
+    assert lines[1].split() == ["version", "aliases", "algorithm", "AUC", "log", "loss", "created", "(UTC)", "commit"]
+    assert lines[3].split() == ["2", "champion", "lightgbm", "0.762", "0.4300", "2013-07-03", "00:00", "a1076aa+"]
+    assert lines[4].split()[0] == "1"
+    assert max(map(len, lines)) <= 80
