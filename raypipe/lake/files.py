@@ -83,7 +83,7 @@ def opened(file: FoundFile) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """
     try:
         with file.path.open("rb") as raw:
-            if file.path.suffix != ".zip":
+            if file.path.suffix.lower() != ".zip":
                 yield raw, raw
                 return
             with zipfile.ZipFile(raw) as archive, archive.open(_member(file, archive)) as content:

@@ -27,7 +27,7 @@ def repeated_rows(old: Sequence[str], new: Sequence[str], id: Sequence[str], shi
         return pl.Series(dtype=pl.UInt32)
     whole = pl.all_horizontal(pl.col(*id).is_not_null())
     found = [*_repeats(old, new, id, whole)]
-    if pl.scan_parquet(new).select((~whole).any()).collect().item():
+    if _scan(new).select((~whole).any()).collect().item():
         found += _repeats(old, new, shipped, ~whole)
     return pl.concat(found).sort()
 
@@ -82,7 +82,7 @@ def _scan(paths: Sequence[str]) -> pl.LazyFrame:
 
 def _buckets(old: Sequence[str], new: Sequence[str]) -> int:
     rows = sum(pq.read_metadata(path).num_rows for path in (*old, *new))
-    return rows // ROWS_AT_A_TIME + 1
+    return int(rows // ROWS_AT_A_TIME) + 1
 
 
 def _without(path: str, rows: pl.Series, schema: pa.Schema) -> str:

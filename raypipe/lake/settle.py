@@ -15,12 +15,14 @@ from raypipe.spec import Source, Table
 
 @dataclass(frozen=True)
 class Settled:
-    """Attributes:
-    paths: the Parquet files to add.
-    replaces: true when they stand for all rows, those before included.
-    added: rows that are new, or take the place of another.
-    repeated: rows that were there already.
-    """  # noqa: D205
+    """What is left of staged files.
+
+    Attributes:
+        paths: the Parquet files to add.
+        replaces: true when they stand for all rows, those before included.
+        added: rows that are new, or take the place of another.
+        repeated: rows that were there already.
+    """
 
     paths: Sequence[str]
     replaces: bool
@@ -53,12 +55,8 @@ def settle(source: Source, staged: Sequence[Staged], before: Sequence[str], sche
 def _latest(source: Table, staged: Sequence[Staged], before: Sequence[str], schema: pa.Schema, folder: Path) -> Settled:
     """The last row of each key, in the order in which keys first came. A table is small: it is read whole."""
     old = pl.read_parquet(list(before), glob=False) if before else _empty(schema)
-    loads = [old]
-    for one in staged:
-        if one.paths:
-            loads.append(_one_a_key(source, one, pl.read_parquet(list(one.paths), glob=False)))
-    every = pl.concat(loads)
-    rows = every.unique(source.key, keep="last", maintain_order=True)
+    loads = [_one_a_key(source, one, pl.read_parquet(list(one.paths), glob=False)) for one in staged if one.paths]
+    rows = pl.concat([old, *loads]).unique(source.key, keep="last", maintain_order=True)
     added = rows.join(old, on=rows.columns, how="anti", nulls_equal=True).height
     with PartWriter(folder, "table", schema) as writer:
         writer.write(rows.to_arrow())

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from polars.exceptions import PolarsError
 
-from raypipe.contracts.progress import Progress
+from raypipe.contracts.progress import Progress, Step
 from raypipe.contracts.records import Record, SourceFile
 from raypipe.errors import SourceError
 from raypipe.lake.derive import derive, first_fault
@@ -19,8 +19,6 @@ from raypipe.lake.read import blocks
 from raypipe.spec import Source
 
 ROWS_PER_FILE = 2**20
-#: From this many bytes in more than one file, reading is spread over the cluster; below, workers start too slowly.
-SPREAD_BYTES = 256 * 2**20
 
 
 class Staged(Record, frozen=True, kw_only=True):
@@ -52,7 +50,7 @@ class Task:
     folder: Path
     prefix: str
 
-    def run(self, advance: Callable[[float], None] = lambda share: None) -> Staged:
+    def run(self, advance: Callable[[float], object] = float) -> Staged:
         """Read, derive, write; ``advance`` is told the share of the file done so far.
 
         Raises:
@@ -118,31 +116,33 @@ class PartWriter:
         self._writer, self._in_part = None, 0
 
 
-def stage(tasks: Sequence[Task], progress: Progress, spread_bytes: int = SPREAD_BYTES) -> list[Staged]:
-    """Stage files, here or, when there is much of them, on the cluster; results in the order of the tasks.
+def stage(tasks: Sequence[Task], progress: Progress, spread_bytes: int) -> list[Staged]:
+    """Stage files, results in the order of the tasks: here, or, from ``spread_bytes`` on, all over the cluster.
 
     Raises:
         SourceError: a file is not what its source declares.
     """
+    if not tasks:
+        return []
     total = sum(task.file.size for task in tasks)
-    name = f"read {tasks[0].source.name}"
-    with progress.step(name, total) as step:
+    with progress.step(f"read {tasks[0].source.name}", total) as step:
         if total >= spread_bytes and len(tasks) > 1:
-            return _spread(tasks, lambda task: step.advance(task.file.size, task.file.name))
-        results = []
-        for task in tasks:
-            done = 0.0
-
-            def advance(share: float, task: Task = task) -> None:
-                nonlocal done
-                step.advance((share - done) * task.file.size, task.file.name)
-                done = share
-
-            results.append(task.run(advance))
-        return results
+            return _spread(tasks, step)
+        return [task.run(_advance(step, task)) for task in tasks]
 
 
-def _spread(tasks: Sequence[Task], done: Callable[[Task], None]) -> list[Staged]:
+def _advance(step: Step, task: Task) -> Callable[[float], None]:
+    done = 0.0
+
+    def advance(share: float) -> None:
+        nonlocal done
+        step.advance((share - done) * task.file.size, task.file.name)
+        done = share
+
+    return advance
+
+
+def _spread(tasks: Sequence[Task], step: Step) -> list[Staged]:
     import ray
 
     context = ray.data.DataContext.get_current().copy()
@@ -163,6 +163,7 @@ def _spread(tasks: Sequence[Task], done: Callable[[Task], None]) -> list[Staged]
     for row in found.iter_rows():
         if not row["staged"]:
             raise SourceError(row["what"], where=row["where"], cure=row["cure"])
-        done(tasks[len(results)])
+        file = tasks[len(results)].file
+        step.advance(file.size, file.name)
         results.append(Staged.from_json(row["staged"]))
     return results

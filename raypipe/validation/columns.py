@@ -11,7 +11,7 @@ from raypipe.spec.shape import in_lake
 
 
 def check_columns(source: Source, rows: pl.LazyFrame) -> CheckResult:
-    """The declared, derived and added columns are there with their types, and no other is; ``failed`` counts columns."""
+    """All columns of the lake are there with their types, and no other is; ``failed`` counts columns."""
     declared = in_lake(source)
     wanted = pa.DataFrameSchema(
         {name: pa.Column(kind, nullable=True) for name, kind in declared.items()}, strict=True, name=source.name

@@ -1,4 +1,4 @@
-"""Each kind of check as Polars expressions: which rows it is about, and which of those fail it.
+"""Each kind of check as Polars expressions: how many rows it is about, and which of those fail it.
 
 NaN is no value: ``not_null`` fails on it, and so does ``between``, which no NaN lies in.
 """
@@ -15,11 +15,11 @@ Keys = Mapping[str, pl.Series]
 
 @dataclass(frozen=True)
 class Rule:
-    """Two boolean expressions over the rows, neither ever null.
+    """What a check that judges row by row asks of a table.
 
     Attributes:
-        about: the rows that the check is about.
-        fails: the rows that do not satisfy it.
+        about: how many rows it is about, an aggregate.
+        fails: true for each of those that does not satisfy it, false for every other row; never null.
     """
 
     about: pl.Expr
@@ -33,25 +33,26 @@ def row_rule(check: Check, schema: pl.Schema, keys: Keys) -> Rule:
         check: of a kind in ``ROW_KINDS``.
         schema: the table's column types.
         keys: by table name, the keys of the tables that checks refer to.
+
+    Raises:
+        KeyError: a table that is referred to has no keys to offer.
     """
     return _ROW_RULES[check.kind](check, schema, keys)
 
 
 def _not_null(check: Check, schema: pl.Schema, _: Keys) -> Rule:
-    return Rule(pl.lit(True), pl.any_horizontal([_missing(name, schema) for name in check.columns]))
+    return Rule(pl.len(), pl.any_horizontal([_missing(name, schema) for name in check.columns]))
 
 
 def _between(check: Check, schema: pl.Schema, _: Keys) -> Rule:
     (name,) = check.columns
     value = pl.col(name)
-    outside = [pl.lit(False)]
+    outside = value.is_nan() if schema[name].is_float() else pl.lit(value=False)
     if check.low is not None:
-        outside.append(value < check.low)
+        outside |= value < check.low
     if check.high is not None:
-        outside.append(value > check.high)
-    if schema[name].is_float():
-        outside.append(value.is_nan())
-    return _of_values(name, pl.any_horizontal(outside))
+        outside |= value > check.high
+    return _of_values(name, outside)
 
 
 def _one_of(check: Check, _: pl.Schema, __: Keys) -> Rule:
@@ -66,7 +67,7 @@ def _matches(check: Check, _: pl.Schema, __: Keys) -> Rule:
 
 def _unique(check: Check, _: pl.Schema, __: Keys) -> Rule:
     # The first of them is no fault: as many rows fail as must go.
-    return Rule(pl.lit(True), ~pl.struct(check.columns).is_first_distinct())
+    return Rule(pl.len(), ~pl.struct(check.columns).is_first_distinct())
 
 
 def _refers(check: Check, _: pl.Schema, keys: Keys) -> Rule:
@@ -78,17 +79,17 @@ def _refers(check: Check, _: pl.Schema, keys: Keys) -> Rule:
 def _holds(check: Check, _: pl.Schema, __: Keys) -> Rule:
     assert check.rule is not None  # noqa: S101  # `holds` cannot be made without it
     rule = check.rule.polars
-    return Rule(rule.is_not_null(), (~rule).fill_null(False))
+    return Rule(rule.count(), (~rule).fill_null(value=False))
 
 
 def _of_values(name: str, fails: pl.Expr) -> Rule:
     """A rule about the values that are there."""
-    return Rule(pl.col(name).is_not_null(), fails.fill_null(False))
+    return Rule(pl.col(name).count(), fails.fill_null(value=False))
 
 
 def _missing(name: str, schema: pl.Schema) -> pl.Expr:
     null = pl.col(name).is_null()
-    return (null | pl.col(name).is_nan().fill_null(False)) if schema[name].is_float() else null
+    return null | pl.col(name).is_nan().fill_null(value=False) if schema[name].is_float() else null
 
 
 _ROW_RULES: dict[Kind, Callable[[Check, pl.Schema, Keys], Rule]] = {

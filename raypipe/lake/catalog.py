@@ -1,0 +1,54 @@
+"""The catalog of a lake folder: SQLite, one Iceberg table a source."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.types import IcebergType, NestedField
+from sqlalchemy import URL, NullPool, create_engine
+
+NAMESPACE = "lake"
+PROPERTIES = {
+    # A conflict is looked at, never retried blindly: the other writer may have taken in the very same files.
+    "commit.retry.num-retries": "0",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+
+
+def open_catalog(folder: Path) -> SqlCatalog:
+    """The catalog of a lake folder; made when it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Two processes may want the catalog in the same moment: wait, up to 30 s.
+    uri = URL.create("sqlite", database=str(folder / "catalog.db"), query={"timeout": "30"})
+    text = uri.render_as_string(hide_password=False)
+    catalog = SqlCatalog("raypipe", uri=text, warehouse=str(folder / "warehouse"))
+    catalog.engine.dispose()
+    catalog.engine = create_engine(uri, poolclass=NullPool)  # no connection stays open, or is forked
+    catalog.create_namespace_if_not_exists(NAMESPACE)
+    return catalog
+
+
+def load_table(catalog: SqlCatalog, name: str) -> Table | None:
+    """The table as it is now; None when there is none."""
+    try:
+        return catalog.load_table(f"{NAMESPACE}.{name}")
+    except NoSuchTableError:
+        return None
+
+
+def open_table(catalog: SqlCatalog, name: str, columns: Mapping[str, IcebergType]) -> Table:
+    """The table as it is now; made, empty, when there is none."""
+    if (table := load_table(catalog, name)) is not None:
+        return table
+    fields = [NestedField(place, name, kind) for place, (name, kind) in enumerate(columns.items(), 1)]
+    made = catalog.create_table_transaction(f"{NAMESPACE}.{name}", Schema(*fields), properties=PROPERTIES)
+    # A branch other than main needs a snapshot to start from: the empty one.
+    made.update_snapshot(snapshot_properties={"raypipe.from": "nothing", "raypipe.files": "[]"}).fast_append().commit()
+    with suppress(TableAlreadyExistsError):  # somebody else made it just now
+        made.commit_transaction()
+    return catalog.load_table(f"{NAMESPACE}.{name}")

@@ -1,0 +1,134 @@
+"""Changes of a table, each one atomic commit. Nothing is retried here: whoever loses a race looks again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import pyarrow as pa
+from pyiceberg.io.pyarrow import parquet_files_to_data_files, schema_to_pyarrow
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update import AssertCurrentSchemaId, AssertTableUUID, SetCurrentSchemaUpdate
+from pyiceberg.table.update.snapshot import ManageSnapshots
+from pyiceberg.types import IcebergType
+
+from raypipe.contracts.records import SourceFile
+from raypipe.failpoints import failpoint
+from raypipe.lake.state import INCOMING, MAIN, MIRROR, head, held_by, listed, main_of
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an ingestion brings.
+
+    Attributes:
+        attempt: names it, so that a commit whose answer was lost can be looked up.
+        files: the source files that were read.
+        paths: the Parquet files to add.
+        replaces: the Parquet files that go.
+        from_nothing: nothing that the table held before counts any more.
+        reading, added, repeated, widened: see ``Held``.
+    """
+
+    attempt: str
+    files: Sequence[SourceFile]
+    paths: Sequence[str]
+    replaces: Sequence[DataFile]
+    from_nothing: bool
+    reading: str
+    added: int
+    repeated: int
+    widened: Mapping[str, str]
+
+    @property
+    def summary(self) -> dict[str, str]:
+        """What the snapshot's summary says of it."""
+        said = {
+            "raypipe.attempt": self.attempt,
+            "raypipe.files": listed(self.files),
+            "raypipe.reading": self.reading,
+            "raypipe.added": str(self.added),
+            "raypipe.repeated": str(self.repeated),
+            "raypipe.widened": msgspec.json.encode(self.widened).decode(),
+        }
+        return said | ({"raypipe.from": "nothing"} if self.from_nothing else {})
+
+
+def restore_columns(table: Table) -> Table:
+    """Give the table the columns of ``main`` again, if rows that no gate passed had left it with others."""
+    wanted, now = main_of(table).schema_id, table.metadata.current_schema_id
+    if wanted is None or wanted == now:
+        return table
+    requirements = (
+        AssertTableUUID(uuid=table.metadata.table_uuid),
+        AssertCurrentSchemaId.model_validate({"current-schema-id": now}),
+    )
+    table.catalog.commit_table(table, requirements, (SetCurrentSchemaUpdate.model_validate({"schema-id": wanted}),))
+    return table.refresh()
+
+
+def evolve(transaction: Transaction, want: Mapping[str, IcebergType]) -> pa.Schema:
+    """Give the table these columns, as part of a transaction.
+
+    Returns:
+        How Parquet files must be written: the table's columns in its order, with Iceberg's field ids.
+    """
+    have = {field.name: field.field_type for field in transaction.table_metadata.schema().fields}
+    if have != want:
+        # A column of another type is another column, with an id of its own: old snapshots keep theirs.
+        with transaction.update_schema(allow_incompatible_changes=True) as update:
+            for name, kind in have.items():
+                if want.get(name) != kind:
+                    update.delete_column(name)
+            for name, kind in want.items():
+                if have.get(name) != kind:
+                    update.add_column(name, kind)
+    return schema_to_pyarrow(transaction.table_metadata.schema())
+
+
+def land(table: Table, transaction: Transaction, change: Change) -> None:
+    """Commit a change onto ``incoming``, on top of ``main``: rows that no gate has passed are not carried on.
+
+    Raises:
+        CommitFailedException: somebody else moved ``incoming`` meanwhile; nothing was changed.
+    """
+    main, incoming = main_of(table), head(table, INCOMING)
+    if incoming is None or incoming.snapshot_id != main.snapshot_id:
+        ManageSnapshots(transaction).create_branch(main.snapshot_id, INCOMING).commit()
+    update = transaction.update_snapshot(snapshot_properties=change.summary, branch=INCOMING)
+    with update.overwrite() if change.replaces else update.fast_append() as producer:
+        for gone in change.replaces:
+            producer.delete_data_file(gone)
+        for new in parquet_files_to_data_files(table.io, transaction.table_metadata, iter(change.paths)):
+            producer.append_data_file(new)
+    files = {} if change.from_nothing else dict(held_by(table, main).files)
+    files |= {file.digest: file for file in change.files}
+    transaction.set_properties({MIRROR[INCOMING]: listed(files.values())})
+    failpoint("ingest.after_files_before_commit")
+    transaction.commit_transaction()
+    failpoint("ingest.after_commit")
+
+
+def set_incoming(table: Table, snapshot: Snapshot) -> None:
+    """Let ``incoming`` be a snapshot that is there already.
+
+    Raises:
+        CommitFailedException: somebody else moved it meanwhile; nothing was changed.
+    """
+    transaction = table.transaction()
+    ManageSnapshots(transaction).create_branch(snapshot.snapshot_id, INCOMING).commit()
+    transaction.set_properties({MIRROR[INCOMING]: listed(held_by(table, snapshot).files.values())})
+    transaction.commit_transaction()
+
+
+def set_main(table: Table, snapshot: Snapshot) -> None:
+    """Let readers of ``main`` see a snapshot.
+
+    Raises:
+        CommitFailedException: somebody else moved it meanwhile; nothing was changed.
+    """
+    transaction = table.transaction()
+    ManageSnapshots(transaction).set_current_snapshot(snapshot_id=snapshot.snapshot_id)
+    transaction.set_properties({MIRROR[MAIN]: listed(held_by(table, snapshot).files.values())})
+    transaction.commit_transaction()

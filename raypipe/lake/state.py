@@ -1,0 +1,138 @@
+"""What a table holds: branch ``incoming`` what has landed, branch ``main`` what a gate has passed.
+
+Snapshots tell it themselves: the summary of each names the source files that it added, so the files are the offsets,
+committed with their rows. The newest list stands as a table property too, for the day when old snapshots are expired.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import msgspec
+import polars as pl
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
+
+from raypipe.contracts.records import SourceFile
+from raypipe.lake.columns import given_back
+
+MAIN, INCOMING = "main", "incoming"
+#: Where a branch's list of files stands as a table property.
+MIRROR = {MAIN: "raypipe.files.main", INCOMING: "raypipe.files.incoming"}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one snapshot holds.
+
+    Attributes:
+        snapshot_id: names the snapshot.
+        reading: names the definition, and the content of the looked-up tables, that its rows were read with.
+        files: the source files by digest.
+        rows: how many there are in all.
+        added: rows that came with the snapshot.
+        repeated: rows that were read for it and already there.
+        widened: columns that are kept wider than they are, with the type to give back.
+    """
+
+    snapshot_id: int
+    reading: str
+    files: Mapping[str, SourceFile]
+    rows: int
+    added: int
+    repeated: int
+    widened: Mapping[str, str]
+
+    @property
+    def standing(self) -> "Held":
+        """The same for a run that found it so and added nothing."""
+        return replace(self, added=0, repeated=0)
+
+
+def head(table: Table, branch: str) -> Snapshot | None:
+    """The snapshot that a branch points at."""
+    return table.metadata.snapshot_by_name(branch)
+
+
+def main_of(table: Table) -> Snapshot:
+    """What a gate has passed; the empty snapshot at first."""
+    snapshot = head(table, MAIN)
+    assert snapshot is not None, f"{table.name()} was not made by this package"  # noqa: S101
+    return snapshot
+
+
+def candidate(table: Table) -> Snapshot:
+    """What has landed on top of main; main itself when nothing has."""
+    incoming, main = head(table, INCOMING), main_of(table)
+    return incoming if incoming is not None and descends(table, incoming, main) else main
+
+
+def descends(table: Table, snapshot: Snapshot, ancestor: Snapshot) -> bool:
+    """True when ``ancestor`` is the snapshot, or was on its way."""
+    return any(one.snapshot_id == ancestor.snapshot_id for one in ancestors_of(snapshot, table.metadata))
+
+
+def held_by(table: Table, snapshot: Snapshot) -> Held:
+    """What a snapshot holds, from its own summary and those of its ancestors."""
+    files: dict[str, SourceFile] = {}
+    own: Mapping[str, str] | None = None
+    complete = False
+    for one in ancestors_of(snapshot, table.metadata):
+        said = says(one)
+        # A snapshot that only compacts says nothing: the one before it still holds.
+        own = said if own is None and "raypipe.files" in said else own
+        files = _by_digest(said.get("raypipe.files", "[]")) | files
+        if complete := said.get("raypipe.from") == "nothing":
+            break
+    if not complete:
+        branch = MAIN if snapshot.snapshot_id == main_of(table).snapshot_id else INCOMING
+        files = _by_digest(table.properties.get(MIRROR[branch], "[]")) | files
+    own = own or {}
+    return Held(
+        snapshot_id=snapshot.snapshot_id,
+        reading=own.get("raypipe.reading", ""),
+        files=files,
+        rows=int(says(snapshot).get("total-records", 0)),
+        added=int(own.get("raypipe.added", 0)),
+        repeated=int(own.get("raypipe.repeated", 0)),
+        widened=msgspec.json.decode(own.get("raypipe.widened", "{}"), type=dict[str, str]),
+    )
+
+
+def has_attempt(table: Table, attempt: str) -> bool:
+    """True when an attempt's commit is in the table, heard of or not."""
+    return any(says(one).get("raypipe.attempt") == attempt for one in table.metadata.snapshots)
+
+
+def data_files(table: Table, snapshot: Snapshot) -> list[DataFile]:
+    """The Parquet files of a snapshot, in the order in which their rows came."""
+    tasks = table.scan(snapshot_id=snapshot.snapshot_id).plan_files()
+    return sorted((task.file for task in tasks), key=lambda file: file.file_path)
+
+
+def rows_of(table: Table, snapshot: Snapshot) -> pl.LazyFrame:
+    """Exactly the rows of a snapshot, in the order in which they came, with the types that they came with."""
+    paths = [file.file_path for file in data_files(table, snapshot)]
+    rows = pl.scan_parquet(paths, glob=False) if paths else _no_rows(table, snapshot)
+    types = given_back(held_by(table, snapshot).widened)
+    return rows.with_columns(pl.col(name).cast(kind) for name, kind in types.items()) if types else rows
+
+
+def listed(files: Iterable[SourceFile]) -> str:
+    """Files as they stand in summaries and properties."""
+    return msgspec.json.encode(list(files)).decode()
+
+
+def says(snapshot: Snapshot) -> Mapping[str, str]:
+    """What a snapshot's summary says beyond its operation."""
+    return snapshot.summary.additional_properties if snapshot.summary is not None else {}
+
+
+def _no_rows(table: Table, snapshot: Snapshot) -> pl.LazyFrame:
+    schema = next(one for one in table.metadata.schemas if one.schema_id == snapshot.schema_id)
+    return pl.DataFrame(pl.from_arrow(schema_to_pyarrow(schema).empty_table())).lazy()
+
+
+def _by_digest(text: str) -> dict[str, SourceFile]:
+    return {file.digest: file for file in msgspec.json.decode(text, type=list[SourceFile])}
