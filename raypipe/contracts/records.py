@@ -96,6 +96,24 @@ class TrainingSet(Record, frozen=True, kw_only=True):
     left_out: dict[str, int]
 
 
+class Materialized(Record, frozen=True, kw_only=True):
+    """The features of a pipeline in an online store, made of exactly these snapshots.
+
+    Events known at ``watermark`` are in it, none later. Questions asked from ``oldest`` on are answered as history
+    would; both in microseconds UTC. ``digest`` is over all keys and values.
+    """
+
+    pipeline: str
+    definition: str
+    snapshots: tuple[Snapshot, ...]
+    watermark: int
+    oldest: int
+    generation: int
+    entities: int
+    bytes: int
+    digest: str
+
+
 class Trial(Record, frozen=True, kw_only=True):
     """One candidate of a search. ``metrics`` are on the tuning period, by name; speeds in milliseconds."""
 

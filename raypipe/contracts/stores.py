@@ -1,0 +1,55 @@
+"""Where features wait to be asked for: one small contract for every online store.
+
+A store holds packed values by key, in generations under a name. A generation is written unseen, then published with its
+head in one step; the head is the writer's own record of what the values are made of. Values and head change together or
+not at all.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+
+class Reading(Protocol):
+    """One generation as it was when reading began, whatever is written meanwhile."""
+
+    @property
+    def head(self) -> bytes:
+        """What was published with the values."""
+        ...
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of some keys, None for a key that is not there."""
+        ...
+
+
+class OnlineStore(Protocol):
+    """Packed values by key, shared by all processes that serve. Implementations pickle small and connect when used."""
+
+    def read(self, name: str) -> AbstractContextManager[Reading | None]:
+        """Open the published generation of a name; None when there is none yet."""
+        ...
+
+    def load(self, name: str, items: Iterable[tuple[bytes, bytes]]) -> int:
+        """Write a new generation that nobody sees yet, and return its number. Keys have at most 256 bytes."""
+        ...
+
+    def publish(self, name: str, generation: int, head: bytes) -> bool:
+        """Let every read that begins from now on see this generation; drop those before the one it replaces.
+
+        Returns:
+            False, and nothing is changed, when a later generation has been published already.
+        """
+        ...
+
+    def update(self, name: str, items: Iterable[tuple[bytes, bytes | None]], *, head: bytes, expected: bytes) -> bool:
+        """Replace values (None: remove) and head of the published generation, all in one step.
+
+        Returns:
+            False, and nothing is changed, when the head is no longer the expected one.
+        """
+        ...
+
+    def forget(self, name: str) -> None:
+        """Remove all generations of a name."""
+        ...

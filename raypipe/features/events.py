@@ -1,0 +1,139 @@
+"""From rows of a table to the events of a feature group, and from events to the arrays that the kernel reads."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from raypipe.features import keys
+from raypipe.features.kernel import Track, Values
+from raypipe.features.plan import GroupPlan, TrackPlan
+from raypipe.spec import Stream
+from raypipe.stats import decay
+from raypipe.stats.exact import Exact, Floats, Ints, exact, squares
+
+TIME = "__time"
+KEY = "__key"
+#: Rows of a stream in the order of their ids, so that a stable sort by time leaves ties in that order.
+ORDER = "__order"
+
+
+def rows(stream: Stream, table: pl.LazyFrame, columns: Sequence[str], *, ordered: bool) -> pl.DataFrame:
+    """The rows of a stream that count: the same id once, in the order of the ids if that matters.
+
+    Args:
+        stream: says what identifies a row.
+        table: its snapshot.
+        columns: what is read beside the id.
+        ordered: sort by id.
+
+    Returns:
+        A frame of ``columns``.
+    """
+    wanted = dict.fromkeys((*columns, *stream.id, stream.time))
+    frame = table.select(list(wanted)).collect()
+    if _repeats(frame, stream):
+        frame = frame.sort(stream.time, maintain_order=True).unique(stream.id, keep="first", maintain_order=True)
+    if ordered:
+        frame = frame.sort(stream.id, maintain_order=True)
+    return frame.select(columns)
+
+
+def events(plan: GroupPlan, stream_rows: pl.DataFrame, as_of: int) -> pl.DataFrame:
+    """The events of a group known at ``as_of``: key columns, time, and one column a track's value (``v0``, ``v1`` …).
+
+    Rows whose moment never came, or that lack a part of the key, are no events.
+    """
+    moment, names = plan.group.moment.at, plan.group.key
+    time = pl.col(moment).cast(pl.Int64)
+    values = [track.value.polars.alias(f"v{i}") for i, track in enumerate(plan.tracks) if track.value is not None]
+    there = pl.all_horizontal(pl.col(name).is_not_null() for name in (moment, *names))
+    found = stream_rows.filter(there & (time <= as_of - plan.delay))
+    return keys.plain(found, names).hstack(found.select(time.alias(TIME), *values))
+
+
+def numbered(found: pl.DataFrame, asked: pl.DataFrame, where: str) -> tuple[pl.DataFrame, Ints, pl.DataFrame]:
+    """Give every key a number.
+
+    Args:
+        found: events, with key columns ``k0``, ``k1`` …
+        asked: the questions' keys under the same names, and nothing else.
+        where: for errors.
+
+    Returns:
+        The events with their key's number, sorted by it and by time; for each question its key's number, -1 for a key
+        without events; and the keys in the order of their numbers.
+    """
+    names = asked.columns
+    keys.require_alike(found.select(names), asked, where)
+    known = found.select(names).unique().sort(names).with_row_index(KEY).with_columns(pl.col(KEY).cast(pl.Int64))
+    coded = found.join(known, on=names, how="left", maintain_order="left").drop(names)
+    numbers = asked.join(known, on=names, how="left", maintain_order="left")[KEY].fill_null(-1)
+    return coded.sort(KEY, TIME, maintain_order=True), numbers.to_numpy(), known.select(names)
+
+
+def tracks(plan: GroupPlan, coded: pl.DataFrame, many: int) -> list[Track]:
+    """The kernel's arrays from numbered events, for keys 0 to ``many`` - 1."""
+    numbers, times = coded[KEY].to_numpy(), coded[TIME].to_numpy()
+    return [track(shape, coded, f"v{i}", numbers, times, many) for i, shape in enumerate(plan.tracks)]
+
+
+def track(shape: TrackPlan, coded: pl.DataFrame, name: str, numbers: Ints, times: Ints, many: int) -> Track:
+    """One track: the events that have a value, and the forms of it that are asked for."""
+    values = coded[name] if shape.value is not None else None
+    if values is not None:
+        there = values.is_not_null()
+        if values.dtype.is_float():
+            there &= values.is_not_nan()
+        if not there.all():
+            mask = there.to_numpy()
+            values, numbers, times = values.filter(there), numbers[mask], times[mask]
+    starts = np.searchsorted(numbers, np.arange(many + 1, dtype=np.int64))
+    doubles = None
+    if values is not None and (values.dtype.is_numeric() or values.dtype == pl.Boolean):
+        doubles = values.cast(pl.Float64).to_numpy()
+    return build(shape, starts, times, doubles, None if values is None or not shape.kept else storable(values))
+
+
+def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, kept: Values | None) -> Track:
+    """The arrays of a track from values that are there."""
+    finite, infinite = doubles, None
+    if doubles is not None and np.isinf(doubles).any():
+        finite = np.where(np.isinf(doubles), 0.0, doubles)
+        signs = np.stack([doubles == np.inf, doubles == -np.inf])
+        infinite = np.concatenate([np.zeros((2, 1), np.int64), np.cumsum(signs, axis=1)], axis=1)
+    return Track(
+        starts=starts,
+        times=times,
+        totals=_running(exact(_given(finite))) if shape.totals else None,
+        squares=_running(squares(_given(finite))) if shape.squares else None,
+        infinite=infinite,
+        numbers=doubles if shape.numbers else None,
+        kept=kept,
+        decayed={h: decay.running(_given(finite), times, starts, h) for h in shape.half_lives if finite is not None},
+        decayed_counts={h: decay.running(np.ones(len(times)), times, starts, h) for h in shape.half_lives},
+    )
+
+
+def storable(values: pl.Series) -> Values:
+    """Values without nulls as NumPy holds them: doubles, 64-bit integers, or texts."""
+    kind = values.dtype
+    if kind.is_float():
+        return values.cast(pl.Float64).to_numpy()
+    if kind == pl.Boolean or kind.is_integer() or kind.is_temporal():
+        return values.to_physical().cast(pl.Int64).to_numpy()
+    return values.cast(pl.String).to_numpy()
+
+
+def _running(numbers: Exact) -> Exact:
+    return numbers.running()
+
+
+def _given(values: Floats | None) -> Floats:
+    if values is None:
+        raise AssertionError("a track of no numbers cannot be added up")
+    return values
+
+
+def _repeats(frame: pl.DataFrame, stream: Stream) -> bool:
+    return frame.height > 0 and bool(frame.select(pl.struct(stream.id).is_duplicated().any()).item())

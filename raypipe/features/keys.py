@@ -1,0 +1,52 @@
+"""Keys of entities, alike in history and in requests: as columns to join by, as bytes to store under."""
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+import polars as pl
+
+from raypipe.errors import FeatureError
+
+_LONGEST = 200
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def plain(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Key columns as ``k0``, ``k1`` … in the few types that keys are compared in."""
+    return frame.select(_plain(frame[name]).alias(f"k{i}") for i, name in enumerate(names))
+
+
+def stored(number: int, key: Sequence[object]) -> bytes | None:
+    """What an entity's state is stored under; None when a part of the key is missing: nobody is asked about.
+
+    Args:
+        number: the place of the group or table among the pipeline's.
+        key: the values of one row of ``plain``.
+    """
+    if None in key:
+        return None
+    text = _encode(key)
+    if len(text) > _LONGEST:
+        text = hashlib.blake2b(text, digest_size=32).digest()
+    return bytes([number]) + text
+
+
+def require_alike(found: pl.DataFrame, asked: pl.DataFrame, where: str) -> None:
+    """Raises FeatureError when the keys of events and of questions have different types."""
+    if found.schema != asked.schema:
+        kinds = f"{_kinds(asked)} is asked for, but the events have {_kinds(found)}"
+        raise FeatureError(f"key types differ: {kinds}", where=where, cure="Cast one of them in `derive`")
+
+
+def _plain(values: pl.Series) -> pl.Series:
+    kind = values.dtype
+    if kind == pl.String or kind == pl.Boolean or kind == pl.Binary:
+        return values
+    if kind.is_integer() or kind.is_temporal():
+        return values.to_physical().cast(pl.Int64)
+    return values.cast(pl.Float64 if kind.is_float() else pl.String)
+
+
+def _kinds(frame: pl.DataFrame) -> str:
+    return ", ".join(str(kind) for kind in frame.dtypes)

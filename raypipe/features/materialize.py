@@ -1,0 +1,155 @@
+"""From the lake to the online store: the state of every entity, as known at one moment, in one step."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import polars as pl
+
+from raypipe.contracts.progress import Progress, Step
+from raypipe.contracts.records import Materialized, Snapshot
+from raypipe.contracts.stores import OnlineStore
+from raypipe.errors import FeatureError
+from raypipe.failpoints import failpoint
+from raypipe.features import events, frames, keys, state
+from raypipe.features.kernel import Track
+from raypipe.features.plan import GroupPlan, TrackPlan, plans
+from raypipe.features.reading import Read, require, streams
+from raypipe.spec import Pipeline, TableFeatures, days, fingerprint, micros
+from raypipe.stats.exact import Ints
+from raypipe.stats.ranges import places
+
+#: How long before the watermark a question may be asked and still be answered as history would.
+EXACT_FOR = micros(days(1))
+
+
+def definition(pipeline: Pipeline) -> str:
+    """The fingerprint of all that stored state depends on: who changes it asks for a state of its own."""
+    return fingerprint((pipeline.ask, pipeline.inputs))
+
+
+def name(pipeline: Pipeline) -> str:
+    """What the state of this version of a pipeline's features is called in a store."""
+    return f"{pipeline.name}/{definition(pipeline)}"
+
+
+def materialize(
+    pipeline: Pipeline,
+    snapshots: Mapping[str, Snapshot],
+    read: Read,
+    store: OnlineStore,
+    as_of: int,
+    progress: Progress,
+) -> Materialized:
+    """Store the features of every entity as known at a moment, for `OnlineFeatures`.
+
+    The state is written beside the one in use and takes its place in one step; readers see the one or the other. The
+    same snapshots and moment again are no work.
+
+    Args:
+        pipeline: the definition.
+        snapshots: by table name, everything it reads.
+        read: gives the rows of a snapshot.
+        store: where to.
+        as_of: nothing known later is used; microseconds UTC.
+        progress: told of each feature group.
+
+    Raises:
+        FeatureError: a snapshot is missing, the data does not fit the definition, or another run got ahead.
+    """
+    require(pipeline, snapshots)
+    used = tuple(snapshots[source.name] for source in pipeline.sources)
+    with store.read(name(pipeline)) as reading:
+        current = None if reading is None else Materialized.from_json(reading.head)
+    if current is not None and (current.snapshots, current.watermark) == (used, as_of):
+        return current
+    with progress.step("materialize", total=len(pipeline.inputs)) as step:
+        tally = _Tally()
+        generation = store.load(name(pipeline), tally.watch(_states(pipeline, snapshots, read, as_of, step)))
+    record = Materialized(
+        pipeline=pipeline.name,
+        definition=definition(pipeline),
+        snapshots=used,
+        watermark=as_of,
+        oldest=as_of - EXACT_FOR,
+        generation=generation,
+        entities=tally.entities,
+        bytes=tally.bytes,
+        digest=tally.digest.hexdigest(),
+    )
+    failpoint("features.before_flip")
+    if not store.publish(name(pipeline), generation, record.to_json().encode()):
+        raise FeatureError("another run published a later state", where=pipeline.name, cure="Run it again if need be")
+    return record
+
+
+class _Tally:
+    """Counts what goes by."""
+
+    def __init__(self) -> None:
+        self.entities, self.bytes, self.digest = 0, 0, hashlib.sha256()
+
+    def watch(self, items: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in items:
+            self.entities += 1
+            self.bytes += len(key) + len(value)
+            self.digest.update(b"%d %d " % (len(key), len(value)) + key + value)
+            yield key, value
+
+
+def _states(
+    pipeline: Pipeline, snapshots: Mapping[str, Snapshot], read: Read, as_of: int, step: Step
+) -> Iterator[tuple[bytes, bytes]]:
+    """Key and state of every entity: groups in order, then tables, each sorted by key."""
+    compiled = list(plans(pipeline))
+    rows = streams(pipeline, snapshots, read)
+    for number, plan in enumerate(compiled):
+        yield from group_states(number, plan, rows[plan.group.moment.stream.name], as_of)
+        step.advance(note=", ".join(list(plan.group.features)[:3]))
+    tables = [item for item in pipeline.inputs if isinstance(item, TableFeatures)]
+    for number, item in enumerate(tables, start=len(compiled)):
+        yield from table_states(number, item, read(snapshots[item.table.name]))
+        step.advance(note=item.table.name)
+
+
+def group_states(number: int, plan: GroupPlan, rows: pl.DataFrame, as_of: int) -> Iterator[tuple[bytes, bytes]]:
+    """The state of every entity of one group that a question from ``as_of - EXACT_FOR`` on can see."""
+    found = events.events(plan, rows, as_of)
+    coded, _, known = events.numbered(found, found.select(pl.col("^k[0-9]+$")).head(0), plan.group.where)
+    tracks = events.tracks(plan, coded, known.height)
+    lows = [
+        _kept_from(shape, track, as_of - EXACT_FOR, plan.delay)
+        for shape, track in zip(plan.tracks, tracks, strict=True)
+    ]
+    highs = [track.starts[1:] for track in tracks]
+    stored = np.any([low < high for low, high in zip(lows, highs, strict=True)], axis=0)
+    froms, tos = np.stack(lows, axis=1).tolist(), np.stack(highs, axis=1).tolist()
+    for i, key in enumerate(known.iter_rows()):
+        under = keys.stored(number, key)
+        if stored[i] and under is not None:
+            yield under, state.pack(plan, tracks, froms[i], tos[i])
+
+
+def table_states(number: int, item: TableFeatures, table: pl.LazyFrame) -> Iterator[tuple[bytes, bytes]]:
+    """The chosen columns of every row of a table."""
+    found = frames.chosen(item, table)
+    values = found.select(_storable(found[name]) for name in item.features)
+    for key, row in zip(keys.plain(found, [frames.FOUND]).iter_rows(), values.iter_rows(), strict=True):
+        under = keys.stored(number, key)
+        if under is not None:
+            yield under, frames.packed(row)
+
+
+def _storable(values: pl.Series) -> pl.Series:
+    return values.to_physical().cast(pl.Int64) if values.dtype.is_temporal() else values
+
+
+def _kept_from(shape: TrackPlan, track: Track, oldest: int, delay: int) -> Ints:
+    """For each key the place of its first event that is still needed."""
+    everyone = np.arange(len(track.starts) - 1)
+    bounds = np.full((1, len(everyone)), shape.first_needed(oldest, delay))
+    found: Ints = places(track.starts, track.times, everyone, bounds)[0]
+    # The latest event before, or what has faded, reaches on without end.
+    if shape.endless:
+        found = np.maximum(found - 1, track.starts[:-1])
+    return found

@@ -1,0 +1,111 @@
+"""Features for a request, from stored state: the same kernel and the same expressions as over history."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from raypipe.clock import iso
+from raypipe.contracts.records import Materialized
+from raypipe.contracts.stores import OnlineStore, Reading
+from raypipe.errors import FeatureError
+from raypipe.features import frames, keys, state
+from raypipe.features.kernel import compute
+from raypipe.features.materialize import name
+from raypipe.features.plan import GroupPlan, plans
+from raypipe.spec import Pipeline, TableFeatures, micros
+from raypipe.stats.exact import Ints
+
+_NOTHING = Materialized(
+    pipeline="", definition="", snapshots=(), watermark=0, oldest=0, generation=0, entities=0, bytes=0, digest=""
+)
+
+
+class OnlineFeatures:
+    """The features of one pipeline over a store, compiled once; a replica keeps one and uses it in one thread.
+
+    A request is taken as asked ``lead`` before its moment, exactly as its row of history would be, and sees what was
+    known at the store's watermark. Questions older than `Materialized.oldest` are refused: what they saw is gone.
+
+    Args:
+        pipeline: the definition.
+        store: where `materialize` has put the state.
+    """
+
+    def __init__(self, pipeline: Pipeline, store: OnlineStore) -> None:
+        self._pipeline, self._store, self._name = pipeline, store, name(pipeline)
+        self._plans = list(plans(pipeline))
+        self._tables = [item for item in pipeline.inputs if isinstance(item, TableFeatures)]
+        self._asked = [*(plan.group.asked for plan in self._plans), *((item.by,) for item in self._tables)]
+        self._logic = list(frames.logic(pipeline))
+        self._lead = micros(pipeline.ask.lead)
+        self._head, self._record = b"", _NOTHING
+
+    def materialized(self) -> Materialized:
+        """What the store holds now.
+
+        Raises:
+            FeatureError: nothing has been materialized for this version of the features.
+        """
+        with self._store.read(self._name) as reading:
+            return self._current(reading)
+
+    def compute(self, requests: pl.DataFrame) -> pl.DataFrame:
+        """The features of some requests.
+
+        Args:
+            requests: one row a prediction, one column a request field, typed as in the asked stream.
+
+        Returns:
+            The feature columns in the pipeline's order, one row a request, in the same order.
+
+        Raises:
+            FeatureError: nothing is materialized, a request has no time, or it is older than the state reaches.
+        """
+        moment = requests[self._pipeline.ask.moment]
+        if moment.null_count():
+            raise FeatureError(f"a request has no `{moment.name}`", where=self._pipeline.name)
+        asked = moment.cast(pl.Int64).to_numpy() - self._lead
+        with self._store.read(self._name) as reading:
+            self._require_in_reach(asked, self._current(reading))
+            made = self._stored(requests, asked, reading) if reading is not None else []
+        frame = requests.with_columns(made)
+        for expressions in self._logic:
+            frame = frame.with_columns(expressions)
+        return frame.select(self._pipeline.feature_names)
+
+    def _stored(self, requests: pl.DataFrame, asked: Ints, reading: Reading) -> list[pl.Series]:
+        """The columns that come from the store, all read in one go."""
+        wanted = [
+            [keys.stored(number, key) for key in keys.plain(requests, names).iter_rows()]
+            for number, names in enumerate(self._asked)
+        ]
+        distinct = list(dict.fromkeys(key for column in wanted for key in column if key is not None))
+        found = dict(zip(distinct, reading.get(distinct), strict=True))
+        made: list[pl.Series] = []
+        for plan, column in zip(self._plans, wanted, strict=False):
+            made += _group(plan, [found.get(key) if key else None for key in column], asked)
+        for item, column in zip(self._tables, wanted[len(self._plans) :], strict=True):
+            made += frames.unpacked(item, [found.get(key) if key else None for key in column])
+        return made
+
+    def _current(self, reading: Reading | None) -> Materialized:
+        if reading is None:
+            cure = "Run `raypipe run`, or `raypipe materialize`"
+            raise FeatureError("no features are stored for this version", where=self._pipeline.name, cure=cure)
+        if reading.head != self._head:
+            self._head, self._record = reading.head, Materialized.from_json(reading.head)
+        return self._record
+
+    def _require_in_reach(self, asked: Ints, current: Materialized) -> None:
+        if len(asked) and (first := int(asked.min())) < current.oldest:
+            what = f"a question of {iso(first)} is older than what is stored: it begins at {iso(current.oldest)}"
+            raise FeatureError(what, where=self._pipeline.name, cure="Ask about the present; history is in the lake")
+
+
+def _group(plan: GroupPlan, states: Sequence[bytes | None], asked: Ints) -> list[pl.Series]:
+    """The columns of one feature group from the states of the asked entities, each decoded once."""
+    numbers: dict[bytes, int] = {}
+    rows = [-1 if one is None else numbers.setdefault(one, len(numbers)) for one in states]
+    answers = compute(plan, state.unpack(plan, list(numbers)), np.array(rows), asked)
+    return [frames.column(f.name, answer, f.dtype) for f, answer in zip(plan.features, answers, strict=True)]

@@ -1,0 +1,1 @@
+"""Online stores behind one contract."""

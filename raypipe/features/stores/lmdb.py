@@ -1,0 +1,128 @@
+"""The online store of one machine: LMDB, one writer at a time, any number of readers that never wait."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from struct import Struct
+
+import lmdb
+
+from raypipe.errors import WorkspaceError
+from raypipe.failpoints import failpoint
+
+#: Address space, not disk: the file grows as needed.
+MAP_BYTES = 64 * 2**30
+_NUMBER = Struct(">Q")
+_BATCH = 20_000
+_open: dict[tuple[int, str], lmdb.Environment] = {}
+
+
+class LmdbReading:
+    """One generation within one read transaction."""
+
+    def __init__(self, txn: lmdb.Transaction, prefix: bytes, head: bytes) -> None:
+        self._txn, self._prefix, self.head = txn, prefix, head
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of some keys, None for a key that is not there."""
+        get, prefix = self._txn.get, self._prefix
+        return [get(prefix + key) for key in keys]  # type: ignore[misc]  # bytes, as buffers=False is the default
+
+
+class LmdbStore:
+    """Values in a folder of this machine; all processes on it that open the folder share them.
+
+    Keys in the file: ``h name`` holds the published generation's number and head, ``n name`` the last number given out,
+    ``v name number key`` a value.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[type["LmdbStore"], tuple[Path]]:
+        return LmdbStore, (self._folder,)
+
+    @contextmanager
+    def read(self, name: str) -> Iterator[LmdbReading | None]:
+        """Open the published generation of a name; None when there is none yet."""
+        with self._environment().begin() as txn:
+            published = txn.get(_head(name))
+            yield None if published is None else LmdbReading(txn, _values(name, published[:8]), published[8:])
+
+    def load(self, name: str, items: Iterable[tuple[bytes, bytes]]) -> int:
+        """Write a new generation that nobody sees yet, and return its number."""
+        environment, items = self._environment(), iter(items)
+        with environment.begin(write=True) as txn:
+            number = _NUMBER.unpack(txn.get(_counter(name), _NUMBER.pack(0)))[0] + 1
+            txn.put(_counter(name), _NUMBER.pack(number))
+        prefix = _values(name, _NUMBER.pack(number))
+        while batch := list(islice(items, _BATCH)):
+            with environment.begin(write=True) as txn:
+                for key, value in batch:
+                    txn.put(prefix + key, value)
+            failpoint("features.lmdb_between_batches")
+        return int(number)
+
+    def publish(self, name: str, generation: int, head: bytes) -> bool:
+        """Let every read that begins from now on see this generation; drop those before the one it replaces."""
+        with self._environment().begin(write=True) as txn:
+            before = _NUMBER.unpack(txn.get(_head(name), _NUMBER.pack(0))[:8])[0]
+            if generation < before:
+                return False
+            txn.put(_head(name), _NUMBER.pack(generation) + head)
+            _remove(txn, _values(name, b""), _values(name, _NUMBER.pack(before)))
+        return True
+
+    def update(self, name: str, items: Iterable[tuple[bytes, bytes | None]], *, head: bytes, expected: bytes) -> bool:
+        """Replace values (None: remove) and head of the published generation, all in one step."""
+        with self._environment().begin(write=True) as txn:
+            published = txn.get(_head(name))
+            if published is None or published[8:] != expected:
+                return False
+            prefix = _values(name, published[:8])
+            for key, value in items:
+                if value is None:
+                    txn.delete(prefix + key)
+                else:
+                    txn.put(prefix + key, value)
+            txn.put(_head(name), published[:8] + head)
+        return True
+
+    def forget(self, name: str) -> None:
+        """Remove all generations of a name."""
+        with self._environment().begin(write=True) as txn:
+            txn.delete(_head(name))
+            _remove(txn, _values(name, b""), _values(name, b"\xff" * 9))
+
+    def _environment(self) -> lmdb.Environment:
+        # LMDB locks by process: one environment a process and folder, and never one that came through a fork.
+        key = (os.getpid(), str(self._folder))
+        if (environment := _open.get(key)) is None:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                environment = lmdb.open(str(self._folder), map_size=MAP_BYTES, max_readers=1024, readahead=False)
+            except (OSError, lmdb.Error) as error:
+                raise WorkspaceError(f"cannot be opened: {error}", where=f"online store {self._folder}") from None
+            _open[key] = environment
+        return environment
+
+
+def _head(name: str) -> bytes:
+    return b"h\0" + name.encode()
+
+
+def _counter(name: str) -> bytes:
+    return b"n\0" + name.encode()
+
+
+def _values(name: str, generation: bytes) -> bytes:
+    return b"v\0" + name.encode() + b"\0" + generation
+
+
+def _remove(txn: lmdb.Transaction, first: bytes, end: bytes) -> None:
+    with txn.cursor() as cursor:
+        there = cursor.set_range(first)
+        while there and bytes(cursor.key()) < end:
+            there = cursor.delete()

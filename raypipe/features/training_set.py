@@ -1,0 +1,151 @@
+"""One row for each prediction that could have been asked, with its features as known then."""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+
+import msgspec
+import polars as pl
+
+from raypipe.contracts.progress import Progress, Step
+from raypipe.contracts.records import Snapshot, TrainingSet
+from raypipe.errors import FeatureError
+from raypipe.failpoints import failpoint
+from raypipe.features import events, frames, keys, spine
+from raypipe.features.kernel import compute
+from raypipe.features.plan import GroupPlan, plans
+from raypipe.features.reading import Read, require, streams
+from raypipe.spec import FeatureGroup, Pipeline, TableFeatures, fingerprint
+
+RECORD = "training_set.json"
+
+
+def build_training_set(
+    pipeline: Pipeline,
+    snapshots: Mapping[str, Snapshot],
+    read: Read,
+    folder: Path,
+    as_of: int,
+    progress: Progress,
+) -> TrainingSet:
+    """Join every question of history with its features as known when it was asked.
+
+    The same definition, snapshots and ``as_of`` give the same bytes, whenever they are built. What is there already is
+    not built again; a folder appears whole or not at all.
+
+    Args:
+        pipeline: the definition.
+        snapshots: by table name, everything it reads.
+        read: gives the rows of a snapshot.
+        folder: where training sets are kept, each in a folder of its own.
+        as_of: nothing known later is used; microseconds UTC.
+        progress: told of each feature group.
+
+    Returns:
+        The record. Files are ``train.parquet``, ``tune.parquet`` and ``holdout.parquet``: request fields, ``asked_at``,
+        the features, ``label``; sorted by time of asking, then id.
+
+    Raises:
+        FeatureError: a snapshot is missing, or the data does not fit the definition.
+    """
+    require(pipeline, snapshots)
+    definition = fingerprint((pipeline.ask, pipeline.inputs, pipeline.label, pipeline.split))
+    used = tuple(snapshots[source.name] for source in pipeline.sources)
+    identity = f"{definition}|{as_of}|{'|'.join(f'{s.table}@{s.snapshot_id}' for s in used)}"
+    target = folder / f"{pipeline.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    if (known := _known(target)) is not None:
+        return known
+    with progress.step("features", total=len(pipeline.inputs) + 2) as step:
+        asked, frame = join(pipeline, snapshots, read, as_of, step)
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = Path(mkdtemp(dir=folder, prefix=f".{target.name}-"))
+        try:
+            digest = _write(frame, draft)
+            record = TrainingSet(
+                pipeline=pipeline.name,
+                definition=definition,
+                as_of=as_of,
+                snapshots=used,
+                folder=str(target),
+                digest=digest,
+                features=pipeline.feature_names,
+                rows=_by_period(frame, pl.len()),
+                positives=_by_period(frame, pl.col(spine.LABEL).sum()),
+                left_out=asked.left_out,
+            )
+            (draft / RECORD).write_text(record.to_json())
+            failpoint("features.before_publish")
+            _publish(draft, target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        step.advance()
+    return record
+
+
+def join(
+    pipeline: Pipeline, snapshots: Mapping[str, Snapshot], read: Read, as_of: int, step: Step
+) -> tuple[spine.Spine, pl.DataFrame]:
+    """The questions of history, and the same with their features beside them."""
+    rows = streams(pipeline, snapshots, read, spine.columns(pipeline))
+    asked = spine.spine(pipeline, rows[pipeline.ask.stream.name], as_of)
+    step.advance(note=f"{asked.frame.height:,} rows")
+    compiled = iter(plans(pipeline))
+    made: list[pl.Series] = []
+    for item in pipeline.inputs:
+        if isinstance(item, FeatureGroup):
+            made += group_features(next(compiled), rows[item.moment.stream.name], asked.frame, as_of)
+        elif isinstance(item, TableFeatures):
+            made += frames.table_features(item, read(snapshots[item.table.name]), asked.frame)
+        step.advance(note=", ".join(list(item.features)[:3]))
+    frame = asked.frame.with_columns(made)
+    for expressions in frames.logic(pipeline):
+        frame = frame.with_columns(expressions)
+    features = [name for name in pipeline.feature_names if name not in pipeline.request.fields]
+    return asked, frame.select(*pipeline.request.fields, spine.ASKED_AT, *features, spine.LABEL, spine.PERIOD)
+
+
+def group_features(plan: GroupPlan, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> list[pl.Series]:
+    """The columns of one feature group, one value a question."""
+    found = events.events(plan, rows, as_of)
+    coded, numbers, known = events.numbered(found, keys.plain(asked, plan.group.asked), plan.group.where)
+    times = asked[spine.ASKED_AT].cast(pl.Int64).to_numpy()
+    answers = compute(plan, events.tracks(plan, coded, known.height), numbers, times)
+    return [frames.column(f.name, a, f.dtype) for f, a in zip(plan.features, answers, strict=True)]
+
+
+def _write(frame: pl.DataFrame, folder: Path) -> str:
+    """One file a period; the SHA-256 over all of them."""
+    digest = hashlib.sha256()
+    for name in ("train", "tune", "holdout"):
+        path = folder / f"{name}.parquet"
+        part = frame.filter(pl.col(spine.PERIOD) == name).drop(spine.PERIOD)
+        part.write_parquet(path, compression="zstd", compression_level=3, row_group_size=2**17)
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _by_period(frame: pl.DataFrame, value: pl.Expr) -> dict[str, int]:
+    counts = dict(frame.group_by(spine.PERIOD).agg(value.alias("n")).iter_rows())
+    return {name: counts.get(name, 0) for name in ("train", "tune", "holdout")}
+
+
+def _publish(draft: Path, target: Path) -> None:
+    """Give the finished folder its name; somebody else may have made the same one meanwhile, of the same bytes."""
+    try:
+        draft.rename(target)
+    except OSError:
+        if _known(target) is None:
+            raise
+
+
+def _known(target: Path) -> TrainingSet | None:
+    try:
+        return TrainingSet.from_json((target / RECORD).read_bytes())
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError:
+        raise FeatureError(
+            "is damaged", where=f"training set {target}", cure="Delete the folder and run again"
+        ) from None

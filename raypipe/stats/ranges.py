@@ -1,0 +1,116 @@
+"""Where a key's events before a time end, and the smallest, largest or k-th of the values between two places.
+
+Events lie in arrays sorted by key, then time. A range of places ``[low, high)`` is some of one key's events.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.stats.exact import Floats, Ints
+
+#: One by one, a range costs about as much as this many values cost the ways that touch every value first.
+WORTH = 300
+
+
+def few(ranges: int, values: int) -> bool:
+    """True when so few ranges are best looked at one by one."""
+    return ranges <= max(64, values // WORTH)
+
+
+def places(starts: Ints, times: Ints, keys: Ints, bounds: Ints) -> Ints:
+    """The place of the first event of a key at or after a time; the end of the key's events if there is none.
+
+    Args:
+        starts: shape (keys + 1,); the events of key i lie in ``[starts[i], starts[i + 1])``.
+        times: the events' times, ascending within each key.
+        keys: for each question the key's number, 0 to keys - 1.
+        bounds: shape (bounds, questions): times to look for.
+
+    Returns:
+        An array of the shape of ``bounds``.
+
+    >>> places(np.array([0, 2, 3]), np.array([10, 20, 5]), np.array([0, 1]), np.array([[11, 11]])).tolist()
+    [[1, 3]]
+    """
+    if few(len(keys), len(times)):
+        found = np.empty(bounds.shape, np.int64)
+        for i, key in enumerate(keys.tolist()):
+            start, end = starts[key], starts[key + 1]
+            found[:, i] = times[start:end].searchsorted(bounds[:, i]) + start
+        return found
+    # One binary search over (key, time) as a single number; over ranks of times when the times do not fit in.
+    low, high = int(times.min()), int(times.max())
+    if (high - low + 2) * len(starts) < 2**62:
+        span, ranks = high - low + 2, times - low
+        asked = np.clip(bounds, low, high + 1) - low
+    else:
+        known = np.unique(times)
+        span, ranks = len(known) + 1, np.searchsorted(known, times)
+        asked = np.searchsorted(known, bounds)
+    owners = np.repeat(np.arange(len(starts) - 1, dtype=np.int64), np.diff(starts))
+    return np.searchsorted(owners * span + ranks, keys * span + asked)
+
+
+def smallest(values: Floats, low: Ints, high: Ints) -> Floats:
+    """The smallest value of each range; NaN where the range is empty.
+
+    >>> smallest(np.array([3.0, 1.0, 2.0]), np.array([0, 2, 1]), np.array([3, 3, 1])).tolist()
+    [1.0, 2.0, nan]
+    """
+    result = np.full(len(low), np.nan)
+    length = high - low
+    if few(len(low), len(values)):
+        for i in np.flatnonzero(length > 0).tolist():
+            result[i] = values[low[i] : high[i]].min()
+        return result
+    # Minima of 1, 2, 4, … neighbours; two that overlap cover any range.
+    level = np.frexp(length.astype(np.float64))[1] - 1
+    minima = values
+    for step in range(int(level.max(initial=-1)) + 1):
+        if step:
+            half = 1 << (step - 1)
+            minima = np.minimum(minima[:-half], minima[half:])
+        mine = np.flatnonzero(level == step)
+        result[mine] = np.minimum(minima[low[mine]], minima[high[mine] - (1 << step)])
+    return result
+
+
+def largest(values: Floats, low: Ints, high: Ints) -> Floats:
+    """The largest value of each range; NaN where the range is empty."""
+    return -smallest(-values, low, high)
+
+
+def kth(values: Floats, low: Ints, high: Ints, k: Ints) -> Floats:
+    """The value in place ``k`` (from 0) of each range in ascending order; NaN where the range has no such place.
+
+    >>> kth(np.array([3.0, 1.0, 2.0]), np.array([0, 1]), np.array([3, 3]), np.array([1, 2])).tolist()
+    [2.0, nan]
+    """
+    result = np.full(len(low), np.nan)
+    asked = np.flatnonzero((k >= 0) & (k < high - low))
+    if few(len(asked), len(values)):
+        for i in asked.tolist():
+            result[i] = np.partition(values[low[i] : high[i]], k[i])[k[i]]
+        return result
+    known, ranks = np.unique(values, return_inverse=True)
+    result[asked] = known[_kth_rank(ranks, len(known), low[asked], high[asked], k[asked])]
+    return result
+
+
+def _kth_rank(ranks: Ints, many: int, low: Ints, high: Ints, k: Ints) -> Ints:
+    """A wavelet matrix, one bit at a time: zeros to the left, ones to the right, all ranges followed along."""
+    found = np.zeros(len(low), np.int64)
+    codes: NDArray[np.unsignedinteger] = ranks.astype(np.uint32 if many < 2**32 else np.uint64)
+    for bit in reversed(range(max(many - 1, 1).bit_length())):
+        ones = (codes >> bit) & 1 != 0
+        zeros = np.zeros(len(codes) + 1, np.int64)
+        np.cumsum(~ones, out=zeros[1:])
+        left, right = zeros[low], zeros[high]
+        above = k >= right - left
+        low = np.where(above, zeros[-1] + low - left, left)
+        high = np.where(above, zeros[-1] + high - right, right)
+        k = np.where(above, k - (right - left), k)
+        found |= above.astype(np.int64) << bit
+        if bit:
+            codes = np.concatenate([codes[~ones], codes[ones]])
+    return found
