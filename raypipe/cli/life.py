@@ -63,7 +63,8 @@ def _go(file: Path, as_of: str | None, out: Output, *, until: StageName = "deplo
     from raypipe.flows import Run
     from raypipe.flows import as_of as decide
 
-    with watch(out.console) as progress, opened(progress) as platform:
+    progress = watch(out.console)
+    with opened(progress) as platform:
         work = Run(pipeline, file, platform, progress, decide(pipeline, moment, platform.clock.now()), until, fit)
         results = list(_told(work, progress, out))
         report(work, results, out)

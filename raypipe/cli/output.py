@@ -47,6 +47,10 @@ class Output:
         for line in lines:
             self.console.print(line, soft_wrap=isinstance(line, str | Text) and not self.console.is_terminal)
 
+    def copyable(self, line: str) -> None:
+        """A command to copy: however long, it is one line."""
+        self.console.print(Text(line, no_wrap=True), soft_wrap=True)
+
     def result(self, value: object) -> None:
         """Something for programs; prints nothing when nobody asked for JSON."""
         if self.json:

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
@@ -25,25 +26,9 @@ class Watcher(Progress, Protocol):
         ...
 
 
-@contextmanager
-def watch(console: Console) -> Iterator[Watcher]:
+def watch(console: Console) -> Watcher:
     """Show progress on a console in the way that suits it."""
-    if not console.is_terminal:
-        yield LogProgress(console)
-        return
-    bars = Bars(
-        SpinnerColumn(style="cyan", finished_text=" "),
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=24)),
-        BarColumn(bar_width=20),
-        Amount(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", style="dim", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-        console=console,
-        transient=True,
-        expand=True,
-    )
-    with bars:
-        yield RichProgress(bars)
+    return RichProgress(console) if console.is_terminal else LogProgress(console)
 
 
 class Amount(ProgressColumn):
@@ -61,35 +46,62 @@ def _amount(done: float, total: float | None) -> str:
 
 
 class RichProgress:
-    """A bar for each step, under the stage it belongs to.
+    """A bar for each step, under the stage it belongs to; nothing stays on the screen when all are over.
 
-    Args:
-        bars: Rich's live display; it is started and stopped by whoever made it.
+    Nothing else may be printed while a stage or a step is open: Rich's drawing thread and a print can overtake each
+    other, which leaves torn lines.
     """
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._depth = 0
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars: Bars | None = None
+        self._stages = 0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """A line of its own, its steps below it."""
-        task = self._bars.add_task(Text(name, style="bold").markup, total=None, note="")
-        self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            self._bars.remove_task(task)
+        with self._line(name, None):
+            self._stages += 1
+            try:
+                yield
+            finally:
+                self._stages -= 1
 
     @contextmanager
     def step(self, name: str, total: float | None = None) -> Iterator[Step]:
         """A bar that disappears when the step is over: the stage's result line says what came of it."""
-        task = self._bars.add_task("  " * self._depth + Text(name).markup, total=total, note="")
+        with self._line("  " * self._stages + name, total) as (bars, task):
+            yield _RichStep(bars, task)
+
+    @contextmanager
+    def _line(self, name: str, total: float | None) -> Iterator[tuple[Bars, TaskID]]:
+        bars = self._bars or self._draw()
+        task = bars.add_task(escape(name), total=total, note="")
         try:
-            yield _RichStep(self._bars, task)
+            yield bars, task
         finally:
-            self._bars.remove_task(task)
+            bars.remove_task(task)
+            if not bars.task_ids:
+                bars.stop()
+                self._bars = None
+
+    def _draw(self) -> Bars:
+        """Begin to draw. A display that was stopped would move the cursor by its old height: each is used once."""
+        one_line = Column(no_wrap=True, overflow="ellipsis", min_width=22, max_width=22)
+        rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        self._bars = Bars(
+            SpinnerColumn(style="cyan"),
+            TextColumn("{task.description}", table_column=one_line),
+            BarColumn(bar_width=20),
+            Amount(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", style="dim", table_column=rest),
+            console=self._console,
+            transient=True,
+            expand=True,
+        )
+        self._bars.start()
+        return self._bars
 
 
 class _RichStep:
@@ -99,7 +111,7 @@ class _RichStep:
     def advance(self, amount: float = 1.0, note: str = "") -> None:
         self._bars.advance(self._task, amount)
         if note:
-            self._bars.update(self._task, note=Text(" ".join(note.split())).markup)
+            self._bars.update(self._task, note=escape(" ".join(note.split())))
 
 
 class LogProgress:

@@ -23,8 +23,7 @@ def report(run: Run, results: Sequence[StageResult], out: Output) -> None:
     if candidate is not None:
         out.say("", trials_table(candidate), *winner_sentences(candidate))
     if deployment is not None:
-        question = example_question(run, _last(results, Ingested))
-        out.say("", *_ways_in(deployment, question, run.platform))
+        _ways_in(deployment, example_question(run, _last(results, Ingested)), run.platform, out)
     out.result(as_document(run.pipeline.name, results))
 
 
@@ -60,19 +59,15 @@ def _trial(trial: Trial) -> dict[str, object]:
     return {name: getattr(trial, name) for name in shown}
 
 
-def _ways_in(deployment: Deployment, question: dict[str, object], platform: Platform) -> list[Text]:
-    places = {
-        "Service": deployment.url,
-        "Ray dashboard": f"http://{platform.services.host}:{platform.services.dashboard_port}",
-        "MLflow": platform.tracking_uri,
-    }
+def _ways_in(deployment: Deployment, question: dict[str, object], platform: Platform, out: Output) -> None:
+    dashboard = f"http://{platform.services.host}:{platform.services.dashboard_port}"
+    places = {"Service": deployment.url, "Ray dashboard": dashboard, "MLflow": platform.tracking_uri}
+    out.say("", *(Text.assemble(f"{name:<15}", (url, "cyan")) for name, url in places.items()))
+    out.say("", Text("Ask it", "bold"))
     body = shlex.quote(msgspec.json.encode(question).decode())
-    return [
-        *(Text.assemble(f"{name:<14}", (url, "cyan")) for name, url in places.items()),
-        Text.assemble("\n", ("Ask it", "bold")),
-        Text(f"curl -s {deployment.url}/predict -H 'Content-Type: application/json' -d {body}"),
-        Text.assemble("\n", ("Stop everything", "bold"), "\nraypipe down"),
-    ]
+    out.copyable(f"curl {deployment.url}/predict -H 'Content-Type: application/json' -d {body}")
+    out.say("", Text("Stop everything", "bold"))
+    out.copyable("raypipe down")
 
 
 def example_question(run: Run, ingested: Ingested | None) -> dict[str, object]:

@@ -22,9 +22,7 @@ def up(json: AsJson = False) -> None:
 
     out = Output(json)
     config = services_config(load_settings())
-    with watch(out.console) as progress:
-        found = services.up(config, progress)
-    _show(found, out)
+    _show(services.up(config, watch(out.console)), out)
 
 
 def status(json: AsJson = False) -> None:
@@ -44,8 +42,7 @@ def down(json: AsJson = False) -> None:
 
     out = Output(json)
     config = services_config(load_settings())
-    with watch(out.console) as progress:
-        services.down(config, progress)
+    services.down(config, watch(out.console))
     _show(services.status(config), out)
 
 

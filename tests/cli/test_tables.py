@@ -56,7 +56,7 @@ def test_trials_best_first_failed_last() -> None:
 
 def test_the_winner_and_why_and_the_failures() -> None:
     assert [sentence.plain for sentence in winner_sentences(CANDIDATE)] == [
-        "Winner: lightgbm (trial 2) 0.7712 has the highest auc on the tuning period; after it lightgbm (trial 4) 0.7604.",
+        f"Winner: {CANDIDATE.reason}.",
         "Holdout: AUC 0.769, log loss 0.4321.",
         "Trial 3 failed: network: TrainingError: the loss is not a number after 3 epochs",
     ]
