@@ -1,0 +1,6 @@
+"""From a training set to the best model: one search over all algorithms, and one honest judgement at its end."""
+
+from raypipe.training.search import search
+from raypipe.training.trainer import Examples, Task, Trainer
+
+__all__ = ["Examples", "Task", "Trainer", "search"]

@@ -1,0 +1,59 @@
+"""A training set's periods as matrices, and the faults that no search can mend."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from raypipe.contracts.records import TrainingSet
+from raypipe.contracts.signature import Signature
+from raypipe.errors import TrainingError
+from raypipe.training.trainer import Examples
+
+LABEL = "label"
+
+
+def read(training_set: TrainingSet, period: str) -> pl.DataFrame:
+    """The features and the label of one period: train, tune or holdout.
+
+    Raises:
+        TrainingError: it has no rows, or only one of the two labels.
+    """
+    path = Path(training_set.folder) / f"{period}.parquet"
+    frame = pl.read_parquet(path, columns=[*training_set.features, LABEL], glob=False)
+    where = f"{training_set.pipeline}: period {period}"
+    if frame.is_empty():
+        raise TrainingError("has no rows", where=where, cure="Widen the period, or ingest more history")
+    if frame[LABEL].null_count():
+        raise TrainingError(f"{frame[LABEL].null_count():,} rows have no label", where=where)
+    if frame[LABEL].n_unique() == 1:
+        what = f"all {frame.height:,} labels are {str(bool(frame[LABEL][0])).lower()}"
+        raise TrainingError(what, where=where, cure="Widen the period, or predict something that varies")
+    return frame
+
+
+def learn_signature(train: pl.DataFrame, features: tuple[str, ...], pipeline: str) -> Signature:
+    """The model's inputs as the training period shows them.
+
+    Raises:
+        TrainingError: a feature never varies.
+    """
+    for name in features:
+        if train[name].n_unique() == 1:
+            value = "missing" if train[name][0] is None else f"{train[name][0]!r}"
+            raise TrainingError(
+                f"feature `{name}` is {value} in all {train.height:,} rows, so nothing can be learned from it",
+                where=f"{pipeline}: period train",
+                cure="Remove it from the inputs, or widen the period",
+            )
+    return Signature.fit(train, features)
+
+
+def examples(frame: pl.DataFrame, signature: Signature) -> Examples:
+    """A period as a matrix and its labels."""
+    return Examples(signature.encode(frame), frame[LABEL].cast(pl.Float32).to_numpy())
+
+
+def together(first: Examples, second: Examples) -> Examples:
+    """The rows of both."""
+    return Examples(np.concatenate([first.x, second.x]), np.concatenate([first.y, second.y]))

@@ -1,0 +1,81 @@
+"""A model as it will serve: its ONNX file in onnxruntime, compared with the original and timed."""
+
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper
+from onnx.utils import Extractor
+
+from raypipe.contracts.bundle import MODEL, SCORE
+from raypipe.errors import TrainingError
+from raypipe.training.trainer import Matrix, Trainer, Vector
+
+#: A larger difference between a model and its ONNX file, as probabilities, is not float32 rounding.
+TOLERANCE = 1e-5
+#: Calls that are timed for one row, and for a thousand.
+CALLS = {1: 300, 1_000: 20}
+
+
+class OnnxModel:
+    """A saved ONNX file in one thread, as a Serve replica runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.bytes = (folder / MODEL).stat().st_size
+        self._session = onnxruntime.InferenceSession(folder / MODEL, options, providers=["CPUExecutionProvider"])
+
+    def predict(self, x: Matrix) -> Vector:
+        """The scores of ``x`` float32 (rows, columns), float32 (rows,)."""
+        scores: Vector = self._session.run([SCORE], {"x": x})[0]
+        return scores
+
+    def speed(self, x: Matrix) -> dict[str, float]:
+        """Milliseconds for one row and for 1,000, median and 99th percentile, over rows of ``x``."""
+        times = {}
+        for rows, calls in CALLS.items():
+            batches = [np.ascontiguousarray(np.resize(np.roll(x, -i, axis=0), (rows, x.shape[1]))) for i in range(8)]
+            self.predict(batches[0])
+            seconds = [self._seconds(batches[i % len(batches)]) for i in range(calls)]
+            for name, share in (("p50", 0.5), ("p99", 0.99)):
+                times[f"{name}_ms_{rows}"] = float(np.quantile(seconds, share)) * 1_000
+        return times
+
+    def _seconds(self, batch: Matrix) -> float:
+        began = perf_counter()
+        self.predict(batch)
+        return perf_counter() - began
+
+
+def difference(trainer: Trainer, model: OnnxModel, x: Matrix, algorithm: str) -> float:
+    """The largest difference between a trainer's scores and its ONNX file's.
+
+    Raises:
+        TrainingError: they differ by more than rounding, or are no probabilities.
+    """
+    own, served = trainer.predict(x), model.predict(x)
+    for which, scores in (("the trainer", own), ("the ONNX file", served)):
+        if scores.shape != (len(x),) or not np.isfinite(scores).all():
+            what = f"{which} gave scores of shape {scores.shape}, {int((~np.isfinite(scores)).sum())} of them NaN"
+            raise TrainingError(what, where=algorithm, cure=f"A trainer gives {len(x)} probabilities for as many rows")
+    largest = float(np.abs(own - served).max())
+    if largest > TOLERANCE:
+        row = int(np.abs(own - served).argmax())
+        what = f"the ONNX file answers {served[row]:.6f} where the trainer answers {own[row]:.6f} (row {row})"
+        raise TrainingError(what, where=algorithm, cure="They must agree: the ONNX file is what serves")
+    return largest
+
+
+def with_score(model: onnx.ModelProto, probabilities: str) -> onnx.ModelProto:
+    """A converted classifier that gives ``score``, its second probability, and nothing else."""
+    model = Extractor(model).extract_model(["x"], [probabilities])
+    graph = model.graph
+    graph.initializer.append(helper.make_tensor("second", TensorProto.INT64, [], [1]))
+    graph.node.append(helper.make_node("Gather", [probabilities, "second"], [SCORE], axis=1))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, ["rows"]))
+    onnx.checker.check_model(model)
+    return model

@@ -1,0 +1,46 @@
+"""What came of one trial, kept on disk: a search that was killed asks the same again and finds the answer."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from raypipe.contracts.records import Record, Trial
+from raypipe.training.trainer import Params
+
+FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+_FILE = "outcome.json"
+
+
+class Outcome(Record, frozen=True, kw_only=True):
+    """A trial with what the search needs to go on.
+
+    ``goodness`` is the searched metric turned so that more is better, None when there is none; ``curve`` the same
+    by step.
+    """
+
+    trial: Trial
+    goodness: float | None
+    curve: tuple[tuple[int, float], ...] = ()
+
+
+def trial_folder(search: Path, algorithm: str, params: Params) -> Path:
+    """Where a trial's files are: the same question, the same folder."""
+    text = msgspec.json.encode(params, order="sorted")
+    return search / "trials" / f"{algorithm}-{sha256(text).hexdigest()[:16]}"
+
+
+def keep(folder: Path, outcome: Outcome) -> None:
+    """Write an outcome, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    half = folder / f"{_FILE}.part"
+    half.write_text(outcome.to_json(), encoding="utf-8")
+    half.replace(folder / _FILE)
+
+
+def kept(folder: Path) -> Outcome | None:
+    """The outcome that was kept, unless the trial failed: then it gets another try."""
+    if not (folder / _FILE).is_file():
+        return None
+    outcome = Outcome.from_json((folder / _FILE).read_bytes())
+    return None if outcome.trial.status == FAILED else outcome

@@ -1,0 +1,77 @@
+"""What to try next: Optuna's proposals, made so that the same seed asks for the same trials whatever the timing.
+
+Trials run side by side and end in any order. If each proposal drew on whatever had ended by then, two runs of one
+search would differ. So trial ``n`` draws on the trials up to ``n - LAG`` and on no other: it waits for them, and what
+came after them is not looked at. A search that was killed can then simply start again: it asks the same, and trials
+that were answered are answered at once.
+"""
+
+from collections.abc import Sequence
+from statistics import median
+
+import optuna
+from ray.tune.search.optuna import OptunaSearch
+
+from raypipe.training.outcome import Outcome
+from raypipe.training.space import Space
+from raypipe.training.trial import Point
+
+#: How far a proposal lags behind what is known; also the most trials that can run side by side.
+LAG = 8
+#: Proposals drawn at random before Optuna's model of the space takes over.
+RANDOM = 10
+#: The steps after which a trial is held against its peers, and how many peers that takes.
+RUNGS, PEERS = (3, 6), 3
+
+
+class Proposals(OptunaSearch):
+    """Optuna's tree-structured Parzen estimator over a space whose first question is the algorithm."""
+
+    def __init__(self, space: Space, seed: int, lag: int = LAG) -> None:
+        super().__init__(
+            space=space.draw,
+            metric="goodness",
+            mode="max",
+            points_to_evaluate=space.first(),
+            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM),
+        )
+        self._lag = lag
+        self._asked: list[str] = []
+        self._outcomes: dict[str, Outcome | None] = {}
+        self._settled: list[Outcome | None] = []
+
+    def suggest(self, trial_id: str) -> dict[str, object] | None:
+        """The next point, or None while a trial that it draws on is under way."""
+        number = len(self._asked)
+        due = self._asked[: max(0, number - self._lag + 1)]
+        if any(earlier not in self._outcomes for earlier in due):
+            return None
+        for earlier in due[len(self._settled) :]:
+            self._settle(earlier, self._outcomes[earlier])
+        self._asked.append(trial_id)
+        drawn = super().suggest(trial_id) or {}
+        algorithm = str(drawn["algorithm"])
+        return {"point": Point(number, algorithm, drawn["params"], bars(self._settled, algorithm))}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:
+        """Results count when a trial is over."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, object] | None = None, error: bool = False) -> None:
+        """Keep what came of a trial, None when its worker died, until its turn comes."""
+        self._outcomes[trial_id] = None if error or not result else Outcome.from_json(str(result["outcome"]))
+
+    def _settle(self, trial_id: str, outcome: Outcome | None) -> None:
+        self._settled.append(outcome)
+        value = None if outcome is None else outcome.goodness
+        super().on_trial_complete(trial_id, None if value is None else {"goodness": value}, error=value is None)
+
+
+def bars(settled: Sequence[Outcome | None], algorithm: str) -> dict[int, float]:
+    """For each rung the median of what earlier trials of the algorithm had reached there.
+
+    This is the median stopping rule of D. Golovin et al., "Google Vizier", KDD 2017. An algorithm is held against
+    itself only: networks learn by epochs, trees by rounds.
+    """
+    peers = [dict(outcome.curve) for outcome in settled if outcome and outcome.trial.algorithm == algorithm]
+    reached = {rung: [curve[rung] for curve in peers if rung in curve] for rung in RUNGS}
+    return {rung: median(values) for rung, values in reached.items() if len(values) >= PEERS}

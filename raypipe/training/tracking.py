@@ -1,0 +1,117 @@
+"""A search in MLflow: one parent run, one nested run for each trial; written by the search's own process.
+
+Runs are found again by tag, so a search that was killed and started again logs no trial twice.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+
+from raypipe.errors import TrainingError
+from raypipe.training.outcome import FAILED, Outcome
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read by MLflow when it is imported
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+SEARCH, TRIAL = "raypipe.search", "raypipe.trial"
+#: MLflow refuses longer values.
+_LONGEST = 500
+
+
+class Tracking:
+    """The runs of one search.
+
+    Args:
+        uri: where MLflow is: ``http://…`` or ``sqlite:///…``.
+        experiment: the MLflow experiment, made when it is missing.
+        search: names the search among all searches.
+
+    Raises:
+        TrainingError: MLflow does not answer. So do all methods.
+    """
+
+    def __init__(self, uri: str, experiment: str, search: str) -> None:
+        self._uri = uri
+        self.seconds = 0.0
+        with self._talking():
+            self._client = MlflowClient(tracking_uri=uri)
+            self._experiment = self._experiment_id(experiment)
+            parents = self._found(f"tags.`{SEARCH}` = '{search}'")
+            tags = {SEARCH: search, MLFLOW_RUN_NAME: f"search {search[:8]}"}
+            self.run_id = parents[0].info.run_id if parents else self._create(tags)
+            children = self._found(f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'")
+            self._trials = {run.data.tags[TRIAL]: run for run in children if TRIAL in run.data.tags}
+            self._open: dict[str, str] = {}
+
+    def start(self, name: str, number: int) -> None:
+        """Open a trial's run, unless an earlier try of this search did."""
+        with self._talking():
+            if name in self._trials:
+                self._open[name] = self._trials[name].info.run_id
+                return
+            tags = {TRIAL: name, MLFLOW_RUN_NAME: f"{number:02d} {name}", MLFLOW_PARENT_RUN_ID: self.run_id}
+            self._open[name] = self._create(tags)
+
+    def end(self, name: str, outcome: Outcome) -> str:
+        """Log a trial's parameters, metrics and error, and close its run; returns the run's id."""
+        trial, run_id = outcome.trial, self._open[name]
+        earlier = self._trials.get(name)
+        if earlier is not None and earlier.info.status == "FINISHED":
+            return run_id
+        params = {"algorithm": trial.algorithm} | trial.params
+        tags = {"algorithm": trial.algorithm, "status": trial.status, "error": trial.error}
+        with self._talking():
+            self._client.log_batch(
+                run_id,
+                metrics=_metrics(trial.metrics | {"seconds": trial.seconds})
+                + [Metric("goodness", value, 0, step) for step, value in outcome.curve],
+                # A trial that failed may succeed now with other rounds: MLflow lets no parameter change.
+                params=[Param(key, str(value)[:_LONGEST]) for key, value in params.items() if not earlier],
+                tags=[RunTag(key, value[:_LONGEST]) for key, value in tags.items() if value],
+            )
+            self._client.set_terminated(run_id, "FAILED" if trial.status == FAILED else "FINISHED")
+        return run_id
+
+    def finish(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Log what the search came to and close its run."""
+        with self._talking():
+            own = [RunTag(key, value[:_LONGEST]) for key, value in tags.items()]
+            self._client.log_batch(self.run_id, metrics=_metrics(metrics), tags=own)
+            self._client.set_terminated(self.run_id)
+
+    def fail(self) -> None:
+        """Close the run of a search that came to nothing."""
+        with self._talking():
+            self._client.set_terminated(self.run_id, "FAILED")
+
+    def _experiment_id(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        return str(self._client.create_experiment(name))
+
+    def _found(self, filters: str) -> list[Run]:
+        return list(self._client.search_runs([self._experiment], filters, max_results=1_000))
+
+    def _create(self, tags: dict[str, str]) -> str:
+        return str(self._client.create_run(self._experiment, tags=tags).info.run_id)
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        began = perf_counter()
+        try:
+            yield
+        except MlflowException as error:
+            first = str(error).strip().splitlines()[0][:300]
+            raise TrainingError(f"MLflow: {first}", where=self._uri, cure="Start the services: `raypipe up`") from None
+        finally:
+            self.seconds += perf_counter() - began
+
+
+def _metrics(metrics: Mapping[str, float]) -> list[Metric]:
+    return [Metric(name, float(value), 0, 0) for name, value in metrics.items()]

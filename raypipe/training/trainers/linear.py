@@ -1,0 +1,92 @@
+"""Logistic regression on scaled numbers and one-hot categories."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import skops.io
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from raypipe.contracts.bundle import MODEL
+from raypipe.contracts.signature import Signature
+from raypipe.training.onnx_model import with_score
+from raypipe.training.trainer import Matrix, Params, Task, Vector
+
+NATIVE = "model.skops"
+#: What skops has to be told to accept when it reads such a file, beside what it knows itself; runs no code.
+TRUSTED = ("numpy.dtype",)
+OPSET = 17
+
+
+class Linear:
+    """A scikit-learn pipeline; parameters ``C`` (inverse strength of the L2 penalty) and ``max_iter``."""
+
+    def fit(self, task: Task, params: Params) -> Params:
+        """Solve; there is nothing to stop early."""
+        columns = len(task.signature.columns)
+        regression = LogisticRegression(C=float(params["C"]), max_iter=int(params["max_iter"]))
+        self._columns = columns
+        self._model = Pipeline([("prepare", _prepare(task.signature)), ("regression", regression)])
+        self._model.fit(task.train.x, task.train.y)
+        return {}
+
+    def predict(self, x: Matrix) -> Vector:
+        """The probability by scikit-learn itself."""
+        return np.asarray(self._model.predict_proba(x)[:, 1], dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.skops``, a format of scikit-learn models that runs no code of its own, and ``model.onnx``."""
+        (folder / NATIVE).write_bytes(without_addresses(skops.io.dumps(self._model)))
+        inputs = [("x", FloatTensorType([None, self._columns]))]
+        converted = to_onnx(self._model, initial_types=inputs, options={"zipmap": False}, target_opset=OPSET)
+        onnx.save(with_score(converted, "probabilities"), folder / MODEL)
+
+
+def _prepare(signature: Signature) -> ColumnTransformer:
+    categories = signature.categories
+    numbers = [column for column in range(len(signature.columns)) if column not in categories]
+    codes = [np.arange(count, dtype=np.float32) for count in categories.values()]
+    scaled = Pipeline([("fill", SimpleImputer(strategy="median")), ("scale", StandardScaler())])
+    one_hot = OneHotEncoder(categories=codes, handle_unknown="ignore")
+    parts = [("numbers", scaled, numbers), ("categories", one_hot, list(categories))]
+    return ColumnTransformer([part for part in parts if part[2]])
+
+
+def without_addresses(archive: bytes) -> bytes:
+    """A skops archive in which objects are numbered as they come: skops numbers them by their place in memory."""
+    numbers: dict[str, int] = {}
+    with zipfile.ZipFile(io.BytesIO(archive)) as old:
+        schema = _renumber(json.loads(old.read("schema.json")), numbers)
+        arrays = {_file(name, numbers): old.read(name) for name in old.namelist() if name != "schema.json"}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as new:
+        for name, content in {**dict(sorted(arrays.items())), "schema.json": json.dumps(schema).encode()}.items():
+            new.writestr(zipfile.ZipInfo(name), content)
+    return out.getvalue()
+
+
+def _renumber(node: object, numbers: dict[str, int]) -> object:
+    if isinstance(node, list):
+        return [_renumber(item, numbers) for item in node]
+    if not isinstance(node, dict):
+        return node
+    renumbered = {key: _renumber(value, numbers) for key, value in node.items()}
+    if "__id__" in node:
+        renumbered["__id__"] = numbers.setdefault(str(node["__id__"]), len(numbers))
+    if "file" in node:
+        renumbered["file"] = _file(node["file"], numbers)
+    return renumbered
+
+
+def _file(name: str, numbers: dict[str, int]) -> str:
+    address, _, kind = name.partition(".")
+    return f"{numbers.setdefault(address, len(numbers))}.{kind}"

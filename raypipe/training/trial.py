@@ -1,0 +1,148 @@
+"""One trial, in a worker process: fit, compare with the ONNX file, measure, keep.
+
+What waits for what: a trial holds `CPUS` while it runs and waits for nothing but its data. When replicas or other
+work hold the CPUs, trials wait in Ray's queue and hold nothing there, so nothing can wait for them in a circle.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import nan
+from pathlib import Path
+from time import perf_counter
+
+from ray import tune
+
+from raypipe.contracts.records import Trial
+from raypipe.contracts.signature import Signature
+from raypipe.errors import TrainingError
+from raypipe.failpoints import failpoint
+from raypipe.spec.search import Metric
+from raypipe.training.metrics import goodness, quality
+from raypipe.training.onnx_model import OnnxModel, difference
+from raypipe.training.outcome import FAILED, FINISHED, STOPPED, Outcome, keep, kept, trial_folder
+from raypipe.training.trainer import Examples, Params, Task
+from raypipe.training.trainers import trainer
+
+#: A trial keeps one core busy but asks for less, so that as many trials as cores run beside a few Serve replicas of
+#: a tenth each. How many run at once is bounded by the search.
+CPUS = 0.75
+#: Rows of the tuning period that a model and its ONNX file are compared on.
+COMPARED = 2_000
+
+
+@dataclass(frozen=True)
+class Data:
+    """What every trial of a search reads, from Ray's object store."""
+
+    train: Examples
+    tune: Examples
+    signature: Signature
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every trial of a search is told. ``folder`` is the search's; all nodes that run trials must see it."""
+
+    folder: Path
+    metric: Metric
+    seed: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """One trial's question. ``bars`` holds the goodness after a step below which the trial is not worth finishing."""
+
+    number: int
+    algorithm: str
+    params: Params
+    bars: Mapping[int, float]
+
+
+class _Stopped(Exception):  # noqa: N818  # not an error
+    """The trial fell below a bar."""
+
+
+def run(config: Mapping[str, Point], data: Data, plan: Plan) -> None:
+    """The function that Ray Tune calls in a worker process."""
+    outcome = answer(config["point"], data, plan)
+    # Tune insists on the number that its searcher was told of.
+    tune.report({"outcome": outcome.to_json(), "goodness": nan if outcome.goodness is None else outcome.goodness})
+
+
+def answer(point: Point, data: Data, plan: Plan) -> Outcome:
+    """The outcome of a trial: the one that was kept, or a new one. A trainer's fault is an outcome as well."""
+    folder = trial_folder(plan.folder, point.algorithm, point.params)
+    if (known := kept(folder)) is not None:
+        return known
+    curve: dict[int, float] = {}
+    began = perf_counter()
+    try:
+        outcome = _fit(point, data, plan, curve, folder)
+    except _Stopped:
+        metrics: dict[str, float] = {plan.metric: goodness(plan.metric, curve[max(curve)])}
+        outcome = _outcome(point, plan, STOPPED, perf_counter() - began, curve, metrics)
+    except Exception as error:  # noqa: BLE001  # a trainer may raise anything; the search goes on and tells
+        outcome = _outcome(point, plan, FAILED, perf_counter() - began, curve, {}, error=in_words(error))
+    failpoint("training.trial.before_keep")
+    keep(folder, outcome)
+    return outcome
+
+
+def in_words(error: BaseException) -> str:
+    """An error as one line."""
+    text = str(error).strip()
+    if isinstance(error, TrainingError):
+        return text
+    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
+
+
+def _fit(point: Point, data: Data, plan: Plan, curve: dict[int, float], folder: Path) -> Outcome:
+    def report(step: int, value: float) -> None:
+        curve[step] = goodness(plan.metric, value)
+        if curve[step] < point.bars.get(step, float("-inf")):
+            raise _Stopped
+
+    model = trainer(point.algorithm)
+    began = perf_counter()
+    task = Task(data.train, data.tune, data.signature, plan.metric, plan.seed, report)
+    found = model.fit(task, dict(point.params))
+    fitted = perf_counter() - began
+    files = _fresh(folder)
+    model.save(files)
+    served = OnnxModel(files)
+    gap = difference(model, served, data.tune.x[:COMPARED], point.algorithm)
+    metrics = quality(data.tune.y, served.predict(data.tune.x)) | served.speed(data.tune.x[:COMPARED])
+    metrics |= {"bytes": float(served.bytes), "onnx_difference": gap, "fit_seconds": fitted}
+    return _outcome(point, plan, FINISHED, perf_counter() - began, curve, metrics, found)
+
+
+def _fresh(folder: Path) -> Path:
+    """An empty folder for the model's files; an earlier try may have left some."""
+    files = folder / "model"
+    shutil.rmtree(files, ignore_errors=True)
+    files.mkdir(parents=True)
+    return files
+
+
+def _outcome(
+    point: Point,
+    plan: Plan,
+    status: str,
+    seconds: float,
+    curve: dict[int, float],
+    metrics: dict[str, float],
+    found: Params | None = None,
+    error: str = "",
+) -> Outcome:
+    trial = Trial(
+        number=point.number,
+        algorithm=point.algorithm,
+        params=point.params | (found or {}),
+        status=status,
+        metrics=metrics,
+        seconds=seconds,
+        error=error,
+    )
+    value = goodness(plan.metric, metrics[plan.metric]) if plan.metric in metrics else None
+    return Outcome(trial=trial, goodness=value, curve=tuple(curve.items()))

@@ -1,0 +1,69 @@
+"""What the search's own process does as trials start and end: MLflow, progress, and the list of outcomes."""
+
+import msgspec
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+
+from raypipe.contracts.progress import Step
+from raypipe.contracts.records import Trial
+from raypipe.failpoints import failpoint
+from raypipe.training.outcome import FAILED, Outcome, trial_folder
+from raypipe.training.tracking import Tracking
+from raypipe.training.trial import Plan, Point
+
+
+class Watcher(tune.Callback):
+    """Collects the outcomes of a search."""
+
+    def __init__(self, plan: Plan, tracking: Tracking, step: Step) -> None:
+        self._plan, self._tracking, self._step = plan, tracking, step
+        self.outcomes: dict[int, Outcome] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
+        """Open the trial's MLflow run."""
+        point: Point = trial.config["point"]
+        self._tracking.start(self._name(point), point.number)
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
+        """Take the outcome that the trial reported."""
+        point: Point = trial.config["point"]
+        outcome = Outcome.from_json(trial.last_result["outcome"])
+        # Kept by an earlier search, it may have had another number there.
+        self._take(point, msgspec.structs.replace(outcome, trial=_numbered(outcome.trial, point.number)))
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
+        """A trial's worker process died, and died again when it was given a new one."""
+        point: Point = trial.config["point"]
+        cause = trial.get_pickled_error() or trial.get_error()
+        # Ray writes stack traces into messages; the fault stands in the last line.
+        error = f"its worker process died: {str(cause).strip().splitlines()[-1][:300]}"
+        lost = Trial(
+            number=point.number,
+            algorithm=point.algorithm,
+            params=point.params,
+            status=FAILED,
+            metrics={},
+            seconds=0.0,
+            error=error,
+        )
+        self._take(point, Outcome(trial=lost, goodness=None))
+
+    def _take(self, point: Point, outcome: Outcome) -> None:
+        failpoint("training.before_log")
+        run_id = self._tracking.end(self._name(point), outcome)
+        tracked = msgspec.structs.replace(outcome.trial, run_id=run_id)
+        self.outcomes[point.number] = msgspec.structs.replace(outcome, trial=tracked)
+        self._step.advance(1, _note(outcome.trial, self._plan.metric))
+        failpoint("training.after_trial")
+
+    def _name(self, point: Point) -> str:
+        return trial_folder(self._plan.folder, point.algorithm, point.params).name
+
+
+def _numbered(trial: Trial, number: int) -> Trial:
+    return msgspec.structs.replace(trial, number=number)
+
+
+def _note(trial: Trial, metric: str) -> str:
+    value = trial.metrics.get(metric)
+    return f"{trial.algorithm}: {trial.status if value is None else f'{metric} {value:.4f}'}"
