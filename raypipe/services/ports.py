@@ -1,0 +1,123 @@
+"""Ports: the three that users know must be free; the rest are taken from wherever there is room."""
+
+import socket
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from raypipe.errors import ServiceError
+
+# Below the ports that systems hand out by themselves (from 32768), so that nobody is given one of ours meanwhile.
+FIRST, BLOCK, BLOCKS = 20_000, 200, 60
+
+
+@dataclass(frozen=True)
+class PortBlock:
+    """The ports that one workspace uses inside: four services, and a range for replicas.
+
+    >>> PortBlock(20_000).http_replicas
+    (20010, 20104)
+    """
+
+    base: int
+
+    @property
+    def proxy_metrics(self) -> int:
+        """HAProxy's own metrics for Prometheus."""
+        return self.base
+
+    @property
+    def proxy_stats(self) -> int:
+        """HAProxy's page of statistics."""
+        return self.base + 1
+
+    @property
+    def fallback_http(self) -> int:
+        """Serve's Python proxy, which HAProxy asks while no replica is up."""
+        return self.base + 2
+
+    @property
+    def fallback_grpc(self) -> int:
+        """The same for gRPC."""
+        return self.base + 3
+
+    @property
+    def ray_client(self) -> int:
+        """Ray's client server, which `ray start` offers no way to leave out."""
+        return self.base + 4
+
+    @property
+    def http_replicas(self) -> tuple[int, int]:
+        """First and last port for replicas."""
+        return self.base + 10, self.base + 104
+
+    @property
+    def grpc_replicas(self) -> tuple[int, int]:
+        """First and last gRPC port for replicas."""
+        return self.base + 105, self.base + BLOCK - 1
+
+
+def free_block(workspace: Path, avoid: Iterable[int] = ()) -> PortBlock:
+    """A block of ports of which none is in use; for the same workspace mostly the same one.
+
+    Two clusters must not share a range: a proxy that has not yet heard of a replica's end would send its requests to
+    the other cluster's replica on the same port.
+
+    Raises:
+        ServiceError: there is none.
+    """
+    start, taken = zlib.crc32(bytes(workspace)), set(avoid)
+    for index in range(BLOCKS):
+        base = FIRST + (start + index) % BLOCKS * BLOCK
+        block = range(base, base + BLOCK)
+        if taken.isdisjoint(block) and all(is_free(port) for port in block):
+            return PortBlock(base)
+    last = FIRST + BLOCKS * BLOCK
+    raise ServiceError(f"no {BLOCK} ports in a row are free between {FIRST} and {last}", cure="Stop other services")
+
+
+def check_free(port: int, host: str, *, service: str, setting: str) -> None:
+    """See that a port can be listened on.
+
+    Args:
+        port: the port.
+        host: the address it will be bound to.
+        service: who needs it, for the message.
+        setting: what to change, for the message.
+
+    Raises:
+        ServiceError: somebody listens there.
+    """
+    if is_free(port, host):
+        return
+    by = holder(port)
+    raise ServiceError(
+        f"port {port}, which {service} needs, is taken{f' by {by}' if by else ''}",
+        where=f"{host}:{port}",
+        cure=f"Stop that, or set another `{setting}` in raypipe.toml (or RAYPIPE_{setting.upper()})",
+    )
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # As servers do: connections of a server that has just ended do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str:
+    """The process that listens on a port, as `name (pid)`; empty when the system does not tell."""
+    try:
+        found = psutil.net_connections("tcp")
+        pid = next((c.pid for c in found if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port), None)
+        return f"{psutil.Process(pid).name()} (process {pid})" if pid else ""
+    except psutil.Error:
+        return ""

@@ -1,0 +1,66 @@
+"""How the services are: whether our processes live, and whether they really answer."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from raypipe.services import record
+from raypipe.services.config import ServicesConfig, ServiceStatus
+from raypipe.services.front_door import applications, is_open
+from raypipe.services.http import ask
+from raypipe.services.ports import holder
+from raypipe.services.processes import ProcessId
+from raypipe.services.record import Record
+
+
+@dataclass(frozen=True)
+class _Service:
+    name: str
+    url: str
+    process: ProcessId | None
+    answers: Callable[[], bool]
+    detail: Callable[[], str]
+
+
+def status(config: ServicesConfig) -> tuple[ServiceStatus, ...]:
+    """How each service is right now. Takes no longer than a second, whatever is down."""
+    return statuses(config, record.load(config))
+
+
+def statuses(config: ServicesConfig, found: Record) -> tuple[ServiceStatus, ...]:
+    """How the services of a record are right now."""
+    with ThreadPoolExecutor(3) as pool:
+        return tuple(pool.map(_status, _services(config, found)))
+
+
+def _status(service: _Service) -> ServiceStatus:
+    process = service.process.find() if service.process else None
+    answers = service.answers()
+    if process and answers:
+        return ServiceStatus(service.name, True, service.url, process.pid, service.detail())
+    if process:
+        return ServiceStatus(service.name, False, service.url, process.pid, "runs, but does not answer")
+    by = holder(int(service.url.rpartition(":")[2])) if answers else ""
+    other = f"not ours: {by or 'somebody else'} answers there" if answers else ""
+    return ServiceStatus(service.name, False, service.url, None, other)
+
+
+def _services(config: ServicesConfig, found: Record) -> tuple[_Service, ...]:
+    logs = config.logs
+    return (
+        _Service("serve", config.serve_url, found.ray, lambda: is_open(config), lambda: applications(config)),
+        _Service(
+            "ray",
+            config.dashboard_url,
+            found.ray,
+            lambda: ask(f"{config.dashboard_url}/api/version")[0] == 200,
+            lambda: f"cluster {found.address}, logs in {logs / 'ray'}",
+        ),
+        _Service(
+            "mlflow",
+            config.mlflow_url,
+            found.mlflow,
+            lambda: ask(f"{config.mlflow_url}/health")[0] == 200,
+            lambda: f"log in {logs / 'mlflow.log'}",
+        ),
+    )
