@@ -1,48 +1,66 @@
-"""Where interfaces meet implementations: settings in, an open platform out."""
+"""Where interfaces meet implementations: settings in, an open platform out.
+
+Rooms are imported by the function that opens them: to look at the services, or at the models, costs no import of all.
+"""
 
 import os
 from functools import partial
+from typing import TYPE_CHECKING
 
 from raypipe.clock import Clock, SystemClock
-from raypipe.features.stores.lmdb import LmdbStore
-from raypipe.flows import Platform
-from raypipe.lake import Lake
-from raypipe.ledger import Ledger
-from raypipe.registry import Registry
-from raypipe.services import ServicesConfig
 from raypipe.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from raypipe.flows import Platform
+    from raypipe.ledger import Ledger
+    from raypipe.registry import Registry
+    from raypipe.services import ServicesConfig
 
-def connect(settings: Settings | None = None, clock: Clock | None = None) -> Platform:
+
+def connect(settings: Settings | None = None, clock: Clock | None = None) -> "Platform":
     """Open the workspace that the settings name. Nothing is started; missing folders are made.
 
     Raises:
         SettingsError: a setting cannot be used.
         WorkspaceError: the workspace cannot be written to.
     """
+    from raypipe.features.stores.lmdb import LmdbStore
+    from raypipe.flows import Platform
+    from raypipe.lake import Lake
+    from raypipe.ledger import Ledger
+
     settings, clock = settings or load_settings(), clock or SystemClock()
     home = settings.home
     ledger = Ledger.in_folder(home, clock)
-    tracking_uri = f"http://{settings.host}:{settings.mlflow_port}"
+    services = services_config(settings)
     cpus = settings.cpus or max(2, os.cpu_count() or 2)
     return Platform(
         workspace=home,
         clock=clock,
         ledger=ledger,
         lake=Lake(home / "lake"),
-        registry=Registry(home / "registry", ledger, tracking_uri),
+        registry=open_registry(settings, ledger),
         store=LmdbStore(home / "online"),
-        tracking_uri=tracking_uri,
+        tracking_uri=services.mlflow_url,
         cpus=cpus,
         max_body_bytes=settings.max_body_bytes,
         replicas=settings.replicas,
-        services=services_config(settings),
+        services=services,
         reopen=partial(connect, settings, clock),
     )
 
 
-def services_config(settings: Settings) -> ServicesConfig:
+def open_registry(settings: Settings, ledger: "Ledger") -> "Registry":
+    """The models of a workspace."""
+    from raypipe.registry import Registry
+
+    return Registry(settings.home / "registry", ledger, services_config(settings).mlflow_url)
+
+
+def services_config(settings: Settings) -> "ServicesConfig":
     """How the processes on this machine are started and found."""
+    from raypipe.services import ServicesConfig
+
     return ServicesConfig(
         workspace=settings.home,
         host=settings.host,
