@@ -64,7 +64,7 @@ def _go(file: Path, as_of: str | None, out: Output, *, until: StageName = "deplo
     from raypipe.flows import as_of as decide
 
     progress = watch(out.console)
-    with opened(progress) as platform:
+    with opened(progress, f"raypipe: {pipeline.name}") as platform:
         work = Run(pipeline, file, platform, progress, decide(pipeline, moment, platform.clock.now()), until, fit)
         results = list(_told(work, progress, out))
         report(work, results, out)

@@ -1,4 +1,4 @@
-"""The workspace opened, with the services it needs running. Importing this costs seconds: commands do it last."""
+"""The workspace opened on its running cluster. Importing this costs seconds: commands do it last."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,17 +10,21 @@ from raypipe.wiring import connect
 
 
 @contextmanager
-def opened(progress: Progress) -> Iterator[Platform]:
-    """Open the workspace that the settings name; start the services that do not run yet, and leave them running.
+def opened(progress: Progress, name: str) -> Iterator[Platform]:
+    """Open the workspace that the settings name, and join its cluster; what does not run yet is started, and stays.
+
+    Args:
+        progress: is told what is being started.
+        name: what the Ray dashboard shows as this job's name.
 
     Raises:
         SettingsError: a setting cannot be used.
-        ServiceError: a service cannot be started.
+        ServiceError: a service cannot be started, or the cluster cannot be joined.
         WorkspaceError: the workspace cannot be written to.
     """
     platform = connect()
-    services.up(platform.services, progress)
     try:
+        services.connect(services.up(platform.services, progress), name)
         yield platform
     finally:
         platform.ledger.close()

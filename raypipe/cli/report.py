@@ -9,8 +9,7 @@ import polars as pl
 from rich.text import Text
 
 from raypipe.cli.output import Output
-from raypipe.cli.tables import trials_table, winner_sentences
-from raypipe.clock import iso
+from raypipe.cli.tables import model_document, trials_table, winner_sentences
 from raypipe.contracts.records import Candidate, Deployment, Ingested, ModelVersion, Record, Trial
 from raypipe.flows import Platform, Run, StageResult
 
@@ -42,26 +41,14 @@ def as_document(pipeline: str, results: Sequence[StageResult]) -> dict[str, obje
     }
 
 
-def model_document(version: ModelVersion) -> dict[str, object]:
-    """A model version as ``raypipe models --json`` prints it."""
-    return {
-        "version": version.version,
-        "aliases": version.aliases,
-        "algorithm": version.algorithm,
-        "metrics": version.metrics,
-        "created": iso(version.created),
-        "lineage": version.lineage,
-    }
-
-
 def _trial(trial: Trial) -> dict[str, object]:
     shown = ("number", "algorithm", "params", "status", "metrics", "seconds", "error")
     return {name: getattr(trial, name) for name in shown}
 
 
 def _ways_in(deployment: Deployment, question: dict[str, object], platform: Platform, out: Output) -> None:
-    dashboard = f"http://{platform.services.host}:{platform.services.dashboard_port}"
-    places = {"Service": deployment.url, "Ray dashboard": dashboard, "MLflow": platform.tracking_uri}
+    at = platform.services
+    places = {"Service": deployment.url, "Ray dashboard": at.dashboard_url, "MLflow": at.mlflow_url}
     out.say("", *(Text.assemble(f"{name:<15}", (url, "cyan")) for name, url in places.items()))
     out.say("", Text("Ask it", "bold"))
     body = shlex.quote(msgspec.json.encode(question).decode())

@@ -108,6 +108,18 @@ def models_table(versions: Sequence[ModelVersion]) -> Table:
     return table
 
 
+def model_document(version: ModelVersion) -> dict[str, object]:
+    """A model version as ``raypipe models --json`` prints it."""
+    return {
+        "version": version.version,
+        "aliases": version.aliases,
+        "algorithm": version.algorithm,
+        "metrics": version.metrics,
+        "created": iso(version.created),
+        "lineage": version.lineage,
+    }
+
+
 def _filled(measures: Sequence[Measure], rows: Sequence[Mapping[str, float]]) -> list[Measure]:
     return [measure for measure in measures if any(measure[1] in row for row in rows)]
 

@@ -69,10 +69,10 @@ class Client:
 
     def __init__(self, url: str | None = None, *, dashboard: str | None = None, seconds: float = 10.0) -> None:
         self._settings: Settings = load_settings()
-        host = self._settings.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._settings.host, self._settings.host)  # noqa: S104  # compared, not bound
         cure = "Start it with `raypipe up`; `raypipe status` says what is up"
         self._service = Transport(url or f"http://{host}:{self._settings.serve_port}", seconds, cure)
-        self._dashboard = Transport(dashboard or f"http://{host}:{self._settings.dashboard_port}", seconds, cure)
+        self._dashboard = Transport(dashboard or f"http://127.0.0.1:{self._settings.dashboard_port}", seconds, cure)
 
     def __enter__(self) -> Self:
         return self
