@@ -11,6 +11,14 @@ from raypipe.spec import Pipeline
 class FeatureReader(Protocol):
     """Computes the features of one pipeline as they are known now. Used by one thread at a time."""
 
+    def watermark(self) -> int:
+        """The moment up to which it knows what happened, microseconds UTC; a question asked then can be answered.
+
+        Raises:
+            FeatureError: it knows nothing yet.
+        """
+        ...
+
     def compute(self, requests: pl.DataFrame) -> pl.DataFrame:
         """The features of some requests.
 
@@ -19,6 +27,10 @@ class FeatureReader(Protocol):
 
         Returns:
             The feature columns in the pipeline's order, one row a request, in the same order.
+
+        Raises:
+            FeatureError: no request can be answered now.
+            RequestError: one of these requests cannot be answered; ``where`` names the field.
         """
         ...
 

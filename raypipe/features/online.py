@@ -8,7 +8,7 @@ import polars as pl
 from raypipe.clock import iso
 from raypipe.contracts.records import Materialized
 from raypipe.contracts.stores import OnlineStore, Reading
-from raypipe.errors import FeatureError
+from raypipe.errors import FeatureError, RequestError
 from raypipe.features import frames, keys, state
 from raypipe.features.kernel import compute
 from raypipe.features.materialize import name
@@ -50,6 +50,14 @@ class OnlineFeatures:
         with self._store.read(self._name) as reading:
             return self._current(reading)
 
+    def watermark(self) -> int:
+        """The moment up to which the store knows what happened, microseconds UTC.
+
+        Raises:
+            FeatureError: nothing has been materialized for this version of the features.
+        """
+        return self.materialized().watermark
+
     def compute(self, requests: pl.DataFrame) -> pl.DataFrame:
         """The features of some requests.
 
@@ -60,11 +68,12 @@ class OnlineFeatures:
             The feature columns in the pipeline's order, one row a request, in the same order.
 
         Raises:
-            FeatureError: nothing is materialized, a request has no time, or it is older than the state reaches.
+            FeatureError: nothing is materialized.
+            RequestError: a request has no time, or it is older than the state reaches.
         """
         moment = requests[self._pipeline.ask.moment]
         if moment.null_count():
-            raise FeatureError(f"a request has no `{moment.name}`", where=self._pipeline.name)
+            raise RequestError("is missing", where=moment.name)
         asked = moment.cast(pl.Int64).to_numpy() - self._lead
         with self._store.read(self._name) as reading:
             self._require_in_reach(asked, self._current(reading))
@@ -99,8 +108,9 @@ class OnlineFeatures:
 
     def _require_in_reach(self, asked: Ints, current: Materialized) -> None:
         if len(asked) and (first := int(asked.min())) < current.oldest:
-            what = f"a question of {iso(first)} is older than what is stored: it begins at {iso(current.oldest)}"
-            raise FeatureError(what, where=self._pipeline.name, cure="Ask about the present; history is in the lake")
+            # What was asked is not repeated: this text goes back to the caller.
+            what = f"is older than the stored features, which reach back to {iso(current.oldest + self._lead)}"
+            raise RequestError(what, where=self._pipeline.ask.moment, cure="Ask about the present")
 
 
 def _group(plan: GroupPlan, states: Sequence[bytes | None], asked: Ints) -> list[pl.Series]:

@@ -82,7 +82,7 @@ class App:
 
     def hold(self, engine: Engine) -> None:
         """Answer with this engine from the next request on; requests under way end with the one before."""
-        self._held = (engine, Description(engine.model, engine.parser))
+        self._held = (engine, Description(engine))
         self.accept()
 
     def accept(self) -> None:

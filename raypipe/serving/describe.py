@@ -7,9 +7,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from raypipe.serving.model import Model
+from raypipe.serving.engine import Engine
 from raypipe.serving.page import PAGE
-from raypipe.serving.parse import Parser
 
 Node: TypeAlias = dict[str, object]
 
@@ -18,8 +17,7 @@ class Description:
     """Everything about one model version that can be asked for, written once when it is loaded.
 
     Args:
-        model: the version.
-        parser: what it takes.
+        engine: the version.
 
     Attributes:
         metadata: name, version, digest, fields with types, an example request.
@@ -27,12 +25,11 @@ class Description:
         html: the page.
     """
 
-    def __init__(self, model: Model, parser: Parser) -> None:
-        self._model, self._parser = model, parser
-        self._example = _example(model, parser)
+    def __init__(self, engine: Engine) -> None:
+        self._model, self._parser = engine.model, engine.parser
+        self._example = engine.example()
         self.metadata = self._metadata()
-        document = self._openapi()
-        self.openapi = msgspec.json.encode(document)
+        self.openapi = msgspec.json.encode(self._openapi())
         self.html = self._page().encode()
 
     def _metadata(self) -> Node:
@@ -119,16 +116,6 @@ _ERRORS = {
     "422": "A field is missing, unknown or of a wrong type",
     "503": "Overloaded; try again after the seconds in Retry-After",
 }
-
-
-def _example(model: Model, parser: Parser) -> Node:
-    """A request that looks real: where a field is a feature too, its value in the first golden row."""
-    golden = model.golden.row(0, named=True)
-    example: Node = {}
-    for field in parser.fields:
-        known = golden.get(field.name)
-        example[field.name] = known if type(known) is field.kind else field.example
-    return example
 
 
 def _object(properties: Mapping[str, object], required: list[str] | None = None) -> Node:

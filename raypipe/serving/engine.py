@@ -1,17 +1,25 @@
 """From the body of a request to its predictions: one model with everything that belongs to it."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
 
+import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from raypipe.clock import iso
 from raypipe.contracts.reader import OpenReader
-from raypipe.errors import ServingError
+from raypipe.errors import FeatureError, RequestError, ServingError
 from raypipe.serving.batcher import Batcher
 from raypipe.serving.fields import request_fields
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Model, Served
 from raypipe.serving.parse import Parser, Row
+from raypipe.spec import micros
+
+Scores: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,8 @@ class Engine:
 
     Raises:
         RegistryError: the files are not what the digest says.
-        ServingError: the model or its features cannot be used.
+        FeatureError: its features cannot be computed.
+        ServingError: the model cannot be used.
     """
 
     def __init__(self, served: Served, open_reader: OpenReader, meter: Meter, *, max_rows: int = 4_096) -> None:
@@ -48,34 +57,57 @@ class Engine:
         self._reader = open_reader(self.model.pipeline)
         self._meter = meter
         self._threshold = self.model.card.threshold
+        self._rehearse()
 
     async def answer(self, body: bytes) -> tuple[list[Prediction], bool]:
         """Predictions for the rows of a body, and whether it was written as many rows.
 
         Raises:
-            RequestError: the body is not a request to this model.
+            RequestError: the body is not a request to this model, or there are no features now (503).
+            ServingError: the model failed; never the caller's fault.
         """
         rows, many = self.parser.parse(body)
         return await self.batcher.submit(rows), many
 
     def predict(self, rows: list[Row]) -> list[Prediction]:
-        """Predictions for parsed rows.
-
-        Raises:
-            ServingError: the features or the scores are not what they must be; never the caller's fault.
-        """
-        features = self._features(rows)
-        matrix = self.model.encode(features)
-        scores = self.model.score(matrix)
-        if not np.isfinite(scores).all():
-            raise ServingError("the model gave a score that is not a number", where=self.model.pipeline.name)
+        """Predictions for parsed rows, in their order; errors as in `answer`."""
+        features, matrix, scores = self._score(rows)
         for name, count in self.model.encode.unseen(features, matrix).items():
             self._meter.unseen(name, count)
         # Seven digits are all that a float32 holds.
         return [Prediction(round(score, 7), score >= self._threshold) for score in scores.tolist()]
 
-    def _features(self, rows: list[Row]) -> pl.DataFrame:
-        features = self._reader.compute(self.parser.frame(rows))
+    def example(self) -> dict[str, object]:
+        """A request that looks real and can be answered now.
+
+        A field that is a feature too has its value from the first golden row; times are as far as the features reach.
+        """
+        pipeline, golden = self.model.pipeline, self.model.golden.row(0, named=True)
+        moment = iso((self._reader.watermark() + micros(pipeline.ask.lead)) // 1_000_000 * 1_000_000)
+        example: dict[str, object] = {}
+        for field in self.parser.fields:
+            known = golden.get(field.name)
+            other = moment if field.kind is datetime else field.example
+            example[field.name] = known if type(known) is field.kind else other
+        return example
+
+    def _rehearse(self) -> None:
+        """Answer one request before the first caller does: the whole way works, and caches are warm."""
+        try:
+            rows, _ = self.parser.parse(msgspec.json.encode(self.example()))
+            self._score(rows)
+        except RequestError as error:
+            raise ServingError(f"its own example is refused: {error}", where=self.model.pipeline.name) from None
+
+    def _score(self, rows: list[Row]) -> tuple[pl.DataFrame, Scores, Scores]:
+        try:
+            features = self._reader.compute(self.parser.frame(rows))
+        except FeatureError as error:
+            raise RequestError(error.what, where="features", cure=error.cure, status=503) from None
         if features.height != len(rows):
             raise ServingError(f"{len(rows)} rows went in, {features.height} came out", where="online features")
-        return features
+        matrix = self.model.encode(features)
+        scores = self.model.score(matrix)
+        if not np.isfinite(scores).all():
+            raise ServingError("the model gave a score that is not a number", where=self.model.pipeline.name)
+        return features, matrix, scores

@@ -13,6 +13,9 @@ class FakeReader:
         self.pipeline = pipeline
         self.sizes: list[int] = []
 
+    def watermark(self) -> int:
+        return 1_372_636_800_000_000
+
     def compute(self, requests: pl.DataFrame) -> pl.DataFrame:
         self.sizes.append(requests.height)
         return requests.select(

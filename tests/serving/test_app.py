@@ -263,9 +263,9 @@ def test_a_thousand_at_once_are_answered_right_and_computed_together(client: Ope
     assert [probability for _, probability in got] == pytest.approx(
         expected(matrix, [0.3, 0.01, 0.0001, 0.02], 0.0), abs=1e-6
     )
-    sizes = engine._reader.sizes  # type: ignore[attr-defined]
+    sizes = engine._reader.sizes[1:]  # type: ignore[attr-defined]  # the first was its rehearsal
     assert sum(sizes) == 1_000
-    assert len(sizes) < 200
+    assert len(sizes) < 20
 
 
 class BrokenReader(FakeReader):

@@ -1,0 +1,12 @@
+"""Online features opened from plain values, in the process that needs them."""
+
+from pathlib import Path
+
+from raypipe.features.online import OnlineFeatures
+from raypipe.features.stores.lmdb import LmdbStore
+from raypipe.spec import Pipeline
+
+
+def open_lmdb(pipeline: Pipeline, folder: str) -> OnlineFeatures:
+    """The features of a pipeline over the LMDB store in a folder of this machine."""
+    return OnlineFeatures(pipeline, LmdbStore(Path(folder)))
