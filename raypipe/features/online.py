@@ -107,7 +107,7 @@ class OnlineFeatures:
         return self._record
 
     def _require_in_reach(self, asked: Ints, current: Materialized) -> None:
-        if len(asked) and (first := int(asked.min())) < current.oldest:
+        if len(asked) and int(asked.min()) < current.oldest:
             # What was asked is not repeated: this text goes back to the caller.
             what = f"is older than the stored features, which reach back to {iso(current.oldest + self._lead)}"
             raise RequestError(what, where=self._pipeline.ask.moment, cure="Ask about the present")
