@@ -5,11 +5,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import IcebergType, NestedField
 from sqlalchemy import URL, NullPool, create_engine
+
+from raypipe.failpoints import failpoint
 
 NAMESPACE = "lake"
 PROPERTIES = {
@@ -49,6 +51,7 @@ def open_table(catalog: SqlCatalog, name: str, columns: Mapping[str, IcebergType
     made = catalog.create_table_transaction(f"{NAMESPACE}.{name}", Schema(*fields), properties=PROPERTIES)
     # A branch other than main needs a snapshot to start from: the empty one.
     made.update_snapshot(snapshot_properties={"raypipe.from": "nothing", "raypipe.files": "[]"}).fast_append().commit()
-    with suppress(TableAlreadyExistsError):  # somebody else made it just now
+    with suppress(TableAlreadyExistsError, CommitFailedException):  # somebody else made it just now
         made.commit_transaction()
+    failpoint("ingest.table_made")
     return catalog.load_table(f"{NAMESPACE}.{name}")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import polars as pl
+import pyarrow as pa
 from pyiceberg.types import (
     BooleanType,
     DateType,
@@ -60,6 +61,11 @@ def stored(source: Source, columns: Mapping[str, pl.DataType]) -> dict[str, Iceb
 def widened(columns: Mapping[str, pl.DataType]) -> dict[str, str]:
     """The columns that are kept wider than they are, with the type to give back."""
     return {name: str(kind) for name, kind in columns.items() if kind in _WIDER}
+
+
+def arrow_type(kept: str) -> pa.DataType:
+    """The Arrow type to give back for a column that is kept wider."""
+    return pl.Series([], dtype=_BY_NAME[kept]).to_arrow().type
 
 
 def given_back(kept: Mapping[str, str]) -> dict[str, pl.DataType]:

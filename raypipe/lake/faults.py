@@ -61,6 +61,18 @@ def wrong_value(file: FoundFile, source: Source, line: int | None, column: str, 
     return SourceError(f"column `{column}` holds {shown}, expected {expected}", where=where, cure=cure)
 
 
+def require_closed_quotes(file: FoundFile) -> None:
+    """Raises SourceError when a quote is opened and never closed; a lone quote inside a plain value is none."""
+    last = 0
+    try:
+        for line, _ in _records(file, strict=True):
+            last = line
+    except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            where = f"{file.name}:{last + 1}"
+            raise SourceError("a quote is opened and never closed", where=where, cure="Is the file cut off?") from None
+
+
 def in_json(file: FoundFile, source: Source, error: str) -> SourceError:
     """The sentence for a complaint of the JSON reader: the first line that does not fit."""
     for number, line in _lines(file):
@@ -109,11 +121,11 @@ def _line(file: FoundFile, record: int) -> int:
     return next((line for index, (line, _) in enumerate(_records(file), 1) if index == record), record)
 
 
-def _records(file: FoundFile) -> Iterator[tuple[int, list[str]]]:
+def _records(file: FoundFile, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
     with opened(file) as (content, _):
         # Bytes that are not text are looked at as they are: the reader has said, or will say, what is wrong.
         text = io.TextIOWrapper(io.BufferedReader(content), "utf-8-sig", errors="backslashreplace", newline="")  # type: ignore[type-var]
-        reader = csv.reader(text)
+        reader = csv.reader(text, strict=strict)
         csv.field_size_limit(2**31 - 1)
         for record in reader:
             if record:

@@ -115,10 +115,12 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
             widened=widened(in_lake(load.source)),
         )
         land(table, transaction, change)
-    except BaseException:
-        # The files of a failed attempt go; never those of one that landed without our hearing of it.
+    except BaseException as error:
+        # An attempt that landed without our hearing of it is a success; only if it surely failed do its files go.
         if not has_attempt(table.refresh(), attempt):
             shutil.rmtree(folder, ignore_errors=True)
+        elif isinstance(error, Exception):
+            return
         raise
 
 

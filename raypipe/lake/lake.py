@@ -18,9 +18,10 @@ from raypipe.contracts.records import Snapshot
 from raypipe.errors import RaypipeError, SourceError, WorkspaceError
 from raypipe.failpoints import failpoint
 from raypipe.lake.catalog import load_table, open_catalog
+from raypipe.lake.columns import arrow_type
 from raypipe.lake.commit import set_main
 from raypipe.lake.ingest import ATTEMPTS, ingest
-from raypipe.lake.state import data_files, descends, main_of, rows_of
+from raypipe.lake.state import data_files, descends, held_by, main_of, rows_of
 from raypipe.spec import Source, fingerprint
 
 if TYPE_CHECKING:
@@ -106,11 +107,17 @@ class Lake:
             SourceError: the lake does not have it.
         """
         import ray.data
+        from ray.data.datatype import DataType
+        from ray.data.expressions import col
 
-        paths = [file.file_path for file in data_files(*self._find(snapshot))]
+        table, found = self._find(snapshot)
+        paths = [file.file_path for file in data_files(table, found)]
         if not paths:
             return ray.data.from_arrow(self.frame(snapshot, columns).collect().to_arrow())
         rows = ray.data.read_parquet(paths)
+        for name, kind in held_by(table, found).widened.items():
+            if columns is None or name in columns:
+                rows = rows.with_column(name, col(name).cast(DataType.from_arrow(arrow_type(kind))))
         return rows if columns is None else rows.select_columns(list(columns))
 
     @cached_property

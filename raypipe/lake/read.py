@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.csv as pc
@@ -52,9 +53,10 @@ def _csv(file: FoundFile, source: Source) -> Blocks:
     schema = shipped(source)
     require_columns(file, source, faults.csv_header(file))
     with opened(file) as (content, raw):
+        text = _Text(content)
         try:
             reader = pc.open_csv(
-                pa.PythonFile(content, mode="r"),
+                pa.PythonFile(text, mode="r"),
                 # One thread is as fast here, and knows which row it is at.
                 read_options=pc.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
                 parse_options=pc.ParseOptions(newlines_in_values=True),
@@ -64,6 +66,27 @@ def _csv(file: FoundFile, source: Source) -> Blocks:
                 yield batch, raw.tell() / max(file.size, 1)
         except pa.ArrowInvalid as error:
             raise faults.in_csv(file, source, str(error)) from None
+    if text.quotes % 2:  # the reader takes all that follows an open quote as one value
+        faults.require_closed_quotes(file)
+
+
+class _Text:
+    """A stream of bytes that counts the quotes which pass, and ends the last line if the file does not."""
+
+    def __init__(self, content: IO[bytes]) -> None:
+        self._content, self._last = content, b"\n"
+        self.quotes, self.closed = 0, False
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        if not (block := self._content.read(size)) and self._last != b"\n":
+            block = b"\n"
+        self.quotes, self._last = self.quotes + block.count(b'"'), block[-1:] or b"\n"
+        return block
+
+    def close(self) -> None:
+        """The one who opened the stream closes it."""
+        self.closed = True
 
 
 def csv_convert(files: Files, schema: pa.Schema) -> pc.ConvertOptions:
@@ -111,7 +134,8 @@ def _parquet(file: FoundFile, source: Source) -> Blocks:
                 _require_type(file, field, parquet.schema_arrow.field(field.name).type)
             for batch in parquet.iter_batches(BLOCK_ROWS, columns=schema.names):
                 rows += batch.num_rows
-                yield batch.select(schema.names).cast(schema), rows / parquet.metadata.num_rows
+                batch.validate(full=True)
+                yield _cast(file, batch.select(schema.names), schema), rows / parquet.metadata.num_rows
             if rows != parquet.metadata.num_rows:
                 raise SourceError(f"holds {rows} of {parquet.metadata.num_rows} rows", where=file.name)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -119,6 +143,14 @@ def _parquet(file: FoundFile, source: Source) -> Blocks:
             raise
         why = str(error).strip().splitlines()[0]
         raise SourceError(f"the Parquet file is corrupt: {why}", where=file.name, cure="Get the file again") from None
+
+
+def _cast(file: FoundFile, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    try:
+        return batch.cast(schema)
+    except pa.ArrowInvalid as error:
+        why = str(error).strip().splitlines()[0]
+        raise SourceError(f"holds a value that does not fit: {why}", where=file.name, cure="Change the file") from None
 
 
 def require_columns(file: FoundFile, source: Source, found: "list[str] | set[str]") -> None:

@@ -12,6 +12,7 @@ from polars.exceptions import PolarsError
 from raypipe.contracts.progress import Progress, Step
 from raypipe.contracts.records import Record, SourceFile
 from raypipe.errors import SourceError
+from raypipe.failpoints import failpoint
 from raypipe.lake.derive import derive, first_fault
 from raypipe.lake.faults import line_of
 from raypipe.lake.files import FoundFile
@@ -59,6 +60,7 @@ class Task:
         with PartWriter(self.folder, self.prefix, self.schema) as writer:
             for batch, share in blocks(self.file, self.source):
                 writer.write(self._derived(batch, writer.rows).to_arrow())
+                failpoint("ingest.while_reading")
                 advance(share)
         read = SourceFile(path=self.file.name, digest=self.digest, rows=writer.rows)
         return Staged(file=read, paths=tuple(str(path) for path in writer.paths))
