@@ -79,9 +79,12 @@ class _Text:
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes."""
-        if not (block := self._content.read(size)) and self._last != b"\n":
-            block = b"\n"
-        self.quotes, self._last = self.quotes + block.count(b'"'), block[-1:] or b"\n"
+        block = self._content.read(size)
+        self._last = block[-1:] or self._last
+        if len(block) < size and self._last != b"\n":  # a short block is the last one
+            block += b"\n"
+            self._last = b"\n"
+        self.quotes += block.count(b'"')
         return block
 
     def close(self) -> None:
