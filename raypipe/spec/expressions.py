@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
+from polars.exceptions import PolarsError
 
 from raypipe.spec.values import place
 
@@ -58,12 +59,12 @@ class Expression:
         """The columns it reads, each once, in order of first use."""
         return tuple(dict.fromkeys(self.polars.meta.root_names()))
 
-    @property
+    @cached_property
     def is_elementwise(self) -> bool:
         """True when a row's result depends on that row alone and no Python function is inside."""
-        return not self.has_python and self.polars.meta.is_row_separable()
+        return not self.has_python and _is_elementwise(self.polars)
 
-    @property
+    @cached_property
     def has_python(self) -> bool:
         """True when a Python function or a library is embedded: reading such an expression back would run code.
 
@@ -75,19 +76,33 @@ class Expression:
         return str(self.polars)
 
 
+def _is_elementwise(expr: pl.Expr) -> bool:
+    try:
+        alone = expr.meta.is_literal() or (expr.meta.is_row_separable() and expr.meta.is_length_preserving())
+    except PolarsError:
+        return False  # Polars cannot tell without the data
+    # Polars looks at the outermost step only: `col("a").max() - col("a")` passes there.
+    return alone and all(_is_elementwise(inner) for inner in expr.meta.pop())
+
+
 def _holds_code(node: object, key: str = "") -> bool:
     if isinstance(node, dict):
         # A literal is data, of whatever bytes.
         return any(name in _CODE or (name != "Literal" and _holds_code(child, name)) for name, child in node.items())
     if isinstance(node, list):
         return _is_pickle(node, key) or any(_holds_code(child, key) for child in node)
-    return isinstance(node, str) and (node.startswith("PLPYFN") or any(c < " " and c not in "\t\n\r" for c in node))
+    return isinstance(node, str) and key not in ("Alias", "Column") and _is_packed(node)
 
 
 def _is_pickle(items: list[object], key: str) -> bool:
     """A function may hide under a name that is not known here; all of them are bytes, and long."""
     numbers = len(items) >= 8 and all(type(item) is int and 0 <= item <= 255 for item in items)
     return numbers and key != "insertions"  # where `pl.format` puts its values
+
+
+def _is_packed(text: str) -> bool:
+    """Polars takes those bytes as a text too; it begins with a mark, or with the version of Python as characters."""
+    return len(text) >= 8 and (text.startswith("PLPYFN") or any(c < " " and c not in "\t\n\r" for c in text))
 
 
 def to_utc(local: pl.Expr, zone: pl.Expr, zones: tuple[str, ...]) -> pl.Expr:

@@ -7,7 +7,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from raypipe.errors import Fault, did_you_mean
-from raypipe.spec.lint.sources import NAME, columns, unknown
+from raypipe.spec.lint.sources import NAME, columns, type_of, unknown
 from raypipe.spec.pipeline import Pipeline
 from raypipe.spec.search import Choice, Range
 from raypipe.spec.shape import known_from
@@ -49,7 +49,7 @@ def label_rule(pipeline: Pipeline) -> Iterator[Fault]:
             "Give a longer `settled_after`",
         )
     try:
-        kind = pl.LazyFrame(schema=known).select(label.truth.polars.alias("label")).collect_schema()["label"]
+        kind = type_of(label.truth, known)
     except PolarsError as error:
         yield Fault(label.where, f"the label does not fit its columns: {str(error).splitlines()[0]}")
         return

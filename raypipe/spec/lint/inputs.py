@@ -10,7 +10,7 @@ from raypipe.errors import Fault, did_you_mean
 from raypipe.spec.agg import Aggregate
 from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
-from raypipe.spec.lint.sources import TIME, beyond, columns, same_type, unknown
+from raypipe.spec.lint.sources import TIME, beyond, columns, same_type, type_of, unknown
 from raypipe.spec.pipeline import Pipeline
 from raypipe.spec.shape import is_known_at, known_from
 from raypipe.spec.sources import FeatureGroup, TableFeatures
@@ -126,9 +126,7 @@ def _aggregate(group: FeatureGroup, name: str, aggregate: Aggregate, known: dict
             yield Fault(aggregate.where, what, f"Take it from `{stream.name}.at('{since}')`")
     if aggregate.value and not aggregate.value.is_elementwise:
         yield Fault(aggregate.where, f"{reader} {beyond(aggregate.value)}", "Use elementwise Polars expressions")
-    kind = _value_type(aggregate, known)
-    if aggregate.op in NUMERIC_OPS and kind is not None and not (kind.is_numeric() or kind == pl.Boolean):
-        yield Fault(aggregate.where, f"{reader} takes the {aggregate.op} of {kind}", "Aggregate a number")
+    yield from _value(reader, aggregate, known)
     lengths = {"window": aggregate.window, "half-life": aggregate.half_life, "greatest age": aggregate.max_age}
     for what, length in lengths.items():
         if length is not None and length.total_seconds() <= 0:
@@ -137,6 +135,18 @@ def _aggregate(group: FeatureGroup, name: str, aggregate: Aggregate, known: dict
         yield Fault(aggregate.where, f"{reader} has a tail of {in_words(aggregate.tail)}", "Give zero or more")
     if aggregate.rank is not None and not 0 < aggregate.rank <= 1:
         yield Fault(aggregate.where, f"{reader} asks for percentile {aggregate.rank:g}", "Give a rank between 0 and 1")
+
+
+def _value(reader: str, aggregate: Aggregate, known: dict[str, pl.DataType]) -> Iterator[Fault]:
+    if aggregate.value is None or aggregate.value.has_python or not known.keys() >= set(aggregate.value.roots):
+        return
+    try:
+        kind = type_of(aggregate.value, known)
+    except PolarsError as error:
+        yield Fault(aggregate.where, f"{reader} does not fit its events: {str(error).splitlines()[0]}")
+        return
+    if aggregate.op in NUMERIC_OPS and not (kind.is_numeric() or kind == pl.Boolean):
+        yield Fault(aggregate.where, f"{reader} takes the {aggregate.op} of {kind}", "Aggregate a number")
 
 
 def _expression(name: str, expression: Expression, known: dict[str, pl.DataType], kinds: str) -> Iterator[Fault]:
@@ -150,7 +160,7 @@ def _expression(name: str, expression: Expression, known: dict[str, pl.DataType]
         yield Fault(expression.where, what, "Use elementwise Polars expressions")
     if not missing and not expression.has_python:
         try:
-            pl.LazyFrame(schema=known).select(expression.polars.alias(name)).collect_schema()
+            type_of(expression, known)
         except PolarsError as error:
             yield Fault(expression.where, f"feature `{name}` does not fit its inputs: {str(error).splitlines()[0]}")
 
@@ -181,18 +191,14 @@ def _request_types(pipeline: Pipeline) -> dict[str, pl.DataType]:
 
 def _type_of(name: str, expression: Expression, known: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
     try:
-        return dict(pl.LazyFrame(schema=known).select(expression.polars.alias(name)).collect_schema())
+        return {name: type_of(expression, known)}
     except PolarsError:
         return {}  # its own rule has told the fault
-
-
-def _value_type(aggregate: Aggregate, known: dict[str, pl.DataType]) -> pl.DataType | None:
-    return None if aggregate.value is None else _type_of("value", aggregate.value, known).get("value")
 
 
 def _aggregate_type(aggregate: Aggregate, known: dict[str, pl.DataType]) -> pl.DataType:
     if aggregate.op in ("count", "distinct"):
         return pl.Int64()
-    if aggregate.op in ("first", "last"):
-        return _value_type(aggregate, known) or pl.Float64()
+    if aggregate.op in ("first", "last") and aggregate.value is not None:
+        return _type_of("value", aggregate.value, known).get("value", pl.Float64())
     return pl.Float64()

@@ -95,6 +95,17 @@ def same_type(
         yield Fault(where, what, "Declare or derive them as one type")
 
 
+def type_of(expression: Expression, known: dict[str, pl.DataType]) -> pl.DataType:
+    """The type of an expression over columns of these types.
+
+    It is computed over no rows at all: Polars infers a type for much that it then refuses to compute.
+
+    Raises:
+        polars.exceptions.PolarsError: it does not fit the columns.
+    """
+    return pl.DataFrame(schema=known).with_columns(value=expression.polars).schema["value"]
+
+
 def beyond(expression: Expression) -> str:
     """Why an expression is not elementwise."""
     if expression.has_python:
@@ -126,7 +137,7 @@ def _followed(source: Source) -> tuple[dict[str, pl.DataType], list[Fault]]:
         if not way.is_elementwise:
             faults.append(Fault(way.where, f"{reader} {beyond(way)}", "Use elementwise Polars expressions"))
         try:
-            known[name] = pl.LazyFrame(schema=known).select(way.polars.alias(name)).collect_schema()[name]
+            known[name] = type_of(way, known)
         except PolarsError as error:
             faults.append(Fault(way.where, f"{reader} does not fit its columns: {str(error).splitlines()[0]}"))
     return known, faults
@@ -163,7 +174,7 @@ def _fits(check: Check, known: dict[str, pl.DataType]) -> Iterator[Fault]:
             yield from same_type(name, known, check.to.key, columns(check.to), check.where, f"check {check.kind}")
     if check.rule is not None and all(root in known for root in check.rule.roots):
         try:
-            kind = pl.LazyFrame(schema=known).select(rule=check.rule.polars).collect_schema()["rule"]
+            kind = type_of(check.rule, known)
         except PolarsError as error:
             yield Fault(check.where, f"check {check.kind} does not fit its columns: {str(error).splitlines()[0]}")
             return

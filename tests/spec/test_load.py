@@ -1,0 +1,75 @@
+"""From a path to the one Pipeline in the file, or to a sentence that says where it went wrong."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from raypipe.errors import DefinitionError, SourceError
+from raypipe.spec import load
+from tests.spec.rides import RIDES, pipeline_of
+
+
+def test_it_finds_the_pipeline(tmp_path: Path) -> None:
+    assert pipeline_of(tmp_path).name == "rides"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "pipeline.py: holds no Pipeline. Define exactly one, such as `pipeline = Pipeline(...)`."),
+        (RIDES + "\nother = Pipeline(**{**vars(pipeline)} | {'name': 'b'})", "TypeError"),
+        (f"{RIDES}\nimport copy\nother = copy.copy(pipeline)", "pipeline.py: holds 2 Pipelines"),
+        ("x = 1\n\ny = x +\n", "pipeline.py:3: is not valid Python: invalid syntax"),
+        ("x = 1\n\ny = 1 / 0\n", "pipeline.py:3: ZeroDivisionError: division by zero"),
+        ("def f():\n    return g()\ndef g():\n    raise KeyError('k')\n\nf()\n", "pipeline.py:4: KeyError: 'k'"),
+        ("import nothing_of_this_name\n", "pipeline.py:1: ModuleNotFoundError: No module named"),
+        ("import sys\nsys.exit(3)\n", "pipeline.py:2: SystemExit: 3"),
+        ("x = '\\ud800'.encode()\n", "pipeline.py:1: UnicodeEncodeError"),
+        ("from raypipe import periods\nperiods(train='13', tune='2013-05', holdout='2013-06')", "pipeline.py:2: Val"),
+        ("from raypipe import Table, csv\nTable('t', csv('x'), key='a', columns={str: 'a', int: 'a'})",
+         "pipeline.py:2: ValueError: column `a` is declared twice"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_file_is_one_sentence(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        pipeline_of(tmp_path, text)
+    assert told in str(caught.value)
+    assert len(caught.value.faults) == 1
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("content", [b"x = '\xff'", b"x = 1\x00", b"\xff\xfe"])
+def test_a_file_that_is_no_text(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "pipeline.py").write_bytes(content)
+    with pytest.raises(DefinitionError, match=r"pipeline\.py"):
+        load(tmp_path / "pipeline.py")
+
+
+@pytest.mark.parametrize("name", ["missing.py", ".", "nothing/at/all.py"])
+def test_a_missing_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SourceError, match="no such pipeline file") as caught:
+        load(tmp_path / name)
+    assert caught.value.where == str(tmp_path / name)
+
+
+def test_an_edit_in_the_same_second_is_seen(tmp_path: Path) -> None:
+    """Python's own cache would give the old file: same second, same size."""
+    for n in range(10):
+        assert pipeline_of(tmp_path, RIDES.replace("trials=4", f"trials={n}")).search.trials == n
+    assert [path.name for path in tmp_path.iterdir()] == ["pipeline.py"]
+
+
+def test_two_files_of_one_name_do_not_mix(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    first = pipeline_of(tmp_path / "a")
+    second = pipeline_of(tmp_path / "b", RIDES.replace('Pipeline(\n    "rides"', 'Pipeline(\n    "others"'))
+    assert (first.name, second.name) == ("rides", "others")
+    assert load(tmp_path / "a" / "pipeline.py") == first
+
+
+def test_the_file_knows_where_it_is(tmp_path: Path) -> None:
+    text = f"{RIDES}\nfrom pathlib import Path\nassert Path(__file__).parent == Path({str(tmp_path)!r})"
+    assert pipeline_of(tmp_path, text).name == "rides"
+    assert any(name.startswith("raypipe_pipeline_") for name in sys.modules)
