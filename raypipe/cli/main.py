@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None, command: Callable[..., None] | 
 
     Args:
         arguments: what follows the program's name; None: those of this process.
-        command: serve this one command alone instead of ``raypipe`` and its subcommands.
+        command: serve this one command alone, as the entry point of a Ray job.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     for stream in (sys.stdout, sys.stderr):
@@ -62,6 +62,8 @@ def _run(arguments: Sequence[str], command: Callable[..., None] | None) -> int:
 
         program = "raypipe"
     else:
+        if "--help" not in arguments:
+            _require_workspace()
         app = typer.Typer(add_completion=False, rich_markup_mode="rich")
         app.command()(command)
         program = f"python {sys.argv[0]}"
@@ -69,6 +71,15 @@ def _run(arguments: Sequence[str], command: Callable[..., None] | None) -> int:
     if code == INTERRUPTED:
         console(stderr=True).print("Interrupted. What is done is kept: the same command goes on from there.")
     return code if isinstance(code, int) else 0
+
+
+def _require_workspace() -> None:
+    """A job's working folder is a copy of the code that Ray throws away: a workspace in it would be lost."""
+    from raypipe.settings import load_settings
+
+    if not load_settings().workspace.is_absolute():
+        cure = "`raypipe up` sets it; on another cluster, submit with it in the `env_vars` of the runtime environment"
+        raise SettingsError("is not an absolute path", where="RAYPIPE_WORKSPACE", cure=cure)
 
 
 def _usage(error: typer.TyperException) -> RaypipeError:

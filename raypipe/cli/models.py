@@ -65,7 +65,9 @@ def models(name: Name, json: AsJson = False) -> None:
     out, settings = Output(json), load_settings()
     if not settings.home.is_dir():
         # Opening the ledger would make the folder, and looking is no reason to.
-        raise WorkspaceError("is not there", where=str(settings.home), cure="Make a model with `raypipe run FILE`")
+        raise WorkspaceError(
+            "no workspace is there yet", where=str(settings.home), cure="Make a model with `raypipe run FILE`"
+        )
     registry = open_registry(settings, Ledger.in_folder(settings.home, SystemClock()))
     versions = registry.versions(name)
     if not versions:

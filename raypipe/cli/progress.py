@@ -87,7 +87,7 @@ class RichProgress:
 
     def _draw(self) -> Bars:
         """Begin to draw. A display that was stopped would move the cursor by its old height: each is used once."""
-        one_line = Column(no_wrap=True, overflow="ellipsis", min_width=22, max_width=22)
+        one_line = Column(no_wrap=True, overflow="ellipsis", min_width=20, max_width=20)
         rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self._bars = Bars(
             SpinnerColumn(style="cyan"),

@@ -19,7 +19,7 @@ import msgspec
 from raypipe.client.jobs import Job, submit, told
 from raypipe.client.records import Model, Prediction, Served, Service, Status
 from raypipe.client.transport import Transport, decoded
-from raypipe.errors import RaypipeError, RequestError, did_you_mean
+from raypipe.errors import RaypipeError, RequestError, ServingError, did_you_mean
 from raypipe.settings import Settings, load_settings
 from raypipe.spec import lint, load
 
@@ -163,12 +163,12 @@ class Client:
 
     def status(self) -> Status:
         """Which services answer, and which pipelines are served. Never raises because something is down."""
-        serving = self._service.answers("/-/healthz")
-        services = (
-            Service(name="service", url=self._service.url, answers=serving),
-            Service(name="ray", url=self._dashboard.url, answers=self._dashboard.answers("/api/version")),
+        paths = {"serve": (self._service, "/-/routes"), "ray": (self._dashboard, "/api/version")}
+        services = tuple(
+            Service(name=name, url=transport.url, answers=transport.answers(path))
+            for name, (transport, path) in paths.items()
         )
-        return Status(services=services, pipelines=self._pipelines() if serving else ())
+        return Status(services=services, pipelines=self._pipelines() if services[0].answers else ())
 
     def _ask(self, pipeline: str, body: object) -> httpx.Response:
         # The same id whichever try gets through, so that the log holds one request.
@@ -186,7 +186,10 @@ class Client:
         return RequestError("no such pipeline is served", where=pipeline, cure=cure, status=404)
 
     def _pipelines(self) -> tuple[str, ...]:
-        routes = decoded(self._service.send("GET", "/-/routes"), dict[str, str])
+        try:
+            routes = decoded(self._service.send("GET", "/-/routes"), dict[str, str])
+        except ServingError:  # so Ray Serve answers while nothing is deployed
+            return ()
         return tuple(sorted(path.strip("/") for path in routes))
 
 

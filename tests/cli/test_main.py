@@ -143,7 +143,7 @@ def test_a_mistyped_command(capsys, arguments: list[str], said: str) -> None:
     assert json.loads(capsys.readouterr().out)["error"]["what"]
 
 
-def test_another_command_alone(capsys, monkeypatch) -> None:
+def test_another_command_alone(capsys, monkeypatch, workspace: Path) -> None:
     def greet(name: str) -> None:
         """Greet somebody."""
         print(f"Hello, {name}.")

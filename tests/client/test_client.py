@@ -92,6 +92,15 @@ def test_status(client: Client, server: Server) -> None:
     assert [service.answers for service in status.services] == [True, True]
 
 
+def test_a_service_that_has_nothing_deployed(client: Client, server: Server) -> None:
+    server.answers = {"/-/routes": (503, b"Route table is not populated yet.")}
+    status = client.status()
+    assert status.pipelines == ()
+    assert status.services[0].answers
+    with pytest.raises(RequestError, match=r"flights: no such pipeline is served. Deploy it with `raypipe run FILE`"):
+        client.predict("flights", flight=1)
+
+
 def test_status_of_nothing_is_no_error(workspace: Path, free_port: Callable[[], int]) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     with Client(nowhere, dashboard=nowhere) as client:
