@@ -1,10 +1,14 @@
 """The champion answers: its features in the online store, its model behind HTTP."""
 
-from raypipe import features, serving
+from raypipe import features
 from raypipe.contracts.progress import Progress
-from raypipe.contracts.records import Deployment, Snapshot
+from raypipe.contracts.records import Deployment, ModelVersion, Snapshot
 from raypipe.errors import RegistryError
 from raypipe.flows.platform import Platform
+from raypipe.serving.api import ServeApi
+from raypipe.serving.deploy import deploy as serve_version
+from raypipe.serving.model import Served
+from raypipe.serving.recipe import Recipe
 from raypipe.spec import Pipeline
 
 
@@ -17,12 +21,35 @@ def deploy(
         RegistryError: the pipeline has no champion.
         ServingError: the service does not become healthy; the one before goes on answering.
     """
-    champion = platform.registry.champion(pipeline.name)
-    if champion is None:
-        raise RegistryError("has no champion to serve", where=pipeline.name, cure="Run `raypipe run` first")
+    version = champion(platform, pipeline.name)
     by_name = {snapshot.table: snapshot for snapshot in snapshots}
     features.materialize(pipeline, by_name, platform.lake.frame, platform.store, as_of, progress)
-    return serving.deploy(champion, platform, progress)
+    api = ServeApi(platform.services.dashboard_url, platform.services.serve_url)
+    return serve_version(version, recipe(platform, version), api, clock=platform.clock, progress=progress)
+
+
+def champion(platform: Platform, name: str) -> ModelVersion:
+    """The version of a pipeline that is to answer.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    version = platform.registry.champion(name)
+    if version is None:
+        raise RegistryError("has no champion to serve", where=name, cure="Run `raypipe run` first")
+    return version
+
+
+def recipe(platform: Platform, version: ModelVersion) -> Recipe:
+    """What the Serve application of a model is made of on this platform."""
+    return Recipe(
+        name=version.name,
+        reader="raypipe.features.opening:open_lmdb",
+        reader_args={"folder": str(platform.workspace / "online")},
+        served=Served(folder=version.folder, digest=version.digest, version=version.version),
+        replicas=platform.replicas,
+        max_body_bytes=platform.max_body_bytes,
+    )
 
 
 def deploy_line(record: Deployment) -> str:

@@ -17,7 +17,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import ray
 
-from raypipe.contracts.progress import Progress, Step
+from raypipe.contracts.progress import Progress, Silent, Step
 from raypipe.errors import RaypipeError
 from raypipe.flows.platform import Platform
 
@@ -124,6 +124,10 @@ class _Reporter:
         self._send = send
         self._numbers = count()
 
+    def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
+        # Libraries pickle whatever their callbacks hold; there is nobody to tell in another process.
+        return Silent, ()
+
     def step(self, name: str, total: float | None = None) -> AbstractContextManager[Step]:
         return self._step(next(self._numbers), name, total)
 
@@ -142,6 +146,9 @@ class _ReportedStep:
     def __init__(self, number: int, send: Callable[[Message[T]], None]) -> None:
         self._number, self._send = number, send
         self._amount, self._note, self._sent = 0.0, "", 0.0
+
+    def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
+        return Silent, ()
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
         self._amount += amount

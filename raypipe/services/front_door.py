@@ -25,7 +25,6 @@ exec {haproxy} "$@"
 # A replica's requests run on its own event loop: the fastest way for an application that never blocks it.
 FAST = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
 }
 

@@ -1,0 +1,176 @@
+"""The main job, as a user sees it: raw files to a model that answers over HTTP."""
+
+import json
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from raypipe import Client
+from raypipe.errors import RequestError
+from tests.end_to_end.conftest import PIPELINE, ROOT, Installation
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+
+# How many rows the files hold, counted by hand.
+ROWS = {"airlines": 16, "airports": 1_458, "planes": 3_322, "flights": 336_776, "weather": 26_115}
+
+
+def test_a_killed_run_goes_on_and_no_table_holds_a_row_twice(flights: Installation) -> None:
+    again = flights.raypipe("run", PIPELINE, "--until", "ingest", "--json")
+    snapshots = json.loads(again.stdout)["stages"][0]["record"]["snapshots"]
+    assert {s["table"]: s["rows"] for s in snapshots} == ROWS
+    assert all(s["added"] == 0 for s in snapshots)
+
+
+def test_each_stage_tells_its_result_in_one_line(flights: Installation) -> None:
+    text = (flights.workspace / "run.txt").read_text()
+    for stage in ("ingest", "gate", "features", "train", "register", "deploy"):
+        assert len(re.findall(rf"^\W*{stage}\b", text, re.MULTILINE)) >= 1, text
+    for algorithm in ("lightgbm", "network", "linear"):
+        assert algorithm in text
+
+
+def test_the_model_is_good_enough_and_models_tells_so(flights: Installation) -> None:
+    models = flights.json("models", "flights")
+    assert isinstance(models, list)
+    first = models[0]
+    assert set(first) == {"version", "aliases", "algorithm", "metrics", "created", "lineage"}
+    assert first["metrics"]["auc"] >= 0.74
+    assert first["metrics"]["log_loss"] < 0.56  # the entropy of June's share of late flights is 0.64
+    assert "champion" in first["aliases"]
+    lineage = first["lineage"]
+    assert len(lineage["commit"]) == 40
+    assert set(lineage["snapshots"]) == set(ROWS)
+    assert lineage["lock"]["ray"].startswith("2.60")
+
+
+def test_the_service_answers_with_probability_version_and_request_id(flights: Installation) -> None:
+    answer = flights.ask()
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert 0 < body["probability"] < 1
+    assert body["version"] == 1
+    assert body["request_id"]
+
+
+def test_recent_delays_reach_the_answer(flights: Installation) -> None:
+    """The same flight asked for two moments differs, because the online store knows what happened between them."""
+    evening = flights.ask(scheduled_at="2013-07-02T21:05:00-04:00").json()["probability"]
+    elsewhere = flights.ask(scheduled_at="2013-07-02T21:05:00-04:00", origin="JFK").json()["probability"]
+    assert evening != elsewhere
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"carrier": None}, "carrier"),
+        ({"tailnum": None}, "tailnum"),
+        ({"flight": "twelve"}, "flight"),
+        ({"origin": 7}, "origin"),
+        ({"scheduled_at": "2013-07-02T21:05:00"}, "scheduled_at"),
+        ({"scheduled_at": "tomorrow"}, "scheduled_at"),
+        ({"arr_delay": 3.0}, "arr_delay"),
+    ],
+)
+def test_a_bad_request_is_refused_by_field(flights: Installation, changes: dict[str, object], field: str) -> None:
+    answer = flights.ask(**changes)
+    assert 400 <= answer.status_code < 500
+    assert field in answer.text
+
+
+def test_nan_is_refused_by_field(flights: Installation) -> None:
+    body = (
+        '{"carrier":"UA","flight":NaN,"tailnum":"N14228","origin":"EWR","dest":"IAH",'
+        '"scheduled_at":"2013-07-02T21:05:00-04:00"}'
+    )
+    headers = {"content-type": "application/json"}
+    answer = httpx.post(f"{flights.serve_url}/flights/predict", content=body, headers=headers)
+    assert 400 <= answer.status_code < 500
+    assert "flight" in answer.text
+
+
+def test_ten_megabytes_are_refused(flights: Installation) -> None:
+    headers = {"content-type": "application/json"}
+    answer = httpx.post(f"{flights.serve_url}/flights/predict", content=b"[" * 10_000_000, headers=headers, timeout=30)
+    assert answer.status_code == 413
+
+
+def test_an_unknown_carrier_is_answered(flights: Installation) -> None:
+    answer = flights.ask(carrier="??", tailnum="N00000")
+    assert answer.status_code == 200
+    assert 0 < answer.json()["probability"] < 1
+
+
+def test_the_client_predicts_and_names_the_field(flights: Installation) -> None:
+    with Client(flights.serve_url) as client:
+        asked = {"carrier": "UA", "flight": 1545, "tailnum": "N14228", "origin": "EWR", "dest": "IAH"}
+        answer = client.predict("flights", scheduled_at="2013-07-02T21:05:00-04:00", **asked)
+        assert 0 < answer.probability < 1
+        with pytest.raises(RequestError, match="scheduled_at"):
+            client.predict("flights", **asked)
+
+
+def test_predict_on_the_command_line(flights: Installation) -> None:
+    answer = flights.json(
+        "predict", "flights", "carrier=UA", "flight=1545", "tailnum=N14228", "origin=EWR", "dest=IAH",
+        "scheduled_at=2013-07-02T21:05:00-04:00",
+    )  # fmt: skip
+    assert isinstance(answer, dict)
+    assert 0 < answer["probability"] < 1
+
+
+def test_status_names_every_service(flights: Installation) -> None:
+    text = json.dumps(flights.json("status"))
+    for url in (flights.serve_url, flights.dashboard_url, flights.mlflow_url):
+        assert url in text
+
+
+def test_the_dashboard_shows_the_stages_by_name(flights: Installation) -> None:
+    tasks = flights.command(
+        str(Path(flights.env.get("VIRTUAL_ENV", ROOT / ".venv")) / "bin" / "ray"),
+        "list", "tasks", "--address", flights.dashboard_url, "--limit", "5000", "--format", "json",
+    )  # fmt: skip
+    names = {task["name"] for task in json.loads(tasks.stdout[tasks.stdout.index("[") :])}
+    assert {"flights: ingest", "flights: train", "flights: register", "flights: deploy"} <= names
+
+
+def test_every_trial_is_in_mlflow(flights: Installation) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(flights.mlflow_url)
+    experiment = client.get_experiment_by_name("flights")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=100)
+    trials = [run for run in runs if "tune_auc" in run.data.metrics or "auc" in run.data.metrics]
+    assert len(trials) >= 12
+    assert client.get_model_version_by_alias("flights", "champion").version
+
+
+def test_ray_job_submit_trains(flights: Installation) -> None:
+    ray = str(ROOT / ".venv" / "bin" / "ray")
+    done = flights.command(
+        ray, "job", "submit", "--address", flights.dashboard_url, "--working-dir", ".", "--",
+        "python", "jobs/train.py", PIPELINE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "succeeded" in done.stdout + done.stderr
+    assert "reused" in done.stdout  # the same inputs: nothing was trained again
+
+
+def test_a_second_up_changes_nothing(flights: Installation) -> None:
+    before = flights.json("status")
+    done = flights.raypipe("up")
+    assert done.returncode == 0
+    assert flights.json("status") == before or flights.ask().status_code == 200
+
+
+def test_serve_deploy_by_config_file(flights: Installation) -> None:
+    serve = str(ROOT / ".venv" / "bin" / "serve")
+    config = (ROOT / "serve_apps" / "flights.yaml").read_text().replace("8000", flights.serve_url.rsplit(":", 1)[1])
+    file = flights.workspace / "flights.yaml"
+    file.write_text(config)
+    done = flights.command(serve, "deploy", "--address", flights.dashboard_url, str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert flights.ask().status_code == 200
