@@ -1,5 +1,7 @@
 """raypipe: the whole life of a machine-learning model on one Ray cluster. The names a pipeline file needs."""
 
+from typing import TYPE_CHECKING
+
 from raypipe.spec import (
     AtLeast,
     Pipeline,
@@ -22,6 +24,9 @@ from raypipe.spec import (
     to_utc,
 )
 from raypipe.spec.search import Search
+
+if TYPE_CHECKING:
+    from raypipe.client import Client
 
 __all__ = [
     "AtLeast",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ray import serve
 
 from raypipe.flows.deploy import champion, recipe
+from raypipe.serving.model import Served
 from raypipe.serving.recipe import application
 from raypipe.wiring import connect
 
@@ -17,4 +18,6 @@ from raypipe.wiring import connect
 def build(args: Mapping[str, str]) -> serve.Application:
     """Serve the champion of ``args["pipeline"]`` out of the workspace that the cluster was started with."""
     platform = connect()
-    return application(recipe(platform, champion(platform, args["pipeline"])))
+    version = champion(platform, args["pipeline"])
+    served = Served(folder=version.folder, digest=version.digest, version=version.version)
+    return application(recipe(platform, version.name, served))

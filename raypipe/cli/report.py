@@ -52,7 +52,7 @@ def _ways_in(deployment: Deployment, question: dict[str, object], platform: Plat
     out.say("", *(Text.assemble(f"{name:<15}", (url, "cyan")) for name, url in places.items()))
     out.say("", Text("Ask it", "bold"))
     body = shlex.quote(msgspec.json.encode(question).decode())
-    out.copyable(f"curl {deployment.url}/predict -H 'Content-Type: application/json' -d {body}")
+    out.copyable(f"curl {deployment.url} -H 'Content-Type: application/json' -d {body}")
     out.say("", Text("Stop everything", "bold"))
     out.copyable("raypipe down")
 

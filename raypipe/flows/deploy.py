@@ -25,7 +25,7 @@ def deploy(
     by_name = {snapshot.table: snapshot for snapshot in snapshots}
     features.materialize(pipeline, by_name, platform.lake.frame, platform.store, as_of, progress)
     api = ServeApi(platform.services.dashboard_url, platform.services.serve_url)
-    return serve_version(version, recipe(platform, version), api, clock=platform.clock, progress=progress)
+    return serve_version(version, recipe(platform, version.name), api, clock=platform.clock, progress=progress)
 
 
 def champion(platform: Platform, name: str) -> ModelVersion:
@@ -40,13 +40,13 @@ def champion(platform: Platform, name: str) -> ModelVersion:
     return version
 
 
-def recipe(platform: Platform, version: ModelVersion) -> Recipe:
-    """What the Serve application of a model is made of on this platform."""
+def recipe(platform: Platform, name: str, served: Served | None = None) -> Recipe:
+    """What a pipeline's Serve application is made of on this platform; ``served`` is the version to begin with."""
     return Recipe(
-        name=version.name,
+        name=name,
         reader="raypipe.features.opening:open_lmdb",
         reader_args={"folder": str(platform.workspace / "online")},
-        served=Served(folder=version.folder, digest=version.digest, version=version.version),
+        served=served,
         replicas=platform.replicas,
         max_body_bytes=platform.max_body_bytes,
     )

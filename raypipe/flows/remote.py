@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from queue import SimpleQueue
 from threading import Thread
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import ray
 
@@ -70,8 +70,8 @@ def on_cluster(name: str, work: Work[T], platform: Platform, progress: Progress)
     Raises:
         RaypipeError: as raised by the work, without the stack of the other process.
     """
-    task = ray.remote(_task).options(name=name, num_cpus=0, max_retries=0, num_returns="streaming")
-    messages = (ray.get(reference) for reference in task.remote(work, platform.reopen))
+    task: Any = ray.remote(_task).options(name=name, num_cpus=0, max_retries=0, num_returns="streaming")
+    messages: Iterator[Message[T]] = (ray.get(reference) for reference in task.remote(work, platform.reopen))
     return _show(messages, progress)
 
 

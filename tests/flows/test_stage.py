@@ -26,7 +26,7 @@ class SmallPlatform:
     """The two parts of a platform that a stage itself touches."""
 
     ledger: Ledger
-    reopen: Callable[[], str] = partial(str, "reopened")
+    reopen: Callable[[], str]
 
 
 class Notes:
@@ -46,7 +46,7 @@ class Notes:
 
 
 def platform(folder: Path) -> Platform:
-    return cast(Platform, SmallPlatform(Ledger.in_folder(folder, ManualClock(1))))
+    return cast(Platform, SmallPlatform(Ledger.in_folder(folder, ManualClock(1)), partial(str, "reopened")))
 
 
 def count_calls(folder: Path, place: object, progress: Progress) -> SourceFile:
