@@ -14,7 +14,7 @@ PIPELINE = Path(__file__).with_name("pipeline.py")
 RAYPIPE = Path(sys.executable).with_name("raypipe")
 
 #: Flights of the evening after the run's as-of time, as an airline would ask about them one hour before departure.
-QUESTIONS = (
+QUESTIONS: tuple[dict[str, str | int], ...] = (
     {"carrier": "UA", "flight": 1545, "tailnum": "N14228", "origin": "EWR", "dest": "IAH"},
     {"carrier": "B6", "flight": 1806, "tailnum": "N804JB", "origin": "JFK", "dest": "BOS"},
     {"carrier": "DL", "flight": 2155, "tailnum": "N6703D", "origin": "LGA", "dest": "ATL"},
@@ -28,14 +28,14 @@ def main() -> int:
     run = subprocess.run([RAYPIPE, "run", PIPELINE], check=False)
     if run.returncode != 0:
         return run.returncode
-    table = Table("flight", "from", "to", "late or cancelled", "model", "request", title="Asked over HTTP")
+    table = Table("flight", "from", "to", "late or cancelled", "model", title="Asked over HTTP")
     try:
         with Client() as client:
             for question in QUESTIONS:
                 answer = client.predict("flights", scheduled_at=SCHEDULED_AT, **question)
                 flight = f"{question['carrier']} {question['flight']}"
                 row = (flight, question["origin"], question["dest"], f"{answer.probability:.1%}")
-                table.add_row(*map(str, row), f"flights/{answer.version}", answer.request_id)
+                table.add_row(*map(str, row), f"flights/{answer.version}")
     except RaypipeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
