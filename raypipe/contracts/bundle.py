@@ -40,6 +40,8 @@ GOLDEN = "golden.parquet"
 CARD = "card.json"
 MANIFEST = "manifest.json"
 SCORE = "score"
+#: A model whose scores lie further than this from those of the golden rows is another model; nearer, it is rounding.
+TOLERANCE = 1e-5
 
 REQUIRED = (MODEL, SIGNATURE, PIPELINE, GOLDEN, CARD)
 #: A plain name and a format that is data. Pickles, libraries and scripts have no place in a bundle.

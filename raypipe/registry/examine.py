@@ -11,8 +11,6 @@ from raypipe.contracts.records import Candidate, Lineage
 from raypipe.errors import RegistryError
 from raypipe.spec import fingerprint
 
-#: How far a score may lie from the one the trainer computed: rounding, not another model.
-TOLERANCE = 1e-5
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
 
@@ -51,7 +49,7 @@ def _score_golden_rows(folder: Path) -> None:
     found = pl.Series(Scorer(folder).score(golden), dtype=pl.Float64)
     if not len(golden) or not (expected.is_finite() & expected.is_between(0, 1)).all():
         raise RegistryError("holds no golden rows with scores between 0 and 1", where=f"bundle {folder}")
-    far = ((found - expected).abs() <= TOLERANCE).not_() | found.is_nan()
+    far = ((found - expected).abs() <= bundle.TOLERANCE).not_() | found.is_nan()
     if far.any():
         row = far.arg_true()[0]
         what = f"the model scores golden row {row} {found[row]:.6f}, but its trainer said {expected[row]:.6f}"

@@ -103,7 +103,8 @@ TAMPERED = {
     "delete one": ("DELETE FROM ledger WHERE seq = 3", "row 3 is missing"),
     "delete and close up": ("DELETE FROM ledger WHERE seq = 3; UPDATE ledger SET seq = seq - 1 WHERE seq > 3", "row 3"),
     "reorder": (
-        "UPDATE ledger SET seq = 105 - seq WHERE seq IN (2, 3); UPDATE ledger SET seq = seq - 100 WHERE seq > 100", "row 2",
+        "UPDATE ledger SET seq = 15 - seq WHERE seq IN (2, 3); UPDATE ledger SET seq = seq - 10 WHERE seq > 9",
+        "row 2",
     ),
     "insert at the end": (f"INSERT INTO ledger SELECT 6, 'forged', {ROW_3}", "row 6"),
     "insert in the middle": (
