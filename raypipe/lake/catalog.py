@@ -14,6 +14,8 @@ from sqlalchemy import URL, NullPool, create_engine
 from raypipe.failpoints import failpoint
 
 NAMESPACE = "lake"
+#: How long one process waits for another that is writing to the catalog.
+WAIT_SECONDS = 30
 PROPERTIES = {
     # A conflict is looked at, never retried blindly: the other writer may have taken in the very same files.
     "commit.retry.num-retries": "0",
@@ -25,8 +27,7 @@ PROPERTIES = {
 def open_catalog(folder: Path) -> SqlCatalog:
     """The catalog of a lake folder; made when it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Two processes may want the catalog in the same moment: wait, up to 30 s.
-    uri = URL.create("sqlite", database=str(folder / "catalog.db"), query={"timeout": "30"})
+    uri = URL.create("sqlite", database=str(folder / "catalog.db"), query={"timeout": str(WAIT_SECONDS)})
     text = uri.render_as_string(hide_password=False)
     catalog = SqlCatalog("raypipe", uri=text, warehouse=str(folder / "warehouse"))
     catalog.engine.dispose()

@@ -53,7 +53,7 @@ def settle(source: Source, staged: Sequence[Staged], before: Sequence[str], sche
 
 
 def _latest(source: Table, staged: Sequence[Staged], before: Sequence[str], schema: pa.Schema, folder: Path) -> Settled:
-    """The last row of each key, in the order in which keys first came. A table is small: it is read whole."""
+    """The last row of each key, in the order in which they came. A table is small: it is read whole."""
     old = pl.read_parquet(list(before), glob=False) if before else _empty(schema)
     loads = [_one_a_key(source, one, pl.read_parquet(list(one.paths), glob=False)) for one in staged if one.paths]
     rows = pl.concat([old, *loads]).unique(source.key, keep="last", maintain_order=True)

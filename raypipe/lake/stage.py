@@ -106,7 +106,7 @@ class PartWriter:
         if self._writer is None:
             self.paths.append(self._folder / f"{self._prefix}-{len(self.paths):05d}.parquet")
             self._writer = pq.ParquetWriter(self.paths[-1], self._schema, compression="zstd")
-        self._writer.write_table(table.cast(self._schema))
+        self._writer.write_table(table.select(self._schema.names).cast(self._schema))
         self.rows += table.num_rows
         self._in_part += table.num_rows
         if self._in_part >= ROWS_PER_FILE:
