@@ -9,8 +9,9 @@ from raypipe.features import keys
 from raypipe.features.kernel import Track, Values
 from raypipe.features.plan import GroupPlan, TrackPlan
 from raypipe.spec import Stream
-from raypipe.stats import decay
-from raypipe.stats.exact import Exact, Floats, Ints, exact, squares
+from raypipe.stats import decay, distinct
+from raypipe.stats.distinct import Hashes
+from raypipe.stats.exact import Floats, Ints, exact, squares
 
 TIME = "__time"
 KEY = "__key"
@@ -92,11 +93,11 @@ def track(shape: TrackPlan, coded: pl.DataFrame, name: str, numbers: Ints, times
     doubles = None
     if values is not None and (values.dtype.is_numeric() or values.dtype == pl.Boolean):
         doubles = values.cast(pl.Float64).to_numpy()
-    return build(shape, starts, times, doubles, None if values is None or not shape.kept else storable(values))
+    return build(shape, starts, times, doubles, values)
 
 
-def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, kept: Values | None) -> Track:
-    """The arrays of a track from values that are there."""
+def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, values: pl.Series | None) -> Track:
+    """The arrays of a track from values that are there, also as doubles if they are numbers."""
     finite, infinite = doubles, None
     if doubles is not None and np.isinf(doubles).any():
         finite = np.where(np.isinf(doubles), 0.0, doubles)
@@ -105,11 +106,12 @@ def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, k
     return Track(
         starts=starts,
         times=times,
-        totals=_running(exact(_given(finite))) if shape.totals else None,
-        squares=_running(squares(_given(finite))) if shape.squares else None,
+        totals=exact(_given(finite)).running() if shape.totals else None,
+        squares=squares(_given(finite)).running() if shape.squares else None,
         infinite=infinite,
         numbers=doubles if shape.numbers else None,
-        kept=kept,
+        hashes=hashed(values) if shape.hashes and values is not None else None,
+        kept=storable(values) if shape.kept and values is not None else None,
         decayed={h: decay.running(_given(finite), times, starts, h) for h in shape.half_lives if finite is not None},
         decayed_counts={h: decay.running(np.ones(len(times)), times, starts, h) for h in shape.half_lives},
     )
@@ -125,8 +127,17 @@ def storable(values: pl.Series) -> Values:
     return values.cast(pl.String).to_numpy()
 
 
-def _running(numbers: Exact) -> Exact:
-    return numbers.running()
+def hashed(values: pl.Series) -> Hashes:
+    """Hashes of values without nulls, the same on every machine."""
+    stored = storable(values)
+    if stored.dtype == np.float64:
+        return distinct.of_doubles(stored)
+    if stored.dtype == np.int64:
+        return distinct.of_integers(stored)
+    texts = values.cast(pl.String)
+    known = texts.unique()
+    hashes = pl.Series([distinct.of_text(text) for text in known], dtype=pl.UInt64)
+    return texts.replace_strict(known, hashes, return_dtype=pl.UInt64).to_numpy()
 
 
 def _given(values: Floats | None) -> Floats:

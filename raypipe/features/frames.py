@@ -1,6 +1,7 @@
 """What Polars does to features on both sides: columns from answers, look-ups in tables, and row logic in order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -13,18 +14,51 @@ from raypipe.spec import Derived, Pipeline, Request, TableFeatures
 from raypipe.spec.shape import schema
 
 FOUND = "__found"
+#: Up to so many rows a frame is quicker made row by row than column by column.
+FEW = 16
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
 
 
-def column(name: str, answer: Answer, dtype: pl.DataType) -> pl.Series:
-    """One feature as a column; where there is nothing, null."""
-    values = answer.values
-    if answer.missing is None:
-        return pl.Series(name, values, dtype=dtype if dtype == pl.Int64 else None, nan_to_null=True)
-    series = pl.Series(name, values.tolist(), dtype=pl.String) if values.dtype == object else pl.Series(name, values)
-    if answer.missing.any():
-        series = series.scatter(np.flatnonzero(answer.missing), None)
-    return series.cast(dtype) if series.dtype != dtype else series
+@dataclass(frozen=True)
+class Made:
+    """One feature's values, not yet a column; times are in microseconds or days, as 64-bit integers."""
+
+    name: str
+    dtype: pl.DataType
+    answer: Answer | Sequence[object]
+
+    def listed(self) -> Sequence[object]:
+        """Python values, None where there is none."""
+        if not isinstance(self.answer, Answer):
+            return self.answer
+        values: list[object] = self.answer.values.tolist()
+        if self.dtype == pl.Boolean:
+            values = [bool(value) for value in values]
+        if self.answer.missing is not None:
+            return [None if none else value for value, none in zip(values, self.answer.missing.tolist(), strict=True)]
+        return [None if value != value else value for value in values]
+
+    def column(self) -> pl.Series:
+        """A column; where there is nothing, null."""
+        if not isinstance(self.answer, Answer):
+            return _typed(pl.Series(self.name, self.answer, dtype=_stored_type(self.dtype)), self.dtype)
+        values, missing = self.answer.values, self.answer.missing
+        if values.dtype == object:
+            column = pl.Series(self.name, values.tolist(), dtype=pl.String)
+        else:
+            column = pl.Series(self.name, values, nan_to_null=missing is None and values.dtype == np.float64)
+        if missing is not None and missing.any():
+            column = column.scatter(np.flatnonzero(missing), None)
+        return _typed(column, self.dtype)
+
+
+def beside(frame: pl.DataFrame, made: Sequence[Made]) -> pl.DataFrame:
+    """A frame with the features that were made for its rows as further columns, in place of any of the same name."""
+    if frame.height > FEW:
+        return frame.with_columns([one.column() for one in made])
+    kinds = {one.name: _stored_type(one.dtype) for one in made}
+    columns = pl.DataFrame(list(zip(*(one.listed() for one in made), strict=True)), schema=kinds, orient="row")
+    return frame.with_columns([_typed(columns[one.name], one.dtype) for one in made])
 
 
 def logic(pipeline: Pipeline) -> Iterator[list[pl.Expr]]:
@@ -62,23 +96,31 @@ def table_features(item: TableFeatures, table: pl.LazyFrame, asked: pl.DataFrame
     return [joined[name] for name in item.features]
 
 
-def packed(row: Sequence[object]) -> bytes:
-    """One row of a table's chosen columns, for the store."""
-    return _encode(row)
+def packed(found: pl.DataFrame, item: TableFeatures) -> Iterable[bytes]:
+    """The rows of a table's chosen columns, for the store."""
+    stored = found.select(_untyped(found[name]) for name in item.features)
+    return (_encode(row) for row in stored.iter_rows())
 
 
-def unpacked(item: TableFeatures, rows: Sequence[bytes | None]) -> list[pl.Series]:
-    """Columns from stored rows; null where there is none."""
-    known = schema(item.table)
-    nothing = (None,) * len(item.features)
-    values = zip(*(nothing if row is None else _decode(row) for row in rows), strict=True)
-    kinds = [known[column] for column in item.features.values()]
-    return [_typed(name, column, kind) for name, column, kind in zip(item.features, values, kinds, strict=True)]
+def unpacked(item: TableFeatures, rows: Sequence[bytes | None]) -> list[Made]:
+    """Features from stored rows; nothing where there is no row."""
+    known, nothing = schema(item.table), (None,) * len(item.features)
+    columns = zip(*(nothing if row is None else _decode(row) for row in rows), strict=True)
+    return [
+        Made(name, known[column], values) for (name, column), values in zip(item.features.items(), columns, strict=True)
+    ]
 
 
-def _typed(name: str, values: Sequence[object], kind: pl.DataType) -> pl.Series:
-    """A column from values as they are stored: times as numbers."""
-    if not kind.is_temporal():
-        return pl.Series(name, values, dtype=kind)
-    numbers = pl.Series(name, values, dtype=pl.Int64)
-    return (numbers.cast(pl.Int32) if kind == pl.Date else numbers).cast(kind)
+def _stored_type(kind: pl.DataType) -> pl.DataType:
+    return pl.Int64() if kind.is_temporal() else kind
+
+
+def _untyped(values: pl.Series) -> pl.Series:
+    return values.to_physical().cast(pl.Int64) if values.dtype.is_temporal() else values
+
+
+def _typed(values: pl.Series, kind: pl.DataType) -> pl.Series:
+    if values.dtype == kind:
+        return values
+    # Days are counted in 32 bits.
+    return (values.cast(pl.Int32) if kind == pl.Date else values).cast(kind)

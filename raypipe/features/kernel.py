@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.features.plan import Feature, GroupPlan, TrackPlan, Window
-from raypipe.stats import decay, exact, percentile, ranges
+from raypipe.features.plan import Feature, GroupPlan, TrackPlan
+from raypipe.stats import decay, distinct, exact, percentile, ranges
+from raypipe.stats.distinct import Hashes
 from raypipe.stats.exact import Exact, Floats, Ints
 
 Values: TypeAlias = NDArray[Any]
@@ -28,6 +29,7 @@ class Track:
         squares: running totals of their squares.
         infinite: running counts of positive and negative infinities, shape (2, events + 1); None: there are none.
         numbers: the values as doubles.
+        hashes: the values' hashes.
         kept: the values as they are.
         decayed: by half-life, the decayed sum up to and with each event.
         decayed_counts: the same of ones.
@@ -39,6 +41,7 @@ class Track:
     squares: Exact | None = None
     infinite: Ints | None = None
     numbers: Floats | None = None
+    hashes: Hashes | None = None
     kept: Values | None = None
     decayed: dict[int, Floats] = field(default_factory=dict)
     decayed_counts: dict[int, Floats] = field(default_factory=dict)
@@ -63,38 +66,33 @@ def compute(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -
     """
     known = keys >= 0
     everyone = bool(known.all())
-    mine = slice(None) if everyone else np.flatnonzero(known)
-    answers: dict[str, Answer] = {}
-    for number, (shape, track) in enumerate(zip(plan.tracks, tracks, strict=True)):
-        reader = _Reader(shape, track, keys[mine], asked[mine], plan.delay)
-        for feature in plan.features:
-            if feature.track == number:
-                answer = reader.answer(feature)
-                answers[feature.name] = answer if everyone else _spread(feature, answer, known)
-    return [answers[feature.name] for feature in plan.features]
+    if not everyone:
+        keys, asked = keys[known], asked[known]
+    edges = plan.edges(asked)
+    readers = [_Reader(shape, track, keys, asked, edges) for shape, track in zip(plan.tracks, tracks, strict=True)]
+    answers = [readers[feature.track].answer(feature) for feature in plan.features]
+    if everyone:
+        return answers
+    return [_spread(feature, answer, known) for feature, answer in zip(plan.features, answers, strict=True)]
 
 
 class _Reader:
     """Answers the features of one track; looks up every edge of every window once."""
 
-    def __init__(self, shape: TrackPlan, track: Track, keys: Ints, asked: Ints, delay: int) -> None:
+    def __init__(self, shape: TrackPlan, track: Track, keys: Ints, asked: Ints, edges: Ints) -> None:
         self.track, self.asked = track, asked
         self.starts = track.starts[keys]
-        # Known by q and before q; for the latest event, known by q and at q at the latest.
-        before = asked if delay == 0 else asked - delay + 1
-        edges = [before, asked - delay + 1, *(_lows(window, asked) for window in shape.windows)]
-        found = ranges.places(track.starts, track.times, keys, np.stack(edges))
+        found = ranges.places(track.starts, track.times, keys, edges[list(shape.rows)])
         self.end, self.latest = found[0], found[1] - 1
-        self.lows: dict[Window, Ints] = dict(zip(shape.windows, np.minimum(found[2:], found[0]), strict=True))
+        self.lows = dict(zip(shape.rows[2:], np.minimum(found[2:], found[0]), strict=True))
 
     def answer(self, feature: Feature) -> Answer:
         """One feature for each question."""
-        op = feature.aggregate.op
         if feature.window is not None:
-            return _WINDOWED[op](self, feature, self.lows[feature.window], self.end)
+            return _WINDOWED[feature.op](self, feature, self.lows[feature.window + 2], self.end)
         if feature.half_life:
             return self.decayed(feature)
-        return self.since(feature) if op == "since" else self.last(feature)
+        return self.since(feature) if feature.op == "since" else self.last(feature)
 
     def count(self, feature: Feature, low: Ints, high: Ints) -> Answer:
         """How many events."""
@@ -131,7 +129,14 @@ class _Reader:
         counts = high - low
         places = percentile.place(feature.aggregate.rank or 0.0, counts)
         values = ranges.kth(_there(self.track.numbers), low, high, places)
-        return Answer(np.where(counts > percentile.EXACT_UP_TO, percentile.coarse(values), values))
+        many = counts > percentile.EXACT_UP_TO
+        if many.any():
+            values[many] = percentile.coarse(values[many])
+        return Answer(values)
+
+    def distinct(self, feature: Feature, low: Ints, high: Ints) -> Answer:
+        """How many different ones."""
+        return Answer(distinct.counts(_there(self.track.hashes), self.track.starts, low, high))
 
     def first(self, feature: Feature, low: Ints, high: Ints) -> Answer:
         """The earliest."""
@@ -155,7 +160,7 @@ class _Reader:
         last = np.where(seen, last, 0)
         sums, half_life = np.zeros(len(seen)), feature.half_life
         ages = self.asked[seen] - self.track.times[last[seen]]
-        op = feature.aggregate.op
+        op = feature.op
         source = self.track.decayed_counts if op == "decayed_count" else self.track.decayed
         sums[seen] = decay.faded(source[half_life][last[seen]], ages, half_life)
         if op == "decayed_count":
@@ -177,7 +182,7 @@ class _Reader:
 
     def _picked(self, places: Ints, there: NDArray[np.bool_]) -> Answer:
         kept = _there(self.track.kept)
-        values = np.zeros(len(places), kept.dtype)
+        values = _blank(len(places), kept.dtype)
         values[there] = kept[places[there]]
         return Answer(values, ~there)
 
@@ -197,19 +202,15 @@ _WINDOWED = {
     "min": _Reader.min,
     "max": _Reader.max,
     "percentile": _Reader.percentile,
+    "distinct": _Reader.distinct,
     "first": _Reader.first,
 }
 
 
-def _lows(window: Window, asked: Ints) -> Ints:
-    edges = asked - window.length
-    return edges - edges % window.tail if window.tail else edges
-
-
 def _spread(feature: Feature, answer: Answer, known: NDArray[np.bool_]) -> Answer:
     """Answers for all questions from those for keys with a history."""
-    values = np.zeros(len(known), answer.values.dtype)
-    if answer.values.dtype == np.float64 and feature.aggregate.op not in ("sum", "decayed_sum", "decayed_count"):
+    values = _blank(len(known), answer.values.dtype)
+    if answer.values.dtype == np.float64 and feature.op not in ("sum", "decayed_sum", "decayed_count"):
         values[:] = np.nan
     values[known] = answer.values
     if answer.missing is None:
@@ -217,6 +218,11 @@ def _spread(feature: Feature, answer: Answer, known: NDArray[np.bool_]) -> Answe
     missing = np.ones(len(known), np.bool_)
     missing[known] = answer.missing
     return Answer(values, missing)
+
+
+def _blank(size: int, kind: np.dtype[Any]) -> Values:
+    # An empty array of objects is one of None, which is what a missing text must be.
+    return np.empty(size, kind) if kind.hasobject else np.zeros(size, kind)
 
 
 def _there(part: Any) -> Any:  # noqa: ANN401  # one of a track's optional parts, all of different types

@@ -9,12 +9,13 @@ import polars as pl
 from raypipe.errors import FeatureError
 
 _LONGEST = 200
+_AS_THEY_ARE = frozenset({pl.String(), pl.Boolean(), pl.Binary(), pl.Int64(), pl.Float64()})
 _encode = msgspec.msgpack.Encoder().encode
 
 
 def plain(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Key columns as ``k0``, ``k1`` … in the few types that keys are compared in."""
-    return frame.select(_plain(frame[name]).alias(f"k{i}") for i, name in enumerate(names))
+    return pl.DataFrame([comparable(frame[name]).alias(f"k{i}") for i, name in enumerate(names)])
 
 
 def stored(number: int, key: Sequence[object]) -> bytes | None:
@@ -39,9 +40,10 @@ def require_alike(found: pl.DataFrame, asked: pl.DataFrame, where: str) -> None:
         raise FeatureError(f"key types differ: {kinds}", where=where, cure="Cast one of them in `derive`")
 
 
-def _plain(values: pl.Series) -> pl.Series:
+def comparable(values: pl.Series) -> pl.Series:
+    """A key column in one of the few types that keys are compared in."""
     kind = values.dtype
-    if kind == pl.String or kind == pl.Boolean or kind == pl.Binary:
+    if kind in _AS_THEY_ARE:
         return values
     if kind.is_integer() or kind.is_temporal():
         return values.to_physical().cast(pl.Int64)

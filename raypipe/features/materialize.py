@@ -133,15 +133,10 @@ def group_states(number: int, plan: GroupPlan, rows: pl.DataFrame, as_of: int) -
 def table_states(number: int, item: TableFeatures, table: pl.LazyFrame) -> Iterator[tuple[bytes, bytes]]:
     """The chosen columns of every row of a table."""
     found = frames.chosen(item, table)
-    values = found.select(_storable(found[name]) for name in item.features)
-    for key, row in zip(keys.plain(found, [frames.FOUND]).iter_rows(), values.iter_rows(), strict=True):
+    for key, row in zip(keys.plain(found, [frames.FOUND]).iter_rows(), frames.packed(found, item), strict=True):
         under = keys.stored(number, key)
         if under is not None:
-            yield under, frames.packed(row)
-
-
-def _storable(values: pl.Series) -> pl.Series:
-    return values.to_physical().cast(pl.Int64) if values.dtype.is_temporal() else values
+            yield under, row
 
 
 def _kept_from(shape: TrackPlan, track: Track, oldest: int, delay: int) -> Ints:

@@ -38,6 +38,7 @@ class OnlineFeatures:
         self._tables = [item for item in pipeline.inputs if isinstance(item, TableFeatures)]
         self._asked = [*(plan.group.asked for plan in self._plans), *((item.by,) for item in self._tables)]
         self._logic = list(frames.logic(pipeline))
+        self._names = list(pipeline.feature_names)
         self._lead = micros(pipeline.ask.lead)
         self._head, self._record = b"", _NOTHING
 
@@ -78,20 +79,21 @@ class OnlineFeatures:
         with self._store.read(self._name) as reading:
             self._require_in_reach(asked, self._current(reading))
             made = self._stored(requests, asked, reading) if reading is not None else []
-        frame = requests.with_columns(made)
+        frame = frames.beside(requests, made)
         for expressions in self._logic:
             frame = frame.with_columns(expressions)
-        return frame.select(self._pipeline.feature_names)
+        return frame[self._names]
 
-    def _stored(self, requests: pl.DataFrame, asked: Ints, reading: Reading) -> list[pl.Series]:
-        """The columns that come from the store, all read in one go."""
+    def _stored(self, requests: pl.DataFrame, asked: Ints, reading: Reading) -> list[frames.Made]:
+        """What comes from the store, all read in one go."""
+        fields = {name: keys.comparable(requests[name]).to_list() for names in self._asked for name in names}
         wanted = [
-            [keys.stored(number, key) for key in keys.plain(requests, names).iter_rows()]
+            [keys.stored(number, key) for key in zip(*(fields[name] for name in names), strict=True)]
             for number, names in enumerate(self._asked)
         ]
         distinct = list(dict.fromkeys(key for column in wanted for key in column if key is not None))
         found = dict(zip(distinct, reading.get(distinct), strict=True))
-        made: list[pl.Series] = []
+        made: list[frames.Made] = []
         for plan, column in zip(self._plans, wanted, strict=False):
             made += _group(plan, [found.get(key) if key else None for key in column], asked)
         for item, column in zip(self._tables, wanted[len(self._plans) :], strict=True):
@@ -113,9 +115,9 @@ class OnlineFeatures:
             raise RequestError(what, where=self._pipeline.ask.moment, cure="Ask about the present")
 
 
-def _group(plan: GroupPlan, states: Sequence[bytes | None], asked: Ints) -> list[pl.Series]:
-    """The columns of one feature group from the states of the asked entities, each decoded once."""
+def _group(plan: GroupPlan, states: Sequence[bytes | None], asked: Ints) -> list[frames.Made]:
+    """The features of one group from the states of the asked entities, each decoded once."""
     numbers: dict[bytes, int] = {}
     rows = [-1 if one is None else numbers.setdefault(one, len(numbers)) for one in states]
     answers = compute(plan, state.unpack(plan, list(numbers)), np.array(rows), asked)
-    return [frames.column(f.name, answer, f.dtype) for f, answer in zip(plan.features, answers, strict=True)]
+    return [frames.Made(f.name, f.dtype, answer) for f, answer in zip(plan.features, answers, strict=True)]

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from datetime import timedelta
+from functools import cache, cached_property
 
+import numpy as np
 import polars as pl
 
 from raypipe.spec import Expression, FeatureGroup, Pipeline, micros
-from raypipe.spec.agg import Aggregate
+from raypipe.spec.agg import Aggregate, Op
 from raypipe.spec.shape import schema
+from raypipe.stats.exact import Ints
 
 _TOTALS = frozenset({"sum", "mean", "std"})
 _NUMBERS = frozenset({"min", "max", "percentile"})
@@ -31,28 +34,27 @@ class Window:
 
 @dataclass(frozen=True)
 class Feature:
-    """One aggregate of a group, and the track it reads."""
+    """One aggregate of a group.
+
+    Attributes:
+        name: the feature's name.
+        aggregate: what was declared.
+        op: what is computed.
+        track: which of the plan's tracks it reads.
+        window: which of the plan's windows it looks through.
+        max_age: in microseconds.
+        half_life: in microseconds; 0 when nothing decays.
+        dtype: of the feature.
+    """
 
     name: str
     aggregate: Aggregate
+    op: Op
     track: int
+    window: int | None
+    max_age: int | None
+    half_life: int
     dtype: pl.DataType
-
-    @property
-    def window(self) -> Window | None:
-        """The window, for the aggregates that have one."""
-        length = self.aggregate.window
-        return None if length is None else Window(micros(length), micros(self.aggregate.tail))
-
-    @property
-    def max_age(self) -> int | None:
-        """In microseconds."""
-        return None if self.aggregate.max_age is None else micros(self.aggregate.max_age)
-
-    @property
-    def half_life(self) -> int:
-        """In microseconds; 0 when nothing decays."""
-        return 0 if self.aggregate.half_life is None else micros(self.aggregate.half_life)
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ class TrackPlan:
         totals: running totals, for sums and means.
         squares: running totals of squares, for deviations.
         numbers: the values as doubles.
+        hashes: of the values, for telling them apart.
         kept: the values as they are, for first and last.
         half_lives: each needs a running decayed sum.
         windows: of its features.
+        rows: which of the group's edges it looks up: the two ends, then the beginnings of its windows.
         max_age: the longest age at which an event is still the latest; None: no feature asks for the latest.
         endless: some feature sees the whole past.
     """
@@ -77,9 +81,11 @@ class TrackPlan:
     totals: bool
     squares: bool
     numbers: bool
+    hashes: bool
     kept: bool
     half_lives: tuple[int, ...]
     windows: tuple[Window, ...]
+    rows: tuple[int, ...]
     max_age: int | None
     endless: bool
 
@@ -109,6 +115,7 @@ class GroupPlan:
         delay: known_at - event_time, in microseconds.
         tracks: the distinct values it reads.
         features: in the order declared.
+        windows: of all features, each once.
         ordered: events at the same time are told apart by their id, because first and last depend on it.
     """
 
@@ -116,7 +123,27 @@ class GroupPlan:
     delay: int
     tracks: tuple[TrackPlan, ...]
     features: tuple[Feature, ...]
+    windows: tuple[Window, ...]
     ordered: bool
+
+    @cached_property
+    def _offsets(self) -> tuple[Ints, Ints]:
+        """For each edge how far it lies before the time asked, and its grid: shape (edges, 1)."""
+        known = self.delay - 1
+        offsets = [known if self.delay else 0, known, *(window.length for window in self.windows)]
+        tails = [1, 1, *(window.tail or 1 for window in self.windows)]
+        return np.array(offsets, np.int64)[:, None], np.array(tails, np.int64)[:, None]
+
+    def edges(self, asked: Ints) -> Ints:
+        """Event times that questions look up, shape (2 + windows, questions).
+
+        Row 0 ends every window: events before it happened before the question and were known by then. Row 1 ends the
+        events that can be the latest: happened and known at the time of the question at the latest. The other rows
+        begin the windows.
+        """
+        offsets, tails = self._offsets
+        edges: Ints = asked - offsets
+        return edges - edges % tails
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -132,9 +159,10 @@ def plan(group: FeatureGroup) -> GroupPlan:
     for aggregate in group.features.values():
         values.setdefault(aggregate.value, []).append(aggregate)
     order = list(values)
-    tracks = tuple(_track(group, value, aggregates) for value, aggregates in values.items())
+    windows = tuple(dict.fromkeys(_window(a) for a in group.features.values() if a.window is not None))
+    tracks = tuple(_track(group, value, aggregates, windows) for value, aggregates in values.items())
     features = tuple(
-        Feature(name, aggregate, order.index(aggregate.value), _dtype(aggregate, tracks[order.index(aggregate.value)]))
+        _feature(name, aggregate, order.index(aggregate.value), tracks, windows)
         for name, aggregate in group.features.items()
     )
     return GroupPlan(
@@ -142,6 +170,7 @@ def plan(group: FeatureGroup) -> GroupPlan:
         delay=micros(group.moment.stream.delay),
         tracks=tracks,
         features=features,
+        windows=windows,
         ordered=any(track.kept for track in tracks),
     )
 
@@ -151,9 +180,30 @@ def plans(pipeline: Pipeline) -> Iterator[GroupPlan]:
     return (plan(group) for group in pipeline.groups)
 
 
-def _track(group: FeatureGroup, value: Expression | None, aggregates: list[Aggregate]) -> TrackPlan:
+def _feature(
+    name: str, aggregate: Aggregate, track: int, tracks: tuple[TrackPlan, ...], windows: tuple[Window, ...]
+) -> Feature:
+    return Feature(
+        name=name,
+        aggregate=aggregate,
+        op=aggregate.op,
+        track=track,
+        window=None if aggregate.window is None else windows.index(_window(aggregate)),
+        max_age=None if aggregate.max_age is None else micros(aggregate.max_age),
+        half_life=0 if aggregate.half_life is None else micros(aggregate.half_life),
+        dtype=_dtype(aggregate, tracks[track]),
+    )
+
+
+def _window(aggregate: Aggregate) -> Window:
+    return Window(micros(aggregate.window or timedelta(0)), micros(aggregate.tail))
+
+
+def _track(
+    group: FeatureGroup, value: Expression | None, aggregates: list[Aggregate], windows: tuple[Window, ...]
+) -> TrackPlan:
     ops = {aggregate.op for aggregate in aggregates}
-    windows = [Window(micros(a.window), micros(a.tail)) for a in aggregates if a.window is not None]
+    mine = tuple(dict.fromkeys(_window(a) for a in aggregates if a.window is not None))
     ages = [a.max_age for a in aggregates if a.op in _LATEST]
     return TrackPlan(
         value=value,
@@ -161,9 +211,11 @@ def _track(group: FeatureGroup, value: Expression | None, aggregates: list[Aggre
         totals=bool(ops & _TOTALS),
         squares="std" in ops,
         numbers=bool(ops & _NUMBERS),
+        hashes="distinct" in ops,
         kept=bool(ops & {"first", "last"}),
         half_lives=tuple(dict.fromkeys(micros(a.half_life) for a in aggregates if a.half_life is not None)),
-        windows=tuple(dict.fromkeys(windows)),
+        windows=mine,
+        rows=(0, 1, *(windows.index(window) + 2 for window in mine)),
         max_age=max((micros(age) for age in ages if age is not None), default=None),
         endless=bool(ops & _DECAYED) or None in ages,
     )

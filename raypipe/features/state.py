@@ -8,6 +8,7 @@ infinities, and for totals and squares the number of limbs and their places.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -91,6 +92,7 @@ class _Entity:
             squares=squares,
             infinite=self._array(2 * slots).reshape(2, slots) if infinite else None,
             numbers=self._array(slots).view(np.float64) if shape.numbers else None,
+            hashes=self._array(slots).view(np.uint64) if shape.hashes else None,
             kept=self._kept(shape, slots) if shape.kept else None,
             decayed={h: self._array(slots).view(np.float64) for h in shape.half_lives if shape.value is not None},
             decayed_counts={h: self._array(slots).view(np.float64) for h in shape.half_lives},
@@ -108,9 +110,9 @@ class _Entity:
         if not shape.is_text:
             raw = self._array(slots)
             return raw.view(np.float64) if shape.is_float else raw
-        ends = self._array(slots)
-        blob = self._array(-(-int(ends[-1]) // _SLOT)).tobytes()
-        texts = [blob[a:b].decode() for a, b in zip([0, *ends[:-2].tolist()], ends[:-1].tolist(), strict=True)]
+        offsets = self._array(slots).tolist()
+        blob = self._array(-(-offsets[-1] // _SLOT)).tobytes()
+        texts = [blob[a:b].decode() for a, b in pairwise(offsets)]
         return np.array([*texts, ""], object)
 
 
@@ -120,14 +122,16 @@ def _per_event(shape: TrackPlan, track: Track, low: int, high: int) -> list[Valu
     arrays: list[Values] = []
     if track.numbers is not None:
         arrays += [track.numbers[low:high], zero]
+    if track.hashes is not None:
+        arrays += [track.hashes[low:high], zero]
     if track.kept is not None and not shape.is_text:
         arrays += [track.kept[low:high], zero]
     elif track.kept is not None:
         texts = [text.encode() for text in track.kept[low:high].tolist()]
-        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        offsets = np.cumsum([0, *(len(text) for text in texts)], dtype=np.int64)
         blob = b"".join(texts)
         padded = blob + bytes(-len(blob) % _SLOT)
-        arrays += [ends, np.array([len(blob)]), np.frombuffer(padded, np.uint8)]
+        arrays += [offsets, np.frombuffer(padded, np.uint8)]
     for by_half_life in (track.decayed, track.decayed_counts):
         for half_life in by_half_life:
             arrays += [by_half_life[half_life][low:high], zero]
@@ -143,6 +147,7 @@ def _nobody(shape: TrackPlan) -> Track:
         totals=Exact((), np.zeros((0, 1), np.int64)) if shape.totals else None,
         squares=Exact((), np.zeros((0, 1), np.int64)) if shape.squares else None,
         numbers=nothing if shape.numbers else None,
+        hashes=np.zeros(0, np.uint64) if shape.hashes else None,
         kept=(np.zeros(0, object) if shape.is_text else nothing if shape.is_float else none) if shape.kept else None,
         decayed={h: nothing for h in shape.half_lives if shape.value is not None},
         decayed_counts=dict.fromkeys(shape.half_lives, nothing),
@@ -166,6 +171,7 @@ def _joined(tracks: Sequence[Track]) -> Track:
         squares=None if first.squares is None else joined([t.squares for t in tracks if t.squares]),
         infinite=infinite,
         numbers=None if first.numbers is None else np.concatenate([t.numbers for t in tracks if t.numbers is not None]),
+        hashes=None if first.hashes is None else np.concatenate([t.hashes for t in tracks if t.hashes is not None]),
         kept=None if first.kept is None else np.concatenate([t.kept for t in tracks if t.kept is not None]),
         decayed={h: np.concatenate([track.decayed[h] for track in tracks]) for h in first.decayed},
         decayed_counts={h: np.concatenate([t.decayed_counts[h] for t in tracks]) for h in first.decayed_counts},

@@ -112,7 +112,7 @@ def group_features(plan: GroupPlan, rows: pl.DataFrame, asked: pl.DataFrame, as_
     coded, numbers, known = events.numbered(found, keys.plain(asked, plan.group.asked), plan.group.where)
     times = asked[spine.ASKED_AT].cast(pl.Int64).to_numpy()
     answers = compute(plan, events.tracks(plan, coded, known.height), numbers, times)
-    return [frames.column(f.name, a, f.dtype) for f, a in zip(plan.features, answers, strict=True)]
+    return [frames.Made(f.name, f.dtype, a).column() for f, a in zip(plan.features, answers, strict=True)]
 
 
 def _write(frame: pl.DataFrame, folder: Path) -> str:

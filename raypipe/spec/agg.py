@@ -120,7 +120,7 @@ def percentile(value: Value, rank: float, window: timedelta, *, tail: timedelta 
 
 
 def distinct(value: Value, window: timedelta, *, tail: timedelta | None = None) -> Aggregate:
-    """How many different values: exact up to 64, else approximately (HyperLogLog). Empty: 0."""
+    """How many different values: exact up to 1,024, else with a standard error of up to 4.5 %. Empty: 0."""
     return _windowed("distinct", value, window, tail)
 
 

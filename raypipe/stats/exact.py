@@ -19,6 +19,8 @@ Floats: TypeAlias = NDArray[np.float64]
 BITS = 32
 _MASK = np.int64(2**BITS - 1)
 _SMALL = 2.0**31
+#: Up to so many numbers, Python's own integers are quicker than arrays of limbs.
+FEW = 64
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def means(sums: Exact, counts: Ints) -> Floats:
     """Sums divided by counts; a count of zero gives NaN."""
     mantissas, exponents = nearest(sums)
     with np.errstate(invalid="ignore"):
-        return _scaled(mantissas / np.where(counts > 0, counts, np.nan), exponents)
+        return _scaled(mantissas / counts, exponents)
 
 
 def deviations(sums: Exact, squared: Exact, counts: Ints) -> Floats:
@@ -115,13 +117,12 @@ def deviations(sums: Exact, squared: Exact, counts: Ints) -> Floats:
 
     ``n * sum(x^2) - sum(x)^2`` is formed exactly, so nothing cancels.
     """
-    digits, first = _digits(sums)
-    square = _squared(digits)
-    scaled, base = _digits(squared)
-    rows = {base + i: row * counts for i, row in enumerate(scaled)}
-    for i, row in enumerate(square):
-        rows[2 * first + i] = rows.get(2 * first + i, 0) - row
-    mantissas, exponents = nearest(_kept(rows, len(counts)))
+    if len(counts) <= FEW:
+        unit = min(sums.places[:1] + squared.places[:1], default=0) * BITS
+        pieces = zip(_integers(sums, unit), _integers(squared, 2 * unit), counts.tolist(), strict=True)
+        mantissas, exponents = _nearest_few([n * q - s * s for s, q, n in pieces], 2 * unit)
+    else:
+        mantissas, exponents = nearest(_numerators(sums, squared, counts))
     pairs = counts.astype(np.float64) * (counts - 1)
     odd = exponents & 1
     with np.errstate(invalid="ignore"):
@@ -135,6 +136,9 @@ def nearest(numbers: Exact) -> tuple[Floats, Ints]:
         place = numbers.places[0] if numbers.places else 0
         limbs = numbers.limbs[0] if numbers.places else np.zeros(numbers.limbs.shape[1], np.int64)
         return limbs.astype(np.float64), np.full(len(limbs), BITS * place, np.int64)
+    if numbers.limbs.shape[1] <= FEW:
+        unit = BITS * numbers.places[0]
+        return _nearest_few(_integers(numbers, unit), unit)
     digits, first = _digits(numbers)
     negative = digits[-1] < 0
     if negative.any():
@@ -142,6 +146,36 @@ def nearest(numbers: Exact) -> tuple[Floats, Ints]:
         digits = flipped[: len(digits)]
     mantissas, exponents = _leading(digits)
     return np.where(negative, -mantissas, mantissas), exponents + BITS * first
+
+
+def _integers(numbers: Exact, unit: int) -> list[int]:
+    """Each number as a Python integer, in units of ``2**unit``, of which all are multiples."""
+    shifts = [BITS * place - unit for place in numbers.places]
+    columns = numbers.limbs.T.tolist()
+    return [sum(limb << shift for limb, shift in zip(column, shifts, strict=True)) for column in columns]
+
+
+def _nearest_few(integers: list[int], unit: int) -> tuple[Floats, Ints]:
+    """The same as ``nearest`` for a few integers, each in units of ``2**unit``: for these, arrays only cost time."""
+    mantissas, exponents = [], []
+    for integer in integers:
+        size = abs(integer)
+        dropped = max(size.bit_length() - 64, 0)
+        # One bit stands for all that are dropped, so that a half is told from a little more.
+        window = (size >> dropped) | (size & ((1 << dropped) - 1) != 0)
+        mantissas.append(float(window if integer >= 0 else -window))
+        exponents.append(unit + dropped)
+    return np.array(mantissas), np.array(exponents, np.int64)
+
+
+def _numerators(sums: Exact, squared: Exact, counts: Ints) -> Exact:
+    """``n * sum(x^2) - sum(x)^2``."""
+    digits, first = _digits(sums)
+    scaled, base = _digits(squared)
+    rows = {base + i: row * counts for i, row in enumerate(scaled)}
+    for i, row in enumerate(_squared(digits)):
+        rows[2 * first + i] = rows.get(2 * first + i, 0) - row
+    return _kept(rows, len(counts))
 
 
 def _leading(digits: Ints) -> tuple[Floats, Ints]:
@@ -224,5 +258,7 @@ def _as_small(values: Floats, limit: float) -> Ints | None:
 
 
 def _scaled(mantissas: Floats, exponents: Ints) -> Floats:
+    if not exponents.any():
+        return mantissas
     with np.errstate(over="ignore", under="ignore"):
         return np.ldexp(mantissas, np.clip(exponents, -5000, 5000).astype(np.int32))

@@ -97,14 +97,33 @@ def kth(values: Floats, low: Ints, high: Ints, k: Ints) -> Floats:
     return result
 
 
+def below(values: Ints, limits: Ints, low: Ints, high: Ints) -> Ints:
+    """How many values of each range are smaller than its limit; values and limits are not negative.
+
+    >>> below(np.array([3, 0, 2]), np.array([3, 1]), np.array([0, 0]), np.array([3, 3])).tolist()
+    [2, 1]
+    """
+    count = np.zeros(len(low), np.int64)
+    top = int(max(values.max(initial=0), limits.max(initial=0)))
+    codes: NDArray[np.unsignedinteger] = values.astype(np.uint32 if top < 2**32 else np.uint64)
+    for bit in reversed(range(top.bit_length())):
+        ones, zeros = _split(codes, bit)
+        left, right = zeros[low], zeros[high]
+        above = (limits >> bit) & 1 != 0
+        count += np.where(above, right - left, 0)
+        low = np.where(above, zeros[-1] + low - left, left)
+        high = np.where(above, zeros[-1] + high - right, right)
+        if bit:
+            codes = np.concatenate([codes[~ones], codes[ones]])
+    return count
+
+
 def _kth_rank(ranks: Ints, many: int, low: Ints, high: Ints, k: Ints) -> Ints:
     """A wavelet matrix, one bit at a time: zeros to the left, ones to the right, all ranges followed along."""
     found = np.zeros(len(low), np.int64)
     codes: NDArray[np.unsignedinteger] = ranks.astype(np.uint32 if many < 2**32 else np.uint64)
     for bit in reversed(range(max(many - 1, 1).bit_length())):
-        ones = (codes >> bit) & 1 != 0
-        zeros = np.zeros(len(codes) + 1, np.int64)
-        np.cumsum(~ones, out=zeros[1:])
+        ones, zeros = _split(codes, bit)
         left, right = zeros[low], zeros[high]
         above = k >= right - left
         low = np.where(above, zeros[-1] + low - left, left)
@@ -114,3 +133,11 @@ def _kth_rank(ranks: Ints, many: int, low: Ints, high: Ints, k: Ints) -> Ints:
         if bit:
             codes = np.concatenate([codes[~ones], codes[ones]])
     return found
+
+
+def _split(codes: NDArray[np.unsignedinteger], bit: int) -> tuple[NDArray[np.bool_], Ints]:
+    """Which codes have the bit, and for each place how many before it have not."""
+    ones = (codes >> bit) & 1 != 0
+    zeros = np.zeros(len(codes) + 1, np.int64)
+    np.cumsum(~ones, out=zeros[1:])
+    return ones, zeros

@@ -1,0 +1,163 @@
+"""A small made-up pipeline with every kind of aggregate, and the three ways to its features."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from raypipe.contracts.progress import Silent
+from raypipe.features import OnlineFeatures, materialize
+from raypipe.features.plan import plan
+from raypipe.features.training_set import group_features
+from raypipe.spec import (
+    FeatureGroup,
+    Pipeline,
+    Search,
+    Stream,
+    agg,
+    csv,
+    days,
+    hours,
+    minutes,
+    models,
+    periods,
+    request,
+)
+from tests.features import oracle
+from tests.features.flights import snapshot
+from tests.features.memory import MemoryStore
+
+AMOUNT = pl.col("amount")
+LEAD = minutes(10)
+
+
+def payments(delay: timedelta) -> Stream:
+    return Stream(
+        "payments",
+        csv("payments.csv"),
+        id=["id"],
+        time="at",
+        columns={str: "id user kind", int: "shop units", float: "amount", datetime: "at", bool: "refund"},
+        delay=delay,
+    )
+
+
+def groups(stream: Stream) -> list[FeatureGroup]:
+    by_user = stream.by("user").features(
+        count_10m=agg.count(minutes(10)),
+        amounts_1h=agg.count(hours(1), "amount"),
+        sum_1h=agg.sum("amount", hours(1)),
+        sum_30d=agg.sum("amount", days(30)),
+        mean_10m=agg.mean("amount", minutes(10)),
+        mean_3d=agg.mean("amount", days(3)),
+        std_1h=agg.std("amount", hours(1)),
+        min_1h=agg.min("amount", hours(1)),
+        max_3d=agg.max("amount", days(3)),
+        first_1h=agg.first("amount", hours(1)),
+        median_3d=agg.percentile("amount", 0.5, days(3)),
+        p90_1h=agg.percentile("amount", 0.9, hours(1)),
+        kinds_3d=agg.distinct("kind", days(3)),
+        amounts_3d=agg.distinct("amount", days(3)),
+        last_amount=agg.last("amount"),
+        last_kind=agg.last("kind", max_age=hours(12)),
+        since=agg.since(),
+        since_2h=agg.since(max_age=hours(2)),
+        fading=agg.decayed_sum("amount", half_life=hours(6)),
+        faded_count=agg.decayed_count(half_life=hours(6)),
+        faded_mean=agg.decayed_mean("amount", half_life=hours(6)),
+    )
+    by_user_and_shop = stream.by("user", "shop").features(
+        pair_refunds_1d=agg.mean("refund", days(1), tail=timedelta(0)),
+        pair_units_odd_tail=agg.sum("units", minutes(45), tail=minutes(7)),
+        pair_large_3d=agg.mean((AMOUNT > 10).cast(pl.Float64), days(3)),
+        pair_first_kind=agg.first("kind", days(1)),
+        pair_last_refund=agg.last("refund"),
+        pair_last_at=agg.last("at", max_age=days(1)),
+        pair_units=agg.last("units"),
+    )
+    return [by_user, by_user_and_shop]
+
+
+def pipeline(delay: timedelta) -> Pipeline:
+    asks = Stream(
+        "asks",
+        csv("asks.csv"),
+        id=["id"],
+        time="due",
+        columns={str: "id user", int: "shop", datetime: "due", bool: "late"},
+        derive={"settled": pl.col("due")},
+        reveals={"settled": ["late"]},
+    )
+    return Pipeline(
+        "payments",
+        ask=asks.before("due", LEAD),
+        inputs=[request("user", "due", optional=("shop",)), *groups(payments(delay))],
+        label=asks.label(pl.col("late"), settled_after=hours(1)),
+        split=periods(train="2013-01", tune="2013-02", holdout="2013-03"),
+        search=Search([models.Linear()], trials=1),
+    )
+
+
+SCHEMA = {
+    "id": pl.String(), "user": pl.String(), "shop": pl.Int64(), "kind": pl.String(), "units": pl.Int64(),
+    "amount": pl.Float64(), "refund": pl.Boolean(), "at": pl.Datetime("us", "UTC"),
+}  # fmt: skip
+TIME = pl.Datetime("us", "UTC")
+
+
+def frame_of(rows: list[dict[str, object]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def asked_frame(asks: list[tuple[str | None, int | None, int]]) -> pl.DataFrame:
+    columns = {"user": pl.String(), "shop": pl.Int64(), "asked_at": pl.Int64()}
+    return pl.DataFrame(asks, schema=columns, orient="row").with_columns(pl.col("asked_at").cast(TIME))
+
+
+def offline(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> pl.DataFrame:
+    made = [group_features(plan(group), rows, asked, as_of) for group in groups(payments(delay))]
+    return pl.DataFrame([column for columns in made for column in columns])
+
+
+def online(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> pl.DataFrame:
+    defined, store = pipeline(delay), MemoryStore()
+    nothing = pl.DataFrame(schema={"id": pl.String})
+    snapshots = {"payments": snapshot("payments", 1, rows), "asks": snapshot("asks", 1, nothing)}
+    materialize(defined, snapshots, lambda one: {"payments": rows}[one.table].lazy(), store, as_of, Silent())
+    requests = asked.select("user", (pl.col("asked_at") + LEAD).alias("due"), "shop")
+    return OnlineFeatures(defined, store).compute(requests)
+
+
+def expected(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> list[dict[str, object]]:
+    events = rows.to_dicts()
+    answers: list[dict[str, object]] = [{} for _ in range(asked.height)]
+    for group in groups(payments(delay)):
+        values = {
+            name: [] if one.value is None else rows.select(one.value.polars.alias("v"))["v"].to_list()
+            for name, one in group.features.items()
+        }
+        for answer, row in zip(answers, asked.to_dicts(), strict=True):
+            key = tuple(row[part] for part in group.asked)
+            answer.update(oracle.features(group, events, values, key, oracle.micros(row["asked_at"]), as_of))
+    return answers
+
+
+def differences(found: pl.DataFrame, truth: list[dict[str, object]], rows: pl.DataFrame) -> list[str]:
+    """Where the features are not what they must be: the same bits, but for decay and deviations."""
+    finite = [abs(v) for v in rows["amount"].drop_nulls().to_list() if np.isfinite(v)]
+    wrong = []
+    for place, (row, answer) in enumerate(zip(found.to_dicts(), truth, strict=True)):
+        for name, value in answer.items():
+            got = row[name]
+            if got == value or (got is None and value is None):
+                continue
+            close = isinstance(got, float) and isinstance(value, float)
+            if close and name.startswith(("std", "mean", "pair_refunds", "pair_large")):
+                close = abs(got - value) <= 1e-15 * abs(value) + 5e-324
+            elif close and name.startswith("fad"):
+                close = abs(got - value) <= 1e-12 * (abs(value) + max(finite, default=0.0))
+            else:
+                close = False
+            if not close:
+                wrong.append(f"question {place}: {name} is {got!r}, must be {value!r}")
+    return wrong
