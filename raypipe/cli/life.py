@@ -10,7 +10,7 @@ import typer
 from raypipe.cli.definition import PipelineFile, read
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import Watcher, watch
-from raypipe.cli.tables import stage_line
+from raypipe.cli.tables import stage_line, stage_row
 from raypipe.errors import SettingsError
 
 if TYPE_CHECKING:  # Ray, MLflow and the rest come with them, and take seconds
@@ -76,8 +76,8 @@ def _told(work: "Run", progress: Watcher, out: Output) -> Iterator["StageResult"
     for name in work.stages:
         with progress.stage(name):
             result = next(results)
-        width = out.console.width if out.console.is_terminal else None
-        out.say(stage_line(result.stage, result.line, result.seconds, result.reused, width))
+        show = stage_row if out.console.is_terminal else stage_line
+        out.say(show(result.stage, result.line, result.seconds, result.reused))
         yield result
 
 

@@ -17,15 +17,24 @@ QUALITY: tuple[Measure, ...] = (("AUC", "auc", 3), ("log loss", "log_loss", 4), 
 SPEED: Measure = ("p99 ms", "p99_ms_1", 2)
 
 
-def stage_line(stage: str, line: str, seconds: float, reused: bool, width: int | None) -> Text:
-    """One stage's result: ``✓ ingest    5 tables, 365,033 rows (0 new)   3.1 s``.
+def stage_line(stage: str, line: str, seconds: float, reused: bool) -> Text:
+    """One stage's result for a log: ``✓ ingest    5 tables, 365,033 rows (0 new)   3.1 s``."""
+    return Text.assemble("✓ ", (f"{stage:<9}", "bold"), f" {line}   ", _took(seconds, reused))
 
-    The time is aligned to ``width``, or follows the words when that is None.
-    """
-    left = Text.assemble(("✓", "green"), " ", (f"{stage:<9}", "bold"), f" {line}")
-    right = Text("done before" if reused else duration(seconds), style="dim")
-    gap = 3 if width is None else max(3, width - left.cell_len - right.cell_len)
-    return Text.assemble(left, " " * gap, right)
+
+def stage_row(stage: str, line: str, seconds: float, reused: bool) -> Table:
+    """The same for a terminal: as wide as it is, long words below each other, the time at the right edge."""
+    row = Table.grid(expand=True, padding=(0, 1, 0, 0))
+    row.add_column(width=1)
+    row.add_column(width=9)
+    row.add_column(ratio=1)
+    row.add_column(justify="right", no_wrap=True)
+    row.add_row(Text("✓", "green"), Text(stage, "bold"), Text(line), Text(_took(seconds, reused), "dim"))
+    return row
+
+
+def _took(seconds: float, reused: bool) -> str:
+    return "done before" if reused else duration(seconds)
 
 
 def duration(seconds: float) -> str:
@@ -85,11 +94,12 @@ def winner_sentences(candidate: Candidate) -> list[Text]:
 
 def models_table(versions: Sequence[ModelVersion]) -> Table:
     """The versions of a model, newest first."""
-    shown = _filled(QUALITY, [version.metrics for version in versions])
+    # Two metrics leave room for the rest in a narrow terminal; `--json` has all.
+    shown = _filled(QUALITY[:2], [version.metrics for version in versions])
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("version", justify="right")
-    for heading in ("aliases", "algorithm"):
-        table.add_column(heading)
+    table.add_column("version", justify="right", no_wrap=True)
+    table.add_column("aliases")
+    table.add_column("algorithm", no_wrap=True)
     for heading, _, _ in shown:
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("created (UTC)", "commit"):
@@ -102,7 +112,7 @@ def models_table(versions: Sequence[ModelVersion]) -> Table:
             version.algorithm,
             *(_number(version.metrics, name, decimals) for _, name, decimals in shown),
             iso(version.created)[:16].replace("T", " "),
-            commit,
+            commit or "–",
             style="bold green" if "champion" in version.aliases else "",
         )
     return table

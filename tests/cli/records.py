@@ -75,7 +75,7 @@ def version(number: int, *aliases: str) -> ModelVersion:
         version=number,
         aliases=aliases,
         algorithm="lightgbm",
-        metrics={"auc": 0.76 + number / 1_000, "log_loss": 0.43},
+        metrics={"auc": 0.76 + number / 1_000, "log_loss": 0.43, "ece": 0.01},
         created=MADE,
         digest="d",
         folder="f",
@@ -83,4 +83,4 @@ def version(number: int, *aliases: str) -> ModelVersion:
     )
 
 
-DEPLOYMENT = Deployment(name="flights", version=2, digest="d", url="http://127.0.0.1:8000/flights", at=MADE)
+DEPLOYMENT = Deployment(name="flights", version=2, digest="d", url="http://127.0.0.1:8000/flights/predict", at=MADE)

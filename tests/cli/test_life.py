@@ -99,7 +99,7 @@ def test_a_whole_run(played: type[Played], capsys: pytest.CaptureFixture[str]) -
     ]
     assert "Trials of flights on the tuning period" in out
     assert f"Winner: {CANDIDATE.reason}." in lines
-    for url in ("http://127.0.0.1:8000/flights", "http://127.0.0.1:8265", "http://127.0.0.1:5000"):
+    for url in ("http://127.0.0.1:8000/flights/predict", "http://127.0.0.1:8265", "http://127.0.0.1:5000"):
         assert any(line.endswith(f"  {url}") for line in lines)
     assert lines[-1] == "raypipe down"
     assert "\x1b" not in out

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
-from raypipe.cli.tables import duration, models_table, stage_line, trials_table, winner_sentences
+from raypipe.cli.tables import duration, models_table, stage_line, stage_row, trials_table, winner_sentences
 from tests.cli.records import CANDIDATE, version
 
 
@@ -15,14 +15,20 @@ def shown(what: RenderableType, width: int = 80) -> list[str]:
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
-def test_a_stage_in_a_log_and_in_a_terminal() -> None:
-    words = "5 tables, 365,033 rows (0 new)"
-    assert stage_line("ingest", words, 3.14, False, None).plain == f"✓ ingest    {words}   3.1 s"
-    assert stage_line("ingest", words, 0.01, True, None).plain == f"✓ ingest    {words}   done before"
-    line = stage_line("ingest", words, 3.14, False, 80).plain
-    assert len(line) == 80
-    assert line.endswith("   3.1 s")
-    assert stage_line("ingest", "word " * 20, 3.14, False, 80).plain.endswith("   3.1 s")
+WORDS = "5 tables, 365,033 rows (0 new)"
+
+
+def test_a_stage_in_a_log() -> None:
+    assert stage_line("ingest", WORDS, 3.14, False).plain == f"✓ ingest    {WORDS}   3.1 s"
+    assert stage_line("ingest", WORDS, 0.01, True).plain == f"✓ ingest    {WORDS}   done before"
+
+
+def test_a_stage_in_a_terminal() -> None:
+    assert shown(stage_row("ingest", WORDS, 3.14, False)) == [f"✓ ingest    {WORDS}".ljust(75) + "3.1 s"]
+    lines = shown(stage_row("features", "26 features; " + "rows [train] " * 6, 3.14, True))
+    assert len(lines) == 2
+    assert lines[0].endswith(" done before")
+    assert lines[1].startswith(" " * 12 + "[train] rows")
 
 
 @pytest.mark.parametrize(
