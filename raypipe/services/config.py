@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,12 @@ class ServicesConfig:
         return f"http://127.0.0.1:{self.mlflow_port}"
 
     @property
+    def logical_cpus(self) -> int:
+        """What Ray may hand out at a time; two at least, so that a trial and its driver's work run side by side."""
+        usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2
+        return self.cpus or max(2, usable)
+
+    @property
     def run(self) -> Path:
         """The folder that says what runs now."""
         return self.workspace / "run"
@@ -62,11 +69,16 @@ class ServicesConfig:
 
     @property
     def temp(self) -> Path:
-        """Ray's session folders and all sockets: short, outside of the workspace, one for each user and workspace."""
+        """For sockets, so short; outside of the workspace; one for each user and workspace; nobody else may enter."""
         owner = f"{os.getuid()} {self.workspace}"
         name = f"raypipe-{hashlib.sha256(owner.encode()).hexdigest()[:10]}"
         folder = Path(tempfile.gettempdir()) / name
         return folder if len(os.fsencode(folder)) <= LONGEST_TEMP else Path("/tmp") / name  # noqa: S108  # made 0700
+
+    @property
+    def ray_temp(self) -> Path:
+        """Ray's session folders. Ray opens them to everybody, so they lie in the folder that nobody else may enter."""
+        return self.temp / "r"
 
 
 @dataclass(frozen=True)

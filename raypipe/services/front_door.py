@@ -32,9 +32,6 @@ FAST = {
 PROMPT = {
     # How long a replica that is replaced goes on answering. 30 by default, and all of it is waited for.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-    # Connections to the HAProxy of before a change are closed over this time, and at last cut off.
-    "RAY_SERVE_HAPROXY_CLOSE_SPREAD_TIME_S": "1",
-    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     # A request whose replica died before it answered goes to another one. To predict twice does no harm.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",

@@ -1,5 +1,6 @@
 """Start and stop what raypipe needs on this machine: MLflow, the Ray head, Serve's front door."""
 
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ START_SECONDS, SERVE_SECONDS = 90.0, 60.0
 RAY_TRIES = 2
 # Replicas answer what they have begun; then Ray and MLflow end by themselves; then whatever is left is ended.
 GOODBYE_SECONDS, END_SECONDS, KILL_SECONDS = 4.0, 2.5, 5.0
+ERROR = re.compile(r"[\w.]*(Error|Exception): ")
 AGAIN = "Try `raypipe down` and then `raypipe up`"
 
 
@@ -96,10 +98,10 @@ def _start_missing(config: ServicesConfig, found: Record, step: Step) -> Record:
     if not is_open(config):
         open_door(config, SERVE_SECONDS)
     step.advance(1, "Serve")
-    _until("MLflow", mlflow, config.logs / "mlflow.log", lambda: ask(f"{config.mlflow_url}/health")[0] == 200)
+    started = Record(mlflow, ray, where)
+    _until(config, started, "MLflow", lambda: ask(f"{config.mlflow_url}/health")[0] == 200)
     step.advance(1, "MLflow")
-    complete = Record(mlflow, ray, where)
-    complete = Record(mlflow, ray, where, others=identities(_tree(config, complete)))
+    complete = Record(mlflow, ray, where, others=identities(_tree(config, started)))
     record.save(config, complete)
     return complete
 
@@ -108,16 +110,15 @@ def _start_ray(config: ServicesConfig, environment: dict[str, str], mlflow: Proc
     def ready() -> bool:
         return bool(address(config)) and ask(f"{config.dashboard_url}/api/version")[0] == 200
 
-    log = config.logs / "ray.log"
     for tries_left in reversed(range(RAY_TRIES)):
         ports = free_block(config.workspace, (config.serve_port, config.dashboard_port, config.mlflow_port))
         defaults, needed = front_door_environment(config, ports)
         ray = start_ray(config, defaults | environment | needed, ports)
         record.save(config, Record(mlflow, ray))
         try:
-            _until("Ray", ray, log, ready)
+            _until(config, Record(mlflow, ray), "Ray", ready)
         except ServiceError:
-            if not tries_left:
+            if not tries_left or mlflow.find() is None:
                 raise
             _end(config, children(ray))
         else:
@@ -139,19 +140,24 @@ def _check_ports(config: ServicesConfig, found: Record) -> None:
             check_free(port, host, service=service, setting=setting)
 
 
-def _until(name: str, process: ProcessId, log: Path, ready: Callable[[], bool]) -> None:
+def _until(config: ServicesConfig, started: Record, name: str, ready: Callable[[], bool]) -> None:
+    logs = {"MLflow": config.logs / "mlflow.log", "Ray": config.logs / "ray.log"}
     end = time.monotonic() + START_SECONDS
     while not ready():
-        if process.find() is None:
-            raise ServiceError(f"{name} ended while it started: {_last_line(log)}", where=str(log))
+        for service, process in {"MLflow": started.mlflow, "Ray": started.ray}.items():
+            if process and process.find() is None:
+                why = _last_words(logs[service])
+                raise ServiceError(f"{service} ended while it started: {why}", where=str(logs[service]))
         if time.monotonic() > end:
-            raise ServiceError(f"{name} does not answer after {START_SECONDS:.0f} s", where=str(log), cure=AGAIN)
+            what = f"{name} does not answer after {START_SECONDS:.0f} s"
+            raise ServiceError(what, where=str(logs[name]), cure=AGAIN)
         time.sleep(0.1)
 
 
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
+def _last_words(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if ERROR.match(line)]
+    return (errors or lines or ["it said nothing"])[-1]
 
 
 def _tree(config: ServicesConfig, found: Record) -> list[Process]:

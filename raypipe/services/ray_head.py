@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,18 +70,18 @@ def base_environment(config: ServicesConfig) -> dict[str, str]:
         # `ray job submit -- python …` means this interpreter.
         "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]),
     }
-    return tuned(logical_cpus(config)) | users | QUIET | ours
+    return tuned(config.logical_cpus) | users | QUIET | ours
 
 
 def start_ray(config: ServicesConfig, environment: Mapping[str, str], ports: PortBlock) -> ProcessId:
     """Start the head. It has come up when ``address`` finds something and the dashboard answers."""
     private_folder(config.temp)
     _address_file(config).unlink(missing_ok=True)
-    for old in sorted(config.temp.glob("session_2*"))[:-SESSIONS_KEPT]:
+    for old in sorted(config.ray_temp.glob("session_2*"))[:-SESSIONS_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     latest = config.logs / "ray"
     latest.unlink(missing_ok=True)
-    latest.symlink_to(config.temp / "session_latest" / "logs")
+    latest.symlink_to(config.ray_temp / "session_latest" / "logs")
     command = [
         str(Path(sysconfig.get_path("scripts")) / "ray"),
         "start",
@@ -98,9 +97,9 @@ def start_ray(config: ServicesConfig, environment: Mapping[str, str], ports: Por
         "--min-worker-port=0",
         "--max-worker-port=0",
         f"--ray-client-server-port={ports.ray_client}",
-        f"--num-cpus={logical_cpus(config)}",
+        f"--num-cpus={config.logical_cpus}",
         f"--object-store-memory={object_store_bytes()}",
-        f"--temp-dir={config.temp}",
+        f"--temp-dir={config.ray_temp}",
     ]
     return start(command, environment, config.logs / "ray.log")
 
@@ -111,12 +110,6 @@ def address(config: ServicesConfig) -> str:
         return _address_file(config).read_text().strip()
     except FileNotFoundError:
         return ""
-
-
-def logical_cpus(config: ServicesConfig) -> int:
-    """What Ray may hand out at a time; two at least, so that a trial and its driver's work run side by side."""
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2
-    return config.cpus or max(2, usable)
 
 
 def object_store_bytes() -> int:
@@ -136,4 +129,4 @@ def _memory() -> int:
 
 
 def _address_file(config: ServicesConfig) -> Path:
-    return config.temp / "ray_current_cluster"
+    return config.ray_temp / "ray_current_cluster"
