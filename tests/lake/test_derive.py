@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from raypipe.errors import DefinitionError, SourceError
 from raypipe.contracts.progress import Silent
+from raypipe.errors import DefinitionError, SourceError
 from raypipe.lake import Lake
 from raypipe.lake.columns import given_back, stored, widened
 from raypipe.lake.derive import derive
@@ -78,7 +78,7 @@ def test_a_derivation_that_fails_names_line_column_and_value(lake: Lake, data: P
 def test_a_stream_may_not_hide_the_lakes_own_columns(lake: Lake, data: Path) -> None:
     (data / "a.csv").write_text(HEADER)
     clash = trips(data / "a.csv", derive={"ended_at": pl.col("started"), "known_at": pl.col("started")})
-    with pytest.raises(SourceError, match="stream `trips` has a column `known_at`. Give the column another name"):
+    with pytest.raises(SourceError, match=r"stream `trips` has a column `known_at`\. Give the column another name"):
         lake.ingest(clash, Silent())
 
 
@@ -122,5 +122,5 @@ def test_an_empty_table_has_the_same_types(lake: Lake, data: Path) -> None:
 
 def test_a_look_up_needs_its_table_first(lake: Lake, data: Path) -> None:
     (data / "a.csv").write_text(HEADER)
-    with pytest.raises(SourceError, match="table towns: is not in the lake yet. Ingest it first"):
+    with pytest.raises(SourceError, match=r"table towns: is not in the lake yet\. Ingest it first"):
         lake.ingest(trips(data / "a.csv", at=towns(data / "t.csv")), Silent())
