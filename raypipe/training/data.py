@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from polars.exceptions import PolarsError
 
 from raypipe.contracts.records import TrainingSet
 from raypipe.contracts.signature import Signature
@@ -17,11 +18,15 @@ def read(training_set: TrainingSet, period: str) -> pl.DataFrame:
     """The features and the label of one period: train, tune or holdout.
 
     Raises:
-        TrainingError: it has no rows, or only one of the two labels.
+        TrainingError: it cannot be read, has no rows, or only one of the two labels.
     """
     path = Path(training_set.folder) / f"{period}.parquet"
-    frame = pl.read_parquet(path, columns=[*training_set.features, LABEL], glob=False)
     where = f"{training_set.pipeline}: period {period}"
+    try:
+        frame = pl.read_parquet(path, columns=[*training_set.features, LABEL], glob=False)
+    except (OSError, PolarsError) as error:
+        what = f"{path} cannot be read: {str(error).splitlines()[0]}"
+        raise TrainingError(what, where=where, cure="Build the training set again") from None
     if frame.is_empty():
         raise TrainingError("has no rows", where=where, cure="Widen the period, or ingest more history")
     if frame[LABEL].null_count():

@@ -45,7 +45,14 @@ def check_metric(metric: str, where: str) -> None:
 
 
 def measure(metric: str, y: Vector, scores: Vector) -> float:
-    """One metric by name: a key of `MEASURES`."""
+    """One metric by name: a key of `MEASURES`.
+
+    Raises:
+        TrainingError: a score is NaN or infinite.
+    """
+    if wrong := int((~np.isfinite(scores)).sum()):
+        what = f"{wrong:,} of {len(scores):,} scores are NaN or infinite"
+        raise TrainingError(what, cure="Training diverged: a lower learning rate may help")
     return float(MEASURES[metric](y, scores))
 
 

@@ -10,11 +10,12 @@ from importlib import metadata
 from pathlib import Path
 
 from ray import tune
+from ray.tune.error import TuneError
 from ray.tune.experiment import Trial as TuneTrial
 
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, TrainingSet
-from raypipe.errors import TrainingError
+from raypipe.errors import RaypipeError, TrainingError
 from raypipe.failpoints import failpoint
 from raypipe.spec import Pipeline, fingerprint
 from raypipe.training.choice import choose
@@ -116,7 +117,7 @@ def _try_all(
         watcher = Watcher(plan, tracking, step)
         trainable = tune.with_resources(tune.with_parameters(run, data=data, plan=plan), {"cpu": CPUS})
         trainable.__name__ = f"{pipeline.name} trial"
-        tune.Tuner(
+        tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=Proposals(space, pipeline.search.seed),
@@ -133,9 +134,23 @@ def _try_all(
                 failure_config=tune.FailureConfig(max_failures=_LOST_WORKERS),
                 verbose=0,
             ),
-        ).fit()
+        )
+        try:
+            tuner.fit()
+        except TuneError as error:
+            raise _cause(error) from None
     shutil.rmtree(scratch, ignore_errors=True)
     return [watcher.outcomes[number] for number in sorted(watcher.outcomes)]
+
+
+def _cause(error: TuneError) -> Exception:
+    """Tune hides what a callback raises in the text of its own error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RaypipeError):
+            return cause
+        cause = cause.__context__
+    return error
 
 
 def _trial_name(trial: TuneTrial) -> str:
@@ -145,12 +160,14 @@ def _trial_name(trial: TuneTrial) -> str:
 
 @contextmanager
 def _quiet_tune() -> Iterator[None]:
-    """Tune writes each result as CSV, JSON and for TensorBoard beside what MLflow gets, and prints as it goes."""
-    logger = logging.getLogger("ray.tune")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    """Progress is told to whom it is handed, results go to MLflow: Tune and Optuna need not print or write files."""
+    os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
+    loggers = {logging.getLogger(name): logging.CRITICAL for name in ("ray.tune", "optuna")}
+    levels = {logger: logger.level for logger in loggers}
+    for logger, level in loggers.items():
+        logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)

@@ -25,7 +25,7 @@ DEFAULTS: Mapping[str, Mapping[str, Default]] = {
     "lightgbm": {
         "learning_rate": Default(0.05, log(0.02, 0.2)),
         "num_leaves": Default(31, integer(8, 128, log=True)),
-        "min_child_samples": Default(100, integer(20, 500, log=True)),
+        "min_data_in_leaf": Default(100, integer(20, 500, log=True)),
         "feature_fraction": Default(0.7, uniform(0.4, 1.0)),
         "bagging_fraction": Default(0.8, uniform(0.5, 1.0)),
         "bagging_freq": Default(1, 1),
@@ -69,7 +69,13 @@ class Space:
         if search.trials < len(search.models):
             what = f"{search.trials} trials cannot try {len(search.models)} models"
             raise TrainingError(what, where=search.where, cure="Give at least one trial a model")
-        return cls({model.algorithm: _merged(model) for model in search.models})
+        merged: dict[str, Mapping[str, Default]] = {}
+        for model in search.models:
+            if model.algorithm in merged:
+                cure = "Name it once, with ranges that hold all you want to try"
+                raise TrainingError(f"`{model.algorithm}` is in the search twice", where=model.where, cure=cure)
+            merged[model.algorithm] = _merged(model)
+        return cls(merged)
 
     def first(self) -> list[Params]:
         """Each algorithm's defaults: the points that are tried before any other."""
@@ -91,8 +97,26 @@ def _merged(model: Model) -> dict[str, Default]:
     if model.algorithm not in DEFAULTS:
         cure = did_you_mean(model.algorithm, DEFAULTS)
         raise TrainingError(f"unknown algorithm `{model.algorithm}`", where=model.where, cure=cure)
-    own = {name: Default(_first(model.algorithm, name, value), value) for name, value in model.params.items()}
+    known = _known(model.algorithm)
+    own: dict[str, Default] = {}
+    for name, value in model.params.items():
+        if name not in known:
+            what = f"{model.algorithm} takes no parameter `{name}`"
+            raise TrainingError(what, where=model.where, cure=did_you_mean(name, known))
+        main = known[name]
+        if main in own:
+            raise TrainingError(f"{model.algorithm}: `{main}` is given twice, by two names", where=model.where)
+        own[main] = Default(_first(model.algorithm, main, value), value)
     return {**DEFAULTS[model.algorithm], **own}
+
+
+def _known(algorithm: str) -> Mapping[str, str]:
+    """Every name of an algorithm's parameters with its main name: those in `DEFAULTS`; of LightGBM all that it has."""
+    if algorithm == "lightgbm":
+        from raypipe.training.trainers.lightgbm import PARAMETERS
+
+        return PARAMETERS
+    return {name: name for name in DEFAULTS[algorithm]}
 
 
 def _first(algorithm: str, name: str, given: Parameter) -> Constant:

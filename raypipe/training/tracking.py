@@ -11,7 +11,9 @@ from time import perf_counter
 from raypipe.errors import TrainingError
 from raypipe.training.outcome import FAILED, Outcome
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read by MLflow when it is imported
+# Read by MLflow when it is imported. Its own seven tries take four minutes to say that there is no server.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
@@ -45,7 +47,8 @@ class Tracking:
             tags = {SEARCH: search, MLFLOW_RUN_NAME: f"search {search[:8]}"}
             self.run_id = parents[0].info.run_id if parents else self._create(tags)
             children = self._found(f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'")
-            self._trials = {run.data.tags[TRIAL]: run for run in children if TRIAL in run.data.tags}
+            # A trial that failed gets another try, and that try a run of its own.
+            self._trials = {run.data.tags[TRIAL]: run for run in children if run.info.status != "FAILED"}
             self._open: dict[str, str] = {}
 
     def start(self, name: str, number: int) -> None:
@@ -63,15 +66,16 @@ class Tracking:
         earlier = self._trials.get(name)
         if earlier is not None and earlier.info.status == "FINISHED":
             return run_id
-        params = {"algorithm": trial.algorithm} | trial.params
+        known = {} if earlier is None else earlier.data.params
+        params = {"algorithm": trial.algorithm, **trial.params}
         tags = {"algorithm": trial.algorithm, "status": trial.status, "error": trial.error}
         with self._talking():
             self._client.log_batch(
                 run_id,
                 metrics=_metrics(trial.metrics | {"seconds": trial.seconds})
                 + [Metric("goodness", value, 0, step) for step, value in outcome.curve],
-                # A trial that failed may succeed now with other rounds: MLflow lets no parameter change.
-                params=[Param(key, str(value)[:_LONGEST]) for key, value in params.items() if not earlier],
+                # MLflow lets no parameter change, and refuses the whole batch when one would.
+                params=[Param(key, str(value)[:_LONGEST]) for key, value in params.items() if key not in known],
                 tags=[RunTag(key, value[:_LONGEST]) for key, value in tags.items() if value],
             )
             self._client.set_terminated(run_id, "FAILED" if trial.status == FAILED else "FINISHED")
@@ -96,7 +100,7 @@ class Tracking:
         return str(self._client.create_experiment(name))
 
     def _found(self, filters: str) -> list[Run]:
-        return list(self._client.search_runs([self._experiment], filters, max_results=1_000))
+        return list(self._client.search_runs([self._experiment], filters, max_results=10_000))
 
     def _create(self, tags: dict[str, str]) -> str:
         return str(self._client.create_run(self._experiment, tags=tags).info.run_id)

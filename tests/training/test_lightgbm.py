@@ -12,7 +12,7 @@ from tests.training.trainer_contract import TrainerContract
 PARAMS = {
     "learning_rate": 0.1,
     "num_leaves": 15,
-    "min_child_samples": 20,
+    "min_data_in_leaf": 20,
     "num_iterations": 40,
     "early_stopping_round": 10,
 }
@@ -27,7 +27,7 @@ class TestLightGBM(TrainerContract):
 def booster():
     train = frame(3_000, 0)
     signature = Signature.fit(train, FEATURES)
-    own = {"objective": "binary", "verbosity": -1, "num_threads": 1, "num_leaves": 31, "min_child_samples": 5}
+    own = {"objective": "binary", "verbosity": -1, "num_threads": 1, "num_leaves": 31, "min_data_in_leaf": 5}
     x = signature.encode(train)
     data = lightgbm.Dataset(x, train["label"].to_numpy(), categorical_feature=list(signature.categories))
     return lightgbm.train(own, data, 60), x

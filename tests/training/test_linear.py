@@ -7,10 +7,12 @@ from raypipe.training.trainers.linear import TRUSTED, Linear
 from tests.training.data import FEATURES, frame
 from tests.training.trainer_contract import TrainerContract
 
+PARAMS = {"C": 0.5, "max_iter": 200}
+
 
 class TestLinear(TrainerContract):
     make = Linear
-    params = {"C": 0.5, "max_iter": 200}
+    params = PARAMS
 
 
 def test_its_skops_file_is_a_scikit_learn_model(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 import onnx
+from lightgbm.basic import _ConfigAliases
 from lightgbm.callback import CallbackEnv
 from onnxmltools.convert.common.data_types import FloatTensorType
 from onnxmltools.convert.lightgbm.convert import convert
@@ -21,6 +22,24 @@ OPSET = 15
 METRICS = {"auc": "auc", "log_loss": "binary_logloss", "average_precision": "average_precision", "brier": "l2"}
 
 
+#: What a trainer's contract settles: one thread, the same bits for the same seed, a probability.
+SETTLED: Params = {
+    "objective": "binary",
+    "num_threads": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
+}
+#: Every name that a parameter goes by, and its main name. LightGBM would ignore a name that it does not know, and one
+#: of two names for the same parameter.
+PARAMETERS = {
+    name: main
+    for main, others in _ConfigAliases._get_all_param_aliases().items()
+    if main not in {*SETTLED, "metric", "seed"}
+    for name in (main, *others)
+}
+
+
 class LightGBM:
     """A LightGBM booster; parameters by LightGBM's own names."""
 
@@ -28,16 +47,7 @@ class LightGBM:
         """Boost, and stop when the metric on ``tune`` has not improved for ``early_stopping_round`` rounds."""
         params = dict(params)
         rounds, patience = int(params.pop("num_iterations")), int(params.pop("early_stopping_round"))
-        fixed: Params = {
-            "objective": "binary",
-            "metric": METRICS[task.metric],
-            "num_threads": 1,
-            "deterministic": True,
-            "force_row_wise": True,
-            "seed": task.seed,
-            "verbosity": -1,
-        }
-        own = params | fixed
+        own: Params = {**params, **SETTLED, "metric": METRICS[task.metric], "seed": task.seed}
         train = _dataset(task.train, task, own)
         if task.tune is None:
             booster = lightgbm.train(own, train, rounds)

@@ -71,7 +71,8 @@ class Net(nn.Module):
         numbers = x[:, list(self.shape.numbers)]
         self.median = numbers.nanmedian(dim=0).values
         filled = torch.where(numbers.isnan(), self.median, numbers)
-        self.mean, self.deviation = filled.mean(dim=0), filled.std(dim=0, correction=0).clamp(min=1e-6)
+        self.mean = filled.mean(dim=0)
+        self.deviation = (filled - self.mean).square().mean(dim=0).sqrt().clamp(min=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """The log odds of each row."""

@@ -1,0 +1,44 @@
+import polars as pl
+import pytest
+
+from raypipe.errors import TrainingError
+from raypipe.training.data import learn_signature, read
+from tests.training.data import FEATURES, frame, training_set
+
+
+@pytest.mark.parametrize(
+    ("tune", "said"),
+    [
+        (frame(50, 1).head(0), "late: period tune: has no rows. Widen the period"),
+        (frame(50, 1).with_columns(label=pl.lit(True)), "late: period tune: all 50 labels are true"),
+        (frame(50, 1).with_columns(label=pl.lit(False)), "late: period tune: all 50 labels are false"),
+        (frame(50, 1).drop("wind"), "tune.parquet cannot be read: .*wind"),
+        (
+            frame(50, 1).with_columns(label=pl.when(pl.col("hour") > 5).then("label")),
+            r"late: period tune: \d+ rows have no label",
+        ),
+    ],
+)
+def test_a_period_that_nothing_can_be_learned_from_is_told(tmp_path, tune, said):
+    record = training_set(tmp_path, 100, tune=tune)
+    with pytest.raises(TrainingError, match=said):
+        read(record, "tune")
+
+
+def test_a_missing_or_corrupt_file_is_told(tmp_path):
+    record = training_set(tmp_path, 100)
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(TrainingError, match=r"train.parquet cannot be read: .*Build the training set again"):
+        read(record, "train")
+    (tmp_path / "tune.parquet").unlink()
+    with pytest.raises(TrainingError, match=r"tune.parquet cannot be read"):
+        read(record, "tune")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(3.0, "feature `wind` is 3.0 in all 100 rows"), (None, "feature `wind` is missing in all 100 rows")],
+)
+def test_a_feature_that_never_varies_is_named(value, said):
+    with pytest.raises(TrainingError, match=said):
+        learn_signature(frame(100, 0).with_columns(wind=pl.lit(value, pl.Float64)), FEATURES, "late")

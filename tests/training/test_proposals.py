@@ -1,0 +1,84 @@
+import random
+
+import pytest
+
+from raypipe import models
+from raypipe.contracts.records import Trial
+from raypipe.spec import Search
+from raypipe.training.outcome import Outcome
+from raypipe.training.proposals import PEERS, RUNGS, Proposals, bars
+from raypipe.training.space import Space
+
+SPACE = Space.of(Search([models.LightGBM(), models.Network(), models.Linear()], trials=40))
+
+
+def outcome(point, value=None, curve=()):
+    trial = Trial(
+        number=point.number, algorithm=point.algorithm, params=point.params, status="finished", metrics={}, seconds=1.0
+    )
+    return Outcome(trial=trial, goodness=value, curve=curve)
+
+
+def truth(point):
+    """Something that depends on the parameters, as a fit would."""
+    return {"lightgbm": 0.8, "network": 0.7, "linear": 0.6}[point.algorithm] + 0.1 / (1 + len(repr(point.params)))
+
+
+def played(seed, order, side_by_side, trials=40, lag=8):
+    """A search whose trials end in an order drawn from ``order``; returns its points."""
+    proposals, rng = Proposals(SPACE, seed, lag), random.Random(order)
+    points, running = [], []
+    while len(points) < trials or running:
+        given = proposals.suggest(f"t{len(points)}") if len(points) < trials and len(running) < side_by_side else None
+        if given is not None:
+            points.append(given["point"])
+            running.append(points[-1])
+            continue
+        assert running, "it waits for a trial that is not under way"
+        done = running.pop(rng.randrange(len(running)))
+        if done.number == 5:
+            proposals.on_trial_complete(f"t{done.number}", error=True)
+        else:
+            told = {"outcome": outcome(done, truth(done), ((3, truth(done)),)).to_json()}
+            proposals.on_trial_complete(f"t{done.number}", told)
+    return points
+
+
+@pytest.mark.parametrize("side_by_side", [1, 2, 4, 8])
+def test_the_seed_settles_the_trials_in_whatever_order_they_end(side_by_side):
+    assert played(0, order=side_by_side, side_by_side=side_by_side) == played(0, order=99, side_by_side=3)
+
+
+def test_another_seed_tries_others_but_the_defaults_first():
+    one, other = played(0, 0, 2), played(1, 0, 2)
+    assert one[:3] == other[:3]
+    assert [point.algorithm for point in one[:3]] == ["lightgbm", "network", "linear"]
+    assert one[3:] != other[3:]
+
+
+def test_what_is_known_directs_the_search():
+    """Of the last trials of 40, which draw on many, most are of the best algorithm; at random a third would be."""
+    late = [point.algorithm for point in played(0, 0, 2)[25:]]
+    assert late.count("lightgbm") > len(late) / 2
+
+
+def test_a_proposal_waits_for_the_trials_it_draws_on():
+    proposals = Proposals(SPACE, seed=0, lag=2)
+    first = proposals.suggest("a")["point"]
+    assert proposals.suggest("b") is not None
+    assert proposals.suggest("c") is None
+    proposals.on_trial_complete("a", {"outcome": outcome(first, 0.7).to_json()})
+    assert proposals.suggest("c") is not None
+
+
+def test_a_bar_is_the_median_of_enough_peers_of_the_same_algorithm():
+    rung = RUNGS[0]
+    points = played(0, 0, 1)
+    trees = [point for point in points if point.algorithm == "lightgbm"]
+    nets = [point for point in points if point.algorithm == "network"]
+    settled = [
+        outcome(point, 0.7, ((1, 0.5), (rung, value))) for point, value in zip(trees[:3], [0.6, 0.8, 0.7], strict=True)
+    ]
+    assert bars(settled[: PEERS - 1], "lightgbm") == {}
+    assert bars([*settled, outcome(nets[0], 0.9, ((rung, 0.9),)), None], "lightgbm") == {rung: 0.7}
+    assert bars(settled, "network") == {}

@@ -1,0 +1,129 @@
+"""One trial, in this process: what a trainer does wrong is an outcome, and an outcome is kept."""
+
+import numpy as np
+import pytest
+
+from raypipe.contracts.signature import Signature
+from raypipe.training import trial
+from raypipe.training.data import examples
+from raypipe.training.outcome import kept, trial_folder
+from raypipe.training.trainers.linear import Linear
+from raypipe.training.trial import Data, Plan, Point, answer
+from tests.training.data import FEATURES, frame
+from tests.training.test_lightgbm import PARAMS
+from tests.training.test_network import PARAMS as NETWORK
+
+
+@pytest.fixture(scope="module")
+def data():
+    train = frame(800, 0)
+    signature = Signature.fit(train, FEATURES)
+    return Data(examples(train, signature), examples(frame(400, 1), signature), signature)
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return Plan(tmp_path, "auc", 0)
+
+
+LINEAR = Point(2, "linear", {"C": 1.0, "max_iter": 100}, {})
+
+
+def using(monkeypatch, made):
+    monkeypatch.setattr(trial, "trainer", lambda algorithm: made)
+
+
+def test_an_outcome_holds_quality_speed_and_size(data, plan):
+    outcome = answer(LINEAR, data, plan)
+    assert outcome.trial.status == "finished"
+    assert outcome.trial.number == 2
+    assert outcome.trial.metrics.keys() >= {
+        *("auc", "log_loss", "brier", "average_precision", "ece", "bytes", "onnx_difference", "fit_seconds"),
+        *("p50_ms_1", "p99_ms_1", "p50_ms_1000", "p99_ms_1000"),
+    }
+    assert outcome.goodness == outcome.trial.metrics["auc"] > 0.7
+    assert 0 < outcome.trial.metrics["p50_ms_1"] <= outcome.trial.metrics["p99_ms_1"]
+    assert 0 < outcome.trial.metrics["p50_ms_1"] < outcome.trial.metrics["p50_ms_1000"]
+
+
+def test_a_kept_outcome_is_not_worked_for_again(data, plan, monkeypatch):
+    first = answer(LINEAR, data, plan)
+    using(monkeypatch, None)
+    assert answer(LINEAR, data, plan) == first
+
+
+def test_what_early_stopping_found_is_among_the_parameters(data, plan):
+    outcome = answer(Point(0, "lightgbm", PARAMS, {}), data, plan)
+    assert 1 <= outcome.trial.params["num_iterations"] <= 40
+    assert outcome.trial.params | {"num_iterations": 40} == PARAMS
+    assert [step for step, _ in outcome.curve] == sorted(step for step, _ in outcome.curve)
+
+
+def test_a_trial_below_a_bar_is_stopped_there(data, plan):
+    outcome = answer(Point(0, "lightgbm", PARAMS, {3: 0.99}), data, plan)
+    assert outcome.trial.status == "stopped"
+    assert [step for step, _ in outcome.curve] == [1, 2, 3]
+    assert outcome.goodness == outcome.curve[-1][1] == outcome.trial.metrics["auc"]
+
+
+def test_a_trial_above_its_bars_is_not_stopped(data, plan):
+    assert answer(Point(0, "lightgbm", PARAMS, {3: 0.5}), data, plan).trial.status == "finished"
+
+
+class Raises(Linear):
+    def fit(self, task, params):
+        raise ValueError("the matrix is\nsingular")
+
+
+class SaysNaN(Linear):
+    def predict(self, x):
+        return np.full(len(x), np.nan, dtype=np.float32)
+
+
+class Lies(Linear):
+    def predict(self, x):
+        return super().predict(x) * np.float32(0.99)
+
+
+class SaysTwoColumns(Linear):
+    def predict(self, x):
+        return np.stack([super().predict(x)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    [
+        (Raises, "ValueError: the matrix is"),
+        (SaysNaN, "linear: the trainer gave scores of shape (400,), 400 of them NaN"),
+        (SaysTwoColumns, "linear: the trainer gave scores of shape (2, 400)"),
+        (Lies, "linear: the ONNX file answers 0."),
+    ],
+)
+def test_what_a_trainer_does_wrong_is_said_and_the_search_goes_on(data, plan, monkeypatch, trainer, said):
+    using(monkeypatch, trainer())
+    outcome = answer(LINEAR, data, plan)
+    assert outcome.trial.status == "failed"
+    assert outcome.trial.error.startswith(said)
+    assert outcome.goodness is None
+
+
+def test_a_trial_that_failed_gets_another_try(data, plan, monkeypatch):
+    with monkeypatch.context() as patch:
+        using(patch, Raises())
+        assert answer(LINEAR, data, plan).trial.status == "failed"
+    assert answer(LINEAR, data, plan).trial.status == "finished"
+
+
+def test_a_network_that_diverges_says_so(data, plan):
+    params = NETWORK | {"learning_rate": 1e35}
+    outcome = answer(Point(0, "network", params, {}), data, plan)
+    assert "scores are NaN or infinite" in outcome.trial.error
+    assert "lower learning rate" in outcome.trial.error
+
+
+def test_a_half_written_outcome_is_none(data, plan):
+    folder = trial_folder(plan.folder, LINEAR.algorithm, LINEAR.params)
+    folder.mkdir(parents=True)
+    (folder / "outcome.json.part").write_text('{"trial":')
+    assert kept(folder) is None
+    assert answer(LINEAR, data, plan).trial.status == "finished"
