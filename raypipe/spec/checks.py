@@ -60,7 +60,7 @@ class Check:
         if self.rule is not None:
             shown.append(str(self.rule))
         if self.at_least < 1:
-            shown.append(f"at least {self.at_least:.0%}")
+            shown.append(f"at least {self.at_least * 100:g}%")
         return f"{self.kind}({', '.join(shown)})"
 
 
