@@ -15,6 +15,9 @@ R = TypeVar("R")
 
 #: Up to this many rows are computed on the event loop: handing them to a thread costs more than it gives.
 INLINE_ROWS = 256
+#: How many turns of the event loop a request takes from its socket to here, behind Serve. All of them together cost
+#: some 40 µs when nobody else comes, and one row costs a thousand.
+TURNS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,18 @@ class Batcher(Generic[T, R]):
     async def _work(self) -> None:
         try:
             while self._jobs:
+                await self._gather()
                 await self._answer(self._take())
-                # Let those that arrived meanwhile come in, and answers go out.
-                await asyncio.sleep(0)
         finally:
             self._worker = None
+
+    async def _gather(self) -> None:
+        """Let those come in whose requests have arrived already, as long as more of them do."""
+        quiet = 0
+        while quiet < TURNS and self._waiting < self._max_batch:
+            before = self._waiting
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self._waiting == before else 0
 
     def _take(self) -> list[_Job[T, R]]:
         jobs: list[_Job[T, R]] = []

@@ -18,7 +18,6 @@ class Encoder:
     """
 
     def __init__(self, signature: Signature) -> None:
-        self._signature = signature
         self._columns: list[tuple[str, dict[str | None, float] | None]] = [
             (column.name, None if column.vocabulary is None else _codes(column.vocabulary))
             for column in signature.columns
@@ -40,9 +39,15 @@ class Encoder:
 
     def unseen(self, frame: pl.DataFrame, matrix: NDArray[np.float32]) -> dict[str, int]:
         """How many values of each category column were never seen in training; only columns that have some."""
-        if not self._categories or matrix[:, self._categories].all():
+        if matrix[:, self._categories].all():
             return {}
-        return {name: count for name, count in self._signature.unseen(frame).items() if count}
+        counts = {}
+        for position in self._categories:
+            name = self._columns[position][0]
+            unknown = (matrix[:, position] == 0) & frame[name].is_not_null().to_numpy()
+            if count := int(unknown.sum()):
+                counts[name] = count
+        return counts
 
 
 def _codes(vocabulary: tuple[str, ...]) -> dict[str | None, float]:

@@ -21,6 +21,8 @@ from raypipe.spec import Pipeline
 DEPLOYMENT = "Model"
 #: Where the builder below is found by a cluster on which raypipe is installed.
 IMPORT_PATH = f"{__name__}:build"
+# The frames are small: to share them among threads costs more than it gives, most of all when the machine is busy.
+_ENVIRONMENT = {"POLARS_MAX_THREADS": "1"}
 
 
 class Recipe(Record, frozen=True, kw_only=True):
@@ -67,7 +69,7 @@ def application(recipe: Recipe) -> serve.Application:
     deployed = serve.deployment(
         name=DEPLOYMENT,
         num_replicas=recipe.replicas,
-        ray_actor_options={"num_cpus": 0.1},
+        ray_actor_options={"num_cpus": 0.1, "runtime_env": {"env_vars": _ENVIRONMENT}},
         user_config=msgspec.to_builtins(recipe.served),
         # Requests wait in our own queue, where they are answered together.
         max_ongoing_requests=512,
