@@ -96,7 +96,10 @@ def _no_space(error: OSError) -> WorkspaceError:
 
 
 def _bug(error: Exception) -> RaypipeError:
-    what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".rstrip(": ")
+    # Errors of other processes carry their trace as text; its last line is the one that says something.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[-1] if len(lines) > 1 else ": ".join([type(error).__name__, *lines])
+    what = said if len(said) <= 200 else f"{said[:200]}…"
     try:
         kept = f"The full trace is in {_keep_trace(error)}"
     except OSError as fault:

@@ -16,9 +16,10 @@ from threading import Thread
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import ray
+from ray.exceptions import RayError, RayTaskError
 
 from raypipe.contracts.progress import Progress, Silent, Step
-from raypipe.errors import RaypipeError
+from raypipe.errors import RaypipeError, ServiceError
 from raypipe.flows.platform import Platform
 
 T = TypeVar("T")
@@ -69,10 +70,19 @@ def on_cluster(name: str, work: Work[T], platform: Platform, progress: Progress)
 
     Raises:
         RaypipeError: as raised by the work, without the stack of the other process.
+        ServiceError: the cluster, or the process that worked, is gone.
     """
     task: Any = ray.remote(_task).options(name=name, num_cpus=0, max_retries=0, num_returns="streaming")
     messages: Iterator[Message[T]] = (ray.get(reference) for reference in task.remote(work, platform.reopen))
-    return _show(messages, progress)
+    try:
+        return _show(messages, progress)
+    except RayTaskError:
+        raise
+    except RayError as error:
+        # Ray's own troubles, not the work's: a worker that died, memory that ran out, a cluster that was stopped.
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0]
+        cure = "`raypipe status` says what is up; the same command goes on from there"
+        raise ServiceError(f"the cluster lost it ({type(error).__name__}: {reason})", where=name, cure=cure) from None
 
 
 def _task(work: Work[T], reopen: Callable[[], Platform]) -> Generator[Message[T], None, None]:

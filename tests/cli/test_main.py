@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ EXAMPLE = str(Path(__file__).parents[2] / "examples/flights/pipeline.py")
 @pytest.fixture
 def ends_with(monkeypatch: pytest.MonkeyPatch, workspace: Path):
     """Makes ``raypipe check FILE`` raise."""
+    # Other commands take `read` with them when they are imported, so they come before it is replaced.
+    import_module("raypipe.cli.app")
 
     def plant(error: BaseException) -> None:
         def read(file: Path) -> None:
@@ -80,6 +83,14 @@ def test_a_bug_is_admitted_and_its_trace_kept(ends_with, capsys, workspace: Path
     kept = Path(re.search(r"trace is in (\S+\.txt)\.", err)[1])
     assert kept.parent == workspace / "logs"
     assert kept.read_text().rstrip().endswith("ZeroDivisionError: division by zero")
+
+
+def test_a_bug_in_another_process_is_said_by_its_last_line(ends_with, capsys) -> None:
+    ends_with(RuntimeError('Traceback (most recent call last):\n  File "x.py", line 1\nKeyError: 7\n'))
+    assert main(["check", "x.py"]) == BUG
+    err = capsys.readouterr().err
+    assert "(KeyError: 7)" in err
+    assert "Traceback" not in err
 
 
 def test_a_bug_whose_trace_cannot_be_kept(ends_with, capsys, workspace: Path) -> None:

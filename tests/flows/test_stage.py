@@ -1,5 +1,7 @@
 """A stage is worked on once for the same inputs, on the cluster, with its progress and errors brought back."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import pytest
 from raypipe.clock import ManualClock
 from raypipe.contracts.progress import Progress, Silent, Step
 from raypipe.contracts.records import SourceFile
-from raypipe.errors import GateError
+from raypipe.errors import GateError, ServiceError
 from raypipe.flows import Platform
 from raypipe.flows.remote import on_cluster
 from raypipe.flows.stage import Stage
@@ -69,6 +71,10 @@ def break_down(_: object, progress: Progress) -> None:
     raise ZeroDivisionError("by design")
 
 
+def die(_: object, progress: Progress) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_the_work_is_done_in_another_process_on_a_platform_of_its_own(tmp_path: Path) -> None:
     work = partial(count_calls, tmp_path)
     record, _, reused = Stage("try", SourceFile, work).run("toy", platform(tmp_path), Silent())
@@ -113,3 +119,10 @@ def test_an_error_comes_back_as_itself(tmp_path: Path) -> None:
 def test_a_bug_comes_back_with_its_trace(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="break_down"):
         on_cluster("toy: break", break_down, platform(tmp_path), Silent())
+
+
+def test_a_process_that_dies_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        ServiceError, match=r"toy: the cluster lost it \(WorkerCrashedError: .* the same command goes on"
+    ):
+        on_cluster("toy", die, platform(tmp_path), Silent())
