@@ -16,7 +16,7 @@ class ServicesConfig:
     """How the processes on this machine are started and found.
 
     Attributes:
-        workspace: the absolute folder of everything that is kept.
+        workspace: the folder of everything that is kept.
         host: the address that the HTTP service binds to. Ray and MLflow have no login, and one of them runs code, so
             they stay on 127.0.0.1 whatever this says.
         serve_port: HTTP port of Ray Serve.
@@ -34,6 +34,10 @@ class ServicesConfig:
     dashboard_port: int = 8265
     mlflow_port: int = 5000
     cpus: int | None = None
+
+    def __post_init__(self) -> None:
+        # One folder, one name: processes and sockets are found again by it.
+        object.__setattr__(self, "workspace", self.workspace.expanduser().resolve())
 
     @property
     def serve_url(self) -> str:

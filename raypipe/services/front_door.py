@@ -5,12 +5,15 @@ import json
 import shlex
 import shutil
 import stat
+import time
 from pathlib import Path
 
 from raypipe.errors import ServiceError
 from raypipe.services.config import ServicesConfig
 from raypipe.services.http import ask
 from raypipe.services.ports import PortBlock
+
+APPLICATIONS = "/api/serve/applications/"
 
 # HAProxy is told to listen for its own metrics and statistics on every network card, and Ray offers no setting for
 # that; it does let one name the program to run. So this one corrects the file and becomes HAProxy.
@@ -71,37 +74,41 @@ def front_door_environment(config: ServicesConfig, ports: PortBlock) -> tuple[di
     }
 
 
-def is_open(config: ServicesConfig) -> bool:
+def is_open(config: ServicesConfig, seconds: float = 0.5) -> bool:
     """Whether something answers at the front door."""
-    return ask(f"{config.serve_url}/-/routes")[0] != 0
+    return ask(f"{config.serve_url}/-/routes", seconds=seconds)[0] != 0
 
 
 def open_door(config: ServicesConfig, seconds: float) -> None:
-    """Start Serve without an application. Who deploys later, also from a file, finds it at this host and port.
+    """Start Serve without an application, unless it runs. Who deploys later finds it at this host and port.
 
     Raises:
         ServiceError: it does not open.
     """
-    body = {
-        "proxy_location": "EveryNode",
-        # Ray would take 0.0.0.0 for granted in HAProxy mode, which only many machines need.
-        "http_options": {"host": config.host, "port": config.serve_port},
-        "logging_config": {"enable_access_log": False},  # a fifth of a replica's time
-        "applications": [],
-    }
-    status, text = ask(f"{config.dashboard_url}/api/serve/applications/", "PUT", body, seconds=seconds)
-    if status != 200:
-        alerts = [line for line in text.splitlines() if "ALERT" in line or "Error" in line]
-        raise ServiceError(
-            f"Serve did not start: {alerts[0].strip() if alerts else f'no answer within {seconds:.0f} s'}",
-            where=config.serve_url,
-            cure=f"Logs are in {config.logs / 'ray' / 'serve'}",
-        )
+    status, text = ask(config.dashboard_url + APPLICATIONS, seconds=seconds)
+    # To ask for no application again would end those that were deployed meanwhile.
+    if status == 200 and not json.loads(text)["proxies"]:
+        body = {
+            "proxy_location": "EveryNode",
+            # Ray would take 0.0.0.0 for granted in HAProxy mode, which only many machines need.
+            "http_options": {"host": config.host, "port": config.serve_port},
+            "logging_config": {"enable_access_log": False},  # a fifth of a replica's time
+            "applications": [],
+        }
+        status, text = ask(config.dashboard_url + APPLICATIONS, "PUT", body, seconds=seconds)
+    end = time.monotonic() + seconds
+    while not is_open(config):
+        if status != 200 or time.monotonic() > end:
+            alerts = [line.strip() for line in text.splitlines() if "ALERT" in line or "Error" in line]
+            why = alerts[0] if status != 200 and alerts else f"no answer within {seconds:.0f} s"
+            where, logs = config.serve_url, config.logs / "ray" / "serve"
+            raise ServiceError(f"Serve did not start: {why}", where=where, cure=f"Its logs are in {logs}")
+        time.sleep(0.1)
 
 
 def close_door(config: ServicesConfig, seconds: float) -> None:
     """Ask Serve to end its applications, so that replicas finish what they have begun. Whether it does is not asked."""
-    ask(f"{config.dashboard_url}/api/serve/applications/", "DELETE", seconds=seconds)
+    ask(config.dashboard_url + APPLICATIONS, "DELETE", seconds=seconds)
 
 
 def applications(config: ServicesConfig) -> str:

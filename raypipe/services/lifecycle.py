@@ -6,23 +6,26 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
 from psutil import Process
 
 from raypipe.contracts.progress import Progress, Step
 from raypipe.errors import ServiceError
 from raypipe.services import record
 from raypipe.services.config import Running, ServicesConfig
-from raypipe.services.front_door import close_door, front_door_environment, is_open, open_door
+from raypipe.services.front_door import close_door, front_door_environment, open_door
 from raypipe.services.http import ask
 from raypipe.services.mlflow_server import start_mlflow
 from raypipe.services.ports import check_free, free_block
-from raypipe.services.processes import ProcessId, children, identities, roots, send, tree, wait
+from raypipe.services.processes import children, identities, roots, send, tree, wait
 from raypipe.services.ray_head import address, base_environment, start_ray
 from raypipe.services.record import Record
 from raypipe.services.status import statuses
 from raypipe.services.workspace import check_workspace
 
 START_SECONDS, SERVE_SECONDS = 90.0, 60.0
+# On a busy machine what runs may be slow to answer, and must not be taken for dead.
+PATIENCE = 10.0
 # Ray gives its agent a fixed 15 s to start, which a busy machine can miss once.
 RAY_TRIES = 2
 # Replicas answer what they have begun; then Ray and MLflow end by themselves; then whatever is left is ended.
@@ -44,7 +47,7 @@ def up(config: ServicesConfig, progress: Progress) -> Running:
     check_workspace(config.workspace)
     with record.locked(config):
         found = record.load(config)
-        now = statuses(config, found)
+        now = statuses(config, found, PATIENCE)
         if all(service.running for service in now):
             return Running(now, found.address, already=True)
         found = _without_the_dead(config, found)
@@ -56,7 +59,8 @@ def up(config: ServicesConfig, progress: Progress) -> Running:
             _end(config, _others_than(config, found))
             _remember(config, found)
             raise
-        return Running(statuses(config, started), started.address, already=False)
+        already = (started.mlflow, started.ray) == (found.mlflow, found.ray)
+        return Running(statuses(config, started, PATIENCE), started.address, already)
 
 
 def down(config: ServicesConfig, progress: Progress) -> bool:
@@ -86,49 +90,52 @@ def down(config: ServicesConfig, progress: Progress) -> bool:
 def _start_missing(config: ServicesConfig, found: Record, step: Step) -> Record:
     _check_ports(config, found)
     config.logs.mkdir(exist_ok=True)
-    ray, mlflow, where = found.ray, found.mlflow, found.address
     environment = base_environment(config)
-    if mlflow is None:
-        mlflow = start_mlflow(config, environment)
-        record.save(config, Record(mlflow, ray, where))
-    if ray is None:
-        ray = _start_ray(config, environment, mlflow)
-        where = address(config)
+    if found.mlflow is None:
+        found = replace(found, mlflow=start_mlflow(config, environment))
+        record.save(config, found)
+    if found.ray is None:
+        found = _start_ray(config, environment, found)
+    elif not found.address:  # whoever started it was killed before it was up
+        found = _wait_for_ray(config, found)
     step.advance(1, "Ray")
-    if not is_open(config):
-        open_door(config, SERVE_SECONDS)
+    open_door(config, SERVE_SECONDS)
     step.advance(1, "Serve")
-    started = Record(mlflow, ray, where)
-    _until(config, started, "MLflow", lambda: ask(f"{config.mlflow_url}/health")[0] == 200)
+    _until(config, found, "MLflow", lambda: ask(f"{config.mlflow_url}/health")[0] == 200)
     step.advance(1, "MLflow")
-    complete = Record(mlflow, ray, where, others=identities(_tree(config, started)))
-    record.save(config, complete)
-    return complete
+    found = replace(found, others=identities(_tree(config, found)))
+    record.save(config, found)
+    return found
 
 
-def _start_ray(config: ServicesConfig, environment: dict[str, str], mlflow: ProcessId) -> ProcessId:
-    def ready() -> bool:
-        return bool(address(config)) and ask(f"{config.dashboard_url}/api/version")[0] == 200
-
-    for tries_left in reversed(range(RAY_TRIES)):
+def _start_ray(config: ServicesConfig, environment: dict[str, str], found: Record) -> Record:
+    tries_left = RAY_TRIES
+    while True:
         ports = free_block(config.workspace, (config.serve_port, config.dashboard_port, config.mlflow_port))
         defaults, needed = front_door_environment(config, ports)
         ray = start_ray(config, defaults | environment | needed, ports)
-        record.save(config, Record(mlflow, ray))
+        trial = replace(found, ray=ray)
+        record.save(config, trial)
+        tries_left -= 1
         try:
-            _until(config, Record(mlflow, ray), "Ray", ready)
+            return _wait_for_ray(config, trial)
         except ServiceError:
-            if not tries_left or mlflow.find() is None:
+            if not tries_left or ray.find():
                 raise
-            _end(config, children(ray))
-        else:
-            break
-    return ray
+            _end(config, _others_than(config, found))
+
+
+def _wait_for_ray(config: ServicesConfig, found: Record) -> Record:
+    def ready() -> bool:
+        return bool(address(config)) and ask(f"{config.dashboard_url}/api/version")[0] == 200
+
+    _until(config, found, "Ray", ready)
+    return replace(found, address=address(config))
 
 
 def _check_ports(config: ServicesConfig, found: Record) -> None:
     needed = {
-        "serve_port": (config.serve_port, config.host, "the HTTP service", found.ray and is_open(config)),
+        "serve_port": (config.serve_port, config.host, "the HTTP service", found.ray),
         "dashboard_port": (config.dashboard_port, "127.0.0.1", "the Ray dashboard", found.ray),
         "mlflow_port": (config.mlflow_port, "127.0.0.1", "MLflow", found.mlflow),
     }
@@ -168,7 +175,7 @@ def _without_the_dead(config: ServicesConfig, found: Record) -> Record:
     """The record of the services that live; what a dead one has left behind is ended, it would be in the way."""
     mlflow = found.mlflow if found.mlflow and found.mlflow.find() else None
     ray = found.ray if found.ray and found.ray.find() else None
-    alive = Record(mlflow, ray, found.address if ray else "", found.others)
+    alive = replace(found, mlflow=mlflow, ray=ray)
     _end(config, _others_than(config, alive))
     return alive
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from raypipe.services import record
 from raypipe.services.config import ServicesConfig, ServiceStatus
@@ -12,13 +13,15 @@ from raypipe.services.ports import holder
 from raypipe.services.processes import ProcessId
 from raypipe.services.record import Record
 
+QUICK = 0.5
+
 
 @dataclass(frozen=True)
 class _Service:
     name: str
     url: str
     process: ProcessId | None
-    answers: Callable[[], bool]
+    answers: Callable[[float], bool]
     detail: Callable[[], str]
 
 
@@ -27,15 +30,15 @@ def status(config: ServicesConfig) -> tuple[ServiceStatus, ...]:
     return statuses(config, record.load(config))
 
 
-def statuses(config: ServicesConfig, found: Record) -> tuple[ServiceStatus, ...]:
-    """How the services of a record are right now."""
+def statuses(config: ServicesConfig, found: Record, seconds: float = QUICK) -> tuple[ServiceStatus, ...]:
+    """How the services of a record are right now; one whose process lives is given so many seconds to answer."""
     with ThreadPoolExecutor(3) as pool:
-        return tuple(pool.map(_status, _services(config, found)))
+        return tuple(pool.map(partial(_status, seconds=seconds), _services(config, found)))
 
 
-def _status(service: _Service) -> ServiceStatus:
+def _status(service: _Service, seconds: float) -> ServiceStatus:
     process = service.process.find() if service.process else None
-    answers = service.answers()
+    answers = service.answers(seconds if process else QUICK)
     if process and answers:
         return ServiceStatus(service.name, True, service.url, process.pid, service.detail())
     if process:
@@ -48,19 +51,19 @@ def _status(service: _Service) -> ServiceStatus:
 def _services(config: ServicesConfig, found: Record) -> tuple[_Service, ...]:
     logs = config.logs
     return (
-        _Service("serve", config.serve_url, found.ray, lambda: is_open(config), lambda: applications(config)),
+        _Service("serve", config.serve_url, found.ray, partial(is_open, config), lambda: applications(config)),
         _Service(
             "ray",
             config.dashboard_url,
             found.ray,
-            lambda: ask(f"{config.dashboard_url}/api/version")[0] == 200,
+            lambda seconds: ask(f"{config.dashboard_url}/api/version", seconds=seconds)[0] == 200,
             lambda: f"cluster {found.address}, logs in {logs / 'ray'}",
         ),
         _Service(
             "mlflow",
             config.mlflow_url,
             found.mlflow,
-            lambda: ask(f"{config.mlflow_url}/health")[0] == 200,
+            lambda seconds: ask(f"{config.mlflow_url}/health", seconds=seconds)[0] == 200,
             lambda: f"log in {logs / 'mlflow.log'}",
         ),
     )

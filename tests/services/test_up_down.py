@@ -39,13 +39,31 @@ def config(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int
     down(made, Silent())
 
 
+UP = """
+import sys, msgspec
+from raypipe.contracts.progress import Silent
+from raypipe.services import ServicesConfig, up
+up(msgspec.json.decode(sys.argv[1], type=ServicesConfig, dec_hook=lambda kind, text: kind(text)), Silent())
+"""
+
+
 @pytest.fixture(scope="module")
 def running(config: ServicesConfig) -> Iterator[Running]:
     with pytest.MonkeyPatch.context() as patch:
         # Where the replicas find the application.
         patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # a cluster that the user's shell points at is not ours
-        yield up(config, Silent())
+        # The first command is killed in the middle: the second one goes on where it was.
+        first = subprocess.Popen([sys.executable, "-c", UP, msgspec.json.encode(config, enc_hook=str)])
+        while load(config).ray is None:
+            assert first.poll() is None
+            time.sleep(0.05)
+        first.kill()
+        first.wait()
+        begun = load(config)
+        running = up(config, Silent())
+        assert (load(config).mlflow, load(config).ray) == (begun.mlflow, begun.ray)
+        yield running
 
 
 def shell(*command: str | Path, **variables: str) -> str:
@@ -83,7 +101,6 @@ def test_a_start_that_fails_leaves_nothing(config: ServicesConfig) -> None:
 
 
 def test_all_of_it_is_up_and_on_this_machine_only(config: ServicesConfig, running: Running) -> None:
-    assert not running.already
     assert [service.name for service in running.services] == ["serve", "ray", "mlflow"]
     assert all(service.running for service in running.services)
     there = tree(load(config).known, str(config.workspace))
