@@ -8,8 +8,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-#: Rows whose hashed ids are in memory at a time (8 bytes each, and as much again to sort them).
-ROWS_AT_A_TIME = 50_000_000
+#: Rows whose hashed ids are in memory at a time: 8 bytes each, and as much again to sort them.
+ROWS_AT_A_TIME = 20_000_000
 
 
 def repeated_rows(old: Sequence[str], new: Sequence[str], id: Sequence[str], shipped: Sequence[str]) -> pl.Series:
@@ -60,9 +60,10 @@ def _repeats(old: Sequence[str], new: Sequence[str], by: Sequence[str], which: p
     key, buckets = pl.struct(by).hash(), _buckets(old, new)
     for bucket in range(buckets):
         mine = which & (key % buckets == bucket)
-        hashes = pl.concat([_scan(part).filter(mine).select(key.alias("h")) for part in (old, new) if part])
+        hashed = pl.concat([_scan(part).filter(mine).select(key.alias("h")) for part in (old, new) if part])
         # Equal ids have equal hashes, so this alone shows, nearly always, that no row repeats another.
-        twice = hashes.group_by("h").len().filter(pl.col("len") > 1).select("h").collect(engine="streaming")["h"]
+        hashes = hashed.collect(engine="streaming")["h"].sort()
+        twice = hashes.filter(hashes == hashes.shift()).unique()
         if twice.is_empty():
             yield pl.Series(dtype=pl.UInt32)
             continue

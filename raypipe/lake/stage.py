@@ -151,18 +151,23 @@ def _spread(tasks: Sequence[Task], step: Step) -> list[Staged]:
     context.execution_options.preserve_order = True
     shared = ray.put(list(tasks))
 
-    def stage_file(row: dict[str, int]) -> dict[str, str]:
-        # A fault comes back as a value: the cluster would wrap it in its own words.
+    def stage_file(row: dict[str, int]) -> dict[str, str | int]:
+        # A fault comes back as a value: the cluster would wrap it in words of its own.
+        nothing: dict[str, str | int] = dict.fromkeys(("staged", "what", "where", "cure"), "") | {"errno": 0}
         try:
-            staged = ray.get(shared)[row["id"]].run()
+            return nothing | {"staged": ray.get(shared)[row["id"]].run().to_json()}
         except SourceError as fault:
-            return {"staged": "", "what": fault.what, "where": fault.where, "cure": fault.cure}
-        return {"staged": staged.to_json(), "what": "", "where": "", "cure": ""}
+            return nothing | {"what": fault.what, "where": fault.where, "cure": fault.cure}
+        except OSError as error:
+            return nothing | {"what": str(error.strerror or error), "errno": error.errno or 0}
 
+    stage_file.__name__ = f"read_{tasks[0].source.name}"  # what the dashboard calls it
     with ray.data.DataContext.current(context):
         found = ray.data.range(len(tasks), override_num_blocks=len(tasks)).map(stage_file)
     results: list[Staged] = []
     for row in found.iter_rows():
+        if row["errno"]:
+            raise OSError(row["errno"], row["what"])
         if not row["staged"]:
             raise SourceError(row["what"], where=row["where"], cure=row["cure"])
         file = tasks[len(results)].file

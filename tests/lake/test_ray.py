@@ -1,14 +1,15 @@
 """The cluster reads: many files at a time into the lake, and a snapshot as a Ray dataset."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from raypipe.contracts.progress import Silent
-from raypipe.errors import SourceError
-from raypipe.lake import Lake
+from raypipe.errors import SourceError, WorkspaceError
+from raypipe.lake import Lake, stage
 from tests.lake.sources import HEADER, lines, towns, trips
 
 
@@ -37,6 +38,20 @@ def test_a_fault_found_by_the_cluster_reads_like_any_other(tmp_path: Path, data:
     with pytest.raises(SourceError, match=r"^\S*b\.csv:3: column `minutes` holds `much`, expected a number\. Change"):
         lake.ingest(trips(data), Silent())
     assert not list((tmp_path / "lake").rglob("*.parquet"))
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_disk_that_fails_on_the_cluster_is_the_workspaces_fault(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "a.csv").write_text(HEADER + lines(1))
+    (data / "b.csv").write_text(HEADER + lines(2))
+    spread = stage._spread
+    monkeypatch.setattr(
+        stage, "_spread", lambda tasks, step: spread([replace(t, folder=tmp_path / "gone") for t in tasks], step)
+    )
+    with pytest.raises(WorkspaceError, match=r"lake: cannot be used: .*[Nn]o such file or directory.*nothing was lost"):
+        Lake(tmp_path / "lake", spread_bytes=1).ingest(trips(data), Silent())
 
 
 @pytest.mark.usefixtures("ray_local")
