@@ -38,6 +38,8 @@ def places(starts: Ints, times: Ints, keys: Ints, bounds: Ints) -> Ints:
             start, end = starts[key], starts[key + 1]
             found[:, i] = times[start:end].searchsorted(bounds[:, i]) + start
         return found
+    if not len(times):
+        return np.zeros(bounds.shape, np.int64)
     # One binary search over (key, time) as a single number; over ranks of times when the times do not fit in.
     low, high = int(times.min()), int(times.max())
     if (high - low + 2) * len(starts) < 2**62:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from raypipe.contracts.progress import Silent
-from raypipe.features import OnlineFeatures, materialize
+from raypipe.features import OnlineFeatures, events, materialize
 from raypipe.features.plan import plan
 from raypipe.features.training_set import group_features
 from raypipe.spec import (
@@ -115,7 +115,9 @@ def asked_frame(asks: list[tuple[str | None, int | None, int]]) -> pl.DataFrame:
 
 
 def offline(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> pl.DataFrame:
-    made = [group_features(plan(group), rows, asked, as_of) for group in groups(payments(delay))]
+    stream = payments(delay)
+    ready = events.rows(stream, rows.lazy(), rows.columns, ordered=True)
+    made = [group_features(plan(group), ready, asked, as_of) for group in groups(stream)]
     return pl.DataFrame([column for columns in made for column in columns])
 
 
@@ -129,7 +131,7 @@ def online(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int
 
 
 def expected(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> list[dict[str, object]]:
-    events = rows.to_dicts()
+    seen = rows.to_dicts()
     answers: list[dict[str, object]] = [{} for _ in range(asked.height)]
     for group in groups(payments(delay)):
         values = {
@@ -138,7 +140,7 @@ def expected(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: i
         }
         for answer, row in zip(answers, asked.to_dicts(), strict=True):
             key = tuple(row[part] for part in group.asked)
-            answer.update(oracle.features(group, events, values, key, oracle.micros(row["asked_at"]), as_of))
+            answer.update(oracle.features(group, seen, values, key, oracle.micros(row["asked_at"]), as_of))
     return answers
 
 
