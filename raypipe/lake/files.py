@@ -56,6 +56,15 @@ def find(files: Files) -> tuple[FoundFile, ...]:
         SourceError: nothing is there, or the package is not installed.
     """
     root, shown = _locate(files)
+    try:
+        return tuple(FoundFile(shown(path), path, *_stamp(path)) for path in _paths(files, root))
+    except OSError as error:
+        if isinstance(error, SourceError):
+            raise
+        raise unreadable(files.path, error) from None
+
+
+def _paths(files: Files, root: Path) -> list[Path]:
     if root.is_dir():
         paths = [path for path in sorted(root.rglob("*")) if _belongs(path.relative_to(root), files) and path.is_file()]
         if not paths:
@@ -71,7 +80,7 @@ def find(files: Files) -> tuple[FoundFile, ...]:
             raise _nothing(files, "no file matches", "Check the pattern and the folder it is relative to")
         if not paths:
             raise _nothing(files, "no such file or folder", "Check the path; it is relative to the working folder")
-    return tuple(FoundFile(shown(path), path, *_stamp(path)) for path in paths)
+    return paths
 
 
 @contextmanager
@@ -81,20 +90,29 @@ def opened(file: FoundFile) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     Raises:
         SourceError: it cannot be opened, or is a zip that is broken or holds anything but one file.
     """
-    try:
-        with file.path.open("rb") as raw:
-            if file.path.suffix.lower() != ".zip":
-                yield raw, raw
-                return
-            with zipfile.ZipFile(raw) as archive, archive.open(_member(file, archive)) as content:
+    with file.path.open("rb") as raw:
+        if file.path.suffix.lower() != ".zip":
+            yield raw, raw
+            return
+        try:
+            archive = zipfile.ZipFile(raw)
+            content = archive.open(_member(file, archive))
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # broken, a rare method, a password
+            raise _broken_zip(file, error) from None
+        with archive, content:
+            try:
                 yield content, raw
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise SourceError(f"the zip cannot be read: {error}", where=file.name, cure="Get the file again") from None
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise _broken_zip(file, error) from None
 
 
 def unreadable(name: str, error: OSError) -> SourceError:
     """What to say of a file that the operating system does not let us read."""
     return SourceError(f"cannot be read: {error.strerror or error}", where=name, cure="Check the file and its rights")
+
+
+def _broken_zip(file: FoundFile, error: Exception) -> SourceError:
+    return SourceError(f"the zip cannot be read: {error}", where=file.name, cure="Get the file again")
 
 
 def _locate(files: Files) -> tuple[Path, Callable[[Path], str]]:

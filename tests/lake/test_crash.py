@@ -18,7 +18,7 @@ from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Snapshot
 from raypipe.errors import SourceError, WorkspaceError
 from raypipe.failpoints import FailpointError
-from raypipe.lake import Lake, ingest
+from raypipe.lake import Lake, catalog, ingest
 from raypipe.lake.catalog import load_table, open_catalog
 from raypipe.lake.state import MAIN, head
 from tests.lake.sources import HEADER, lines, towns, trips
@@ -79,8 +79,8 @@ def content(lake: Lake, snapshots: Sequence[Snapshot]) -> list[list[tuple[object
 
 
 def published(folder: Path) -> list[int]:
-    catalog = open_catalog(folder)
-    tables = [load_table(catalog, name) for name in ("towns", "trips")]
+    opened = open_catalog(folder)
+    tables = [load_table(opened, name) for name in ("towns", "trips")]
     heads = [head(table, MAIN) for table in tables if table is not None]
     return [one.snapshot_id for one in heads if one is not None]
 
@@ -177,6 +177,25 @@ def test_a_lost_race_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.Monk
     snapshot = lake.ingest(stream, Silent())
     lake.publish([snapshot])
     assert lake.frame(snapshot, ["id"]).collect()["id"].to_list() == [1, 2, 3, 9]
+
+
+def test_blind_retries_would_double_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same race with pyiceberg's own retry: this is why it is off, and shows that the test above can fail."""
+    files(tmp_path)
+    monkeypatch.setitem(catalog.PROPERTIES, "commit.retry.num-retries", "4")
+    lake, other = Lake(tmp_path / "lake"), Lake(tmp_path / "lake")
+    stream = trips(tmp_path / "trips")
+    land, raced = ingest.land, []
+
+    def late(*args: object) -> None:
+        if not raced:
+            raced.append(True)
+            other.ingest(stream, Silent())
+        land(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ingest, "land", late)
+    snapshot = lake.ingest(stream, Silent())
+    assert lake.frame(snapshot, ["id"]).collect()["id"].to_list() == [1, 2, 3, 1, 2, 3]
 
 
 def test_a_race_lost_for_ever_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

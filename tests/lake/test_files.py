@@ -62,6 +62,7 @@ def test_a_file_of_a_package_is_found_without_importing_it(tmp_path: Path, monke
         ("*.csv", r"no file matches\. Check the pattern"),
         ("folder", r"the folder holds no csv files\. Looked for \*\.csv, \*\.csv\.zip"),
         ("package://no_such_package_here/x.csv", r"package `no_such_package_here` is not installed\. Run `pip install"),
+        ("x" * 300 + ".csv", r"cannot be read: File name too long\. Check the file and its rights"),
         ("package://../etc", r"package `\.\.` is not installed"),
         ("package://odd_module/x.csv", r"package `odd_module` is not installed"),
     ],
@@ -83,6 +84,26 @@ def test_a_zip_with_one_file_is_read_through(tmp_path: Path) -> None:
     (file,) = find(csv(str(tmp_path / "a.csv.zip")))
     with opened(file) as (content, _):
         assert content.read() == b"x\n1\n"
+
+
+def test_a_zip_with_a_password_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.csv", "x\n1\n")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(header) + flags] |= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    (file,) = find(csv(str(tmp_path / "a.zip")))
+    with pytest.raises(SourceError, match=r"a\.zip: the zip cannot be read: .*password required"), opened(file):
+        pass
+
+
+def test_what_goes_wrong_with_the_rows_is_not_blamed_on_the_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.csv", "x\n1\n")
+    (file,) = find(csv(str(tmp_path / "a.zip")))
+    with pytest.raises(NotImplementedError, match="ours"), opened(file):
+        raise NotImplementedError("ours")
 
 
 def test_a_zip_with_two_files_is_refused(tmp_path: Path) -> None:

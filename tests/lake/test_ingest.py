@@ -3,13 +3,14 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from raypipe.contracts.progress import Silent
+from raypipe.contracts.progress import Silent, Step
 from raypipe.contracts.records import Snapshot
 from raypipe.errors import SourceError
 from raypipe.lake import Lake
@@ -68,6 +69,29 @@ def test_the_same_again_changes_nothing(lake: Lake, data: Path) -> None:
     assert again.files == first.files
     assert branches(lake) == (first.snapshot_id, first.snapshot_id)
     assert len(list(lake._folder.rglob("*.parquet"))) == 1
+
+
+def test_progress_is_told_in_bytes(lake: Lake, data: Path) -> None:
+    (data / "a.csv").write_text(HEADER + lines(1, 2))
+    (data / "b.csv").write_text(HEADER + lines(3))
+    seen: list[tuple[str, float | None]] = []
+    advanced: list[float] = []
+
+    class Watcher(Silent):
+        def step(self, name: str, total: float | None = None) -> AbstractContextManager[Step]:
+            seen.append((name, total))
+            return nullcontext(self)
+
+        def advance(self, amount: float = 1.0, note: str = "") -> None:
+            assert note.startswith(str(data))
+            advanced.append(amount)
+
+    lake.ingest(trips(data), Watcher())
+    assert seen == [("read trips", sum(file.stat().st_size for file in data.iterdir()))]
+    assert sum(advanced) == pytest.approx(seen[0][1])
+    assert min(advanced) >= 0
+    lake.ingest(trips(data), Watcher())
+    assert len(seen) == 1, "nothing to read, nothing to tell"
 
 
 def test_only_new_files_are_read(lake: Lake, data: Path) -> None:
