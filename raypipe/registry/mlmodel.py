@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from mlflow import pyfunc
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.types.schema import AnyType
@@ -21,12 +20,14 @@ _NEEDED = ("mlflow", "numpy", "onnxruntime", "polars", "raypipe")
 def write_model(folder: Path, version: ModelVersion) -> None:
     """Write everything but the bundle itself into ``folder``."""
     lock = version.lineage.lock
+    # Written out here: MLflow's helper for it lies in a module that takes a second to import, and warns while it does.
+    flavor = {"loader_module": _LOADER, "data": BUNDLE, "env": {"virtualenv": "python_env.yaml"}}
     model = Model(
+        flavors={"python_function": flavor | ({"python_version": lock["python"]} if "python" in lock else {})},
         utc_time_created=iso(version.created).replace("T", " ").removesuffix("Z"),
         signature=_signature(bundle.signature(Path(version.folder))),
         metadata={"raypipe": f"{version.name}/{version.version}", "digest": version.digest},
     )
-    pyfunc.add_to_model(model, loader_module=_LOADER, data=BUNDLE, python_env="python_env.yaml")
     model.save(str(folder / "MLmodel"))
     pins = "".join(f"{name}=={lock[name]}\n" for name in _NEEDED if name in lock)
     (folder / "requirements.txt").write_text(pins, encoding="utf-8")

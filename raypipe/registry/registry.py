@@ -24,7 +24,6 @@ from raypipe.registry.rows import (
 
 CHAMPION = "champion"
 SLOTS = (CHAMPION,)
-_LOCK_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +38,14 @@ class Registry:
         folder: where the files are kept, as ``models/{name}/{digest}/``.
         ledger: what happened.
         tracking_uri: where MLflow is; ``""`` for no mirror.
+        lock_seconds: how long to wait for another process that adds a version of the same model.
     """
 
-    def __init__(self, folder: Path, ledger: Ledger, tracking_uri: str) -> None:
+    def __init__(self, folder: Path, ledger: Ledger, tracking_uri: str, lock_seconds: float = 60.0) -> None:
         self._folder = folder / "models"
         self._ledger = ledger
         self._tracking_uri = tracking_uri
+        self._lock_seconds = lock_seconds
 
     def register(self, candidate: Candidate, lineage: Lineage) -> ModelVersion:
         """Make a candidate an immutable version. The same files from the same data are registered once.
@@ -61,7 +62,7 @@ class Registry:
             digest=examine(candidate, lineage),
             lineage=lineage,
         )
-        with locked(self._folder / name, _LOCK_SECONDS):
+        with locked(self._folder / name, self._lock_seconds):
             keep(Path(candidate.folder), self._folder / name, row.digest)
             failpoint("registry.after_copy")
             version = self._enter(name, row)
@@ -169,7 +170,7 @@ class Registry:
             return []
         from raypipe.registry.mirror import Mirror  # MLflow takes a second to import, and reading does not need it
 
-        with locked(self._folder / name, _LOCK_SECONDS):
+        with locked(self._folder / name, self._lock_seconds):
             versions = self.versions(name)
             aliases = {slot: next((v.version for v in versions if slot in v.aliases), None) for slot in SLOTS}
             return Mirror(self._tracking_uri).sync(name, versions, aliases)
