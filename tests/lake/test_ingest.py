@@ -230,12 +230,21 @@ def test_another_definition_reads_everything_again(lake: Lake, data: Path, chang
 
 def test_another_definition_needs_all_files(lake: Lake, data: Path) -> None:
     (data / "a.csv").write_text(HEADER + lines(1))
+    (data / "b.csv").write_text(HEADER + lines(2))
     first = take(lake, trips(data))
-    (data / "a.csv").write_text(HEADER + lines(1, 2))
-    sentence = r"table trips \(sources\.py:\d+\): was read by another definition; to read it again, .*a\.csv is needed"
+    (data / "a.csv").rename(data / "c.csv")
+    (data / "b.csv").unlink()
+    sentence = r"table trips \(sources\.py:\d+\): was read by another definition; to read it again, .*b\.csv is needed"
     with pytest.raises(SourceError, match=sentence):
         take(lake, trips(data, delay=hours(3)))
     assert branches(lake) == (first.snapshot_id, first.snapshot_id)
+
+
+def test_a_file_that_grew_is_read_again_with_what_it_now_holds(lake: Lake, data: Path) -> None:
+    (data / "a.csv").write_text(HEADER + lines(1))
+    take(lake, trips(data))
+    (data / "a.csv").write_text(HEADER + lines(1, 2))
+    assert ids(lake, take(lake, trips(data, delay=hours(3)))) == [1, 2]
 
 
 def test_a_definition_that_did_not_pass_leaves_no_trace(lake: Lake, data: Path) -> None:
