@@ -94,6 +94,15 @@ def test_progress_is_told_in_bytes(lake: Lake, data: Path) -> None:
     assert len(seen) == 1, "nothing to read, nothing to tell"
 
 
+def test_many_rows_are_kept_in_many_files_in_order(lake: Lake, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raypipe.lake.read.BLOCK_BYTES", 2**12)
+    monkeypatch.setattr("raypipe.lake.stage.ROWS_PER_FILE", 100)
+    (data / "a.csv").write_text(HEADER + lines(*range(1000)))
+    snapshot = take(lake, trips(data))
+    assert ids(lake, snapshot) == list(range(1000))
+    assert len(list(lake._folder.rglob("*.parquet"))) > 3
+
+
 def test_only_new_files_are_read(lake: Lake, data: Path) -> None:
     (data / "a.csv").write_text(HEADER + lines(1, 2))
     take(lake, trips(data))
