@@ -219,3 +219,21 @@ def test_hosts_without_a_common_lock_still_number_each_version_once(
     assert [registry.register(*made[0]).version, other.register(*made[1]).version] == [1, 2]
     assert other.register(*made[0]).version == 1
     assert [registry.register(*made[2]).version, other.register(*made[3]).version] == [3, 4]
+
+
+def test_a_number_that_another_host_takes_first_is_left_to_it(
+    registry: Registry, make, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Registry(tmp_path / "other" / "registry", ledger, "")
+    first, second = make(1.0), make(2.0)
+    append = ledger.append
+
+    def overtaken(key: str, kind: str, subject: str, body: str) -> object:
+        monkeypatch.setattr(ledger, "append", append)
+        other.register(*second)
+        return append(key, kind, subject, body)
+
+    monkeypatch.setattr(ledger, "append", overtaken)
+    assert registry.register(*first).version == 2
+    assert [version.metrics for version in registry.versions("rides")] == [second[0].metrics, first[0].metrics]
+    assert registry.register(*second).version == 1

@@ -64,6 +64,12 @@ PLANTS = {
     ),
     # request
     "field": ('request("ride", "zone"', 'request("ride", "zones"', "stream rides has no column `zones`", "`zone`"),
+    "field of the time": (
+        '"driver", "asked_at")',
+        '"driver")',
+        "the request lacks `asked_at`, by which the time of asking is told",
+        "Add `asked_at`",
+    ),
     "field from the future": (
         '"driver", "asked_at")',
         '"driver", "tip", "asked_at")',
@@ -178,6 +184,12 @@ PLANTS = {
         "ratio = derived(score=",
         "feature name `score` is taken by raypipe",
         "another",
+    ),
+    "name twice": (
+        "ratio = derived(ratio=",
+        "ratio = derived(area=",
+        "feature name `area` is used twice, first at pipeline.py:",
+        "its own name",
     ),
     "name of a field": ("hour=pl", "driver=pl", "feature `driver` has the name of a request field", "its own"),
     # label, split, search
