@@ -35,6 +35,8 @@ FAST = {
 PROMPT = {
     # How long a replica that is replaced goes on answering. 30 by default, and all of it is waited for.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    # A dead HAProxy is replaced after three checks; 10 s apart by default.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     # A request whose replica died before it answered goes to another one. To predict twice does no harm.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",

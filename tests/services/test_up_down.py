@@ -5,6 +5,7 @@ cluster is not disturbed.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int
     )
     yield made
     down(made, Silent())
+    shutil.rmtree(made.temp, ignore_errors=True)
 
 
 UP = """
