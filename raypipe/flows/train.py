@@ -18,7 +18,8 @@ def build(
 
 def build_line(record: TrainingSet) -> str:
     """What came of it, in one line."""
-    rows = ", ".join(f"{name} {count:,}" for name, count in record.rows.items())
+    # A record that was read back has its keys in alphabetical order.
+    rows = ", ".join(f"{name} {record.rows[name]:,}" for name in ("train", "tune", "holdout"))
     return f"{len(record.features)} features; rows: {rows}; {sum(record.left_out.values()):,} left out"
 
 

@@ -56,8 +56,8 @@ def test_three_faults_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     told = [line for line in err.splitlines() if line.startswith("error: pipeline.py:")]
     assert any("`dep_dely`" in line and "Did you mean `dep_delay`?" in line for line in told)
     assert any("`dep_time`" in line and "news from the future" in line for line in told)
-    assert any("`carrier` is used 2 times" in line for line in told)
-    assert "faults; nothing was run." in err
+    assert any("`carrier` is used twice, first at pipeline.py:" in line for line in told)
+    assert "3 faults; nothing was run." in err
 
 
 def test_each_fault_has_its_line_and_its_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

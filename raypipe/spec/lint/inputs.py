@@ -1,6 +1,5 @@
 """Rules about what the model sees: columns that exist, that are known in time, and that can be computed alike twice."""
 
-from collections import Counter
 from collections.abc import Iterator
 
 import polars as pl
@@ -97,20 +96,20 @@ def derived_rule(pipeline: Pipeline) -> Iterator[Fault]:
 
 def name_clash_rule(pipeline: Pipeline) -> Iterator[Fault]:
     """A name means one feature; a feature called like a request field is that field."""
-    counts = Counter(pipeline.feature_names)
+    first: dict[str, str] = {}
     for item in pipeline.inputs:
         for name, content in item.features.items():
             where = content.where if isinstance(content, (Aggregate, Expression)) else item.where
             if name in RESERVED or name.startswith("__"):
                 yield Fault(where, f"feature name `{name}` is taken by raypipe", "Give it another name")
-            if counts[name] > 1:
-                yield Fault(
-                    where, f"feature name `{name}` is used {counts[name]} times", "Give each feature its own name"
-                )
+            if name in first:
+                what = f"feature name `{name}` is used twice, first at {first[name]}"
+                yield Fault(where, what, "Give each feature its own name")
             elif any(name in i.fields for i in pipeline.inputs if isinstance(i, Request)) and not (
                 isinstance(content, Expression) and content.polars.meta.eq(pl.col(name))
             ):
                 yield Fault(where, f"feature `{name}` has the name of a request field", "Give it a name of its own")
+            first.setdefault(name, where)
 
 
 def _aggregate(group: FeatureGroup, name: str, aggregate: Aggregate, known: dict[str, pl.DataType]) -> Iterator[Fault]:

@@ -146,16 +146,16 @@ def _followed(source: Source) -> tuple[dict[str, pl.DataType], list[Fault]]:
 def _mentioned(pipeline: Pipeline) -> list[Source]:
     """Every source that the definition mentions, also where another of the same name hides it."""
     found: list[Source] = []
-    todo: list[Source] = [pipeline.ask.stream, pipeline.label.stream]
+    waiting: list[Source] = [pipeline.ask.stream, pipeline.label.stream]
     for item in pipeline.inputs:
-        todo += [item.moment.stream] if isinstance(item, FeatureGroup) else []
-        todo += [item.table] if isinstance(item, TableFeatures) else []
-    while todo:
-        source = todo.pop(0)
+        waiting += [item.moment.stream] if isinstance(item, FeatureGroup) else []
+        waiting += [item.table] if isinstance(item, TableFeatures) else []
+    while waiting:
+        source = waiting.pop(0)
         if source not in found:
             found.append(source)
-            todo += [way.table for way in source.derive.values() if isinstance(way, Lookup)]
-            todo += [check.to for check in source.gate if check.to is not None]
+            waiting += [way.table for way in source.derive.values() if isinstance(way, Lookup)]
+            waiting += [check.to for check in source.gate if check.to is not None]
     return found
 
 
