@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RAYPIPE_", toml_file="raypipe.toml", extra="forbid", frozen=True)
 
     workspace: Path = Field(Path(".raypipe"), description="Folder for tables, models, the ledger and logs")
-    host: str = Field("127.0.0.1", description="Address every service binds to")
+    host: str = Field("127.0.0.1", description="Address of the HTTP service; Ray and MLflow stay on 127.0.0.1")
     serve_port: int = Field(8000, ge=1, le=65535, description="HTTP port of Ray Serve")
     dashboard_port: int = Field(8265, ge=1, le=65535, description="Port of the Ray dashboard and Jobs API")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow server")

@@ -3,7 +3,6 @@
 Rooms are imported by the function that opens them: to look at the services, or at the models, costs no import of all.
 """
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,6 @@ def connect(settings: Settings | None = None, clock: Clock | None = None) -> "Pl
     home = settings.home
     ledger = Ledger.in_folder(home, clock)
     services = services_config(settings)
-    cpus = settings.cpus or max(2, os.cpu_count() or 2)
     return Platform(
         workspace=home,
         clock=clock,
@@ -42,7 +40,7 @@ def connect(settings: Settings | None = None, clock: Clock | None = None) -> "Pl
         registry=open_registry(settings, ledger),
         store=LmdbStore(home / "online"),
         tracking_uri=services.mlflow_url,
-        cpus=cpus,
+        cpus=services.logical_cpus,
         max_body_bytes=settings.max_body_bytes,
         replicas=settings.replicas,
         services=services,
