@@ -12,6 +12,7 @@ from raypipe.errors import TrainingError
 from raypipe.training.trainer import Examples
 
 LABEL = "label"
+PERIODS = ("train", "tune", "holdout")
 
 
 def read(training_set: TrainingSet, period: str) -> pl.DataFrame:
@@ -27,14 +28,33 @@ def read(training_set: TrainingSet, period: str) -> pl.DataFrame:
     except (OSError, PolarsError) as error:
         what = f"{path} cannot be read: {str(error).splitlines()[0]}"
         raise TrainingError(what, where=where, cure="Build the training set again") from None
-    if frame.is_empty():
-        raise TrainingError("has no rows", where=where, cure="Widen the period, or ingest more history")
     if frame[LABEL].null_count():
         raise TrainingError(f"{frame[LABEL].null_count():,} rows have no label", where=where)
-    if frame[LABEL].n_unique() == 1:
-        what = f"all {frame.height:,} labels are {str(bool(frame[LABEL][0])).lower()}"
-        raise TrainingError(what, where=where, cure="Widen the period, or predict something that varies")
+    _check_labels(frame.height, int(frame[LABEL].sum()), where)
+    for name in training_set.features:
+        if frame[name].dtype.is_float() and (infinite := int(frame[name].is_infinite().sum())):
+            what = f"feature `{name}` is infinite in {infinite:,} rows"
+            raise TrainingError(what, where=where, cure="Guard its division, or let it be null there")
     return frame
+
+
+def check_counts(training_set: TrainingSet) -> None:
+    """What can be known of every period without reading it; the holdout is not read before a model is chosen.
+
+    Raises:
+        TrainingError: a period has no rows, or only one of the two labels.
+    """
+    for period in PERIODS:
+        rows, positives = training_set.rows.get(period, 0), training_set.positives.get(period, 0)
+        _check_labels(rows, positives, f"{training_set.pipeline}: period {period}")
+
+
+def _check_labels(rows: int, positives: int, where: str) -> None:
+    if not rows:
+        raise TrainingError("has no rows", where=where, cure="Widen the period, or ingest more history")
+    if positives in {0, rows}:
+        what = f"all {rows:,} labels are {'true' if positives else 'false'}"
+        raise TrainingError(what, where=where, cure="Widen the period, or predict something that varies")
 
 
 def learn_signature(train: pl.DataFrame, features: tuple[str, ...], pipeline: str) -> Signature:

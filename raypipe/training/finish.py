@@ -13,6 +13,7 @@ import polars as pl
 from raypipe.contracts import bundle
 from raypipe.contracts.records import TrainingSet
 from raypipe.contracts.signature import Signature
+from raypipe.errors import TrainingError
 from raypipe.failpoints import failpoint
 from raypipe.spec import Pipeline
 from raypipe.training.data import LABEL, examples, read, together
@@ -21,7 +22,7 @@ from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import Outcome
 from raypipe.training.trainer import Task, Trainer
 from raypipe.training.trainers import trainer
-from raypipe.training.trial import Data
+from raypipe.training.trial import Data, in_words
 
 GOLDEN_ROWS = 64
 #: Without a stated cost both errors weigh the same.
@@ -33,7 +34,11 @@ def refit(winner: Outcome, data: Data, pipeline: Pipeline) -> Trainer:
     search = pipeline.search
     model = trainer(winner.trial.algorithm)
     task = Task(together(data.train, data.tune), None, data.signature, search.metric, search.seed)
-    model.fit(task, dict(winner.trial.params))
+    try:
+        model.fit(task, dict(winner.trial.params))
+    except Exception as error:  # a trainer may raise anything
+        what = f"the winner could not be fitted again on train and tune: {in_words(error)}"
+        raise TrainingError(what, where=winner.trial.algorithm) from error
     return model
 
 

@@ -1,5 +1,6 @@
 """What came of one trial, kept on disk: a search that was killed asks the same again and finds the answer."""
 
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def trial_folder(search: Path, algorithm: str, params: Params) -> Path:
 def keep(folder: Path, outcome: Outcome) -> None:
     """Write an outcome, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    half = folder / f"{_FILE}.part"
+    half = folder / f"{_FILE}.{os.getpid()}"
     half.write_text(outcome.to_json(), encoding="utf-8")
     half.replace(folder / _FILE)
 

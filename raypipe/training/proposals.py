@@ -16,7 +16,7 @@ from raypipe.training.outcome import Outcome
 from raypipe.training.space import Space
 from raypipe.training.trial import Point
 
-#: How far a proposal lags behind what is known; also the most trials that can run side by side.
+#: How far a proposal lags behind what is known. No more trials than this can run side by side.
 LAG = 8
 #: Proposals drawn at random before Optuna's model of the space takes over.
 RANDOM = 10

@@ -5,14 +5,16 @@ Runs are found again by tag, so a search that was killed and started again logs 
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from time import perf_counter
+from contextlib import contextmanager, suppress
+from typing import Self
 
 from raypipe.errors import TrainingError
 from raypipe.training.outcome import FAILED, Outcome
 
-# Read by MLflow when it is imported. Its own seven tries take four minutes to say that there is no server.
+# MLflow has no other way to be told. By itself it tells its makers of its use, prints the address of every run, and
+# takes four minutes to say that there is no server.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 from mlflow import MlflowClient
@@ -39,7 +41,6 @@ class Tracking:
 
     def __init__(self, uri: str, experiment: str, search: str) -> None:
         self._uri = uri
-        self.seconds = 0.0
         with self._talking():
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._experiment_id(experiment)
@@ -88,10 +89,15 @@ class Tracking:
             self._client.log_batch(self.run_id, metrics=_metrics(metrics), tags=own)
             self._client.set_terminated(self.run_id)
 
-    def fail(self) -> None:
-        """Close the run of a search that came to nothing."""
-        with self._talking():
-            self._client.set_terminated(self.run_id, "FAILED")
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Close the run of a search that came to nothing. It says why itself, even when MLflow has gone."""
+        if error is not None:
+            with suppress(MlflowException):
+                self._client.set_tag(self.run_id, "error", str(error)[:_LONGEST])
+                self._client.set_terminated(self.run_id, "FAILED")
 
     def _experiment_id(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -107,14 +113,11 @@ class Tracking:
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
-        began = perf_counter()
         try:
             yield
         except MlflowException as error:
             first = str(error).strip().splitlines()[0][:300]
             raise TrainingError(f"MLflow: {first}", where=self._uri, cure="Start the services: `raypipe up`") from None
-        finally:
-            self.seconds += perf_counter() - began
 
 
 def _metrics(metrics: Mapping[str, float]) -> list[Metric]:

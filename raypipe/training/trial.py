@@ -4,7 +4,7 @@ What waits for what: a trial holds `CPUS` while it runs and waits for nothing bu
 work hold the CPUs, trials wait in Ray's queue and hold nothing there, so nothing can wait for them in a circle.
 """
 
-import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
@@ -78,7 +78,7 @@ def answer(point: Point, data: Data, plan: Plan) -> Outcome:
     curve: dict[int, float] = {}
     began = perf_counter()
     try:
-        outcome = _fit(point, data, plan, curve, folder)
+        outcome = _fit(point, data, plan, curve)
     except _Stopped:
         metrics: dict[str, float] = {plan.metric: goodness(plan.metric, curve[max(curve)])}
         outcome = _outcome(point, plan, STOPPED, perf_counter() - began, curve, metrics)
@@ -97,7 +97,7 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
 
 
-def _fit(point: Point, data: Data, plan: Plan, curve: dict[int, float], folder: Path) -> Outcome:
+def _fit(point: Point, data: Data, plan: Plan, curve: dict[int, float]) -> Outcome:
     def report(step: int, value: float) -> None:
         curve[step] = goodness(plan.metric, value)
         if curve[step] < point.bars.get(step, float("-inf")):
@@ -108,21 +108,14 @@ def _fit(point: Point, data: Data, plan: Plan, curve: dict[int, float], folder: 
     task = Task(data.train, data.tune, data.signature, plan.metric, plan.seed, report)
     found = model.fit(task, dict(point.params))
     fitted = perf_counter() - began
-    files = _fresh(folder)
-    model.save(files)
-    served = OnnxModel(files)
+    # Only measured here: the winner is fitted again, on more data.
+    with tempfile.TemporaryDirectory() as files:
+        model.save(Path(files))
+        served = OnnxModel(Path(files))
     gap = difference(model, served, data.tune.x[:COMPARED], point.algorithm)
     metrics = quality(data.tune.y, served.predict(data.tune.x)) | served.speed(data.tune.x[:COMPARED])
     metrics |= {"bytes": float(served.bytes), "onnx_difference": gap, "fit_seconds": fitted}
     return _outcome(point, plan, FINISHED, perf_counter() - began, curve, metrics, found)
-
-
-def _fresh(folder: Path) -> Path:
-    """An empty folder for the model's files; an earlier try may have left some."""
-    files = folder / "model"
-    shutil.rmtree(files, ignore_errors=True)
-    files.mkdir(parents=True)
-    return files
 
 
 def _outcome(

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from raypipe.errors import TrainingError
-from raypipe.training.data import learn_signature, read
+from raypipe.training.data import check_counts, learn_signature, read
 from tests.training.data import FEATURES, frame, training_set
 
 
@@ -12,6 +12,10 @@ from tests.training.data import FEATURES, frame, training_set
         (frame(50, 1).head(0), "late: period tune: has no rows. Widen the period"),
         (frame(50, 1).with_columns(label=pl.lit(True)), "late: period tune: all 50 labels are true"),
         (frame(50, 1).with_columns(label=pl.lit(False)), "late: period tune: all 50 labels are false"),
+        (
+            frame(50, 1).with_columns(wind=1 / pl.when(pl.col("hour") > 5).then(1.0).otherwise(0.0)),
+            r"late: period tune: feature `wind` is infinite in \d+ rows. Guard its division",
+        ),
         (frame(50, 1).drop("wind"), "tune.parquet cannot be read: .*wind"),
         (
             frame(50, 1).with_columns(label=pl.when(pl.col("hour") > 5).then("label")),
@@ -23,6 +27,13 @@ def test_a_period_that_nothing_can_be_learned_from_is_told(tmp_path, tune, said)
     record = training_set(tmp_path, 100, tune=tune)
     with pytest.raises(TrainingError, match=said):
         read(record, "tune")
+
+
+@pytest.mark.parametrize(("rows", "said"), [(0, "has no rows"), (40, "all 40 labels are true")])
+def test_a_holdout_that_judges_nothing_is_told_before_the_search(tmp_path, rows, said):
+    record = training_set(tmp_path, 100, holdout=frame(rows, 1).with_columns(label=pl.lit(True)))
+    with pytest.raises(TrainingError, match=f"late: period holdout: {said}"):
+        check_counts(record)
 
 
 def test_a_missing_or_corrupt_file_is_told(tmp_path):

@@ -16,13 +16,16 @@ from raypipe import models
 from raypipe.contracts import bundle
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Candidate, Trial
-from raypipe.errors import TrainingError
+from raypipe.errors import TrainingError, WorkspaceError
 from raypipe.spec import fingerprint
 from raypipe.spec.search import log
-from raypipe.training import search
+from raypipe.training import finish, search, tuning
+from raypipe.training.data import examples, learn_signature, read
 from raypipe.training.metrics import quality
 from raypipe.training.onnx_model import OnnxModel
 from raypipe.training.outcome import Outcome
+from raypipe.training.trainers.linear import Linear
+from raypipe.training.trial import Data
 from tests.training.data import pipeline, training_set
 
 TREES = models.LightGBM(num_iterations=30, early_stopping_round=5, min_data_in_leaf=20)
@@ -136,7 +139,7 @@ def test_a_search_in_which_all_trials_fail_says_why(data, tracking_uri, tmp_path
     lost = Trial(
         number=0, algorithm="linear", params={}, status="failed", metrics={}, seconds=0, error="ValueError: no"
     )
-    monkeypatch.setattr(sys.modules[search.__module__], "_try_all", lambda *_: [Outcome(trial=lost, goodness=None)])
+    monkeypatch.setattr(tuning, "try_all", lambda *_: [Outcome(trial=lost, goodness=None)])
     with pytest.raises(TrainingError, match=r"late: search: no trial of 1 finished: linear: ValueError: no"):
         search(pipeline(LINEAR, trials=1), data, tmp_path, tracking_uri, 2, Silent())
     failed = [run for run in runs(tracking_uri) if "raypipe.search" in run.data.tags and run.info.status == "FAILED"]
@@ -147,6 +150,29 @@ def test_no_search_starts_on_a_metric_that_is_not_known(data, tracking_uri, tmp_
     with pytest.raises(TrainingError, match=r"unknown metric `f2`"):
         search(pipeline(LINEAR, metric="f2"), data, tmp_path, tracking_uri, 2, Silent())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_used_is_told_before_anything_is_tried(data, tracking_uri, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkspaceError, match=r"file/late-\w+: cannot be used: Not a directory. Check that"):
+        search(pipeline(LINEAR, trials=1), data, tmp_path / "file", tracking_uri, 1, Silent())
+
+
+def test_a_winner_that_cannot_be_fitted_again_is_told(data, monkeypatch):
+    monkeypatch.setattr(finish, "trainer", lambda name: Stubborn())
+    trial = Trial(number=0, algorithm="linear", params={}, status="finished", metrics={}, seconds=0)
+    with pytest.raises(TrainingError, match=r"linear: the winner could not be fitted again.*: ValueError: no"):
+        finish.refit(Outcome(trial=trial, goodness=1.0), small_data(data), pipeline(LINEAR))
+
+
+class Stubborn(Linear):
+    def fit(self, task, params):
+        raise ValueError("no")
+
+
+def small_data(record):
+    signature = learn_signature(read(record, "train"), record.features, "late")
+    return Data(examples(read(record, "train"), signature), examples(read(record, "tune"), signature), signature)
 
 
 class Breaks:
@@ -180,7 +206,8 @@ ray.init(address=address, namespace="killed", log_to_driver=False, logging_level
 from raypipe import models
 from raypipe.contracts.progress import Silent
 from raypipe.spec.search import log
-from raypipe.training import search
+from raypipe.training import finish, search, tuning
+from raypipe.training.data import examples, learn_signature, read
 from tests.training.data import pipeline, training_set
 asked = pipeline(models.Linear(C=log(0.01, 10.0)), trials=5)
 data = training_set(Path(folder) / "set", 600)

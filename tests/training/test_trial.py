@@ -124,6 +124,6 @@ def test_a_network_that_diverges_says_so(data, plan):
 def test_a_half_written_outcome_is_none(data, plan):
     folder = trial_folder(plan.folder, LINEAR.algorithm, LINEAR.params)
     folder.mkdir(parents=True)
-    (folder / "outcome.json.part").write_text('{"trial":')
+    (folder / "outcome.json.17").write_text('{"trial":')
     assert kept(folder) is None
     assert answer(LINEAR, data, plan).trial.status == "finished"

@@ -1,0 +1,96 @@
+"""The trials of a search on Ray Tune: proposed, run side by side, watched; the part of it that knows Ray."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray import tune
+from ray.tune.error import TuneError
+from ray.tune.experiment import Trial as TuneTrial
+
+from raypipe.contracts.progress import Progress
+from raypipe.errors import RaypipeError
+from raypipe.spec import Pipeline
+from raypipe.training.outcome import Outcome
+from raypipe.training.proposals import LAG, Proposals
+from raypipe.training.space import Space
+from raypipe.training.tracking import Tracking
+from raypipe.training.trial import CPUS, Data, Plan, run
+from raypipe.training.watcher import Watcher
+
+#: A worker process that dies gets one successor. A trainer's own fault is an outcome, and not tried again.
+_LOST_WORKERS = 1
+
+
+def try_all(
+    pipeline: Pipeline, space: Space, data: Data, plan: Plan, tracking: Tracking, cpus: int, progress: Progress
+) -> list[Outcome]:
+    """The outcome of every trial, in order of number.
+
+    Up to ``cpus`` of them run side by side; more than `LAG` of those change which trials are proposed.
+    """
+    trials = pipeline.search.trials
+    side_by_side = max(1, min(cpus, trials))
+    # Tune's own records serve one run only: what a search must remember lies in the trials' folders.
+    scratch = plan.folder / "tune"
+    shutil.rmtree(scratch, ignore_errors=True)
+    with progress.step("trials", trials) as step, _quiet_tune():
+        watcher = Watcher(plan, tracking, step)
+        trainable = tune.with_resources(tune.with_parameters(run, data=data, plan=plan), {"cpu": CPUS})
+        trainable.__name__ = f"{pipeline.name} trial"
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=Proposals(space, pipeline.search.seed, lag=max(LAG, side_by_side)),
+                num_samples=trials,
+                max_concurrent_trials=side_by_side,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(plan.folder),
+                callbacks=[watcher],
+                failure_config=tune.FailureConfig(max_failures=_LOST_WORKERS),
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        except TuneError as error:
+            raise _cause(error) from None
+    shutil.rmtree(scratch, ignore_errors=True)
+    return [watcher.outcomes[number] for number in sorted(watcher.outcomes)]
+
+
+def _cause(error: TuneError) -> Exception:
+    """Tune hides what a callback raises in the text of its own error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RaypipeError):
+            return cause
+        cause = cause.__context__
+    return error
+
+
+def _trial_name(trial: TuneTrial) -> str:
+    point = trial.config["point"]
+    return f"{point.number:02d}-{point.algorithm}"
+
+
+@contextmanager
+def _quiet_tune() -> Iterator[None]:
+    """Progress is told to whom it is handed, results go to MLflow: Tune and Optuna need not print or write files."""
+    os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
+    loggers = {logging.getLogger(name): logging.CRITICAL for name in ("ray.tune", "optuna")}
+    levels = {logger: logger.level for logger in loggers}
+    for logger, level in loggers.items():
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
