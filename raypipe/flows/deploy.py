@@ -41,11 +41,12 @@ def champion(platform: Platform, name: str) -> ModelVersion:
 
 
 def recipe(platform: Platform, name: str, served: Served | None = None) -> Recipe:
-    """What a pipeline's Serve application is made of on this platform; ``served`` is the version to begin with."""
+    """What a pipeline's Serve application is made of on this platform; ``served`` is put into service with it."""
     return Recipe(
         name=name,
         reader="raypipe.features.opening:open_lmdb",
         reader_args={"folder": str(platform.workspace / "online")},
+        folder=str(platform.workspace / "serving"),
         served=served,
         replicas=platform.replicas,
         max_body_bytes=platform.max_body_bytes,

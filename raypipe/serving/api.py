@@ -2,13 +2,15 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 from ray.exceptions import AuthenticationError
 
 from raypipe.errors import ServingError
+
+Config: TypeAlias = dict[str, object]
 
 _REASON = re.compile(r"^(?:[\w.]*\.)?\w*(?:Error|Exception): (.+)$", re.MULTILINE)
 
@@ -42,12 +44,12 @@ class ServeApi:
                 f"no Ray dashboard answers: {_first_line(error)}", where=dashboard, cure="Run `raypipe up` first"
             ) from None
 
-    def configs(self) -> dict[str, dict[str, object]]:
+    def configs(self) -> dict[str, Config]:
         """The configuration of each application that was deployed by one, by name."""
         apps = self._details()["applications"]
         return {name: app["deployed_app_config"] for name, app in apps.items() if app.get("deployed_app_config")}
 
-    def put(self, configs: dict[str, dict[str, object]]) -> None:
+    def put(self, configs: dict[str, Config]) -> None:
         """Make these the applications: all of them, because Serve deletes the ones that are not named."""
         details = self._details()
         running = {key: details[key] for key in ("proxy_location", "http_options", "grpc_options") if details.get(key)}

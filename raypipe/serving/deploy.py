@@ -1,6 +1,7 @@
-"""Put a model version into service: through Serve's REST API, in place, without touching other applications."""
+"""Put a model version into service: swapped in place in every replica, without touching other applications."""
 
 import time
+from contextlib import suppress
 
 import msgspec
 from ray import serve
@@ -12,12 +13,13 @@ from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Deployment, ModelVersion
 from raypipe.errors import ServingError
 from raypipe.failpoints import failpoint
-from raypipe.serving.api import ServeApi, last_error
+from raypipe.serving.api import Config, ServeApi
 from raypipe.serving.model import Model, Served
 from raypipe.serving.recipe import DEPLOYMENT, IMPORT_PATH, Recipe
 from raypipe.serving.replica import Holding
 
 _POLL_SECONDS = 0.1
+_ANSWER_SECONDS = 90.0
 
 
 def deploy(
@@ -25,11 +27,11 @@ def deploy(
 ) -> Deployment:
     """Serve a version: start the pipeline's application if there is none, else swap the model in its replicas.
 
-    The calling process must be connected to the cluster (``ray.init``): every replica is asked what it holds.
+    The calling process must be connected to the cluster (``ray.init``): every replica is told, and asked.
 
     Args:
         version: what is to answer.
-        recipe: what the application is made of when it is new; one that is there keeps what it was made of.
+        recipe: what the application is made of; one that was deployed from another import path keeps its own.
         api: Serve's REST API of the same cluster.
         clock: dates the record.
         progress: is told how it goes.
@@ -47,15 +49,22 @@ def deploy(
         # Most bad versions are found out here, before the cluster has heard of them.
         Model(served)
         step.advance(note="checked")
-        before = api.configs()
-        api.put(before | {recipe.name: _config(before.get(recipe.name), recipe, served)})
-        failpoint("deploy.after_put")
-        step.advance(note="loading")
+        configs, before = api.configs(), recipe.pointer.read()
         try:
+            _tell(recipe.name, served)
+            recipe.pointer.write(served)
+            failpoint("deploy.after_pointer_moved")
+            _start(api, configs, recipe)
+            step.advance(note="loaded")
             _wait(api, recipe.name, served, timeout)
         except ServingError:
-            # Replicas that start later must not be told to begin with a version that was refused.
-            api.put(before)
+            recipe.pointer.write(before)
+            if before is not None:
+                # A replica that cannot be told comes back by itself, see `Replica.check_health`.
+                with suppress(ServingError):
+                    _tell(recipe.name, before)
+            if api.configs() != configs:
+                api.put(configs)
             raise
         step.advance(note="answers")
     url = f"{api.url}/{recipe.name}/predict"
@@ -63,29 +72,49 @@ def deploy(
 
 
 def holdings(name: str) -> list[Holding]:
-    """What every running replica of a pipeline's application holds.
+    """What every running replica of a pipeline's application holds; empty when none can be asked."""
+    return _broadcast(name, "holding")
+
+
+def _tell(name: str, served: Served) -> bool:
+    """Have all running replicas take a version; True when there are some and all of them hold it.
 
     Raises:
-        ServingError: they cannot be asked.
+        ServingError: one refuses it.
     """
+    told = _broadcast(name, "take", served.to_json())
+    for holding in told:
+        if holding.refused == served:
+            raise ServingError(f"version {served.version} is refused: {holding.reason}", where=name)
+    return bool(told) and all(holding.served == served for holding in told)
+
+
+def _broadcast(name: str, method: str, *args: str) -> list[Holding]:
     try:
         handle = serve.get_deployment_handle(DEPLOYMENT, name)
-        texts = handle.broadcast("holding").results(timeout_s=10)
-    except (RayServeException, RayError, TimeoutError) as error:
-        raise ServingError(f"its replicas cannot be asked: {last_error(str(error))}", where=name) from None
+        texts = handle.broadcast(method, *args).results(timeout_s=_ANSWER_SECONDS)
+    except (KeyError, RayServeException, RayError, TimeoutError):
+        # No such application, or a replica that died on the way.
+        return []
     return [Holding.from_json(text) for text in texts]
 
 
-def _config(present: dict[str, object] | None, recipe: Recipe, served: Served) -> dict[str, object]:
-    """The configuration with this version; as long as nothing else differs, Serve restarts no replica."""
-    config = present or {
-        "name": recipe.name,
-        "route_prefix": f"/{recipe.name}",
-        "import_path": IMPORT_PATH,
-        "args": msgspec.to_builtins(recipe),
-    }
-    ours = {"name": DEPLOYMENT, "num_replicas": recipe.replicas, "user_config": msgspec.to_builtins(served)}
-    return config | {"deployments": [ours]}
+def _start(api: ServeApi, configs: dict[str, Config], recipe: Recipe) -> None:
+    """Make the application what the recipe says, if it is not; Serve replaces replicas only if it must."""
+    present = configs.get(recipe.name)
+    if present and present["import_path"] != IMPORT_PATH:
+        wanted = present
+    else:
+        args = msgspec.to_builtins(recipe) | {"replicas": 1}
+        replicas = {"name": DEPLOYMENT, "num_replicas": recipe.replicas}
+        route = {"name": recipe.name, "route_prefix": f"/{recipe.name}"}
+        wanted = route | {"import_path": IMPORT_PATH, "args": args, "deployments": [replicas]}
+    if api.status(recipe.name).failed:
+        # Serve does not try one again that has failed to start.
+        api.put({name: config for name, config in configs.items() if name != recipe.name})
+        present = None
+    if wanted != present:
+        api.put(configs | {recipe.name: wanted})
 
 
 def _wait(api: ServeApi, name: str, served: Served, timeout: float) -> None:
@@ -94,15 +123,7 @@ def _wait(api: ServeApi, name: str, served: Served, timeout: float) -> None:
         status = api.status(name)
         if status.failed:
             raise ServingError(f"version {served.version} cannot start: {status.reason}", where=name)
-        if status.running and _all_hold(name, served):
+        if status.running and _tell(name, served):
             return
         time.sleep(_POLL_SECONDS)
     raise ServingError(f"version {served.version} did not answer within {timeout:g} seconds", where=name)
-
-
-def _all_hold(name: str, served: Served) -> bool:
-    held = holdings(name)
-    for holding in held:
-        if holding.refused == served:
-            raise ServingError(f"version {served.version} is refused: {holding.reason}", where=name)
-    return bool(held) and all(holding.served == served for holding in held)

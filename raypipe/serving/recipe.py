@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 import msgspec
 from ray import serve
@@ -14,6 +15,7 @@ from raypipe.contracts.records import Record
 from raypipe.errors import ServingError
 from raypipe.serving.app import Limits
 from raypipe.serving.model import Served
+from raypipe.serving.pointer import Pointer
 from raypipe.serving.replica import Replica
 from raypipe.spec import Pipeline
 
@@ -33,17 +35,24 @@ class Recipe(Record, frozen=True, kw_only=True):
         reader: ``package.module:function`` that is called with the pipeline and ``reader_args`` in each replica, and
             gives its `FeatureReader`.
         reader_args: by name.
-        served: the version to begin with; None: the one in ``user_config``, which later versions come by too.
+        folder: where the version in service is kept; every replica sees it, under this path.
         replicas: how many processes answer.
         max_body_bytes: the largest request body.
+        served: the version to put into service when the application is built; None: the one that is.
     """
 
     name: str
     reader: str
+    folder: str
     reader_args: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
-    served: Served | None = None
     replicas: int = 1
     max_body_bytes: int = 4 * 2**20
+    served: Served | None = None
+
+    @property
+    def pointer(self) -> Pointer:
+        """The version in service."""
+        return Pointer(Path(self.folder), self.name)
 
 
 def build(args: Mapping[str, object]) -> serve.Application:
@@ -64,13 +73,15 @@ def application(recipe: Recipe) -> serve.Application:
 
     Raises:
         ServingError: the recipe names a reader that is not there.
+        WorkspaceError: the version cannot be put into service.
     """
     _find(recipe.reader)
+    if recipe.served is not None:
+        recipe.pointer.write(recipe.served)
     deployed = serve.deployment(
         name=DEPLOYMENT,
         num_replicas=recipe.replicas,
         ray_actor_options={"num_cpus": 0.1, "runtime_env": {"env_vars": _ENVIRONMENT}},
-        user_config=msgspec.to_builtins(recipe.served),
         # Requests wait in our own queue, where they are answered together.
         max_ongoing_requests=512,
         max_queued_requests=1_024,
@@ -87,7 +98,9 @@ def application(recipe: Recipe) -> serve.Application:
     )
     deployment: serve.Deployment = deployed(serve.ingress()(Replica))
     open_reader = partial(_open, recipe.reader, recipe.reader_args)
-    bound: serve.Application = deployment.bind(recipe.name, open_reader, Limits(body_bytes=recipe.max_body_bytes))
+    bound: serve.Application = deployment.bind(
+        recipe.name, open_reader, recipe.pointer, Limits(body_bytes=recipe.max_body_bytes)
+    )
     return bound
 
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 
-import msgspec
 from ray.util.metrics import Counter
 
 from raypipe.contracts.reader import OpenReader
@@ -14,6 +12,7 @@ from raypipe.serving.app import App, Limits
 from raypipe.serving.engine import Engine
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Served
+from raypipe.serving.pointer import Pointer
 
 logger = logging.getLogger("ray.serve")
 
@@ -34,57 +33,81 @@ class Replica:
     Args:
         name: of the pipeline.
         open_reader: opens its features in this process.
+        pointer: says which version is in service.
         limits: what one request may take.
+
+    Raises:
+        RaypipeError: the version in service cannot be used, or there is none; Serve reports it as the reason why the
+            replica cannot start.
     """
 
-    def __init__(self, name: str, open_reader: OpenReader, limits: Limits) -> None:
-        self._open_reader = open_reader
+    def __init__(self, name: str, open_reader: OpenReader, pointer: Pointer, limits: Limits) -> None:
+        self._open_reader, self._pointer = open_reader, pointer
+        self._taking = asyncio.Lock()
         self._meter = Meter(RaySink(name))
         # Serve adds the X-Request-Id header itself.
         self._app = App(name, self._meter, limits, echo_id=False)
+        self._app.hold(self._engine(self._in_service()))
 
     def __serve_build_asgi_app__(self) -> App:  # the name that Serve looks for
         """What Serve hands requests to."""
         return self._app
 
-    async def reconfigure(self, config: Mapping[str, object]) -> None:
-        """Load another version beside the one that answers, check it, and swap.
+    async def take(self, text: str) -> str:
+        """Answer with another version from now on, if it can be used; else go on with what is held.
 
-        A replica that has never answered raises, and Serve reports why it cannot start. One that answers goes on
-        with what it has, and remembers the reason.
+        Args:
+            text: a `Served` as JSON.
 
-        Raises:
-            RaypipeError: the first version that this replica is to answer with cannot be used.
+        Returns:
+            A `Holding` as JSON.
         """
-        served = msgspec.convert(dict(config), Served)
-        held = self._app.engine
-        if held is not None and held.model.served == served:
-            self._app.accept()
-            return
-        try:
-            self._app.hold(await self._load(served))
-        except Exception as error:
-            if held is None:
-                raise
-            # Raised from here, Serve would stop the replica that still answers well.
-            logger.exception("version %s is refused", served.version)
-            self._app.refuse(served, str(error))
+        served = Served.from_json(text)
+        # One at a time: a version that takes long to load must not come after a later one.
+        async with self._taking:
+            if self._held() == served:
+                self._app.accept()
+            else:
+                await self._swap(served)
+        return self.holding()
 
-    async def _load(self, served: Served) -> Engine:
-        loading = asyncio.to_thread(Engine, served, self._open_reader, self._meter)
-        try:
-            return await asyncio.wait_for(loading, _LOAD_SECONDS)
-        except TimeoutError:
-            raise ServingError(
-                f"did not load within {_LOAD_SECONDS:g} seconds", where=f"{self._app.name}/{served.version}"
-            ) from None
+    async def check_health(self) -> None:
+        """Called by Serve every few seconds: come back to the version in service, should another one be held."""
+        served = self._pointer.read()
+        if served and served not in (self._held(), self._app.refused) and not self._taking.locked():
+            await self.take(served.to_json())
 
     def holding(self) -> str:
         """A `Holding` as JSON; asked by whoever deploys."""
-        engine = self._app.engine
-        return Holding(
-            served=engine.model.served if engine else None, refused=self._app.refused, reason=self._app.reason
-        ).to_json()
+        return Holding(served=self._held(), refused=self._app.refused, reason=self._app.reason).to_json()
+
+    def _held(self) -> Served | None:
+        return self._app.engine.model.served if self._app.engine else None
+
+    async def _swap(self, served: Served) -> None:
+        loading = asyncio.to_thread(self._engine, served)
+        try:
+            self._app.hold(await asyncio.wait_for(loading, _LOAD_SECONDS))
+        except TimeoutError:
+            self._app.refuse(served, f"it did not load within {_LOAD_SECONDS:g} seconds")
+        except Exception as error:
+            # Whatever is wrong with the other version, the one that answers well goes on.
+            logger.exception("version %s is refused", served.version)
+            self._app.refuse(served, str(error))
+
+    def _engine(self, served: Served) -> Engine:
+        engine = Engine(served, self._open_reader, self._meter)
+        if engine.model.pipeline.name != self._app.name:
+            raise ServingError(
+                f"is a model of `{engine.model.pipeline.name}`", where=f"{self._app.name}/{served.version}"
+            )
+        return engine
+
+    def _in_service(self) -> Served:
+        served = self._pointer.read()
+        if served is None:
+            raise ServingError("no version is in service", where=self._app.name, cure="Run `raypipe deploy` first")
+        return served
 
 
 class RaySink:

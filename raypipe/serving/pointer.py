@@ -1,0 +1,62 @@
+"""Which version of a pipeline is in service: one small file that every replica begins with and comes back to.
+
+Serve's own ``user_config`` could carry it, but Serve takes a replica out of the rotation while it applies one, and
+HAProxy is started anew for each such change. Here nothing in front of the replicas moves when a version does.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from raypipe.errors import ServingError, WorkspaceError
+from raypipe.failpoints import failpoint
+from raypipe.serving.model import Served
+
+
+class Pointer:
+    """The version in service, kept in a folder that all replicas see.
+
+    Args:
+        folder: of all pointers; made when one is written.
+        name: of the pipeline.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / f"{name}.json"
+
+    def read(self) -> Served | None:
+        """The version in service; None when none ever was.
+
+        Raises:
+            ServingError: the file is not what `write` writes.
+        """
+        try:
+            return Served.from_json(self.path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ServingError(
+                f"cannot be read: {error}", where=str(self.path), cure="Remove it, then `raypipe deploy`"
+            ) from None
+
+    def write(self, served: Served | None) -> None:
+        """Make this the version in service, or none, in one step that survives a crash.
+
+        Raises:
+            WorkspaceError: the folder cannot be written to.
+        """
+        try:
+            if served is None:
+                self.path.unlink(missing_ok=True)
+                return
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, suffix=".new", delete=False) as file:
+                file.write(served.to_json())
+                file.flush()
+                os.fsync(file.fileno())
+            failpoint("deploy.before_pointer_moves")
+            Path(file.name).replace(self.path)
+        except OSError as error:
+            raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(self.path)) from None

@@ -1,0 +1,251 @@
+"""Deploys on a real Serve: the first one, swaps under load, refusals, and other applications left alone."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import ray
+from msgspec import structs
+from ray import serve
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeDeploySchema
+
+from raypipe.clock import ManualClock
+from raypipe.contracts import bundle
+from raypipe.contracts.progress import Silent
+from raypipe.contracts.records import Deployment, Lineage, ModelVersion
+from raypipe.errors import RegistryError, ServingError
+from raypipe.serving import api as serving_api
+from raypipe.serving.api import ServeApi
+from raypipe.serving.deploy import deploy, holdings
+from raypipe.serving.model import Served
+from raypipe.serving.recipe import Recipe
+from raypipe.spec import Pipeline
+from tests.serving.conftest import make_bundle
+from tests.serving.test_parse import GOOD
+
+READER = "tests.serving.reader:open_reader"
+
+
+class InProcess:
+    """What the dashboard does with a request to Serve's REST API, without a dashboard."""
+
+    def __init__(self, address: str) -> None:
+        self._client: Any = _get_global_client()
+
+    def get_serve_details(self) -> dict[str, Any]:
+        return ray.get(self._client._controller.get_serve_instance_details.remote())
+
+    def deploy_applications(self, config: dict[str, Any]) -> None:
+        self._client.deploy_apps(ServeDeploySchema.model_validate(config))
+
+
+@dataclass(frozen=True)
+class Service:
+    """Serve on this cluster, and the recipe of one application."""
+
+    api: ServeApi
+    recipe: Recipe
+
+    def deploy(self, version: ModelVersion, **changes: object) -> Deployment:
+        recipe = structs.replace(self.recipe, **changes)
+        return deploy(version, recipe, self.api, clock=ManualClock(7), progress=Silent(), timeout=60)
+
+    def ask(self) -> dict[str, Any]:
+        answer = httpx.post(f"{self.api.url}/late/predict", json=GOOD, timeout=10)
+        assert answer.status_code == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+    def about(self) -> dict[str, Any]:
+        told: dict[str, Any] = httpx.get(f"{self.api.url}/late", timeout=10).json()
+        return told
+
+    def replicas(self) -> dict[str, set[str]]:
+        """The actors of each application's replicas."""
+        apps = self.api._details()["applications"]
+        return {
+            name: {one["replica_id"] for deployment in app["deployments"].values() for one in deployment["replicas"]}
+            for name, app in apps.items()
+        }
+
+
+@pytest.fixture(scope="module")
+def service(
+    ray_local: None, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    port = free_port()
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serving_api, "ServeSubmissionClient", InProcess)
+        folder = tmp_path_factory.mktemp("serving")
+        api = ServeApi("in process", f"http://127.0.0.1:{port}")
+        yield Service(api, Recipe(name="late", reader=READER, folder=str(folder)))
+    serve.shutdown()
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory, pipeline: Pipeline) -> list[ModelVersion]:
+    """Three versions that each give another probability."""
+    root = tmp_path_factory.mktemp("versions")
+    return [version_of(make_bundle(root / str(n), pipeline, bias=n / 10), n) for n in (1, 2, 3)]
+
+
+def version_of(served: Served, number: int) -> ModelVersion:
+    lineage = Lineage(
+        commit="", dirty=False, pipeline_definition="", feature_definition="", training_set="", as_of=0, snapshots={},
+        files=(), params={}, seed=0, lock={}, run_id="",
+    )  # fmt: skip
+    return ModelVersion(
+        name="late", version=number, aliases=(), algorithm="linear", metrics={}, created=0, digest=served.digest,
+        folder=served.folder, lineage=lineage,
+    )  # fmt: skip
+
+
+def eventually(what: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if what():
+            return
+        time.sleep(0.1)
+    raise AssertionError("did not happen within 30 seconds")
+
+
+def test_the_first_deploy_starts_the_application(service: Service, versions: list[ModelVersion]) -> None:
+    record = service.deploy(versions[0])
+    url = f"{service.api.url}/late/predict"
+    assert record == Deployment(name="late", version=1, digest=versions[0].digest, url=url, at=7)
+    answer = httpx.post(record.url, json=GOOD, headers={"X-Request-Id": "mine"}, timeout=10)
+    assert (answer.json()["version"], answer.json()["request_id"]) == (1, "mine")
+    assert answer.headers.get_list("x-request-id") == ["mine"]
+
+
+def test_versions_are_swapped_in_place_and_no_request_notices(service: Service, versions: list[ModelVersion]) -> None:
+    service.deploy(versions[0])
+    before, configs, stop = service.replicas(), service.api.configs(), threading.Event()
+    statuses: set[int] = set()
+    seen: set[tuple[int, float]] = set()
+
+    def load() -> None:
+        with httpx.Client() as http:
+            while not stop.is_set():
+                answer = http.post(f"{service.api.url}/late/predict", json=GOOD, timeout=10)
+                statuses.add(answer.status_code)
+                seen.add((answer.json().get("version"), answer.json().get("probability")))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        for version in (*versions[1:], *versions):
+            service.deploy(version)
+            assert service.ask()["version"] == version.version
+    finally:
+        stop.set()
+        thread.join()
+    assert statuses == {200}
+    assert len(seen) == len({number for number, _ in seen}) == 3, "a version answered with another one's model"
+    assert (service.replicas(), service.api.configs()) == (before, configs)
+
+
+def test_an_altered_version_is_refused_before_the_cluster_hears_of_it(
+    service: Service, versions: list[ModelVersion], tmp_path: Path, pipeline: Pipeline
+) -> None:
+    service.deploy(versions[0])
+    bad = version_of(make_bundle(tmp_path / "bad", pipeline), 9)
+    (tmp_path / "bad" / bundle.MODEL).write_bytes(b"other")
+    with pytest.raises(RegistryError, match=r"model\.onnx"):
+        service.deploy(bad)
+    assert service.ask()["version"] == 1
+    assert service.about()["refused"] is None
+
+
+def test_a_version_that_a_replica_refuses_changes_nothing(
+    service: Service,
+    versions: list[ModelVersion],
+    tmp_path: Path,
+    pipeline: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service.deploy(versions[1])
+    configs, replicas = service.api.configs(), service.replicas()
+    bad = version_of(make_bundle(tmp_path / "bad", pipeline, wrong_by=0.2), 9)
+    # Its files change between the check here and the load there.
+    monkeypatch.setattr("raypipe.serving.deploy.Model", lambda served: None)
+    with pytest.raises(ServingError, match=r"version 9 is refused: late/9: 4 of 4 golden rows"):
+        service.deploy(bad)
+    assert service.ask()["version"] == 2
+    pointed = service.recipe.pointer.read()
+    assert pointed is not None
+    assert pointed.version == 2
+    monkeypatch.undo()
+    assert service.deploy(versions[2]).version == 3
+    assert service.about()["refused"] is None
+    assert (service.replicas(), service.api.configs()) == (replicas, configs)
+
+
+def test_a_new_application_that_cannot_start_is_taken_away_again(
+    service: Service, versions: list[ModelVersion]
+) -> None:
+    with pytest.raises(ServingError, match=r"other: version 1 cannot start: .*is a model of `late`"):
+        service.deploy(versions[0], name="other")
+    assert "other" not in service.api.configs()
+    assert structs.replace(service.recipe, name="other").pointer.read() is None
+
+
+def test_other_applications_are_left_alone(service: Service, versions: list[ModelVersion]) -> None:
+    api, path = service.api, "tests.serving.hello:build"
+    service.deploy(versions[0])
+    hello = {"name": "hello", "route_prefix": "/hello", "import_path": path, "args": {"to": "you"}}
+    api.put(api.configs() | {"hello": hello})
+    eventually(lambda: api.status("hello").running)
+    before = service.replicas()
+    service.deploy(versions[1])
+    service.deploy(versions[1], replicas=2)
+    assert httpx.get(f"{api.url}/hello", timeout=10).text == "hello you"
+    assert service.replicas()["hello"] == before["hello"]
+    assert before["late"] < service.replicas()["late"]
+    assert [holding.served.version for holding in holdings("late") if holding.served] == [2, 2]
+    service.deploy(versions[2], replicas=2)
+    assert [holding.served.version for holding in holdings("late") if holding.served] == [3, 3]
+    api.put({name: config for name, config in api.configs().items() if name != "hello"})
+
+
+def test_a_replica_that_starts_later_begins_with_the_version_in_service(
+    service: Service, versions: list[ModelVersion]
+) -> None:
+    service.deploy(versions[0])
+    service.deploy(versions[2])
+    before = service.replicas()["late"]
+    for name in [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if "late#Model" in one["name"]]:
+        ray.kill(ray.get_actor(name, namespace="serve"))
+    eventually(lambda: not service.replicas()["late"] & before and service.api.status("late").running)
+    assert service.ask()["version"] == 3
+
+
+def test_replicas_come_back_to_the_version_in_service(service: Service, versions: list[ModelVersion]) -> None:
+    """As after a deploy that was killed between telling the replicas and moving the pointer."""
+    service.deploy(versions[0])
+    handle = serve.get_deployment_handle("Model", "late")
+    served = Served(folder=versions[1].folder, digest=versions[1].digest, version=2)
+    handle.broadcast("take", served.to_json()).results(timeout_s=30)
+    eventually(lambda: service.ask()["version"] == 1)
+
+
+def test_an_unseen_category_is_counted_in_the_replica(service: Service, versions: list[ModelVersion]) -> None:
+    service.deploy(versions[0], replicas=1)
+    before = service.about()["counts"]["unseen"].get("carrier", 0)
+    strange = GOOD | {"carrier": "??"}
+    httpx.post(f"{service.api.url}/late/predict", json=strange, timeout=10).raise_for_status()
+    assert service.about()["counts"]["unseen"]["carrier"] == before + 1
+
+
+def test_a_large_body_is_refused_over_http(service: Service, versions: list[ModelVersion]) -> None:
+    service.deploy(versions[0])
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{service.api.url}/late/predict", content=b"[" * 10_000_000, headers=headers, timeout=30)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (413, "body")
+    assert service.ask()["version"] == 1
