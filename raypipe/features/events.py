@@ -1,76 +1,64 @@
 """From rows of a table to the events of a feature group, and from events to the arrays that the kernel reads."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 
 from raypipe.features import keys
 from raypipe.features.kernel import Track, Values
 from raypipe.features.plan import GroupPlan, TrackPlan
-from raypipe.spec import Stream
+from raypipe.spec.shape import schema
 from raypipe.stats import decay, distinct
 from raypipe.stats.distinct import Hashes
 from raypipe.stats.exact import Floats, Ints, exact, squares
 
 TIME = "__time"
 KEY = "__key"
-#: Rows of a stream in the order of their ids, so that a stable sort by time leaves ties in that order.
-ORDER = "__order"
 
 
-def rows(stream: Stream, table: pl.LazyFrame, columns: Sequence[str], *, ordered: bool) -> pl.DataFrame:
-    """The rows of a stream that count: the same id once, in the order of the ids if that matters.
-
-    Args:
-        stream: says what identifies a row.
-        table: its snapshot.
-        columns: what is read beside the id.
-        ordered: sort by id.
-
-    Returns:
-        A frame of ``columns``.
-    """
-    wanted = dict.fromkeys((*columns, *stream.id, stream.time))
-    frame = table.select(list(wanted)).collect()
-    if _repeats(frame, stream):
-        frame = frame.sort(stream.time, maintain_order=True).unique(stream.id, keep="first", maintain_order=True)
-    if ordered:
-        frame = frame.sort(stream.id, maintain_order=True)
-    return frame.select(columns)
-
-
-def events(plan: GroupPlan, stream_rows: pl.DataFrame, as_of: int) -> pl.DataFrame:
-    """The events of a group known at ``as_of``: key columns, time, and one column a track's value (``v0``, ``v1`` …).
+def events(plan: GroupPlan, table: pl.LazyFrame, known_by: int) -> pl.LazyFrame:
+    """The events of a group that were known by a time.
 
     Rows whose moment never came, or that lack a part of the key, are no events.
+
+    Args:
+        plan: the compiled group.
+        table: rows of its stream.
+        known_by: microseconds UTC.
+
+    Returns:
+        Columns ``k0``, ``k1`` … (the key), ``__time``, ``v0``, ``v1`` … (each track's value), and ``i0``, ``i1`` … (the
+        id) when the order of events at the same time matters.
     """
-    moment, names = plan.group.moment.at, plan.group.key
-    time = pl.col(moment).cast(pl.Int64)
-    values = [track.value.polars.alias(f"v{i}") for i, track in enumerate(plan.tracks) if track.value is not None]
-    there = pl.all_horizontal(pl.col(name).is_not_null() for name in (moment, *names))
-    found = stream_rows.filter(there & (time <= as_of - plan.delay))
-    return keys.plain(found, names).hstack(found.select(time.alias(TIME), *values))
+    stream, names = plan.group.moment.stream, plan.group.key
+    kinds, time = schema(stream), pl.col(plan.group.moment.at)
+    found = pl.all_horizontal(pl.col(name).is_not_null() for name in (time.meta.output_name(), *names))
+    time = time.cast(pl.Int64)
+    return table.filter(found & (time <= known_by - plan.delay)).select(
+        *(keys.expression(name, kinds[name]).alias(f"k{i}") for i, name in enumerate(names)),
+        time.alias(TIME),
+        *(track.value.polars.alias(f"v{i}") for i, track in enumerate(plan.tracks) if track.value is not None),
+        *(pl.col(name).alias(f"i{i}") for i, name in enumerate(stream.id) if plan.ordered),
+    )
 
 
 def numbered(found: pl.DataFrame, asked: pl.DataFrame, where: str) -> tuple[pl.DataFrame, Ints, pl.DataFrame]:
     """Give every key a number.
 
     Args:
-        found: events, with key columns ``k0``, ``k1`` …
+        found: events.
         asked: the questions' keys under the same names, and nothing else.
         where: for errors.
 
     Returns:
-        The events with their key's number, sorted by it and by time; for each question its key's number, -1 for a key
-        without events; and the keys in the order of their numbers.
+        The events with their key's number, sorted by it, by time and by id; for each question its key's number, -1 for
+        a key without events; and the keys in the order of their numbers.
     """
-    names = asked.columns
+    names, ids = asked.columns, [name for name in found.columns if name.startswith("i")]
     keys.require_alike(found.select(names), asked, where)
     known = found.select(names).unique().sort(names).with_row_index(KEY).with_columns(pl.col(KEY).cast(pl.Int64))
     coded = found.join(known, on=names, how="left", maintain_order="left").drop(names)
     numbers = asked.join(known, on=names, how="left", maintain_order="left")[KEY].fill_null(-1)
-    return coded.sort(KEY, TIME, maintain_order=True), numbers.to_numpy(), known.select(names)
+    return coded.sort(KEY, TIME, *ids, maintain_order=True).drop(ids), numbers.to_numpy(), known.select(names)
 
 
 def tracks(plan: GroupPlan, coded: pl.DataFrame, many: int) -> list[Track]:
@@ -144,7 +132,3 @@ def _given(values: Floats | None) -> Floats:
     if values is None:
         raise AssertionError("a track of no numbers cannot be added up")
     return values
-
-
-def _repeats(frame: pl.DataFrame, stream: Stream) -> bool:
-    return frame.height > 0 and bool(frame.select(pl.struct(stream.id).is_duplicated().any()).item())

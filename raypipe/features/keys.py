@@ -18,6 +18,28 @@ def plain(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame([comparable(frame[name]).alias(f"k{i}") for i, name in enumerate(names)])
 
 
+def comparable(values: pl.Series) -> pl.Series:
+    """A key column in one of the few types that keys are compared in."""
+    if values.dtype in _AS_THEY_ARE:
+        return values
+    return values.to_frame().select(expression(values.name, values.dtype)).to_series()
+
+
+def expression(name: str, kind: pl.DataType) -> pl.Expr:
+    """The same for a column of a frame."""
+    column = pl.col(name)
+    if kind in _AS_THEY_ARE:
+        return column
+    if kind.is_integer() or kind.is_temporal():
+        return column.to_physical().cast(pl.Int64)
+    return column.cast(pl.Float64 if kind.is_float() else pl.String)
+
+
+def bucket(columns: Sequence[pl.Expr], many: int) -> pl.Expr:
+    """Which of ``many`` parts of a job a key belongs to; good within one job only."""
+    return (pl.struct(columns).hash(0) % many).cast(pl.Int64)
+
+
 def stored(number: int, key: Sequence[object]) -> bytes | None:
     """What an entity's state is stored under; None when a part of the key is missing: nobody is asked about.
 
@@ -38,16 +60,6 @@ def require_alike(found: pl.DataFrame, asked: pl.DataFrame, where: str) -> None:
     if found.schema != asked.schema:
         kinds = f"{_kinds(asked)} is asked for, but the events have {_kinds(found)}"
         raise FeatureError(f"key types differ: {kinds}", where=where, cure="Cast one of them in `derive`")
-
-
-def comparable(values: pl.Series) -> pl.Series:
-    """A key column in one of the few types that keys are compared in."""
-    kind = values.dtype
-    if kind in _AS_THEY_ARE:
-        return values
-    if kind.is_integer() or kind.is_temporal():
-        return values.to_physical().cast(pl.Int64)
-    return values.cast(pl.Float64 if kind.is_float() else pl.String)
 
 
 def _kinds(frame: pl.DataFrame) -> str:

@@ -14,7 +14,7 @@ from raypipe.failpoints import failpoint
 from raypipe.features import events, frames, keys, state
 from raypipe.features.kernel import Track
 from raypipe.features.plan import GroupPlan, TrackPlan, plans
-from raypipe.features.reading import Read, require, streams
+from raypipe.features.reading import Read, Tables
 from raypipe.spec import Pipeline, TableFeatures, days, fingerprint, micros
 from raypipe.stats.exact import Ints
 from raypipe.stats.ranges import places
@@ -57,7 +57,7 @@ def materialize(
     Raises:
         FeatureError: a snapshot is missing, the data does not fit the definition, or another run got ahead.
     """
-    require(pipeline, snapshots)
+    tables = Tables(pipeline, snapshots, read)
     used = tuple(snapshots[source.name] for source in pipeline.sources)
     with store.read(name(pipeline)) as reading:
         current = None if reading is None else Materialized.from_json(reading.head)
@@ -65,7 +65,7 @@ def materialize(
         return current
     with progress.step("materialize", total=len(pipeline.inputs)) as step:
         tally = _Tally()
-        generation = store.load(name(pipeline), tally.watch(_states(pipeline, snapshots, read, as_of, step)))
+        generation = store.load(name(pipeline), tally.watch(_states(tables, as_of, step)))
     record = Materialized(
         pipeline=pipeline.name,
         definition=definition(pipeline),
@@ -97,30 +97,26 @@ class _Tally:
             yield key, value
 
 
-def _states(
-    pipeline: Pipeline, snapshots: Mapping[str, Snapshot], read: Read, as_of: int, step: Step
-) -> Iterator[tuple[bytes, bytes]]:
-    """Key and state of every entity: groups in order, then tables, each sorted by key."""
+def _states(tables: Tables, as_of: int, step: Step) -> Iterator[tuple[bytes, bytes]]:
+    """Key and state of every entity: groups in order, then tables."""
+    pipeline = tables.pipeline
     compiled = list(plans(pipeline))
-    rows = streams(pipeline, snapshots, read)
     for number, plan in enumerate(compiled):
-        yield from group_states(number, plan, rows[plan.group.moment.stream.name], as_of)
+        for part in range(tables.parts(plan)):
+            yield from group_states(number, plan, tables.events(plan, as_of, part), as_of)
         step.advance(note=", ".join(list(plan.group.features)[:3]))
-    tables = [item for item in pipeline.inputs if isinstance(item, TableFeatures)]
-    for number, item in enumerate(tables, start=len(compiled)):
-        yield from table_states(number, item, read(snapshots[item.table.name]))
+    looked_up = [item for item in pipeline.inputs if isinstance(item, TableFeatures)]
+    for number, item in enumerate(looked_up, start=len(compiled)):
+        yield from table_states(number, item, tables.table(item.table.name))
         step.advance(note=item.table.name)
 
 
-def group_states(number: int, plan: GroupPlan, rows: pl.DataFrame, as_of: int) -> Iterator[tuple[bytes, bytes]]:
-    """The state of every entity of one group that a question from ``as_of - EXACT_FOR`` on can see."""
-    found = events.events(plan, rows, as_of)
+def group_states(number: int, plan: GroupPlan, found: pl.DataFrame, as_of: int) -> Iterator[tuple[bytes, bytes]]:
+    """The state of every entity of one group that a question from ``as_of - EXACT_FOR`` on can see, sorted by key."""
     coded, _, known = events.numbered(found, found.select(pl.col("^k[0-9]+$")).head(0), plan.group.where)
     tracks = events.tracks(plan, coded, known.height)
-    lows = [
-        _kept_from(shape, track, as_of - EXACT_FOR, plan.delay)
-        for shape, track in zip(plan.tracks, tracks, strict=True)
-    ]
+    oldest, shapes = as_of - EXACT_FOR, zip(plan.tracks, tracks, strict=True)
+    lows = [_kept_from(shape, track, oldest, plan.delay) for shape, track in shapes]
     highs = [track.starts[1:] for track in tracks]
     stored = np.any([low < high for low, high in zip(lows, highs, strict=True)], axis=0)
     froms, tos = np.stack(lows, axis=1).tolist(), np.stack(highs, axis=1).tolist()

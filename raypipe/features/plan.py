@@ -116,7 +116,8 @@ class GroupPlan:
         tracks: the distinct values it reads.
         features: in the order declared.
         windows: of all features, each once.
-        ordered: events at the same time are told apart by their id, because first and last depend on it.
+        ordered: events at the same time are put in the order of their ids: first and last depend on it, and the last
+            bit of a decayed sum does.
     """
 
     group: FeatureGroup
@@ -149,7 +150,8 @@ class GroupPlan:
     def columns(self) -> tuple[str, ...]:
         """Columns of the stream that it reads."""
         values = (root for track in self.tracks if track.value for root in track.value.roots)
-        return tuple(dict.fromkeys((self.group.moment.at, *self.group.key, *values)))
+        ids = self.group.moment.stream.id if self.ordered else ()
+        return tuple(dict.fromkeys((self.group.moment.at, *self.group.key, *values, *ids)))
 
 
 @cache
@@ -171,7 +173,7 @@ def plan(group: FeatureGroup) -> GroupPlan:
         tracks=tracks,
         features=features,
         windows=windows,
-        ordered=any(track.kept for track in tracks),
+        ordered=any(track.kept or track.half_lives for track in tracks),
     )
 
 

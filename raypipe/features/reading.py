@@ -1,41 +1,91 @@
-"""What both drivers read: the rows of every stream, once, with the columns that are used."""
+"""What both drivers read: the rows of every stream, in memory if they fit, else in as many parts as it takes."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
 from raypipe.contracts.records import Snapshot
 from raypipe.errors import FeatureError
-from raypipe.features import events
-from raypipe.features.plan import plans
+from raypipe.features import events, keys
+from raypipe.features.plan import GroupPlan, plans
+from raypipe.features.spread import Scan
 from raypipe.spec import Pipeline, Stream
+from raypipe.spec.shape import schema
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 #: Gives the rows of a snapshot.
 Read: TypeAlias = Callable[[Snapshot], pl.LazyFrame]
+#: So many rows of a stream are held in memory at a time.
+ROWS_AT_ONCE = 20_000_000
+#: From so many rows of a stream on, a training set is worked out all over the cluster.
+SPREAD_ROWS = 200_000_000
 
 
-def require(pipeline: Pipeline, snapshots: Mapping[str, Snapshot]) -> None:
-    """Raises FeatureError when a snapshot that the pipeline reads is not given."""
-    for source in pipeline.sources:
-        if source.name not in snapshots:
-            raise FeatureError(f"there is no snapshot of `{source.name}`", where=pipeline.name, cure="Ingest it first")
+@dataclass
+class Tables:
+    """The tables of a pipeline as they are in their snapshots.
 
+    Attributes:
+        pipeline: what is to be read for.
+        snapshots: by table name.
+        read: gives the rows of a snapshot.
+        rows_at_once: so many rows of a stream are held in memory at a time.
+        scan: gives a snapshot as a Ray dataset.
+        spread_rows: streams of at least so many rows are scanned.
+    """
 
-def streams(
-    pipeline: Pipeline, snapshots: Mapping[str, Snapshot], read: Read, asked: tuple[str, ...] = ()
-) -> dict[str, pl.DataFrame]:
-    """The rows of each stream that is aggregated, and with ``asked`` columns of the one that is asked about."""
-    wanted: dict[Stream, dict[str, None]] = {}
-    ordered: set[Stream] = set()
-    if asked:
-        wanted[pipeline.ask.stream] = dict.fromkeys(asked)
-        ordered.add(pipeline.ask.stream)
-    for plan in plans(pipeline):
+    pipeline: Pipeline
+    snapshots: Mapping[str, Snapshot]
+    read: Read
+    rows_at_once: int = ROWS_AT_ONCE
+    scan: Scan | None = None
+    spread_rows: int = SPREAD_ROWS
+    _held: dict[str, pl.LazyFrame] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for source in self.pipeline.sources:
+            if source.name not in self.snapshots:
+                what = f"there is no snapshot of `{source.name}`"
+                raise FeatureError(what, where=self.pipeline.name, cure="Ingest it first")
+
+    def table(self, name: str) -> pl.LazyFrame:
+        """The rows of one table or stream."""
+        return self.read(self.snapshots[name])
+
+    def scanned(self, plan: GroupPlan) -> "Dataset | None":
+        """The rows of a group's stream as a Ray dataset, when they are many and can be had so."""
         stream = plan.group.moment.stream
-        wanted.setdefault(stream, {}).update(dict.fromkeys(plan.columns))
-        ordered |= {stream} if plan.ordered else set()
-    return {
-        stream.name: events.rows(stream, read(snapshots[stream.name]), list(columns), ordered=stream in ordered)
-        for stream, columns in wanted.items()
-    }
+        if self.scan is None or self.snapshots[stream.name].rows < self.spread_rows:
+            return None
+        return self.scan(self.snapshots[stream.name], plan.columns)
+
+    def parts(self, plan: GroupPlan) -> int:
+        """In how many parts the events of a group are worked on."""
+        return max(1, -(-self.snapshots[plan.group.moment.stream.name].rows // self.rows_at_once))
+
+    def events(self, plan: GroupPlan, known_by: int, part: int) -> pl.DataFrame:
+        """The events of one part of a group's keys."""
+        stream, parts = plan.group.moment.stream, self.parts(plan)
+        if parts == 1:
+            return events.events(plan, self._rows(stream), known_by).collect()
+        kinds = schema(stream)
+        mine = keys.bucket([keys.expression(name, kinds[name]) for name in plan.group.key], parts) == part
+        return events.events(plan, self.table(stream.name).filter(mine), known_by).collect(engine="streaming")
+
+    def _rows(self, stream: Stream) -> pl.LazyFrame:
+        """The rows of a stream, read once for all groups; the same id counts once, at its first time."""
+        if stream.name not in self._held:
+            used = [plan.columns for plan in plans(self.pipeline) if plan.group.moment.stream == stream]
+            wanted = dict.fromkeys((*stream.id, stream.time, *(name for columns in used for name in columns)))
+            frame = self.table(stream.name).select(list(wanted)).collect()
+            whole = pl.all_horizontal(pl.col(*stream.id).is_not_null())
+            repeated = pl.struct(stream.id).is_duplicated() & whole
+            if frame.select(repeated.any()).item():
+                later = ~pl.struct(stream.id).is_first_distinct() & whole
+                frame = frame.sort(stream.time, maintain_order=True).filter(~later)
+            self._held[stream.name] = frame.lazy()
+        return self._held[stream.name]

@@ -26,13 +26,7 @@ class Spine:
     left_out: dict[str, int]
 
 
-def columns(pipeline: Pipeline) -> tuple[str, ...]:
-    """Columns of the asked stream that the questions are made of."""
-    ask, label = pipeline.ask, pipeline.label
-    return tuple(dict.fromkeys((ask.moment, *pipeline.request.fields, *label.truth.roots, *ask.stream.id)))
-
-
-def spine(pipeline: Pipeline, rows: pl.DataFrame, as_of: int) -> Spine:
+def spine(pipeline: Pipeline, table: pl.LazyFrame, as_of: int) -> Spine:
     """Questions from the rows of the asked stream.
 
     A row is left out when it lacks a field that a live request must give, when it is asked in none of the periods, when
@@ -40,18 +34,19 @@ def spine(pipeline: Pipeline, rows: pl.DataFrame, as_of: int) -> Spine:
 
     Args:
         pipeline: says what is asked, when, and what is right.
-        rows: the asked stream's rows in the order of their ids.
+        table: the rows of the asked stream.
         as_of: nothing known later is used; microseconds UTC.
     """
     ask, request = pipeline.ask, pipeline.request
     asked_at = (pl.col(ask.moment).cast(pl.Int64) - micros(ask.lead)).alias(ASKED_AT)
+    ids = [pl.col(name).alias(f"__id{i}") for i, name in enumerate(ask.stream.id)]
     period, cutoff = _periods(pipeline, as_of)
-    frame = rows.lazy().select(*request.fields, asked_at, pipeline.label.truth.polars.alias(LABEL))
-    frame = frame.with_columns(period.alias(PERIOD)).with_columns(_first_reason(pipeline, cutoff).alias(_REASON))
-    judged = frame.collect()
-    left_out = judged[_REASON].drop_nulls().value_counts(sort=False).sort(_REASON)
-    kept = judged.filter(pl.col(_REASON).is_null()).drop(_REASON).sort(ASKED_AT, maintain_order=True)
-    return Spine(kept.with_columns(pl.col(ASKED_AT).cast(_UTC)), dict(left_out.iter_rows()))
+    frame = table.select(*request.fields, asked_at, pipeline.label.truth.polars.alias(LABEL), *ids)
+    judged = frame.with_columns(period.alias(PERIOD)).with_columns(_first_reason(pipeline, cutoff).alias(_REASON))
+    kept = judged.filter(pl.col(_REASON).is_null()).sort(ASKED_AT, pl.col("^__id[0-9]+$")).drop(_REASON, "^__id[0-9]+$")
+    counted = judged.group_by(_REASON).len().sort(_REASON).drop_nulls()
+    questions, left_out = pl.collect_all([kept.with_columns(pl.col(ASKED_AT).cast(_UTC)), counted])
+    return Spine(questions, dict(left_out.iter_rows()))
 
 
 def _first_reason(pipeline: Pipeline, cutoff: pl.Expr) -> pl.Expr:

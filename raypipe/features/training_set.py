@@ -7,19 +7,24 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from raypipe.contracts.progress import Progress, Step
 from raypipe.contracts.records import Snapshot, TrainingSet
 from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
-from raypipe.features import events, frames, keys, spine
-from raypipe.features.kernel import compute
+from raypipe.features import events, frames, keys, spine, spread
+from raypipe.features.kernel import Answer, compute
 from raypipe.features.plan import GroupPlan, plans
-from raypipe.features.reading import Read, require, streams
+from raypipe.features.reading import Read, Tables
+from raypipe.features.spread import Scan
 from raypipe.spec import FeatureGroup, Pipeline, TableFeatures, fingerprint
+from raypipe.stats.exact import Ints
 
 RECORD = "training_set.json"
+#: Into at least so many parts a history is cut that is worked out all over the cluster.
+PARTS = 16
 
 
 def build_training_set(
@@ -29,6 +34,8 @@ def build_training_set(
     folder: Path,
     as_of: int,
     progress: Progress,
+    *,
+    scan: Scan | None = None,
 ) -> TrainingSet:
     """Join every question of history with its features as known when it was asked.
 
@@ -42,6 +49,7 @@ def build_training_set(
         folder: where training sets are kept, each in a folder of its own.
         as_of: nothing known later is used; microseconds UTC.
         progress: told of each feature group.
+        scan: gives some columns of a snapshot as a Ray dataset; histories too long for one process are read so.
 
     Returns:
         The record. Files are ``train.parquet``, ``tune.parquet`` and ``holdout.parquet``: request fields, ``asked_at``,
@@ -50,7 +58,7 @@ def build_training_set(
     Raises:
         FeatureError: a snapshot is missing, or the data does not fit the definition.
     """
-    require(pipeline, snapshots)
+    tables = Tables(pipeline, snapshots, read, scan=scan)
     definition = fingerprint((pipeline.ask, pipeline.inputs, pipeline.label, pipeline.split))
     used = tuple(snapshots[source.name] for source in pipeline.sources)
     identity = f"{definition}|{as_of}|{'|'.join(f'{s.table}@{s.snapshot_id}' for s in used)}"
@@ -58,7 +66,7 @@ def build_training_set(
     if (known := _known(target)) is not None:
         return known
     with progress.step("features", total=len(pipeline.inputs) + 2) as step:
-        asked, frame = join(pipeline, snapshots, read, as_of, step)
+        asked, frame = join(tables, as_of, step)
         folder.mkdir(parents=True, exist_ok=True)
         draft = Path(mkdtemp(dir=folder, prefix=f".{target.name}-"))
         try:
@@ -84,20 +92,18 @@ def build_training_set(
     return record
 
 
-def join(
-    pipeline: Pipeline, snapshots: Mapping[str, Snapshot], read: Read, as_of: int, step: Step
-) -> tuple[spine.Spine, pl.DataFrame]:
+def join(tables: Tables, as_of: int, step: Step) -> tuple[spine.Spine, pl.DataFrame]:
     """The questions of history, and the same with their features beside them."""
-    rows = streams(pipeline, snapshots, read, spine.columns(pipeline))
-    asked = spine.spine(pipeline, rows[pipeline.ask.stream.name], as_of)
+    pipeline = tables.pipeline
+    asked = spine.spine(pipeline, tables.table(pipeline.ask.stream.name), as_of)
     step.advance(note=f"{asked.frame.height:,} rows")
     compiled = iter(plans(pipeline))
     made: list[pl.Series] = []
     for item in pipeline.inputs:
         if isinstance(item, FeatureGroup):
-            made += group_features(next(compiled), rows[item.moment.stream.name], asked.frame, as_of)
+            made += group_features(next(compiled), tables, asked.frame, as_of)
         elif isinstance(item, TableFeatures):
-            made += frames.table_features(item, read(snapshots[item.table.name]), asked.frame)
+            made += frames.table_features(item, tables.table(item.table.name), asked.frame)
         step.advance(note=", ".join(list(item.features)[:3]))
     frame = asked.frame.with_columns(made)
     for expressions in frames.logic(pipeline):
@@ -106,13 +112,31 @@ def join(
     return asked, frame.select(*pipeline.request.fields, spine.ASKED_AT, *features, spine.LABEL, spine.PERIOD)
 
 
-def group_features(plan: GroupPlan, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> list[pl.Series]:
-    """The columns of one feature group, one value a question."""
-    found = events.events(plan, rows, as_of)
-    coded, numbers, known = events.numbered(found, keys.plain(asked, plan.group.asked), plan.group.where)
-    times = asked[spine.ASKED_AT].cast(pl.Int64).to_numpy()
-    answers = compute(plan, events.tracks(plan, coded, known.height), numbers, times)
-    return [frames.Made(f.name, f.dtype, a).column() for f, a in zip(plan.features, answers, strict=True)]
+def group_features(plan: GroupPlan, tables: Tables, asked: pl.DataFrame, as_of: int) -> list[pl.Series]:
+    """The columns of one feature group, one value a question; the events of some keys at a time if they are many."""
+    asked_keys, times = keys.plain(asked, plan.group.asked), asked[spine.ASKED_AT].cast(pl.Int64).to_numpy()
+    known_by, parts = min(as_of, int(times.max(initial=0))), tables.parts(plan)
+    if (rows := tables.scanned(plan)) is not None:
+        return spread.group_features(plan, rows, asked_keys, times, known_by, max(parts, PARTS))
+    if parts == 1:
+        answers = answer(plan, tables.events(plan, known_by, 0), asked_keys, times)
+        return [frames.Made(f.name, f.dtype, a).column() for f, a in zip(plan.features, answers, strict=True)]
+    mine = asked_keys.select(keys.bucket([pl.col(name) for name in asked_keys.columns], parts)).to_series().to_numpy()
+    order: list[Ints] = []
+    columns: list[list[pl.Series]] = []
+    for part in range(parts):
+        places = np.flatnonzero(mine == part)
+        answers = answer(plan, tables.events(plan, known_by, part), asked_keys[pl.Series(places)], times[places])
+        columns.append([frames.Made(f.name, f.dtype, a).column() for f, a in zip(plan.features, answers, strict=True)])
+        order.append(places)
+    back = np.argsort(np.concatenate(order))
+    return [pl.concat(pieces).gather(back) for pieces in zip(*columns, strict=True)]
+
+
+def answer(plan: GroupPlan, found: pl.DataFrame, asked_keys: pl.DataFrame, times: Ints) -> list[Answer]:
+    """What the kernel says of some events to some questions."""
+    coded, numbers, known = events.numbered(found, asked_keys, plan.group.where)
+    return compute(plan, events.tracks(plan, coded, known.height), numbers, times)
 
 
 def _write(frame: pl.DataFrame, folder: Path) -> str:

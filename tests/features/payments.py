@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 
 from raypipe.contracts.progress import Silent
-from raypipe.features import OnlineFeatures, events, materialize
+from raypipe.features import OnlineFeatures, materialize
 from raypipe.features.plan import plan
+from raypipe.features.reading import Tables
 from raypipe.features.training_set import group_features
 from raypipe.spec import (
     FeatureGroup,
@@ -115,19 +116,22 @@ def asked_frame(asks: list[tuple[str | None, int | None, int]]) -> pl.DataFrame:
 
 
 def offline(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> pl.DataFrame:
-    stream = payments(delay)
-    ready = events.rows(stream, rows.lazy(), rows.columns, ordered=True)
-    made = [group_features(plan(group), ready, asked, as_of) for group in groups(stream)]
+    tables = tables_of(delay, rows)
+    made = [group_features(plan(group), tables, asked, as_of) for group in tables.pipeline.groups]
     return pl.DataFrame([column for columns in made for column in columns])
 
 
-def online(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> pl.DataFrame:
-    defined, store = pipeline(delay), MemoryStore()
+def tables_of(delay: timedelta, rows: pl.DataFrame, rows_at_once: int = 1_000_000) -> Tables:
     nothing = pl.DataFrame(schema={"id": pl.String})
     snapshots = {"payments": snapshot("payments", 1, rows), "asks": snapshot("asks", 1, nothing)}
-    materialize(defined, snapshots, lambda one: {"payments": rows}[one.table].lazy(), store, as_of, Silent())
+    return Tables(pipeline(delay), snapshots, lambda one: {"payments": rows}[one.table].lazy(), rows_at_once)
+
+
+def online(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> pl.DataFrame:
+    tables, store = tables_of(delay, rows), MemoryStore()
+    materialize(tables.pipeline, tables.snapshots, tables.read, store, as_of, Silent())
     requests = asked.select("user", (pl.col("asked_at") + LEAD).alias("due"), "shop")
-    return OnlineFeatures(defined, store).compute(requests)
+    return OnlineFeatures(tables.pipeline, store).compute(requests)
 
 
 def expected(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> list[dict[str, object]]:

@@ -1,0 +1,98 @@
+"""The offline driver on Ray Data, for histories beyond one machine: one keyed repartition, the kernel in each part."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import polars as pl
+import pyarrow as pa
+
+from raypipe.contracts.records import Snapshot
+from raypipe.features import events, frames, keys
+from raypipe.features.kernel import compute
+from raypipe.features.plan import GroupPlan
+from raypipe.spec.shape import schema
+from raypipe.stats.exact import Ints
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+ROW, PART = "__row", "__part"
+
+
+class Scan(Protocol):
+    """Gives rows of a snapshot to the cluster."""
+
+    def __call__(self, snapshot: Snapshot, columns: Sequence[str], /) -> "Dataset":
+        """Some columns of a snapshot, each id once, in any order."""
+        ...
+
+
+def group_features(
+    plan: GroupPlan, rows: "Dataset", asked: pl.DataFrame, times: Ints, known_by: int, parts: int
+) -> list[pl.Series]:
+    """The columns of one feature group, one value a question, worked out all over the cluster.
+
+    Blocks of the stream become events where they are read; events and questions of a key meet in one of ``parts``; what
+    comes back is put in the order of the questions. The bytes are those of the way within one process.
+
+    Args:
+        plan: the compiled group.
+        rows: the stream, with the columns of ``plan.columns``.
+        asked: the questions' keys.
+        times: when they are asked.
+        known_by: events known later are left out.
+        parts: how many; more than there are CPUs, and each must fit into memory.
+    """
+    import ray.data
+
+    kinds = _kinds(plan)
+
+    def events_of_block(block: pa.Table) -> pa.Table:
+        return _arrow(_events(plan, pl.DataFrame(block).lazy(), known_by, parts).collect(), kinds)
+
+    def features_of_keys(part: pa.Table) -> pa.Table:
+        return _features(plan, pl.DataFrame(part))
+
+    row = pl.int_range(len(times), dtype=pl.Int64).alias(ROW)
+    mine = keys.bucket([pl.col(name) for name in asked.columns], parts).alias(PART)
+    questions = asked.with_columns(row, mine, pl.Series(events.TIME, times))
+    found = rows.map_batches(events_of_block, batch_format="pyarrow", zero_copy_batch=True)
+    together = found.union(ray.data.from_arrow(_arrow(questions, kinds)))
+    answered = together.groupby(PART, num_partitions=parts).map_groups(features_of_keys, batch_format="pyarrow")
+    pieces = [pl.DataFrame(piece) for piece in answered.iter_batches(batch_size=None, batch_format="pyarrow")]
+    whole = pl.concat([piece for piece in pieces if piece.height] or [_nothing(plan)])
+    return whole.sort(ROW).drop(ROW).get_columns()
+
+
+def _events(plan: GroupPlan, table: pl.LazyFrame, known_by: int, parts: int) -> pl.LazyFrame:
+    found = events.events(plan, table, known_by)
+    names = [f"k{i}" for i in range(len(plan.group.key))]
+    mine = keys.bucket([pl.col(name) for name in names], parts).alias(PART)
+    return found.with_columns(mine, pl.lit(-1, dtype=pl.Int64).alias(ROW))
+
+
+def _features(plan: GroupPlan, part: pl.DataFrame) -> pa.Table:
+    """The features of the questions of one part, each with the number of its question."""
+    names = [f"k{i}" for i in range(len(plan.group.key))]
+    questions = part.filter(pl.col(ROW) >= 0)
+    found = part.filter(pl.col(ROW) < 0).drop(ROW, PART)
+    coded, numbers, known = events.numbered(found, questions.select(names), plan.group.where)
+    times = questions[events.TIME].to_numpy()
+    answers = compute(plan, events.tracks(plan, coded, known.height), numbers, times)
+    columns = [frames.Made(f.name, f.dtype, answer).column() for f, answer in zip(plan.features, answers, strict=True)]
+    return pl.DataFrame([questions[ROW], *columns]).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _kinds(plan: GroupPlan) -> pl.Schema:
+    """What events and questions look like on their way to one another."""
+    return _events(plan, pl.LazyFrame(schema=schema(plan.group.moment.stream)), 0, 1).collect_schema()
+
+
+def _arrow(frame: pl.DataFrame, kinds: pl.Schema) -> pa.Table:
+    """With all columns in one order; those that are not there are null."""
+    whole = frame.select(pl.col(n) if n in frame.columns else pl.lit(None, dtype=k).alias(n) for n, k in kinds.items())
+    return whole.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _nothing(plan: GroupPlan) -> pl.DataFrame:
+    return pl.DataFrame(schema={ROW: pl.Int64()} | {feature.name: feature.dtype for feature in plan.features})

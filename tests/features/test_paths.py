@@ -1,0 +1,107 @@
+"""However the work is cut up, the bytes are the same."""
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import polars as pl
+import pytest
+
+from raypipe.features import training_set
+from raypipe.features.training_set import group_features
+from raypipe.spec import hours, minutes
+from tests.features import payments
+from tests.features.oracle import EPOCH, micros
+
+START = micros(datetime(2013, 1, 1, tzinfo=UTC))
+AS_OF = START + 40 * 24 * micros(hours(1))
+
+
+def history(seed: int, events: int, questions: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Many keys, one of them hot; times that often meet."""
+    random = Random(seed)
+    users = [f"u{i}" for i in range(40)] + ["hot"] * 20 + [None]
+    span = AS_OF - START
+    rows = [
+        {
+            "id": f"{i:05}",
+            "user": random.choice(users),
+            "shop": random.choice([1, 2, 3]),
+            "kind": random.choice("abc"),
+            "units": random.randrange(9),
+            "amount": random.choice([None, random.gauss(0, 100), 0.1, 1e300]),
+            "refund": random.random() < 0.3,
+            "at": EPOCH + timedelta(microseconds=START + random.randrange(span) // 60_000_000 * 60_000_000),
+        }
+        for i in range(events)
+    ]
+    shops = [1, 2, 9, None]
+    asked = [(random.choice(users), random.choice(shops), START + random.randrange(span)) for _ in range(questions)]
+    return payments.frame_of(rows), payments.asked_frame(asked)
+
+
+def features(tables: payments.Tables, asked: pl.DataFrame) -> pl.DataFrame:
+    made = [group_features(one, tables, asked, AS_OF) for one in map(payments.plan, tables.pipeline.groups)]
+    return pl.DataFrame([column for columns in made for column in columns])
+
+
+def test_keys_may_be_worked_on_in_parts() -> None:
+    rows, asked = history(1, 4_000, 500)
+    whole = features(payments.tables_of(minutes(20), rows), asked)
+    for rows_at_once in (2_500, 150):
+        assert features(payments.tables_of(minutes(20), rows, rows_at_once), asked).equals(whole)
+
+
+def test_rows_may_come_in_any_order_and_twice() -> None:
+    rows, asked = history(2, 2_000, 300)
+    whole = features(payments.tables_of(minutes(20), rows), asked)
+    shuffled = pl.concat([rows, rows.head(500)]).sample(fraction=1.0, shuffle=True, seed=3)
+    assert features(payments.tables_of(minutes(20), shuffled), asked).equals(whole)
+
+
+def test_questions_may_come_in_any_order() -> None:
+    rows, asked = history(3, 2_000, 300)
+    numbered = asked.with_row_index("n").sample(fraction=1.0, shuffle=True, seed=3)
+    found = features(payments.tables_of(minutes(20), rows), numbered)
+    whole = features(payments.tables_of(minutes(20), rows), asked)
+    assert found.hstack([numbered["n"]]).sort("n").drop("n").equals(whole)
+
+
+def test_what_happens_at_or_after_the_question_changes_nothing() -> None:
+    rows, asked = history(4, 2_000, 300)
+    middle = START + (AS_OF - START) // 2
+    early = asked.filter(pl.col("asked_at").cast(pl.Int64) <= middle)
+    before = rows.filter(pl.col("at").cast(pl.Int64) < middle)
+    later = rows.filter(pl.col("at").cast(pl.Int64) >= middle)
+    assert early.height > 50
+    assert later.height > 500
+    for delay in (timedelta(0), minutes(20)):
+        found, whole = (features(payments.tables_of(delay, part), early) for part in (before, rows))
+        # The latest event may be at the question's own time.
+        at_once = [n for n in whole.columns if n.startswith(("last", "since", "pair_last", "pair_units"))]
+        assert found.drop(at_once).equals(whole.drop(at_once))
+
+
+def test_moving_all_times_by_days_changes_nothing() -> None:
+    rows, asked = history(5, 1_500, 200)
+    found = features(payments.tables_of(minutes(20), rows), asked)
+    moved = [frame.with_columns(pl.col(c) - pl.duration(days=3)) for frame, c in ((rows, "at"), (asked, "asked_at"))]
+    shifted = features(payments.tables_of(minutes(20), moved[0]), moved[1])
+    # A grid of seven minutes does not divide a day; a time among the values moves with the rest.
+    rest = [n for n in found.columns if n not in ("pair_units_odd_tail", "pair_last_at")]
+    assert shifted.select(rest).equals(found.select(rest))
+
+
+@pytest.mark.slow
+def test_ray_data_gives_the_same_bytes(ray_local: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray.data
+
+    monkeypatch.setattr(training_set, "PARTS", 3)
+
+    rows, asked = history(6, 3_000, 400)
+    tables = payments.tables_of(minutes(20), rows)
+    whole = features(tables, asked)
+    tables.scan = lambda _, columns: ray.data.from_arrow(
+        [part.to_arrow() for part in rows.select(list(columns)).iter_slices(1_000)]
+    )
+    tables.spread_rows = 1
+    assert features(tables, asked).equals(whole)
