@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow server")
     cpus: int | None = Field(None, ge=1, description="Logical CPUs for Ray; None: those of the machine, at least 2")
     max_body_bytes: int = Field(4 * 2**20, ge=1024, description="Largest request body a replica accepts")
+    ray_address: str = Field("", description="Ray cluster to join, `auto` in its own jobs; empty: start one here")
+    mlflow_url: str = Field("", description="MLflow server to use; empty: start one here")
     replicas: int = Field(1, ge=1, description="Serve replicas of each pipeline")
 
     @classmethod

@@ -66,4 +66,6 @@ def services_config(settings: Settings) -> "ServicesConfig":
         dashboard_port=settings.dashboard_port,
         mlflow_port=settings.mlflow_port,
         cpus=settings.cpus,
+        ray_address=settings.ray_address,
+        mlflow=settings.mlflow_url,
     )

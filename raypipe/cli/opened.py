@@ -13,6 +13,8 @@ from raypipe.wiring import connect
 def opened(progress: Progress, name: str) -> Iterator[Platform]:
     """Open the workspace that the settings name, and join its cluster; what does not run yet is started, and stays.
 
+    A cluster that the settings name as others' own is joined only.
+
     Args:
         progress: is told what is being started.
         name: what the Ray dashboard shows as this job's name.
@@ -24,7 +26,10 @@ def opened(progress: Progress, name: str) -> Iterator[Platform]:
     """
     platform = connect()
     try:
-        services.connect(services.up(platform.services, progress), name)
+        if platform.services.ray_address:
+            services.join(platform.services, name)
+        else:
+            services.connect(services.up(platform.services, progress), name)
         yield platform
     finally:
         platform.ledger.close()

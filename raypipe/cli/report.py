@@ -53,8 +53,9 @@ def _ways_in(deployment: Deployment, question: dict[str, object], platform: Plat
     out.say("", Text("Ask it", "bold"))
     body = shlex.quote(msgspec.json.encode(question).decode())
     out.copyable(f"curl {deployment.url} -H 'Content-Type: application/json' -d {body}")
-    out.say("", Text("Stop everything", "bold"))
-    out.copyable("raypipe down")
+    if not at.ray_address:
+        out.say("", Text("Stop everything", "bold"))
+        out.copyable("raypipe down")
 
 
 def example_question(run: Run, ingested: Ingested | None) -> dict[str, object]:

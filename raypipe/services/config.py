@@ -23,6 +23,8 @@ class ServicesConfig:
         dashboard_port: port of the Ray dashboard and its Jobs API.
         mlflow_port: port of the MLflow server.
         cpus: logical CPUs for Ray; None: those of the machine, at least 2.
+        ray_address: a cluster that others start and stop, to be joined instead; empty: ours, on this machine.
+        mlflow: the URL of an MLflow server that others run; empty: ours, on this machine.
 
     >>> ServicesConfig(Path("/srv/flights"), host="0.0.0.0").serve_url
     'http://127.0.0.1:8000'
@@ -34,6 +36,8 @@ class ServicesConfig:
     dashboard_port: int = 8265
     mlflow_port: int = 5000
     cpus: int | None = None
+    ray_address: str = ""
+    mlflow: str = ""
 
     def __post_init__(self) -> None:
         # One folder, one name: processes and sockets are found again by it.
@@ -53,7 +57,7 @@ class ServicesConfig:
     @property
     def mlflow_url(self) -> str:
         """Where the MLflow server is."""
-        return f"http://127.0.0.1:{self.mlflow_port}"
+        return self.mlflow.rstrip("/") or f"http://127.0.0.1:{self.mlflow_port}"
 
     @property
     def logical_cpus(self) -> int:

@@ -15,6 +15,7 @@ from raypipe.services import record
 from raypipe.services.config import Running, ServicesConfig
 from raypipe.services.front_door import close_door, front_door_environment, open_door
 from raypipe.services.http import ask
+from raypipe.services.joined import refuse
 from raypipe.services.mlflow_server import start_mlflow
 from raypipe.services.ports import check_free, free_block
 from raypipe.services.processes import children, identities, roots, send, tree, wait
@@ -42,8 +43,10 @@ def up(config: ServicesConfig, progress: Progress) -> Running:
 
     Raises:
         WorkspaceError: the workspace cannot be written to, or is nearly full.
-        ServiceError: a port is taken, or a service does not come up. All that this call started is stopped again.
+        ServiceError: a port is taken, a service does not come up, or the cluster is not ours. All that this call
+            started is stopped again.
     """
+    refuse(config)
     check_workspace(config.workspace)
     with record.locked(config):
         found = record.load(config)
@@ -72,6 +75,7 @@ def down(config: ServicesConfig, progress: Progress) -> bool:
     Raises:
         ServiceError: a process does not end even when killed.
     """
+    refuse(config)
     if not config.workspace.is_dir():
         return False
     with record.locked(config):

@@ -1,0 +1,48 @@
+"""A cluster that others start and stop is joined, and otherwise left alone."""
+
+from pathlib import Path
+
+import pytest
+
+from raypipe import services
+from raypipe.cli import opened
+from raypipe.contracts.progress import Silent
+from raypipe.errors import ServiceError
+from raypipe.services import ServicesConfig
+from raypipe.settings import Settings
+from raypipe.wiring import services_config
+
+
+def test_settings_name_the_cluster_and_the_tracking_server(workspace: Path) -> None:
+    config = services_config(Settings(ray_address="auto", mlflow_url="http://mlflow:5000/"))
+    assert (config.ray_address, config.mlflow_url) == ("auto", "http://mlflow:5000")
+    ours = services_config(Settings())
+    assert (ours.ray_address, ours.mlflow_url) == ("", "http://127.0.0.1:5000")
+
+
+def test_a_joined_cluster_is_neither_started_nor_stopped(tmp_path: Path) -> None:
+    config = ServicesConfig(tmp_path / "w", ray_address="auto")
+    for verb in (services.up, services.down):
+        with pytest.raises(ServiceError, match="not started or stopped by raypipe"):
+            verb(config, Silent())
+    assert not config.workspace.exists()
+
+
+def test_a_tracking_server_that_does_not_answer_is_named_before_ray_is_asked(tmp_path: Path) -> None:
+    config = ServicesConfig(tmp_path, ray_address="127.0.0.1:1", mlflow="http://127.0.0.1:1")
+    with pytest.raises(ServiceError, match="http://127.0.0.1:1: MLflow does not answer"):
+        services.join(config)
+
+
+@pytest.mark.parametrize(("address", "expected"), [("auto", ["join auto"]), ("", ["up", "connect"])])
+def test_commands_join_what_is_named_and_start_what_is_not(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, address: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("RAYPIPE_RAY_ADDRESS", address)
+    done: list[str] = []
+    monkeypatch.setattr(services, "join", lambda config, name: done.append(f"join {config.ray_address}"))
+    monkeypatch.setattr(services, "up", lambda config, progress: done.append("up"))
+    monkeypatch.setattr(services, "connect", lambda running, name: done.append("connect"))
+    with opened.opened(Silent(), "test"):
+        pass
+    assert done == expected
