@@ -3,8 +3,8 @@
     ray job submit --working-dir . -- python jobs/train.py examples/flights/pipeline.py
 
 Arguments, output and exit codes are those of ``raypipe run``. Tables, models and history are kept in the folder that
-RAYPIPE_WORKSPACE names: ``raypipe up`` sets it for every job; on another cluster, add to the command
-``--runtime-env-json '{"env_vars": {"RAYPIPE_WORKSPACE": "/a/folder/that/every/node/sees"}}'``.
+RAYPIPE_WORKSPACE names: ``raypipe up`` sets it for every job; on a cluster that others started, set RAYPIPE_RAY_ADDRESS
+and RAYPIPE_MLFLOW_URL too, as docs/cluster.md shows.
 """
 
 import sys
