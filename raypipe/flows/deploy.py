@@ -4,6 +4,7 @@ from raypipe import features
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Deployment, ModelVersion, Snapshot
 from raypipe.errors import RegistryError
+from raypipe.failpoints import failpoint
 from raypipe.flows.platform import Platform
 from raypipe.serving.api import ServeApi
 from raypipe.serving.deploy import deploy as serve_version
@@ -24,8 +25,20 @@ def deploy(
     version = champion(platform, pipeline.name)
     by_name = {snapshot.table: snapshot for snapshot in snapshots}
     features.materialize(pipeline, by_name, platform.lake.frame, platform.store, as_of, progress)
+    return put_into_service(platform, progress, version=version)
+
+
+def put_into_service(platform: Platform, progress: Progress, *, version: ModelVersion) -> Deployment:
+    """Let a version answer, with the features that are in the online store, and write down that it does.
+
+    Raises:
+        ServingError: it cannot be served; what answered before goes on answering.
+    """
     api = ServeApi(platform.services.dashboard_url, platform.services.serve_url)
-    return serve_version(version, recipe(platform, version.name), api, clock=platform.clock, progress=progress)
+    deployment = serve_version(version, recipe(platform, version.name), api, clock=platform.clock, progress=progress)
+    failpoint("deploy.before_ledger")
+    platform.registry.deployed(deployment)
+    return deployment
 
 
 def champion(platform: Platform, name: str) -> ModelVersion:

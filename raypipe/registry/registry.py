@@ -5,18 +5,20 @@ from pathlib import Path
 
 import msgspec
 
-from raypipe.contracts.records import Candidate, Lineage, ModelVersion
+from raypipe.contracts.records import Candidate, Deployment, Lineage, ModelVersion
 from raypipe.errors import KeyTakenError, RegistryError, did_you_mean
 from raypipe.failpoints import failpoint
 from raypipe.ledger import Entry, Ledger
 from raypipe.registry.examine import examine
 from raypipe.registry.files import keep, locked
 from raypipe.registry.rows import (
+    DEPLOYED,
     PROMOTED,
     REGISTERED,
     Promotion,
     Registered,
     champions,
+    deployments,
     promotions,
     registered,
     version_of,
@@ -159,6 +161,23 @@ class Registry:
     def history(self, name: str, slot: str = CHAMPION) -> list[tuple[Entry, Promotion]]:
         """Every change of who holds the slot, in order: when, which, why, and by whom."""
         return promotions(self._ledger, name, slot)
+
+    def deployed(self, deployment: Deployment) -> None:
+        """Write down which version answers; one that answered already is not written down again."""
+        name = deployment.name
+        while True:
+            rows = self.deployments(name)
+            if rows and (rows[-1][1].version, rows[-1][1].digest) == (deployment.version, deployment.digest):
+                return
+            try:
+                self._ledger.append(f"{DEPLOYED}/{name}/{len(rows) + 1}", DEPLOYED, name, deployment.to_json())
+            except KeyTakenError:
+                continue  # somebody else put a version into service just now: look again
+            return
+
+    def deployments(self, name: str) -> list[tuple[Entry, Deployment]]:
+        """Every change of which version answers, in order."""
+        return deployments(self._ledger, name)
 
     def mirror(self, name: str) -> list[str]:
         """Bring MLflow's copy of a model up to the ledger, and say what it lacked.

@@ -6,12 +6,13 @@ from typing import TypeVar
 
 import msgspec
 
-from raypipe.contracts.records import Lineage, ModelVersion, Record
+from raypipe.contracts.records import Deployment, Lineage, ModelVersion, Record
 from raypipe.errors import LedgerError
 from raypipe.ledger import Entry, Ledger
 
 REGISTERED = "model.registered"
 PROMOTED = "model.promoted"
+DEPLOYED = "model.deployed"
 
 R = TypeVar("R", bound=Record)
 
@@ -56,6 +57,11 @@ def promotions(ledger: Ledger, name: str, slot: str) -> list[tuple[Entry, Promot
     """Every change of who holds a slot, in order."""
     rows = [(entry, _body(entry, Promotion)) for entry in ledger.entries(PROMOTED, name)]
     return [(entry, promotion) for entry, promotion in rows if promotion.slot == slot]
+
+
+def deployments(ledger: Ledger, name: str) -> list[tuple[Entry, Deployment]]:
+    """Every change of which version answers, in order."""
+    return [(entry, _body(entry, Deployment)) for entry in ledger.entries(DEPLOYED, name)]
 
 
 def champions(changes: list[tuple[Entry, Promotion]]) -> list[int]:

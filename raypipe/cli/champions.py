@@ -1,0 +1,216 @@
+"""``raypipe promote``, ``rollback`` and ``history``: who is champion, by whose decision, and why."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from raypipe.cli.kept import Kept, Name, because, kept, person
+from raypipe.cli.life import moment_of
+from raypipe.cli.output import AsJson, Output
+from raypipe.cli.progress import watch
+from raypipe.clock import iso
+from raypipe.errors import RegistryError, SettingsError, did_you_mean
+
+if TYPE_CHECKING:
+    from raypipe.contracts.records import Deployment, ModelVersion
+
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.", show_default=False)]
+
+
+def promote(
+    name: Name,
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="Its number.", show_default=False)],
+    why: Why,
+    expect: Annotated[
+        int | None,
+        typer.Option(
+            "--expect",
+            metavar="N",
+            show_default=False,
+            help="Only if version N is champion still. Default: whoever is.",
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Make a version champion, and let it answer if the model is in service: it is swapped in place.
+
+    If somebody else changes the champion at the same moment, one of you is refused.
+    """
+    with kept() as found:
+        before = _known(found, name)
+        seen = expect if expect is not None else before
+        after = found.registry.promote(name, version, expect=seen, why=because(why), who=person())
+        _tell(found, before, after, why, Output(json))
+
+
+def rollback(name: Name, why: Why, json: AsJson = False) -> None:
+    """Give a model back to the champion before; again, and it goes further back.
+
+    If the model is in service, the earlier version is swapped in place.
+    """
+    with kept() as found:
+        before = _known(found, name)
+        after = found.registry.rollback(name, because(why), who=person())
+        _tell(found, before, after, why, Output(json))
+
+
+def history(
+    name: Name,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="DATE",
+            show_default=False,
+            help="Only who was champion, and which version answered, at this moment (UTC unless it names an offset).",
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Tell who was champion when, since when, by whose decision, and why."""
+    out = Output(json)
+    moment = _moment(at)
+    with kept() as found:
+        _known(found, name)
+        reigns, services = _reigns(found, name), _services(found, name)
+    if moment is not None:
+        reign, service = _then(reigns, moment), _then(services, moment)
+        if not json:
+            out.say(*_sentences(name, moment, reign, service))
+        out.result({"model": name, "at": iso(moment), "champion": _shown(reign), "served": _shown(service)})
+        return
+    if not json:
+        out.say(_table(reigns) if reigns else f"{name} has had no champion.")
+    out.result({"model": name, "champions": [_shown(r) for r in reigns], "served": [_shown(s) for s in services]})
+
+
+@dataclass(frozen=True)
+class Span:
+    """A version that held something from ``since`` to ``until`` (microseconds UTC; None: it holds it now)."""
+
+    version: int
+    since: int
+    until: int | None
+    how: str
+    why: str = ""
+    who: str = ""
+
+
+def _known(found: Kept, name: str) -> int | None:
+    """The number of a model's champion; raises RegistryError when there is no such model."""
+    versions = found.registry.versions(name)
+    if not versions:
+        cure = did_you_mean(name, found.registry.names()) or "Make one with `raypipe run FILE`"
+        raise RegistryError("no model of this name is registered", where=name, cure=cure)
+    return next((version.version for version in versions if "champion" in version.aliases), None)
+
+
+def _tell(found: Kept, before: int | None, after: "ModelVersion", why: str, out: Output) -> None:
+    deployment = _swap(found, after, out)
+    changed = before != after.version
+    if deployment is None:
+        served = "It is not in service: only the registry says so; `raypipe deploy FILE` serves it."
+    else:
+        served = f"It answers at {deployment.url}"
+    said = f"{after.name}/{after.version} is champion" + ("" if changed else " already")
+    if changed and before is not None:
+        said += f" in place of {after.name}/{before}"
+    if not out.json:
+        out.say(Text.assemble(("✓", "green"), f" {said}. {served}"))
+    out.result(
+        {
+            "model": after.name,
+            "version": after.version,
+            "previous": before,
+            "changed": changed,
+            "why": why,
+            "url": None if deployment is None else deployment.url,
+        }
+    )
+
+
+def _swap(found: Kept, version: "ModelVersion", out: Output) -> "Deployment | None":
+    """Swap the version in where the model is in service; None where it is not."""
+    from raypipe import services
+
+    serve = next(service for service in services.status(found.services) if service.name == "serve")
+    if not serve.running or f"/{version.name}" not in serve.detail.split(", "):
+        return None
+    # Seconds of imports.
+    from raypipe.cli.opened import opened
+    from raypipe.flows.swap import swap
+
+    progress = watch(out.console)
+    with opened(progress, f"raypipe: {version.name}") as platform, progress.stage("deploy"):
+        return swap(platform, version, progress)
+
+
+def _moment(at: str | None) -> int | None:
+    try:
+        return moment_of(at)
+    except SettingsError as error:
+        raise SettingsError(error.what, where="--at", cure=error.cure) from None
+
+
+def _reigns(found: Kept, name: str) -> list[Span]:
+    changes = found.registry.history(name)
+    ends = [entry.at for entry, _ in changes[1:]]
+    return [
+        Span(c.version, entry.at, end, "rolled back" if c.rollback else "promoted", c.why, c.who)
+        for (entry, c), end in zip(changes, [*ends, None], strict=False)
+    ]
+
+
+def _services(found: Kept, name: str) -> list[Span]:
+    rows = [(deployment.at, deployment.version) for _, deployment in found.registry.deployments(name)]
+    ends = [at for at, _ in rows[1:]]
+    return [Span(version, at, end, "deployed") for (at, version), end in zip(rows, [*ends, None], strict=False)]
+
+
+def _then(spans: list[Span], moment: int) -> Span | None:
+    return next((s for s in spans if s.since <= moment and (s.until is None or moment < s.until)), None)
+
+
+def _shown(span: Span | None) -> dict[str, object] | None:
+    if span is None:
+        return None
+    until = None if span.until is None else iso(span.until)
+    shown: dict[str, object] = {"version": span.version, "since": iso(span.since), "until": until, "how": span.how}
+    return shown | ({"why": span.why, "who": span.who} if span.why or span.who else {})
+
+
+def _sentences(name: str, moment: int, reign: Span | None, service: Span | None) -> list[str]:
+    when = iso(moment)
+    if reign is None:
+        said = f"{name} had no champion at {when}."
+    else:
+        by = f" by {reign.who}" if reign.who else ""
+        said = f"{name}/{reign.version} was champion at {when}: {reign.how}{by} at {iso(reign.since)}"
+        said += f", {reign.why.rstrip('.')}."
+    if service is None:
+        return [said, "No version answered then."]
+    return [said, f"{name}/{service.version} answered then, since {iso(service.since)}."]
+
+
+def _table(reigns: list[Span]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("version", justify="right", no_wrap=True)
+    for heading in ("since (UTC)", "until", "how"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("why", "by"):
+        table.add_column(heading)
+    for span in reversed(reigns):
+        until = "now" if span.until is None else _minute(span.until)
+        style = "bold green" if span.until is None else ""
+        table.add_row(
+            str(span.version), _minute(span.since), until, span.how, Text(span.why), Text(span.who), style=style
+        )
+    return table
+
+
+def _minute(microseconds: int) -> str:
+    return iso(microseconds)[:16].replace("T", " ")

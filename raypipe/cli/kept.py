@@ -1,0 +1,91 @@
+"""What the workspace has kept, read without starting anything."""
+
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raypipe.errors import RegistryError, SettingsError, WorkspaceError
+
+if TYPE_CHECKING:
+    from raypipe.ledger import Ledger
+    from raypipe.registry import Registry
+    from raypipe.services import ServicesConfig
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline's name, such as flights.", show_default=False)]
+VersionName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME/VERSION", help="A model's version, such as flights/3 or flights/champion.", show_default=False
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The history of a workspace, its models, and where its services would be."""
+
+    ledger: "Ledger"
+    registry: "Registry"
+    services: "ServicesConfig"
+
+
+@contextmanager
+def kept() -> Iterator[Kept]:
+    """Open the history and the models of the workspace that the settings name.
+
+    Raises:
+        WorkspaceError: there is no such workspace yet; looking makes none.
+    """
+    from raypipe.clock import SystemClock
+    from raypipe.ledger import Ledger
+    from raypipe.settings import load_settings
+    from raypipe.wiring import open_registry, services_config
+
+    settings = load_settings()
+    if not settings.home.is_dir():
+        cure = "Make a model with `raypipe run FILE`"
+        raise WorkspaceError("no workspace is there yet", where=str(settings.home), cure=cure)
+    ledger = Ledger.in_folder(settings.home, SystemClock())
+    try:
+        yield Kept(ledger, open_registry(settings, ledger), services_config(settings))
+    finally:
+        ledger.close()
+
+
+def split(text: str) -> tuple[str, str]:
+    """The model and the version that a person means; the champion when they name none.
+
+    >>> split("flights/3"), split("flights@champion"), split("flights")
+    (('flights', '3'), ('flights', 'champion'), ('flights', 'champion'))
+
+    Raises:
+        RegistryError: it names no model.
+    """
+    name, _, version = text.replace("@", "/", 1).partition("/")
+    if not name:
+        raise RegistryError("names no model", where=f"`{text}`", cure="Write it as flights/3 or flights/champion")
+    return name, version or "champion"
+
+
+def person() -> str:
+    """Who is asking, by the name of their account: a variable of the environment could say anything."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def because(why: str) -> str:
+    """A reason for the record.
+
+    Raises:
+        SettingsError: it is empty.
+    """
+    if not why.strip():
+        raise SettingsError("gives no reason", where="--why", cure='Write one: --why "better on JFK"')
+    return why.strip()

@@ -1,0 +1,25 @@
+"""The champion changed: let it answer in place of the one before, where one answers."""
+
+from functools import partial
+
+from raypipe.contracts.progress import Progress
+from raypipe.contracts.records import Deployment, ModelVersion
+from raypipe.errors import ServingError
+from raypipe.flows.deploy import put_into_service
+from raypipe.flows.platform import Platform
+from raypipe.flows.remote import on_cluster
+
+
+def swap(platform: Platform, version: ModelVersion, progress: Progress) -> Deployment:
+    """Put a new champion into service with the features that are there; nothing else is touched.
+
+    Raises:
+        ServingError: it cannot be served. It stays champion, and what answered before goes on answering.
+    """
+    work = partial(put_into_service, version=version)
+    try:
+        return on_cluster(f"{version.name}: deploy", work, platform, progress)
+    except ServingError as error:
+        what = f"is champion now, but does not answer: {error}"
+        cure = "Run `raypipe deploy FILE` to serve it with fresh features, or `raypipe rollback`"
+        raise ServingError(what, where=f"{version.name}/{version.version}", cure=cure) from None
