@@ -36,7 +36,7 @@ class Batcher(Generic[T, R]):
     """
 
     def __init__(
-        self, compute: Callable[[list[T]], list[R]], *, max_batch: int = 512, max_waiting: int = 8_192
+        self, compute: Callable[[list[T]], list[R]], *, max_batch: int = 128, max_waiting: int = 8_192
     ) -> None:
         self._compute, self._max_batch, self._max_waiting = compute, max_batch, max_waiting
         self._jobs: deque[_Job[T, R]] = deque()
@@ -97,15 +97,22 @@ class Batcher(Generic[T, R]):
             else:
                 results = self._compute(rows)
         except (Exception, PanicException) as error:  # noqa: BLE001  # handed to whoever waits for it
-            if len(jobs) > 1:
-                # One row that cannot be computed must not fail the requests that happened to come with it.
+            # One row that cannot be computed must not fail the requests that happened to come with it.
+            if len(jobs) > 1 and not _is_everybodys(error):
                 for job in jobs:
                     await self._answer([job])
-            elif not jobs[0].answer.done():
-                jobs[0].answer.set_exception(error)
+                return
+            for job in jobs:
+                if not job.answer.done():
+                    job.answer.set_exception(error)
             return
         at = 0
         for job in jobs:
             if not job.answer.done():
                 job.answer.set_result(results[at : at + len(job.rows)])
             at += len(job.rows)
+
+
+def _is_everybodys(error: BaseException) -> bool:
+    """Whether no other request could have been answered either."""
+    return isinstance(error, RequestError) and error.status >= 500

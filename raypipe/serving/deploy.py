@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 
 import msgspec
+import ray
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -44,6 +45,9 @@ def deploy(
         RegistryError: the version's files are not what its digest says; nothing was changed.
         ServingError: it cannot be served; what answered before goes on answering.
     """
+    if not ray.is_initialized():
+        # Serve would start a cluster of its own.
+        raise ServingError("this process is not connected to Ray", where=version.name, cure="Run `raypipe up` first")
     served = Served(folder=version.folder, digest=version.digest, version=version.version)
     with progress.step(f"deploy {version.name}/{version.version}", total=3) as step:
         # Most bad versions are found out here, before the cluster has heard of them.

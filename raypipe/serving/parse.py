@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import msgspec
 import polars as pl
@@ -89,7 +89,7 @@ class Parser:
         rows: list[_Raw] = [msgspec.structs.astuple(row) for row in decoded]
         absent = sum(row.count(msgspec.UNSET) for row in rows)
         self._refuse_repeated(body, len(rows) * len(self._names) - absent + many)
-        return [_filled(row) for row in rows], many
+        return cast(list[Row], rows) if not absent else [_filled(row) for row in rows], many
 
     def frame(self, rows: list[Row]) -> pl.DataFrame:
         """Rows as a frame, one typed column a field."""

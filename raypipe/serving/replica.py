@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from polars.exceptions import PanicException
 from ray.util.metrics import Counter
 
 from raypipe.contracts.reader import OpenReader
@@ -44,6 +45,7 @@ class Replica:
     def __init__(self, name: str, open_reader: OpenReader, pointer: Pointer, limits: Limits) -> None:
         self._open_reader, self._pointer = open_reader, pointer
         self._taking = asyncio.Lock()
+        self._return: asyncio.Task[str] | None = None
         self._meter = Meter(RaySink(name))
         # Serve adds the X-Request-Id header itself.
         self._app = App(name, self._meter, limits, echo_id=False)
@@ -72,10 +74,18 @@ class Replica:
         return self.holding()
 
     async def check_health(self) -> None:
-        """Called by Serve every few seconds: come back to the version in service, should another one be held."""
-        served = self._pointer.read()
+        """Called by Serve every few seconds: come back to the version in service, should another one be held.
+
+        Nothing that is wrong with the pointer or with that version makes the replica unhealthy: it answers.
+        """
+        try:
+            served = self._pointer.read()
+        except ServingError:
+            logger.exception("the version in service is unknown")
+            return
         if served and served not in (self._held(), self._app.refused) and not self._taking.locked():
-            await self.take(served.to_json())
+            # Not waited for: to load may take longer than a health check.
+            self._return = asyncio.create_task(self.take(served.to_json()))
 
     def holding(self) -> str:
         """A `Holding` as JSON; asked by whoever deploys."""
@@ -90,7 +100,7 @@ class Replica:
             self._app.hold(await asyncio.wait_for(loading, _LOAD_SECONDS))
         except TimeoutError:
             self._app.refuse(served, f"it did not load within {_LOAD_SECONDS:g} seconds")
-        except Exception as error:
+        except (Exception, PanicException) as error:
             # Whatever is wrong with the other version, the one that answers well goes on.
             logger.exception("version %s is refused", served.version)
             self._app.refuse(served, str(error))

@@ -140,3 +140,18 @@ def test_when_all_went_away_the_next_one_is_answered() -> None:
 
     assert asyncio.run(ask()) == [2]
     assert compute.sizes == [1]
+
+
+def test_what_fails_everybody_is_tried_once() -> None:
+    sizes = []
+
+    def compute(rows: list[int]) -> list[int]:
+        sizes.append(len(rows))
+        raise RequestError("are not there", where="features", status=503)
+
+    async def ask() -> list[list[int] | BaseException]:
+        batcher = Batcher(compute)
+        return await asyncio.gather(*(batcher.submit([n]) for n in range(5)), return_exceptions=True)
+
+    assert [type(answer) for answer in asyncio.run(ask())] == [RequestError] * 5
+    assert sizes == [5]

@@ -3,14 +3,19 @@
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from raypipe.clock import ManualClock
+from raypipe.contracts.progress import Silent
+from raypipe.contracts.records import ModelVersion
 from raypipe.errors import ServingError, WorkspaceError
 from raypipe.serving.api import ServeApi, last_error
+from raypipe.serving.deploy import deploy
 from raypipe.serving.model import Served
 from raypipe.serving.pointer import Pointer
-from raypipe.serving.recipe import build
+from raypipe.serving.recipe import Recipe, build
 
 SERVED = Served(folder="/models/late/1", digest="0" * 64, version=1)
 
@@ -64,3 +69,19 @@ def test_a_pointer_that_is_none_is_said_in_a_sentence(tmp_path: Path) -> None:
     blocked.touch(stat.S_IRUSR)
     with pytest.raises(WorkspaceError, match="cannot be written"):
         Pointer(blocked, "late").write(SERVED)
+
+
+def test_a_process_without_a_cluster_is_told_and_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(ServingError, match="not connected to Ray"):
+        deploy(
+            cast(ModelVersion, Named()),
+            cast(Recipe, None),
+            cast(ServeApi, None),
+            clock=ManualClock(),
+            progress=Silent(),
+        )
+
+
+class Named:
+    name = "late"
