@@ -6,6 +6,7 @@ Rooms are imported by the function that opens them: to look at the services, or 
 from functools import partial
 from typing import TYPE_CHECKING
 
+from raypipe import telemetry
 from raypipe.clock import Clock, SystemClock
 from raypipe.settings import Settings, load_settings
 
@@ -23,6 +24,7 @@ def connect(settings: Settings | None = None, clock: Clock | None = None) -> "Pl
         SettingsError: a setting cannot be used.
         WorkspaceError: the workspace cannot be written to.
     """
+    telemetry.turn_off()
     from raypipe.features.stores.lmdb import LmdbStore
     from raypipe.flows import Platform
     from raypipe.lake import Lake
@@ -48,11 +50,13 @@ def connect(settings: Settings | None = None, clock: Clock | None = None) -> "Pl
     )
 
 
-def open_registry(settings: Settings, ledger: "Ledger") -> "Registry":
-    """The models of a workspace."""
+def open_registry(settings: Settings, ledger: "Ledger", *, mirror: bool = True) -> "Registry":
+    """The models of a workspace; who only reads needs no mirror, and spares its imports."""
+    telemetry.turn_off()
     from raypipe.registry import Registry
 
-    return Registry(settings.home / "registry", ledger, services_config(settings).mlflow_url)
+    uri = services_config(settings).mlflow_url if mirror else ""
+    return Registry(settings.home / "registry", ledger, uri)
 
 
 def services_config(settings: Settings) -> "ServicesConfig":

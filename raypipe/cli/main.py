@@ -12,6 +12,7 @@ from tempfile import gettempdir
 import typer
 from typer.main import get_command
 
+from raypipe import telemetry
 from raypipe.cli.output import MAX_WIDTH, console, tell_error
 from raypipe.errors import RaypipeError, SettingsError, WorkspaceError
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None, command: Callable[..., None] | 
         arguments: what follows the program's name; None: those of this process.
         command: serve this one command alone, as the entry point of a Ray job.
     """
+    telemetry.turn_off()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

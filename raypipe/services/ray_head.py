@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from raypipe import telemetry
 from raypipe.services.config import ServicesConfig
 from raypipe.services.ports import PortBlock
 from raypipe.services.processes import MARK, ProcessId, start
@@ -21,13 +22,13 @@ LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # Read by processes on their way up. Without a login because everything listens on 127.0.0.1 only: a token would have
 # to be set in every shell before `ray job submit` works. On a machine with other users who are not trusted, that
 # is too little: whoever can connect to the dashboard's port runs code as its owner.
-QUIET = LOOPBACK | {
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "ORT_DISABLE_TELEMETRY": "1",
-}
+QUIET = (
+    LOOPBACK
+    | telemetry.OFF
+    | {
+        "RAY_AUTH_MODE": "disabled",
+    }
+)
 
 SHARE_OF_MEMORY, MOST_OBJECTS, LEAST_OBJECTS = 0.2, 2 * 2**30, 128 * 2**20
 SESSIONS_KEPT = 2
