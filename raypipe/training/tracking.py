@@ -12,8 +12,8 @@ from raypipe import telemetry
 from raypipe.errors import TrainingError
 from raypipe.training.outcome import FAILED, Outcome
 
-# MLflow has no other way to be told. By itself it tells its makers of its use, prints the address of every run, and takes four minutes to say that
-# there is no server.
+# MLflow has no other way to be told. By itself it tells its makers of its use, prints the address of every run, and
+# takes four minutes to say that there is no server.
 os.environ.update({**telemetry.OFF, **os.environ})
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
