@@ -54,11 +54,13 @@ class Tracking:
             self._open: dict[str, str] = {}
 
     def start(self, name: str, number: int) -> None:
-        """Open a trial's run, unless an earlier try of this search did."""
+        """Open a trial's run, unless it has one: from before a kill, or from a worker that died."""
+        if name in self._open:
+            return
+        if name in self._trials:
+            self._open[name] = self._trials[name].info.run_id
+            return
         with self._talking():
-            if name in self._trials:
-                self._open[name] = self._trials[name].info.run_id
-                return
             tags = {TRIAL: name, MLFLOW_RUN_NAME: f"{number:02d} {name}", MLFLOW_PARENT_RUN_ID: self.run_id}
             self._open[name] = self._create(tags)
 

@@ -24,9 +24,9 @@ from raypipe.training.outcome import FAILED, FINISHED, STOPPED, Outcome, keep, k
 from raypipe.training.trainer import Examples, Params, Task
 from raypipe.training.trainers import trainer
 
-#: A trial keeps one core busy but asks for less, so that as many trials as cores run beside a few Serve replicas of
-#: a tenth each. How many run at once is bounded by the search.
-CPUS = 0.75
+#: A trial keeps one core busy but asks for half, so that as many trials as cores run beside Serve replicas, which hold
+#: a tenth each for good. How many run at once is bounded by the search.
+CPUS = 0.5
 #: Rows of the tuning period that a model and its ONNX file are compared on.
 COMPARED = 2_000
 

@@ -82,6 +82,14 @@ def test_a_trial_that_was_logged_but_not_closed_is_closed(tracking_uri, experime
     assert [run.info.status for run in children(tracking_uri, experiment, first.run_id)] == ["FINISHED"]
 
 
+def test_a_trial_that_is_started_twice_has_one_run(tracking_uri, experiment):
+    tracking = Tracking(tracking_uri, experiment, "f" * 16)
+    tracking.start("linear-1", 0)
+    tracking.start("linear-1", 0)  # its worker died
+    tracking.end("linear-1", outcome(0))
+    assert len(children(tracking_uri, experiment, tracking.run_id)) == 1
+
+
 def test_another_try_of_a_failed_trial_has_a_run_of_its_own(tracking_uri, experiment):
     first = Tracking(tracking_uri, experiment, "d" * 16)
     first.start("linear-1", 0)
