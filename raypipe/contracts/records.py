@@ -50,7 +50,11 @@ class Ingested(Record, frozen=True, kw_only=True):
 
 
 class CheckResult(Record, frozen=True, kw_only=True):
-    """What one check found. ``sample`` holds a few of the failing rows as JSON objects."""
+    """What one check found. ``sample`` holds a few of the failing rows as JSON objects.
+
+    ``action`` says what a failure means: ``stop``, ``warn``, or ``quarantine``, where ``failed`` rows were set aside
+    and ``passed`` says that they were not too many.
+    """
 
     table: str
     check: str
@@ -61,10 +65,11 @@ class CheckResult(Record, frozen=True, kw_only=True):
     detail: str
     where: str
     sample: tuple[str, ...] = ()
+    action: str = "stop"
 
 
 class GateReport(Record, frozen=True, kw_only=True):
-    """What all checks of a run found, on exactly these snapshots."""
+    """What all checks of a run found. ``snapshots`` are those judged; once passed, those published."""
 
     pipeline: str
     as_of: int
@@ -73,8 +78,18 @@ class GateReport(Record, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """True when no check failed."""
-        return all(result.passed for result in self.results)
+        """True when no check failed that may stop a run."""
+        return not self.stopping
+
+    @property
+    def stopping(self) -> tuple[CheckResult, ...]:
+        """The checks that failed, but for those that only warn."""
+        return tuple(result for result in self.results if not result.passed and result.action != "warn")
+
+    @property
+    def quarantined(self) -> int:
+        """How many rows were set aside."""
+        return sum(result.failed for result in self.results if result.action == "quarantine")
 
 
 class TrainingSet(Record, frozen=True, kw_only=True):

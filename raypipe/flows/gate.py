@@ -1,8 +1,12 @@
-"""Bad data stops here."""
+"""Bad data stops here, or is set aside."""
 
+import json
 from hashlib import sha256
 
+from msgspec import structs
+
 from raypipe import validation
+from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import GateReport, Snapshot
 from raypipe.flows.platform import Platform
@@ -12,23 +16,40 @@ from raypipe.spec import Pipeline
 def gate(
     platform: Platform, progress: Progress, *, pipeline: Pipeline, snapshots: tuple[Snapshot, ...], as_of: int
 ) -> GateReport:
-    """Check the tables as they came in; publish them when all is well.
+    """Check the tables as they came in; publish them, without what is to be set aside, when all is well.
+
+    Returns:
+        The report, with the snapshots that were published.
 
     Raises:
-        GateError: a check failed. The report is in the ledger, and nothing was published.
+        GateError: a check failed that stops. The report is in the ledger, nothing was published or set aside.
     """
-    report = validation.check(pipeline, snapshots, platform.lake.frame, as_of, progress)
+    examined = validation.examine(pipeline, snapshots, platform.lake.frame, as_of, progress)
+    report = examined.report
     if not report.passed:
         text = report.to_json()
         platform.ledger.append(f"gate.stopped:{_digest(text)}", "gate.stopped", pipeline.name, text)
         validation.require(report)
-    platform.lake.publish(snapshots)
-    return report
+    left = {faulty.snapshot.table: _set_aside(platform, pipeline, faulty, as_of) for faulty in examined.faulty}
+    published = tuple(left.get(snapshot.table, snapshot) for snapshot in snapshots)
+    platform.lake.publish(published)
+    return structs.replace(report, snapshots=published)
 
 
 def gate_line(report: GateReport) -> str:
     """What came of it, in one line."""
-    return f"{len(report.results)} checks passed on {len(report.snapshots)} tables"
+    warned = sum(not result.passed for result in report.results)
+    line = f"{len(report.results) - warned} checks passed on {len(report.snapshots)} tables"
+    line += f", {warned} warned" if warned else ""
+    return line + (f", {report.quarantined:,} rows set aside" if report.quarantined else "")
+
+
+def _set_aside(platform: Platform, pipeline: Pipeline, faulty: Faulty, as_of: int) -> Snapshot:
+    """The intent is written down first: no row leaves a table without the ledger saying so."""
+    body = {"table": faulty.snapshot.table, "snapshot": faulty.snapshot.snapshot_id, "set": faulty.name}
+    text = json.dumps(body | {"rows": faulty.rows.height, "checks": faulty.counts}, sort_keys=True)
+    platform.ledger.append(f"quarantine:{faulty.name}", "data.quarantined", pipeline.name, text)
+    return platform.lake.set_aside(faulty, as_of)
 
 
 def _digest(text: str) -> str:

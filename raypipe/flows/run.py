@@ -69,14 +69,15 @@ class Run:
         pipeline, as_of = self.pipeline, self.as_of
         ingested, result = self._do(Stage("ingest", Ingested, partial(ingest, pipeline=pipeline)), ingest_line)
         yield result
-        snapshots = ingested.snapshots
-        seen = (*(f"{s.table}@{s.snapshot_id}" for s in snapshots), str(as_of))
 
-        check = partial(gate, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
-        yield self._do(Stage("gate", GateReport, check, (fingerprint(pipeline.sources), *seen)), gate_line)[1]
+        check = partial(gate, pipeline=pipeline, snapshots=ingested.snapshots, as_of=as_of)
+        judged = (fingerprint(pipeline.sources), *_named(ingested.snapshots, as_of))
+        report, result = self._do(Stage("gate", GateReport, check, judged), gate_line)
+        yield result
 
+        snapshots = report.snapshots  # as published: without what was set aside
         if self.fit:
-            yield from self._fit(snapshots, seen)
+            yield from self._fit(snapshots, _named(snapshots, as_of))
 
         serve = partial(deploy, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
         yield self._do(Stage("deploy", Deployment, serve), deploy_line)[1]
@@ -101,6 +102,10 @@ class Run:
     def _do(self, stage: Stage[R], line: Callable[[R], str]) -> tuple[R, StageResult]:
         record, seconds, reused = stage.run(self.pipeline.name, self.platform, self.progress)
         return record, StageResult(stage.name, line(record), record, seconds, reused)
+
+
+def _named(snapshots: tuple[Snapshot, ...], as_of: int) -> tuple[str, ...]:
+    return (*(f"{s.table}@{s.snapshot_id}" for s in snapshots), str(as_of))
 
 
 def as_of(pipeline: Pipeline, asked: int | None, now: int) -> int:

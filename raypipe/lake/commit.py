@@ -96,18 +96,25 @@ def land(table: Table, transaction: Transaction, change: Change) -> None:
     main, incoming = main_of(table), head(table, INCOMING)
     if incoming is None or incoming.snapshot_id != main.snapshot_id:
         ManageSnapshots(transaction).create_branch(main.snapshot_id, INCOMING).commit()
-    update = transaction.update_snapshot(snapshot_properties=change.summary, branch=INCOMING)
-    with update.overwrite() if change.replaces else update.fast_append() as producer:
-        for gone in change.replaces:
-            producer.delete_data_file(gone)
-        for new in parquet_files_to_data_files(table.io, transaction.table_metadata, iter(change.paths)):
-            producer.append_data_file(new)
+    commit_files(table, transaction, change.summary, change.replaces, change.paths)
     files = {} if change.from_nothing else dict(held_by(table, main).files)
     files |= {file.digest: file for file in change.files}
     transaction.set_properties({MIRROR[INCOMING]: listed(files.values())})
     failpoint("ingest.after_files_before_commit")
     transaction.commit_transaction()
     failpoint("ingest.after_commit")
+
+
+def commit_files(
+    table: Table, transaction: Transaction, says: dict[str, str], gone: Sequence[DataFile], paths: Sequence[str]
+) -> None:
+    """Make a snapshot on ``incoming``, as part of a transaction: files that go, files that come, and what it says."""
+    update = transaction.update_snapshot(snapshot_properties=says, branch=INCOMING)
+    with update.overwrite() if gone else update.fast_append() as producer:
+        for file in gone:
+            producer.delete_data_file(file)
+        for new in parquet_files_to_data_files(table.io, transaction.table_metadata, iter(paths)):
+            producer.append_data_file(new)
 
 
 def set_incoming(table: Table, snapshot: Snapshot) -> None:

@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
+from msgspec import structs
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 from sqlalchemy.exc import DatabaseError
 
+from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Snapshot
 from raypipe.errors import RaypipeError, SourceError, WorkspaceError
 from raypipe.failpoints import failpoint
+from raypipe.lake.aside import drop_faulty, keep_rows, set_aside_rows, without
 from raypipe.lake.catalog import load_table, open_catalog
 from raypipe.lake.columns import arrow_type
 from raypipe.lake.commit import set_main
 from raypipe.lake.ingest import ATTEMPTS, ingest
-from raypipe.lake.state import data_files, descends, held_by, main_of, rows_of
+from raypipe.lake.state import INCOMING, Held, data_files, descends, head, held_by, main_of, rows_of
 from raypipe.spec import Source, fingerprint
 
 if TYPE_CHECKING:
@@ -65,15 +68,7 @@ class Lake:
         """
         with self._workspace_errors():
             held = ingest(self._catalog, source, progress, self._spread_bytes)
-        return Snapshot(
-            table=source.name,
-            snapshot_id=held.snapshot_id,
-            definition=fingerprint(source),
-            rows=held.rows,
-            added=held.added,
-            repeated=held.repeated,
-            files=tuple(held.files.values()),
-        )
+        return _as_record(source, held)
 
     def publish(self, snapshots: Sequence[Snapshot]) -> None:
         """Let ``main`` of each table be exactly the snapshot that was checked. Doing it again changes nothing.
@@ -88,6 +83,58 @@ class Lake:
             for snapshot in snapshots:
                 self._publish(snapshot)
                 failpoint("publish.between_tables")
+
+    def set_aside(self, faulty: Faulty, as_of: int) -> Snapshot:
+        """Move faulty rows of a snapshot into the quarantine. Doing it again changes nothing.
+
+        Args:
+            faulty: the rows, and why.
+            as_of: the run's moment, microseconds UTC.
+
+        Returns:
+            The snapshot without them, on the branch ``incoming``.
+
+        Raises:
+            SourceError: the table moved on since the snapshot was taken; nothing was changed.
+            WorkspaceError: the folder cannot be written to, or is full.
+        """
+        with self._workspace_errors():
+            for _ in range(ATTEMPTS):
+                table, found = self._find(faulty.snapshot)
+                if (left := without(table, faulty)) is None and head(table, INCOMING) != found != main_of(table):
+                    what = "changed since these rows were checked"
+                    raise SourceError(what, where=f"table {faulty.snapshot.table}", cure="Run again")
+                try:
+                    keep_rows(self._catalog, table, found, faulty, as_of)
+                    failpoint("quarantine.after_rows")
+                    if left is None:
+                        drop_faulty(table, found, faulty)
+                        continue  # look at what is there now
+                except CommitFailedException:
+                    continue  # somebody else moved a table: look again
+                held = held_by(table, left)
+                return structs.replace(faulty.snapshot, snapshot_id=held.snapshot_id, rows=held.rows)
+        raise self._overtaken(faulty.snapshot.table)
+
+    def quarantined(self, source: Source) -> pl.LazyFrame:
+        """The rows that were set aside from a source and are not in its ``main``.
+
+        Columns ``set``, ``source``, ``snapshot`` (the one that was checked), ``check``, ``reason``, ``row`` (JSON) and
+        ``as_of``. The rows of ``main`` and these are all rows that were read.
+        """
+        with self._workspace_errors():
+            table = load_table(self._catalog, source.name)
+            if table is None:
+                raise SourceError("is not in the lake", where=f"table {source.name}", cure="Ingest it first")
+            return set_aside_rows(self._catalog, table)
+
+    def published(self, source: Source) -> Snapshot | None:
+        """What readers of ``main`` see of a source; None when no gate has passed anything yet."""
+        with self._workspace_errors():
+            table = load_table(self._catalog, source.name)
+        if table is None or not (held := held_by(table, main_of(table)).standing).files:
+            return None
+        return _as_record(source, held)
 
     def frame(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> pl.LazyFrame:
         """Exactly the rows of a snapshot, in the order in which they came; only the columns asked for are read.
@@ -155,8 +202,11 @@ class Lake:
             except CommitFailedException:
                 continue  # somebody else moved the table: look again
             return
+        raise self._overtaken(snapshot.table)
+
+    def _overtaken(self, name: str) -> WorkspaceError:
         what = f"other runs changed it {ATTEMPTS} times in a row"
-        raise WorkspaceError(what, where=f"table {snapshot.table}", cure="Run again when they are done")
+        return WorkspaceError(what, where=f"table {name}", cure="Run again when they are done")
 
     @contextmanager
     def _workspace_errors(self) -> Iterator[None]:
@@ -172,3 +222,15 @@ class Lake:
             return
         cure = "Check that the folder is writable and its disk has space, then run again: nothing was lost"
         raise WorkspaceError(f"cannot be used: {why}", where=str(self._folder), cure=cure)
+
+
+def _as_record(source: Source, held: Held) -> Snapshot:
+    return Snapshot(
+        table=source.name,
+        snapshot_id=held.snapshot_id,
+        definition=fingerprint(source),
+        rows=held.rows,
+        added=held.added,
+        repeated=held.repeated,
+        files=tuple(held.files.values()),
+    )

@@ -1,6 +1,6 @@
 """What data must satisfy before anything reads it: one line a check."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -12,7 +12,12 @@ from raypipe.spec.values import place
 if TYPE_CHECKING:
     from raypipe.spec.sources import Table
 
-Kind: TypeAlias = Literal["not_null", "between", "one_of", "matches", "unique", "refers", "fresh", "rows", "holds"]
+Kind: TypeAlias = Literal[
+    "not_null", "between", "one_of", "matches", "unique", "refers", "fresh", "rows", "holds"
+]  # fmt: skip
+Action: TypeAlias = Literal["stop", "quarantine", "warn"]
+#: Checks that judge row by row; the others judge the table as a whole.
+ROW_KINDS: frozenset[Kind] = frozenset(("not_null", "between", "one_of", "matches", "unique", "refers", "holds"))
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Check:
         to: for ``refers``, the table whose key is meant.
         within: for ``fresh``, the greatest age of the newest known row at the run's as-of time.
         rule: for ``holds``, a boolean expression over the row.
+        action: what follows when it fails: the run stops, the failing rows are set aside, or it is only told.
     """
 
     kind: Kind
@@ -41,6 +47,7 @@ class Check:
     to: "Table | None" = None
     within: timedelta | None = None
     rule: Expression | None = None
+    action: Action = "stop"
     where: str = place()
 
     @property
@@ -59,9 +66,28 @@ class Check:
             shown.append(f"to {self.to.name}.{self.to.key}")
         if self.rule is not None:
             shown.append(str(self.rule))
-        if self.at_least < 1:
+        if 0 < self.at_least < 1 or (not self.at_least and self.action != "quarantine"):
             shown.append(f"at least {self.at_least * 100:g}%")
         return f"{self.kind}({', '.join(shown)})"
+
+    def quarantine(self) -> "Check":
+        """The same check, setting failing rows aside while the good ones go on.
+
+        With a share declared (``at_least=0.9``) the run still stops when fewer rows than that are good; without one,
+        however many are bad, the others go on.
+
+        >>> between("fare", 0, 500, at_least=0.9).quarantine().action
+        'quarantine'
+        """
+        return replace(self, action="quarantine", at_least=self.at_least if self.at_least < 1 else 0.0)
+
+    def warn(self) -> "Check":
+        """The same check, telling what it found and stopping nothing.
+
+        >>> rows(1_000).warn().action
+        'warn'
+        """
+        return replace(self, action="warn")
 
 
 def not_null(*columns: str, at_least: float = 1.0) -> Check:

@@ -1,10 +1,12 @@
 """Every source's gate: its columns first, then its checks. What cannot be judged has failed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
 from raypipe.clock import iso
+from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import CheckResult, GateReport, Snapshot
 from raypipe.errors import GateError
@@ -13,6 +15,14 @@ from raypipe.validation.columns import check_columns
 from raypipe.validation.judge import judge
 
 Read = Callable[[Snapshot], pl.LazyFrame]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The report of a gate, and the rows that it would set aside."""
+
+    report: GateReport
+    faulty: tuple[Faulty, ...]
 
 
 def check(pipeline: Pipeline, snapshots: Sequence[Snapshot], read: Read, as_of: int, progress: Progress) -> GateReport:
@@ -32,30 +42,42 @@ def check(pipeline: Pipeline, snapshots: Sequence[Snapshot], read: Read, as_of: 
     Raises:
         GateError: a source has no snapshot.
     """
+    return examine(pipeline, snapshots, read, as_of, progress).report
+
+
+def examine(pipeline: Pipeline, snapshots: Sequence[Snapshot], read: Read, as_of: int, progress: Progress) -> Examined:
+    """The same as ``check``, with the rows that are to be set aside; the other checks have not seen them."""
     frames = {snapshot.table: read(snapshot) for snapshot in snapshots}
     if missing := [source.name for source in pipeline.sources if source.name not in frames]:
         raise GateError(f"no snapshot of {', '.join(missing)} to check", where=pipeline.name, cure="Ingest it first")
     results: list[CheckResult] = []
-    sound: set[str] = set()
+    good: dict[str, pl.LazyFrame] = {}
+    faulty: list[Faulty] = []
+    by_table = {snapshot.table: snapshot for snapshot in snapshots}
     with progress.step("check", len(pipeline.sources)) as step:
         for source in pipeline.sources:  # whatever a source refers to comes before it
             columns = check_columns(source, frames[source.name])
             results.append(columns)
             if columns.passed:
-                sound.add(source.name)
-                keys = _keys(source, {name: frames[name] for name in sound})
-                results += judge(source, frames[source.name], keys, as_of)
+                frame = frames[source.name]
+                # A table may refer to itself.
+                verdict = judge(source, frame, _keys(source, good | {source.name: frame}), as_of)
+                good[source.name] = verdict.good
+                results += verdict.results
+                if verdict.faulty.height:
+                    faulty.append(Faulty(by_table[source.name], verdict.faulty))
             step.advance(note=source.name)
-    return GateReport(pipeline=pipeline.name, as_of=as_of, snapshots=tuple(snapshots), results=tuple(results))
+    report = GateReport(pipeline=pipeline.name, as_of=as_of, snapshots=tuple(snapshots), results=tuple(results))
+    return Examined(report, tuple(faulty))
 
 
 def require(report: GateReport) -> None:
-    """Do nothing when every check passed.
+    """Do nothing when every check passed that may stop a run.
 
     Raises:
         GateError: a check failed; a sentence for each says table, check, rows and place, and shows some of the rows.
     """
-    failed = [result for result in report.results if not result.passed]
+    failed = report.stopping
     if not failed:
         return
     what = f"{len(failed)} of {len(report.results)} checks failed as of {iso(report.as_of)}; nothing was moved on"

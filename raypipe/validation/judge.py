@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -10,11 +9,10 @@ from polars.exceptions import PolarsError
 from raypipe.clock import iso
 from raypipe.contracts.records import CheckResult
 from raypipe.spec import Source, Stream, in_words, micros
-from raypipe.spec.checks import Check
-from raypipe.validation.rules import ROW_KINDS, Keys, Rule, row_rule
-
-#: How many failing rows a report shows.
-SHOWN = 5
+from raypipe.spec.checks import ROW_KINDS, Check
+from raypipe.validation.results import judge_rows, result_of
+from raypipe.validation.rules import Keys, Rule, row_rule
+from raypipe.validation.sieve import known_rows, sieve
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,23 @@ class Seen:
     counts: Mapping[int, tuple[int, int]]
 
 
-def judge(source: Source, rows: pl.LazyFrame, keys: Keys, as_of: int) -> Iterator[CheckResult]:
-    """The verdict of each check of a source's gate, in order.
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one table.
+
+    Attributes:
+        results: one a check, in the gate's order.
+        good: the whole table without the rows that are to be set aside, whether they are known yet or not.
+        faulty: the rows to be set aside: their place in the table, the first check that each fails, and why.
+    """
+
+    results: tuple[CheckResult, ...]
+    good: pl.LazyFrame
+    faulty: pl.DataFrame
+
+
+def judge(source: Source, rows: pl.LazyFrame, keys: Keys, as_of: int) -> Verdict:
+    """Judge a table by its gate: first what is to be set aside, then all that is left by the other checks.
 
     A stream is judged by the rows that are known at ``as_of``; a row that does not tell when it was known is judged
     too, lest a gap in its times let it slip through.
@@ -44,31 +57,48 @@ def judge(source: Source, rows: pl.LazyFrame, keys: Keys, as_of: int) -> Iterato
         keys: by table name, the keys of the tables that checks refer to.
         as_of: the run's moment, in microseconds UTC.
     """
-    if isinstance(source, Stream):
-        now = pl.lit(as_of, pl.Int64).cast(pl.Datetime("us", "UTC"))
-        rows = rows.filter((pl.col("known_at") <= now) | pl.col("known_at").is_null())
-    rules, broken = _rules(source, rows.collect_schema(), keys)
+    sieved = sieve(source, rows, keys, as_of)
+    known = known_rows(source, sieved.good, as_of)
+    rules, broken = _rules(source, known.collect_schema(), keys)
     try:
-        seen = _look(source, rows, rules)
+        seen = _look(source, known, rules)
     except PolarsError:
         # A check does not fit its column. Find out which: it has failed, and the others are judged as ever.
-        broken |= {i: why for i, rule in rules.items() if (why := _why_not(source, rows, {i: rule}))}
+        broken |= {i: why for i, rule in rules.items() if (why := _why_not(source, known, {i: rule}))}
         rules = {i: rule for i, rule in rules.items() if i not in broken}
-        seen = _look(source, rows, rules)
-    for i, check in enumerate(source.gate):
+        seen = _look(source, known, rules)
+    results = list(_results(source, known, seen, rules, broken, as_of))
+    in_order = {id(check): result for check, result in (*sieved.results, *results)}
+    return Verdict(tuple(in_order[id(check)] for check in source.gate), sieved.good, sieved.faulty)
+
+
+def _results(
+    source: Source,
+    rows: pl.LazyFrame,
+    seen: Seen,
+    rules: Mapping[int, Rule],
+    broken: Mapping[int, str],
+    as_of: int,
+) -> Iterator[tuple[Check, CheckResult]]:
+    for i, check in _not_sieved(source):
         if i in broken:
-            yield _result(source, check, seen.rows, seen.rows, passed=False, detail=f"cannot be made: {broken[i]}")
+            detail = f"cannot be made: {broken[i]}"
+            yield check, result_of(source, check, seen.rows, seen.rows, passed=False, detail=detail)
         elif i in rules:
-            yield _judge_rows(source, check, seen.counts[i], rows.filter(rules[i].fails))
+            yield check, judge_rows(source, check, seen.counts[i], rows.filter(rules[i].fails))
         elif check.kind == "rows":
-            yield _judge_size(source, check, seen)
+            yield check, _judge_size(source, check, seen)
         else:
-            yield _judge_age(source, check, seen, as_of)
+            yield check, _judge_age(source, check, seen, as_of)
+
+
+def _not_sieved(source: Source) -> list[tuple[int, Check]]:
+    return [(i, check) for i, check in enumerate(source.gate) if check.action != "quarantine"]
 
 
 def _rules(source: Source, schema: pl.Schema, keys: Keys) -> tuple[dict[int, Rule], dict[int, str]]:
     rules, broken = {}, {}
-    for i, check in enumerate(source.gate):
+    for i, check in _not_sieved(source):
         if check.to is not None and check.to.name not in keys:
             broken[i] = f"table {check.to.name} is not as declared"
         elif check.kind in ROW_KINDS:
@@ -94,52 +124,19 @@ def _why_not(source: Source, rows: pl.LazyFrame, rule: Mapping[int, Rule]) -> st
     return ""
 
 
-def _judge_rows(source: Source, check: Check, counts: tuple[int, int], failing: pl.LazyFrame) -> CheckResult:
-    about, failed = counts
-    passed = about - failed >= Fraction(str(check.at_least)) * about
-    detail = f"{failed:,} of {about:,} rows fail ({failed / about:.2%})" if about else "no row to judge"
-    if check.at_least < 1:
-        detail += f", at most {1 - check.at_least:.2%} may"
-    shown = () if passed else _sample(source, check, failing)
-    return _result(source, check, about, failed, passed=passed, detail=detail, shown=shown)
-
-
 def _judge_size(source: Source, check: Check, seen: Seen) -> CheckResult:
     low, high = check.low or 0, check.high
     passed = low <= seen.rows and (high is None or seen.rows <= high)
     wanted = f"at least {low:,g}" + ("" if high is None else f", at most {high:,g}")
-    return _result(source, check, seen.rows, int(not passed), passed=passed, detail=f"{seen.rows:,} rows; {wanted}")
+    return result_of(source, check, seen.rows, int(not passed), passed=passed, detail=f"{seen.rows:,} rows; {wanted}")
 
 
 def _judge_age(source: Source, check: Check, seen: Seen, as_of: int) -> CheckResult:
     assert check.within is not None  # noqa: S101  # `fresh` cannot be made without it
     if seen.newest is None:
-        return _result(source, check, seen.rows, 1, passed=False, detail=f"no row is known at {iso(as_of)}")
+        return result_of(source, check, seen.rows, 1, passed=False, detail=f"no row is known at {iso(as_of)}")
     age = as_of - seen.newest
     passed = age <= micros(check.within)
     detail = f"newest row known at {iso(seen.newest)}, {age / 3_600_000_000:.1f} h before {iso(as_of)}"
     detail += f"; at most {in_words(check.within)}"
-    return _result(source, check, seen.rows, int(not passed), passed=passed, detail=detail)
-
-
-def _sample(source: Source, check: Check, failing: pl.LazyFrame) -> tuple[str, ...]:
-    """A few failing rows, first come first: what tells them apart, and the columns that the check is about."""
-    identity = source.id if isinstance(source, Stream) else (source.key,)
-    shown = list(dict.fromkeys((*identity, *check.columns)))
-    return tuple(failing.select(shown).head(SHOWN).collect().write_ndjson().splitlines())
-
-
-def _result(
-    source: Source, check: Check, rows: int, failed: int, *, passed: bool, detail: str, shown: tuple[str, ...] = ()
-) -> CheckResult:
-    return CheckResult(
-        table=source.name,
-        check=check.name,
-        columns=check.columns,
-        passed=passed,
-        rows=rows,
-        failed=failed,
-        detail=detail,
-        where=check.where,
-        sample=shown,
-    )
+    return result_of(source, check, seen.rows, int(not passed), passed=passed, detail=detail)

@@ -101,5 +101,3 @@ _ROW_RULES: dict[Kind, Callable[[Check, pl.Schema, Keys], Rule]] = {
     "refers": _refers,
     "holds": _holds,
 }
-#: Checks that judge row by row; the others judge the table.
-ROW_KINDS = frozenset(_ROW_RULES)

@@ -113,6 +113,18 @@ PLANTS = {
         "rides has no column `askd_at`",
         "Did you mean `asked_at`",
     ),
+    "quarantine of a table": (
+        "checks.fresh(within=hours(6)),",
+        "checks.fresh(within=hours(6)).quarantine(),  # here",
+        "judges the table, so it has no rows to set aside",
+        "stop or warn",
+    ),
+    "quarantine of what is looked up": (
+        'checks.unique("zone"),',
+        'checks.unique("zone").quarantine(),',
+        "sets rows of `zones` aside, which others look up before the gate",
+        "stop or warn",
+    ),
     # aggregates
     "value": (
         'agg.mean("fare", hours(3)),',

@@ -54,6 +54,8 @@ aggregates = st.one_of(
 check_values = st.one_of(
     st.builds(checks.between, st.just("a"), st.none() | st.floats(allow_nan=False), st.none() | st.integers()),
     st.builds(checks.one_of, st.just("a"), st.text(), st.text()),
+    st.builds(checks.not_null, st.just("a"), at_least=st.floats(0, 1)).map(Check.quarantine),
+    st.builds(checks.rows, st.integers(0, 10)).map(Check.warn),
 )
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 
 from raypipe.errors import DefinitionError, Fault
+from raypipe.spec.lint.gates import check_rule
 from raypipe.spec.lint.goals import label_rule, name_rule, search_rule, split_rule
 from raypipe.spec.lint.inputs import derived_rule, group_rule, name_clash_rule, request_rule, table_rule
-from raypipe.spec.lint.sources import check_rule, column_rule, source_name_rule, time_rule
+from raypipe.spec.lint.sources import column_rule, source_name_rule, time_rule
 from raypipe.spec.pipeline import Pipeline
 
 SOURCE_RULES: tuple[Callable[[Pipeline], Iterator[Fault]], ...] = (source_name_rule, column_rule, time_rule, check_rule)

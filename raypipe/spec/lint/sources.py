@@ -1,4 +1,4 @@
-"""Rules about sources: columns that exist, times that are times, checks that can be made."""
+"""Rules about sources: columns that exist, times that are times."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,6 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from raypipe.errors import Fault, did_you_mean
-from raypipe.spec.checks import Check
 from raypipe.spec.expressions import Expression
 from raypipe.spec.files import POLARS_TYPES
 from raypipe.spec.pipeline import Pipeline
@@ -56,28 +55,6 @@ def time_rule(pipeline: Pipeline) -> Iterator[Fault]:
             yield Fault(
                 stream.where, f"stream `{stream.name}` has a negative delay", "Nothing is known before it happens"
             )
-
-
-def check_rule(pipeline: Pipeline) -> Iterator[Fault]:
-    """Checks name columns that exist, and bounds that can be met."""
-    for source in pipeline.sources:
-        known = columns(source)
-        for check in source.gate:
-            for name in check.columns:
-                yield from unknown(name, known, check.where, f"check {check.kind} of {source.name}")
-            if not 0 <= check.at_least <= 1:
-                yield Fault(check.where, f"check {check.name} asks for a share of {check.at_least}", "Give 0 to 1")
-            if check.low is not None and check.high is not None and check.low > check.high:
-                yield Fault(
-                    check.where, f"check {check.name} has its bounds the wrong way round", "Give low, then high"
-                )
-            if check.pattern and (why := _bad_pattern(check.pattern)):
-                yield Fault(check.where, f"check {check.name}: the pattern is not a regular expression: {why}")
-            yield from _fits(check, known)
-            if check.within is not None and check.within.total_seconds() <= 0:
-                yield Fault(check.where, f"check {check.name} allows no age", "Give a positive length")
-            if check.kind == "fresh" and not isinstance(source, Stream):
-                yield Fault(check.where, f"table `{source.name}` has no time to be fresh by", "Check a stream instead")
 
 
 def unknown(name: str, known: dict[str, pl.DataType], where: str, reader: str) -> Iterator[Fault]:
@@ -157,34 +134,3 @@ def _mentioned(pipeline: Pipeline) -> list[Source]:
             waiting += [way.table for way in source.derive.values() if isinstance(way, Lookup)]
             waiting += [check.to for check in source.gate if check.to is not None]
     return found
-
-
-def _fits(check: Check, known: dict[str, pl.DataType]) -> Iterator[Fault]:
-    """The check can be made of columns of these types."""
-    needs_text = check.kind in ("matches", "one_of")
-    for name in check.columns:
-        kind = known.get(name)
-        if kind is not None and needs_text and kind != pl.String:
-            yield Fault(
-                check.where, f"check {check.name} reads text, but `{name}` is {kind}", "Use `between` or `holds`"
-            )
-        if kind is not None and check.kind == "between" and not kind.is_numeric():
-            yield Fault(check.where, f"check {check.name} reads a number, but `{name}` is {kind}", "Use `holds`")
-        if check.to is not None:
-            yield from same_type(name, known, check.to.key, columns(check.to), check.where, f"check {check.kind}")
-    if check.rule is not None and all(root in known for root in check.rule.roots):
-        try:
-            kind = type_of(check.rule, known)
-        except PolarsError as error:
-            yield Fault(check.where, f"check {check.kind} does not fit its columns: {str(error).splitlines()[0]}")
-            return
-        if kind != pl.Boolean:
-            yield Fault(check.where, f"check {check.name} is {kind}, not true or false", "Compare it with something")
-
-
-def _bad_pattern(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        return str(error)
-    return ""
