@@ -40,7 +40,7 @@ def promote(
 
     If somebody else changes the champion at the same moment, one of you is refused.
     """
-    with kept() as found:
+    with kept(writes=True) as found:
         before = _known(found, name)
         seen = expect if expect is not None else before
         after = found.registry.promote(name, version, expect=seen, why=because(why), who=person())
@@ -52,7 +52,7 @@ def rollback(name: Name, why: Why, json: AsJson = False) -> None:
 
     If the model is in service, the earlier version is swapped in place.
     """
-    with kept() as found:
+    with kept(writes=True) as found:
         before = _known(found, name)
         after = found.registry.rollback(name, because(why), who=person())
         _tell(found, before, after, why, Output(json))
@@ -136,8 +136,9 @@ def _tell(found: Kept, before: int | None, after: "ModelVersion", why: str, out:
 def _swap(found: Kept, version: "ModelVersion", out: Output) -> "Deployment | None":
     """Swap the version in where the model is in service; None where it is not."""
     from raypipe import services
+    from raypipe.wiring import services_config
 
-    serve = next(service for service in services.status(found.services) if service.name == "serve")
+    serve = next(service for service in services.status(services_config(found.settings)) if service.name == "serve")
     if not serve.running or f"/{version.name}" not in serve.detail.split(", "):
         return None
     # Seconds of imports.

@@ -14,7 +14,7 @@ from raypipe.errors import RegistryError, SettingsError, WorkspaceError
 if TYPE_CHECKING:
     from raypipe.ledger import Ledger
     from raypipe.registry import Registry
-    from raypipe.services import ServicesConfig
+    from raypipe.settings import Settings
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline's name, such as flights.", show_default=False)]
 VersionName = Annotated[
@@ -27,16 +27,19 @@ VersionName = Annotated[
 
 @dataclass(frozen=True)
 class Kept:
-    """The history of a workspace, its models, and where its services would be."""
+    """The history of a workspace, and its models."""
 
     ledger: "Ledger"
     registry: "Registry"
-    services: "ServicesConfig"
+    settings: "Settings"
 
 
 @contextmanager
-def kept() -> Iterator[Kept]:
+def kept(*, writes: bool = False) -> Iterator[Kept]:
     """Open the history and the models of the workspace that the settings name.
+
+    Args:
+        writes: the models are to be changed, so MLflow's copy of them is to follow.
 
     Raises:
         WorkspaceError: there is no such workspace yet; looking makes none.
@@ -44,7 +47,7 @@ def kept() -> Iterator[Kept]:
     from raypipe.clock import SystemClock
     from raypipe.ledger import Ledger
     from raypipe.settings import load_settings
-    from raypipe.wiring import open_registry, services_config
+    from raypipe.wiring import open_registry
 
     settings = load_settings()
     if not settings.home.is_dir():
@@ -52,7 +55,7 @@ def kept() -> Iterator[Kept]:
         raise WorkspaceError("no workspace is there yet", where=str(settings.home), cure=cure)
     ledger = Ledger.in_folder(settings.home, SystemClock())
     try:
-        yield Kept(ledger, open_registry(settings, ledger), services_config(settings))
+        yield Kept(ledger, open_registry(settings, ledger, mirror=writes), settings)
     finally:
         ledger.close()
 

@@ -50,18 +50,18 @@ class Promotion(Record, frozen=True, kw_only=True):
 
 def registered(ledger: Ledger, name: str) -> list[tuple[Entry, Registered]]:
     """The versions of a model in order."""
-    return [(entry, _body(entry, Registered)) for entry in ledger.entries(REGISTERED, name)]
+    return [(entry, body_of(entry, Registered)) for entry in ledger.entries(REGISTERED, name)]
 
 
 def promotions(ledger: Ledger, name: str, slot: str) -> list[tuple[Entry, Promotion]]:
     """Every change of who holds a slot, in order."""
-    rows = [(entry, _body(entry, Promotion)) for entry in ledger.entries(PROMOTED, name)]
+    rows = [(entry, body_of(entry, Promotion)) for entry in ledger.entries(PROMOTED, name)]
     return [(entry, promotion) for entry, promotion in rows if promotion.slot == slot]
 
 
 def deployments(ledger: Ledger, name: str) -> list[tuple[Entry, Deployment]]:
     """Every change of which version answers, in order."""
-    return [(entry, _body(entry, Deployment)) for entry in ledger.entries(DEPLOYED, name)]
+    return [(entry, body_of(entry, Deployment)) for entry in ledger.entries(DEPLOYED, name)]
 
 
 def champions(changes: list[tuple[Entry, Promotion]]) -> list[int]:
@@ -90,7 +90,8 @@ def version_of(name: str, entry: Entry, row: Registered, folder: Path, aliases: 
     )
 
 
-def _body(entry: Entry, kind: type[R]) -> R:
+def body_of(entry: Entry, kind: type[R]) -> R:
+    """The record in a row; raises LedgerError when it holds another one."""
     try:
         return kind.from_json(entry.body)
     except msgspec.MsgspecError as error:

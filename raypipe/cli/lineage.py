@@ -1,0 +1,76 @@
+"""``raypipe lineage``: where a model version comes from, and where it answers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+from rich.tree import Tree
+
+from raypipe.cli.kept import VersionName, kept, split
+from raypipe.cli.output import AsJson, Output
+from raypipe.errors import WorkspaceError
+
+if TYPE_CHECKING:
+    from raypipe.registry.nodes import Node
+    from raypipe.registry.walk import Way
+
+STYLES = {"version": "bold", "trial": "yellow", "training set": "green", "gate": "green", "snapshot": "cyan"}
+
+
+def lineage(
+    version: VersionName,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", show_default=False, help="Draw it as a page that needs no network."),
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", show_default=False, help="Draw it as a picture.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Tell where a version comes from: files, snapshots, gate, training set, trials; and since when it answers."""
+    from raypipe.registry import drawing
+    from raypipe.registry.walk import walk
+
+    out = Output(json)
+    name, number = split(version)
+    with kept() as found:
+        way = walk(found.ledger, found.registry.get(name, number))
+    for file, draw in ((html, drawing.html), (svg, drawing.svg)):
+        if file is not None:
+            _write(file, draw(way))
+            out.say(Text.assemble(("✓", "green"), f" {file}"))
+    if not json and html is None and svg is None:
+        out.say(_tree(way), *(Text(f"The ledger lacks {missing}.", "yellow") for missing in way.missing))
+    out.result(way)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(file)) from None
+
+
+def _tree(way: "Way") -> Tree:
+    """The version at the root, what led to it below; its search in one line."""
+    root = next(node for node in way.nodes if node.kind == "version")
+    tree = Tree(_line(root))
+    for node in way.after(root.id):
+        tree.add(_line(node))
+    _grow(tree, way, root)
+    return tree
+
+
+def _grow(tree: Tree, way: "Way", node: "Node") -> None:
+    for earlier in way.before(node.id):
+        line = _line(earlier)
+        if earlier.kind == "trial":
+            of = sum(other.kind == "trial" for other in way.nodes)
+            line.append(f", chosen of {of}", "dim")
+        _grow(tree.add(line), way, earlier)
+
+
+def _line(node: "Node") -> Text:
+    return Text.assemble((node.title, STYLES.get(node.kind, "")), ("  " + node.detail, "dim"))
