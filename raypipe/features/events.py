@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 
 from raypipe.features import keys
-from raypipe.features.kernel import Track, Values
 from raypipe.features.plan import GroupPlan, TrackPlan
+from raypipe.features.tracks import Track, Values
 from raypipe.spec.shape import schema
 from raypipe.stats import decay, distinct
 from raypipe.stats.distinct import Hashes

@@ -1,6 +1,6 @@
 """What Polars does to features on both sides: columns from answers, look-ups in tables, and row logic in order."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -9,13 +9,14 @@ import polars as pl
 
 from raypipe.errors import FeatureError
 from raypipe.features import keys
-from raypipe.features.kernel import Answer
+from raypipe.features.tracks import Answer
 from raypipe.spec import Derived, Pipeline, Request, TableFeatures
 from raypipe.spec.shape import schema
 
 FOUND = "__found"
 #: Up to so many rows a frame is quicker made row by row than column by column.
 FEW = 16
+_PLAIN: dict[pl.DataType, type[pl.DataType]] = {kind(): kind for kind in (pl.Float64, pl.Int64, pl.String)}
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
 
 
@@ -28,12 +29,10 @@ class Made:
     answer: Answer | Sequence[object]
 
     def listed(self) -> Sequence[object]:
-        """Python values, None where there is none."""
+        """Python values, None where there is none; truth values may be 0 and 1."""
         if not isinstance(self.answer, Answer):
             return self.answer
         values: list[object] = self.answer.values.tolist()
-        if self.dtype == pl.Boolean:
-            values = [bool(value) for value in values]
         if self.answer.missing is not None:
             return [None if none else value for value, none in zip(values, self.answer.missing.tolist(), strict=True)]
         return [None if value != value else value for value in values]
@@ -52,13 +51,27 @@ class Made:
         return _typed(column, self.dtype)
 
 
-def beside(frame: pl.DataFrame, made: Sequence[Made]) -> pl.DataFrame:
-    """A frame with the features that were made for its rows as further columns, in place of any of the same name."""
-    if frame.height > FEW:
-        return frame.with_columns([one.column() for one in made])
-    kinds = {one.name: _stored_type(one.dtype) for one in made}
-    columns = pl.DataFrame(list(zip(*(one.listed() for one in made), strict=True)), schema=kinds, orient="row")
-    return frame.with_columns([_typed(columns[one.name], one.dtype) for one in made])
+class Beside:
+    """Puts features that were made for the rows of a frame beside it, always the same ones in the same order.
+
+    Args:
+        kinds: the features' names and types.
+    """
+
+    def __init__(self, kinds: Mapping[str, pl.DataType]) -> None:
+        # What Polars compares by its class it compares quickest.
+        self._stored = {name: _PLAIN.get(kind) or _stored_type(kind) for name, kind in kinds.items()}
+        self._casts = {i: kind for i, kind in enumerate(kinds.values()) if kind not in _PLAIN}
+
+    def __call__(self, frame: pl.DataFrame, made: Sequence[Made]) -> pl.DataFrame:
+        """The frame with further columns."""
+        if frame.height > FEW:
+            return frame.hstack([one.column() for one in made])
+        rows = list(zip(*(one.listed() for one in made), strict=True))
+        columns = pl.DataFrame(rows, schema=self._stored, orient="row").get_columns()
+        for i, kind in self._casts.items():
+            columns[i] = _typed(columns[i], kind)
+        return frame.hstack(columns)
 
 
 def logic(pipeline: Pipeline) -> Iterator[list[pl.Expr]]:
@@ -112,11 +125,12 @@ def unpacked(item: TableFeatures, rows: Sequence[bytes | None]) -> list[Made]:
 
 
 def _stored_type(kind: pl.DataType) -> pl.DataType:
-    return pl.Int64() if kind.is_temporal() else kind
+    return pl.Int64() if kind.is_temporal() or kind == pl.Boolean else kind
 
 
 def _untyped(values: pl.Series) -> pl.Series:
-    return values.to_physical().cast(pl.Int64) if values.dtype.is_temporal() else values
+    as_number = values.dtype.is_temporal() or values.dtype == pl.Boolean
+    return values.to_physical().cast(pl.Int64) if as_number else values
 
 
 def _typed(values: pl.Series, kind: pl.DataType) -> pl.Series:

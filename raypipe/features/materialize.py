@@ -12,9 +12,9 @@ from raypipe.contracts.stores import OnlineStore
 from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
 from raypipe.features import events, frames, keys, state
-from raypipe.features.kernel import Track
 from raypipe.features.plan import GroupPlan, TrackPlan, plans
 from raypipe.features.reading import Read, Tables
+from raypipe.features.tracks import Track
 from raypipe.spec import Pipeline, TableFeatures, days, fingerprint, micros
 from raypipe.stats.exact import Ints
 from raypipe.stats.ranges import places

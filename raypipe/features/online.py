@@ -14,6 +14,7 @@ from raypipe.features.kernel import compute
 from raypipe.features.materialize import name
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.spec import Pipeline, TableFeatures, micros
+from raypipe.spec.shape import schema
 from raypipe.stats.exact import Ints
 
 _NOTHING = Materialized(
@@ -37,6 +38,7 @@ class OnlineFeatures:
         self._plans = list(plans(pipeline))
         self._tables = [item for item in pipeline.inputs if isinstance(item, TableFeatures)]
         self._asked = [*(plan.group.asked for plan in self._plans), *((item.by,) for item in self._tables)]
+        self._beside = frames.Beside(self._kinds())
         self._logic = list(frames.logic(pipeline))
         self._names = list(pipeline.feature_names)
         self._lead = micros(pipeline.ask.lead)
@@ -79,7 +81,7 @@ class OnlineFeatures:
         with self._store.read(self._name) as reading:
             self._require_in_reach(asked, self._current(reading))
             made = self._stored(requests, asked, reading) if reading is not None else []
-        frame = frames.beside(requests, made)
+        frame = self._beside(requests, made)
         for expressions in self._logic:
             frame = frame.with_columns(expressions)
         return frame[self._names]
@@ -99,6 +101,13 @@ class OnlineFeatures:
         for item, column in zip(self._tables, wanted[len(self._plans) :], strict=True):
             made += frames.unpacked(item, [found.get(key) if key else None for key in column])
         return made
+
+    def _kinds(self) -> dict[str, pl.DataType]:
+        kinds = {feature.name: feature.dtype for plan in self._plans for feature in plan.features}
+        for item in self._tables:
+            known = schema(item.table)
+            kinds |= {feature: known[column] for feature, column in item.features.items()}
+        return kinds
 
     def _current(self, reading: Reading | None) -> Materialized:
         if reading is None:

@@ -107,6 +107,29 @@ class TrackPlan:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Features that are computed together: the same aggregate of the same track, over one or several windows.
+
+    Attributes:
+        op: what is computed.
+        track: which of the plan's tracks is read.
+        features: which of the plan's features come of it.
+        rows: for each the row of its window among the plan's edges; none for aggregates without a window.
+        rank: for percentiles.
+        max_age: in microseconds.
+        half_life: in microseconds; 0 when nothing decays.
+    """
+
+    op: Op
+    track: int
+    features: tuple[int, ...]
+    rows: tuple[int, ...]
+    rank: float | None
+    max_age: int | None
+    half_life: int
+
+
+@dataclass(frozen=True)
 class GroupPlan:
     """A feature group, compiled.
 
@@ -126,6 +149,28 @@ class GroupPlan:
     features: tuple[Feature, ...]
     windows: tuple[Window, ...]
     ordered: bool
+
+    @cached_property
+    def batches(self) -> tuple[Batch, ...]:
+        """The features in batches."""
+        together: dict[object, list[int]] = {}
+        for i, feature in enumerate(self.features):
+            alone = i if feature.window is None else None
+            together.setdefault((feature.op, feature.track, feature.aggregate.rank, alone), []).append(i)
+        return tuple(self._batch(tuple(members)) for members in together.values())
+
+    def _batch(self, members: tuple[int, ...]) -> Batch:
+        first = self.features[members[0]]
+        windows = (self.features[i].window for i in members)
+        return Batch(
+            op=first.op,
+            track=first.track,
+            features=members,
+            rows=tuple(window + 2 for window in windows if window is not None),
+            rank=first.aggregate.rank,
+            max_age=first.max_age,
+            half_life=first.half_life,
+        )
 
     @cached_property
     def _offsets(self) -> tuple[Ints, Ints]:

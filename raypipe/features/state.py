@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 
 from raypipe.errors import FeatureError
-from raypipe.features.kernel import Track, Values
 from raypipe.features.plan import GroupPlan, TrackPlan
+from raypipe.features.tracks import Track, Values
 from raypipe.stats.exact import Exact, Ints, joined
 
 VERSION = 1
@@ -61,7 +61,13 @@ def unpack(plan: GroupPlan, states: Sequence[bytes]) -> list[Track]:
         return [_nobody(shape) for shape in plan.tracks]
     if len(entities) == 1:
         return entities[0].tracks
-    return [_joined([entity.tracks[i] for entity in entities]) for i in range(len(plan.tracks))]
+    made: list[Track] = []
+    for i in range(len(plan.tracks)):
+        parts = [entity.tracks[i] for entity in entities]
+        same = (j for j in range(i) if all(e.tracks[j].times is e.tracks[i].times for e in entities))
+        shared = next(same, None)
+        made.append(_joined(parts, None if shared is None else made[shared]))
+    return made
 
 
 class _Entity:
@@ -154,8 +160,8 @@ def _nobody(shape: TrackPlan) -> Track:
     )
 
 
-def _joined(tracks: Sequence[Track]) -> Track:
-    """The tracks of several entities as one, in order."""
+def _joined(tracks: Sequence[Track], like: Track | None) -> Track:
+    """The tracks of several entities as one, in order; ``like`` has the same times."""
     sizes = [0, *(len(track.times) for track in tracks)]
     first = tracks[0]
     infinite = None
@@ -165,8 +171,8 @@ def _joined(tracks: Sequence[Track]) -> Track:
             [n if t.infinite is None else t.infinite for t, n in zip(tracks, none, strict=True)], 1
         )
     return Track(
-        starts=np.cumsum(sizes, dtype=np.int64),
-        times=np.concatenate([track.times for track in tracks]),
+        starts=np.cumsum(sizes, dtype=np.int64) if like is None else like.starts,
+        times=np.concatenate([track.times for track in tracks]) if like is None else like.times,
         totals=None if first.totals is None else joined([t.totals for t in tracks if t.totals]),
         squares=None if first.squares is None else joined([t.squares for t in tracks if t.squares]),
         infinite=infinite,

@@ -15,10 +15,11 @@ from raypipe.contracts.records import Snapshot, TrainingSet
 from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
 from raypipe.features import events, frames, keys, spine, spread
-from raypipe.features.kernel import Answer, compute
+from raypipe.features.kernel import compute
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Read, Tables
 from raypipe.features.spread import Scan
+from raypipe.features.tracks import Answer
 from raypipe.spec import FeatureGroup, Pipeline, TableFeatures, fingerprint
 from raypipe.stats.exact import Ints
 

@@ -16,7 +16,8 @@ from raypipe.failpoints import failpoint
 MAP_BYTES = 64 * 2**30
 _NUMBER = Struct(">Q")
 _BATCH = 20_000
-_open: dict[tuple[int, str], lmdb.Environment] = {}
+# LMDB wants one environment a process and folder, and none that came through a fork.
+_open: dict[str, lmdb.Environment] = {}
 
 
 class LmdbReading:
@@ -53,13 +54,13 @@ class LmdbStore:
 
     def load(self, name: str, items: Iterable[tuple[bytes, bytes]]) -> int:
         """Write a new generation that nobody sees yet, and return its number."""
-        environment, items = self._environment(), iter(items)
-        with environment.begin(write=True) as txn:
+        items = iter(items)
+        with self._write() as txn:
             number = _NUMBER.unpack(txn.get(_counter(name), _NUMBER.pack(0)))[0] + 1
             txn.put(_counter(name), _NUMBER.pack(number))
         prefix = _values(name, _NUMBER.pack(number))
         while batch := list(islice(items, _BATCH)):
-            with environment.begin(write=True) as txn:
+            with self._write() as txn:
                 for key, value in batch:
                     txn.put(prefix + key, value)
             failpoint("features.lmdb_between_batches")
@@ -67,7 +68,7 @@ class LmdbStore:
 
     def publish(self, name: str, generation: int, head: bytes) -> bool:
         """Let every read that begins from now on see this generation; drop those before the one it replaces."""
-        with self._environment().begin(write=True) as txn:
+        with self._write() as txn:
             before = _NUMBER.unpack(txn.get(_head(name), _NUMBER.pack(0))[:8])[0]
             if generation < before:
                 return False
@@ -77,9 +78,9 @@ class LmdbStore:
 
     def update(self, name: str, items: Iterable[tuple[bytes, bytes | None]], *, head: bytes, expected: bytes) -> bool:
         """Replace values (None: remove) and head of the published generation, all in one step."""
-        with self._environment().begin(write=True) as txn:
-            published = txn.get(_head(name))
-            if published is None or published[8:] != expected:
+        with self._write() as txn:
+            published = bytes(txn.get(_head(name), b""))
+            if not published or published[8:] != expected:
                 return False
             prefix = _values(name, published[:8])
             for key, value in items:
@@ -87,26 +88,49 @@ class LmdbStore:
                     txn.delete(prefix + key)
                 else:
                     txn.put(prefix + key, value)
+            failpoint("features.lmdb_before_head")
             txn.put(_head(name), published[:8] + head)
+            failpoint("features.lmdb_before_commit")
         return True
 
     def forget(self, name: str) -> None:
         """Remove all generations of a name."""
-        with self._environment().begin(write=True) as txn:
+        with self._write() as txn:
             txn.delete(_head(name))
             _remove(txn, _values(name, b""), _values(name, b"\xff" * 9))
 
+    @contextmanager
+    def _write(self) -> Iterator[lmdb.Transaction]:
+        """A transaction that all of its changes survive, or none."""
+        try:
+            with self._environment().begin(write=True) as txn:
+                yield txn
+        except lmdb.Error as error:
+            cure = "Nothing was lost; check that its disk has space"
+            raise WorkspaceError(f"cannot be written to: {error}", where=self._where, cure=cure) from None
+
+    @property
+    def _where(self) -> str:
+        return f"online store {self._folder}"
+
     def _environment(self) -> lmdb.Environment:
-        # LMDB locks by process: one environment a process and folder, and never one that came through a fork.
-        key = (os.getpid(), str(self._folder))
+        key = str(self._folder.absolute())
         if (environment := _open.get(key)) is None:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 environment = lmdb.open(str(self._folder), map_size=MAP_BYTES, max_readers=1024, readahead=False)
             except (OSError, lmdb.Error) as error:
-                raise WorkspaceError(f"cannot be opened: {error}", where=f"online store {self._folder}") from None
+                raise WorkspaceError(f"cannot be opened: {error}", where=self._where) from None
             _open[key] = environment
         return environment
+
+
+def _close_all() -> None:
+    while _open:
+        _open.popitem()[1].close()
+
+
+os.register_at_fork(after_in_child=_close_all)
 
 
 def _head(name: str) -> bytes:

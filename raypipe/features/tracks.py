@@ -1,0 +1,63 @@
+"""The arrays that aggregates are computed from, and what comes of them."""
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.stats.distinct import Hashes
+from raypipe.stats.exact import Exact, Floats, Ints
+
+Values: TypeAlias = NDArray[Any]
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Track:
+    """The events of many keys that have one value, sorted by key, then (event_time, known_at, id).
+
+    Attributes:
+        starts: shape (keys + 1,); the events of key i lie in ``[starts[i], starts[i + 1])``.
+        times: event times. Tracks of a group whose events are the same share one array.
+        totals: running totals of the finite values, one more than events.
+        squares: running totals of their squares.
+        infinite: running counts of positive and negative infinities, shape (2, events + 1); None: there are none.
+        numbers: the values as doubles.
+        hashes: the values' hashes.
+        kept: the values as they are.
+        decayed: by half-life, the decayed sum up to and with each event.
+        decayed_counts: the same of ones.
+    """
+
+    starts: Ints
+    times: Ints
+    totals: Exact | None = None
+    squares: Exact | None = None
+    infinite: Ints | None = None
+    numbers: Floats | None = None
+    hashes: Hashes | None = None
+    kept: Values | None = None
+    decayed: dict[int, Floats] = field(default_factory=dict)
+    decayed_counts: dict[int, Floats] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Answer:
+    """One feature for each question: values, and where there is none (None: NaN says so, or there always is one)."""
+
+    values: Values
+    missing: NDArray[np.bool_] | None = None
+
+
+def blank(size: int, kind: np.dtype[Any]) -> Values:
+    """Values that mean nothing yet."""
+    # An empty array of objects is one of None, which is what a missing text must be.
+    return np.empty(size, kind) if kind.hasobject else np.zeros(size, kind)
+
+
+def there(part: T | None) -> T:
+    """A part of a track that its plan asks for."""
+    if part is None:
+        raise AssertionError("a track lacks a part that its plan asks for")
+    return part

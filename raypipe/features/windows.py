@@ -1,0 +1,95 @@
+"""Aggregates of ranges of one key's events; a range is from one place in a track to another (not included)."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from raypipe.features.tracks import Answer, Track, blank, there
+from raypipe.stats import distinct, exact, percentile, ranges
+from raypipe.stats.exact import Floats, Ints
+
+
+def count(_: Track, low: Ints, high: Ints) -> Answer:
+    """How many events."""
+    return Answer(high - low)
+
+
+def total(track: Track, low: Ints, high: Ints) -> Answer:
+    """Their sum, exact and rounded once."""
+    sums = exact.rounded(there(track.totals).between(low, high))
+    return Answer(with_infinities(track, sums, low, high))
+
+
+def mean(track: Track, low: Ints, high: Ints) -> Answer:
+    """The exact sum over the count."""
+    means = exact.means(there(track.totals).between(low, high), high - low)
+    return Answer(with_infinities(track, means, low, high))
+
+
+def deviation(track: Track, low: Ints, high: Ints) -> Answer:
+    """The sample standard deviation, from exact sums."""
+    totals, squares = there(track.totals), there(track.squares)
+    spread = exact.deviations(totals.between(low, high), squares.between(low, high), high - low)
+    if track.infinite is not None:
+        spread[(track.infinite[:, high] - track.infinite[:, low]).any(axis=0)] = np.nan
+    return Answer(spread)
+
+
+def smallest(track: Track, low: Ints, high: Ints) -> Answer:
+    """The smallest value."""
+    return Answer(ranges.smallest(there(track.numbers), low, high))
+
+
+def largest(track: Track, low: Ints, high: Ints) -> Answer:
+    """The largest value."""
+    return Answer(ranges.largest(there(track.numbers), low, high))
+
+
+def ranked(track: Track, low: Ints, high: Ints, rank: float) -> Answer:
+    """The nearest-rank percentile."""
+    counts = high - low
+    values = ranges.kth(there(track.numbers), low, high, percentile.place(rank, counts))
+    many = counts > percentile.EXACT_UP_TO
+    if many.any():
+        values[many] = percentile.coarse(values[many])
+    return Answer(values)
+
+
+def different(track: Track, low: Ints, high: Ints) -> Answer:
+    """How many different values."""
+    return Answer(distinct.counts(there(track.hashes), track.starts, low, high))
+
+
+def first(track: Track, low: Ints, high: Ints) -> Answer:
+    """The value of the first event."""
+    kept, some = there(track.kept), low < high
+    values = blank(len(low), kept.dtype)
+    values[some] = kept[low[some]]
+    return Answer(values, ~some)
+
+
+def with_infinities(track: Track, values: Floats, low: Ints, high: Ints) -> Floats:
+    """Sums or means of finite values, made infinite (or nothing, if both signs occur) where infinities are in range."""
+    if track.infinite is not None:
+        plus, minus = (track.infinite[:, high] - track.infinite[:, low]) > 0
+        values[plus & ~minus], values[minus & ~plus], values[plus & minus] = np.inf, -np.inf, np.nan
+    return values
+
+
+_WINDOWED: dict[str, Callable[[Track, Ints, Ints], Answer]] = {
+    "count": count,
+    "sum": total,
+    "mean": mean,
+    "std": deviation,
+    "min": smallest,
+    "max": largest,
+    "distinct": different,
+    "first": first,
+}
+
+
+def windowed(op: str, rank: float | None, track: Track, low: Ints, high: Ints) -> Answer:
+    """One aggregate of each range; ``rank`` is that of a percentile."""
+    if rank is not None:
+        return ranked(track, low, high, rank)
+    return _WINDOWED[op](track, low, high)

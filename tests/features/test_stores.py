@@ -1,0 +1,88 @@
+"""Every online store keeps the contract; LMDB's readers in other processes see whole generations only."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raypipe.errors import WorkspaceError
+from raypipe.features.stores import contract
+from raypipe.features.stores.lmdb import LmdbStore
+from tests.features.memory import MemoryStore
+
+
+class TestLmdb(contract.StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> LmdbStore:
+        return LmdbStore(tmp_path / "online")
+
+
+class TestMemory(contract.StoreContract):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore()
+
+    test_a_store_crosses_processes = None
+    test_a_load_that_was_broken_off_leaves_no_trace = None
+
+
+READER = """
+import sys
+from pathlib import Path
+from raypipe.features.stores.lmdb import LmdbStore
+store = LmdbStore(Path(sys.argv[1]))
+keys = [b"%d" % i for i in range(100)]
+seen = set()
+while True:
+    with store.read("n") as reading:
+        found = {reading.head, *reading.get(keys)}
+    assert len(found) == 1, found
+    seen |= found
+    if b"last" in found:
+        break
+print(len(seen))
+"""
+
+
+def test_another_process_sees_whole_generations_only(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+
+    def write(version: bytes) -> None:
+        store.publish("n", store.load("n", [(b"%d" % i, version) for i in range(100)]), version)
+
+    write(b"first")
+    reader = subprocess.Popen([sys.executable, "-c", READER, tmp_path], stdout=subprocess.PIPE, text=True)
+    for version in range(200):
+        write(b"%d" % version)
+        head = b"%d+" % version
+        store.update("n", ((b"%d" % i, head) for i in range(100)), head=head, expected=b"%d" % version)
+    write(b"last")
+    out, _ = reader.communicate(timeout=60)
+    assert reader.returncode == 0
+    assert int(out) >= 1
+
+
+def test_only_the_generation_before_is_kept(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    for version in range(20):
+        store.publish("n", store.load("n", [(b"%d" % i, bytes(1_000)) for i in range(1_000)]), b"%d" % version)
+    size = (tmp_path / "data.mdb").stat().st_size
+    assert size < 6_000_000, "twenty generations of a megabyte each would take 20 MB"
+
+
+def test_a_forked_process_opens_the_store_anew(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    store.publish("n", store.load("n", [(b"a", b"1")]), b"1")
+    child = os.fork()
+    if child == 0:
+        found = contract.read(store, "n", b"a")
+        os._exit(0 if found == (b"1", [b"1"]) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(WorkspaceError, match=r"online store .*file.* cannot be opened"):
+        contract.read(LmdbStore(tmp_path / "file"), "n")
