@@ -24,7 +24,8 @@ def gate(
     Raises:
         GateError: a check failed that stops. The report is in the ledger, nothing was published or set aside.
     """
-    examined = validation.examine(pipeline, snapshots, platform.lake.frame, as_of, progress)
+    before = [found for source in pipeline.sources if (found := platform.lake.published(source)) is not None]
+    examined = validation.examine(pipeline, snapshots, platform.lake.frame, as_of, progress, before)
     report = examined.report
     if not report.passed:
         text = report.to_json()

@@ -45,14 +45,31 @@ def check(pipeline: Pipeline, snapshots: Sequence[Snapshot], read: Read, as_of: 
     return examine(pipeline, snapshots, read, as_of, progress).report
 
 
-def examine(pipeline: Pipeline, snapshots: Sequence[Snapshot], read: Read, as_of: int, progress: Progress) -> Examined:
-    """The same as ``check``, with the rows that are to be set aside; the other checks have not seen them."""
+def examine(
+    pipeline: Pipeline,
+    snapshots: Sequence[Snapshot],
+    read: Read,
+    as_of: int,
+    progress: Progress,
+    before: Sequence[Snapshot] = (),
+) -> Examined:
+    """The same as ``check``, with the rows that are to be set aside; the other checks have not seen them.
+
+    Args:
+        pipeline: declares the sources and their gates.
+        snapshots: what is judged.
+        read: gives the rows of a snapshot.
+        as_of: the run's moment, in microseconds UTC.
+        progress: is told which table is under way.
+        before: what was published before of each source, for checks that compare.
+    """
     frames = {snapshot.table: read(snapshot) for snapshot in snapshots}
     if missing := [source.name for source in pipeline.sources if source.name not in frames]:
         raise GateError(f"no snapshot of {', '.join(missing)} to check", where=pipeline.name, cure="Ingest it first")
     results: list[CheckResult] = []
     good: dict[str, pl.LazyFrame] = {}
     faulty: list[Faulty] = []
+    earlier = {snapshot.table: read(snapshot) for snapshot in before}
     by_table = {snapshot.table: snapshot for snapshot in snapshots}
     with progress.step("check", len(pipeline.sources)) as step:
         for source in pipeline.sources:  # whatever a source refers to comes before it
@@ -61,7 +78,9 @@ def examine(pipeline: Pipeline, snapshots: Sequence[Snapshot], read: Read, as_of
             if columns.passed:
                 frame = frames[source.name]
                 # A table may refer to itself.
-                verdict = judge(source, frame, _keys(source, good | {source.name: frame}), as_of)
+                verdict = judge(
+                    source, frame, _keys(source, good | {source.name: frame}), as_of, earlier.get(source.name)
+                )
                 good[source.name] = verdict.good
                 results += verdict.results
                 if verdict.faulty.height:

@@ -82,6 +82,11 @@ def _holds(check: Check, _: pl.Schema, __: Keys) -> Rule:
     return Rule(rule.count(), (~rule).fill_null(value=False))
 
 
+def _lag(check: Check, _: pl.Schema, __: Keys) -> Rule:
+    late = pl.col("known_at") - pl.col("event_time") > pl.lit(check.within)
+    return Rule(pl.len(), late.fill_null(value=True))
+
+
 def _of_values(name: str, fails: pl.Expr) -> Rule:
     """A rule about the values that are there."""
     return Rule(pl.col(name).count(), fails.fill_null(value=False))
@@ -100,4 +105,5 @@ _ROW_RULES: dict[Kind, Callable[[Check, pl.Schema, Keys], Rule]] = {
     "unique": _unique,
     "refers": _refers,
     "holds": _holds,
+    "lag": _lag,
 }

@@ -125,6 +125,15 @@ PLANTS = {
         "sets rows of `zones` aside, which others look up before the gate",
         "stop or warn",
     ),
+    "lag of a table": ('checks.unique("zone"),', "checks.lag(within=days(1)),", "table `zones` has no time", "stream"),
+    "quantile share": (
+        'checks.unique("zone"),',
+        'checks.quantile("area", 99, 0, 1),',
+        "has a share of 99",
+        "0 to 1",
+    ),
+    "quantile of text": ('checks.unique("zone"),', 'checks.quantile("zone", 0.5, 0, 1),', "reads a number", "`holds`"),
+    "drift of times": ('checks.not_null("ride"),', 'checks.drift("done_at", 0.1),', "compares numbers, texts and", ""),
     # aggregates
     "value": (
         'agg.mean("fare", hours(3)),',

@@ -56,6 +56,8 @@ check_values = st.one_of(
     st.builds(checks.one_of, st.just("a"), st.text(), st.text()),
     st.builds(checks.not_null, st.just("a"), at_least=st.floats(0, 1)).map(Check.quarantine),
     st.builds(checks.rows, st.integers(0, 10)).map(Check.warn),
+    st.builds(checks.quantile, st.just("a"), st.floats(0, 1), st.none() | st.integers(), st.none() | st.integers()),
+    st.builds(checks.drift, st.just("a"), st.floats(0, 1)),
 )
 
 

@@ -31,8 +31,10 @@ def check_rule(pipeline: Pipeline) -> Iterator[Fault]:
             yield from _fits(check, known)
             if check.within is not None and check.within.total_seconds() <= 0:
                 yield Fault(check.where, f"check {check.name} allows no age", "Give a positive length")
-            if check.kind == "fresh" and not isinstance(source, Stream):
+            if check.kind in ("fresh", "lag") and not isinstance(source, Stream):
                 yield Fault(check.where, f"table `{source.name}` has no time to be fresh by", "Check a stream instead")
+            if check.share is not None and not 0 <= check.share <= 1:
+                yield Fault(check.where, f"check {check.name} has a share of {check.share}", "Give 0 to 1")
             yield from _acts(check, source, pipeline)
 
 
@@ -58,8 +60,10 @@ def _fits(check: Check, known: dict[str, pl.DataType]) -> Iterator[Fault]:
             yield Fault(
                 check.where, f"check {check.name} reads text, but `{name}` is {kind}", "Use `between` or `holds`"
             )
-        if kind is not None and check.kind == "between" and not kind.is_numeric():
+        if kind is not None and check.kind in ("between", "quantile") and not kind.is_numeric():
             yield Fault(check.where, f"check {check.name} reads a number, but `{name}` is {kind}", "Use `holds`")
+        if check.kind == "drift" and kind is not None and not (kind.is_numeric() or kind in (pl.String, pl.Boolean)):
+            yield Fault(check.where, f"check {check.name} compares numbers, texts and truths; `{name}` is {kind}")
         if check.to is not None:
             yield from same_type(name, known, check.to.key, columns(check.to), check.where, f"check {check.kind}")
     if check.rule is not None and all(root in known for root in check.rule.roots):

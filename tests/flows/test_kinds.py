@@ -1,0 +1,114 @@
+"""Every kind of check with a planted fault in a real lake: not a row of it reaches `main`."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from raypipe.errors import GateError
+from raypipe.spec import Table, checks, csv, hours, minutes
+from raypipe.spec.checks import Check
+from tests.flows.gated import House
+from tests.lake.sources import line
+
+TOWNS = Table("towns", csv("towns.csv"), key="town", columns={str: "town"})
+SOUND = [line(i, ["Bern", "Rome"][i % 2], minutes=10.0 + i % 5, fare=float(i % 10)) for i in range(1, 41)]
+JUST_AFTER = int(datetime(2024, 1, 4, 0, 0, tzinfo=UTC).timestamp()) * 1_000_000
+#: A check that the first forty trips pass, the trips that come then, and what is said of them.
+PLANTS: dict[str, tuple[Check, list[str], str]] = {
+    "range": (checks.between("fare", 0, 100), [line(41, fare=101.0)], "1 of 41 rows fail"),
+    "one of": (checks.one_of("town", "Bern", "Rome"), [line(41, "Oslo")], "1 of 41 rows fail"),
+    "regex": (checks.matches("town", "[A-Z][a-z]+"), [line(41, "bern")], "1 of 41 rows fail"),
+    "unique": (checks.unique("started"), [line(40).replace("40,", "41,", 1)], "1 of 41 rows fail"),
+    "null share": (checks.not_null("fare", at_least=0.99), [line(41, fare=None)], "at most 1.00% may"),
+    "rule": (checks.holds(pl.col("minutes") > 0), [line(41, minutes=-1.0)], "1 of 41 rows fail"),
+    "lag": (checks.lag(within=hours(1)), [line(41, minutes=56.0)], "1 of 41 rows fail"),
+    "quantile": (
+        checks.quantile("fare", 0.95, 5, 20),
+        [line(i, fare=21.0) for i in range(41, 45)],
+        "21; at least 5, at most 20",
+    ),
+    "quantile too low": (
+        checks.quantile("fare", 0.5, 4, None),
+        [line(i, fare=0.0) for i in range(41, 91)],
+        "0; at least",
+    ),
+    "cardinality": (checks.cardinality("town", 2, 3), [line(41, "X"), line(42, "Y")], "4 different values"),
+    "rows": (checks.rows(1, 41), [line(41), line(42)], "42 rows; at least 1, at most 41"),
+    "rows like before": (
+        checks.rows_like_before(within=0.1),
+        [line(i) for i in range(41, 46)],
+        "45 rows, 40 before; at most 10% more or less",
+    ),
+    "drift of numbers": (
+        checks.drift("fare", 0.3),
+        [line(i, fare=8.0) for i in range(41, 61)],
+        "Kolmogorov-Smirnov distance 0.800 of 20 values from 40 before; at most 0.3",
+    ),
+    "drift of texts": (
+        checks.drift("town", 0.3),
+        [line(i, "Oslo") for i in range(41, 61)],
+        "total variation distance 1.000 of 20 values from 40 before",
+    ),
+    "drift into nothing": (checks.drift("fare", 0.9), [line(41, fare=None)], "no value is there, 40 were before"),
+}
+
+
+@pytest.mark.parametrize(("rule", "planted", "words"), PLANTS.values(), ids=PLANTS)
+def test_not_a_row_of_a_planted_fault_passes(tmp_path: Path, rule: Check, planted: list[str], words: str) -> None:
+    house = House(tmp_path, (rule,))
+    house.ship("a", *SOUND)
+    assert house.run().passed
+    house.ship("b", *planted)
+    with pytest.raises(GateError, match=re.escape(words)):
+        house.run()
+    assert house.main() == list(range(1, 41))
+    assert house.run_only_sound("b").passed
+
+
+def test_old_rows_are_not_fresh(tmp_path: Path) -> None:
+    house = House(tmp_path, (checks.fresh(within=hours(6)),))
+    house.ship("a", *SOUND)
+    with pytest.raises(GateError, match=r"newest row known at 2024-01-02T16:15:00Z, 31\.8 h before"):
+        house.run(as_of=JUST_AFTER)
+    assert house.main() == []
+
+
+@pytest.mark.parametrize("rule", [checks.quantile("fare", 0.5, 0, 1), checks.cardinality("fare", 1)])
+def test_no_value_meets_no_bound(tmp_path: Path, rule: Check) -> None:
+    house = House(tmp_path, (rule,))
+    house.ship("a", line(1, fare=None))
+    with pytest.raises(GateError):
+        house.run()
+
+
+def test_growth_as_declared_passes(tmp_path: Path) -> None:
+    house = House(tmp_path, (checks.rows_like_before(within=0.1), checks.drift("fare", 0.3), checks.drift("town", 0.3)))
+    house.ship("a", *SOUND)
+    house.run()
+    house.ship("b", *[line(i, ["Bern", "Rome"][i % 2], fare=float(i)) for i in range(41, 45)])
+    with pytest.raises(GateError, match="Kolmogorov"):
+        house.run()
+    house.ship("b", *[line(i, ["Bern", "Rome"][i % 2], fare=3.0 * (i - 41)) for i in range(41, 45)])
+    report = house.run()
+    assert report.snapshots[0].rows == 44
+    assert "of 4 values from 40 before" in report.results[2].detail
+
+
+def test_a_column_that_was_not_there_has_not_drifted(tmp_path: Path) -> None:
+    House(tmp_path).ship("a", *SOUND)
+    House(tmp_path).run()
+    house = House(tmp_path, (checks.drift("cheap", 0.1),), derive=True)
+    assert "no `cheap` of this type was published before" in house.run().results[1].detail
+
+
+def test_only_what_is_known_is_compared(tmp_path: Path) -> None:
+    """Replayed to an earlier moment, the rows before are those known then too."""
+    house = House(tmp_path, (checks.rows_like_before(within=0.1), checks.drift("fare", 0.5)), delay=minutes(5))
+    house.ship("a", *SOUND)
+    house.run()
+    early = int(datetime(2024, 1, 2, tzinfo=UTC).timestamp()) * 1_000_000
+    report = house.run(as_of=early)
+    assert report.results[1].detail.startswith("23 rows, 23 before")
