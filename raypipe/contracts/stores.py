@@ -9,6 +9,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from raypipe.errors import ServiceError
+
+
+class MovedError(ServiceError):
+    """Values were updated between two looks of one reading, and the store cannot go back; read again."""
+
 
 class Reading(Protocol):
     """One generation as it was when reading began, whatever is written meanwhile."""
@@ -19,7 +25,11 @@ class Reading(Protocol):
         ...
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The values of some keys, None for a key that is not there."""
+        """The values of some keys, None for a key that is not there.
+
+        Raises:
+            MovedError: a store that keeps no old values was updated since this reading began.
+        """
         ...
 
 

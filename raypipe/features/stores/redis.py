@@ -1,0 +1,178 @@
+"""The online store of a cluster: Redis or Valkey, reached by every machine that serves.
+
+Keys on the server, all in one hash slot: ``raypipe:{name}`` is a hash of what is published, ``raypipe:{name}:number``
+one of a generation's values. Whatever must happen in one step is a script, which the server runs alone.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
+from typing import TypeAlias, cast
+from urllib.parse import urlsplit
+
+import redis
+
+from raypipe.contracts.stores import MovedError
+from raypipe.errors import ServiceError
+from raypipe.failpoints import failpoint
+
+_BATCH = 2_000
+#: Seconds until a server that does not answer is given up.
+TIMEOUT = 5.0
+Reply: TypeAlias = list[bytes | None]
+
+# Head and values at one moment. A reader that has seen a head names its generation and version (of updates in it).
+_READ = """
+local now = redis.call('HMGET', KEYS[1], 'number', 'version', 'head')
+if not now[1] then return {} end
+local number, version = ARGV[1], ARGV[2]
+if number == '' then number, version = now[1], now[2] end
+if number == now[1] and version ~= now[2] then return {'moved'} end
+local found = {number, version, now[3]}
+for first = 3, #ARGV, 4000 do
+  local last = math.min(first + 3999, #ARGV)
+  for _, value in ipairs(redis.call('HMGET', KEYS[1] .. ':' .. number, unpack(ARGV, first, last))) do
+    found[#found + 1] = value
+  end
+end
+return found
+"""
+_PUBLISH = """
+local before = tonumber(redis.call('HGET', KEYS[1], 'number') or '0')
+local number = tonumber(ARGV[1])
+if number < before then return 0 end
+redis.call('HSET', KEYS[1], 'number', ARGV[1], 'version', '0', 'head', ARGV[2])
+if number > before then
+  for old = tonumber(redis.call('HGET', KEYS[1], 'oldest') or '1'), before - 1 do
+    redis.call('UNLINK', KEYS[1] .. ':' .. old)
+  end
+  redis.call('HSET', KEYS[1], 'oldest', before)
+end
+return 1
+"""
+_UPDATE = """
+if redis.call('HGET', KEYS[1], 'head') ~= ARGV[1] then return 0 end
+local values = KEYS[1] .. ':' .. redis.call('HGET', KEYS[1], 'number')
+for i = 3, #ARGV, 3 do
+  if ARGV[i] == '1' then redis.call('HSET', values, ARGV[i + 1], ARGV[i + 2])
+  else redis.call('HDEL', values, ARGV[i + 1]) end
+end
+redis.call('HINCRBY', KEYS[1], 'version', 1)
+redis.call('HSET', KEYS[1], 'head', ARGV[2])
+return 1
+"""
+_FORGET = """
+for old = 1, tonumber(redis.call('HGET', KEYS[1], 'last') or '0') do
+  redis.call('UNLINK', KEYS[1] .. ':' .. old)
+end
+redis.call('HDEL', KEYS[1], 'number', 'version', 'head')
+return 1
+"""
+
+
+class RedisReading:
+    """One generation. What is asked first, head or values, settles which; nothing is fetched before."""
+
+    def __init__(self, store: "RedisStore", name: str) -> None:
+        self._store, self._name = store, name
+        self._pinned: Reply = []
+
+    @property
+    def head(self) -> bytes:
+        """What was published with the values."""
+        return cast("bytes", self._seen()[2])
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of some keys, None for a key that is not there; one round trip.
+
+        Raises:
+            MovedError: values were updated since the head was read; read again.
+        """
+        number, version = self._pinned[:2] or (b"", b"")
+        found = self._store.script(_READ, self._name, number or b"", version or b"", *keys)
+        if found == [b"moved"]:
+            where = f"online store {self._store.address}"
+            raise MovedError("was updated while it was read", where=where, cure="Ask again")
+        self._pinned = self._pinned or found[:3]
+        return found[3:]
+
+    def exists(self) -> bool:
+        """True when a generation is published."""
+        return bool(self._seen())
+
+    def _seen(self) -> Reply:
+        if not self._pinned:
+            self.get([])
+        return self._pinned
+
+
+class RedisStore:
+    """Values on a Redis or Valkey server (version 6 or later).
+
+    Args:
+        url: such as ``redis://host:6379/0`` or ``rediss://user:password@host``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __reduce__(self) -> tuple[type["RedisStore"], tuple[str]]:
+        return RedisStore, (self._url,)
+
+    @property
+    def address(self) -> str:
+        """Where the server is, without user and password."""
+        parts = urlsplit(self._url)
+        return f"{parts.hostname}:{parts.port or 6379}"
+
+    @contextmanager
+    def read(self, name: str) -> Iterator[RedisReading | None]:
+        """Open the published generation of a name; None when there is none yet."""
+        reading = RedisReading(self, name)
+        yield reading if reading.exists() else None
+
+    def load(self, name: str, items: Iterable[tuple[bytes, bytes]]) -> int:
+        """Write a new generation that nobody sees yet, and return its number."""
+        with self._errors():
+            number = self._client.hincrby(_key(name), "last", 1)
+        values, items = f"{_key(name)}:{number}", iter(items)
+        while batch := list(islice(items, _BATCH)):
+            with self._errors():
+                self._client.hset(values, mapping=dict(batch))
+            failpoint("features.redis_between_batches")
+        return number
+
+    def publish(self, name: str, generation: int, head: bytes) -> bool:
+        """Let every read that begins from now on see this generation; drop those before the one it replaces."""
+        return bool(self.script(_PUBLISH, name, b"%d" % generation, head))
+
+    def update(self, name: str, items: Iterable[tuple[bytes, bytes | None]], *, head: bytes, expected: bytes) -> bool:
+        """Replace values (None: remove) and head of the published generation, all in one step."""
+        flat = [part for key, value in items for part in (b"0" if value is None else b"1", key, value or b"")]
+        return bool(self.script(_UPDATE, name, expected, head, *flat))
+
+    def forget(self, name: str) -> None:
+        """Remove all generations of a name."""
+        self.script(_FORGET, name)
+
+    def script(self, text: str, name: str, *arguments: bytes) -> Reply:
+        """Run one of this module's scripts on the server, alone and as a whole."""
+        with self._errors():
+            return cast("Reply", self._client.register_script(text)(keys=[_key(name)], args=list(arguments)))
+
+    @cached_property
+    def _client(self) -> redis.Redis:
+        return redis.Redis.from_url(self._url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.RedisError as error:
+            where, cure = f"online store {self.address}", "Check that the server runs and has memory"
+            raise ServiceError(f"does not do what it is asked: {error}", where=where, cure=cure) from None
+
+
+def _key(name: str) -> str:
+    return f"raypipe:{{{name}}}"

@@ -1,0 +1,184 @@
+"""Serving features: what is refused, what is read again, and how state comes into a store."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from raypipe.contracts.progress import Silent
+from raypipe.contracts.records import Materialized
+from raypipe.contracts.stores import MovedError
+from raypipe.errors import FeatureError, RequestError
+from raypipe.failpoints import FailpointError
+from raypipe.features import OnlineFeatures, materialize
+from raypipe.features.materialize import name
+from raypipe.features.stores.lmdb import LmdbStore
+from raypipe.spec import minutes
+from tests.features import payments
+from tests.features.memory import MemoryReading, MemoryStore
+from tests.features.oracle import micros
+
+NOON = datetime(2013, 1, 10, 12, tzinfo=UTC)
+AS_OF = micros(NOON)
+
+
+def some_events(many: int = 50) -> pl.DataFrame:
+    return payments.frame_of(
+        [
+            {
+                "id": str(i), "user": f"u{i % 7}", "shop": i % 3, "kind": "x", "units": i, "amount": i / 3,
+                "refund": False, "at": NOON - timedelta(minutes=i),
+            }
+            for i in range(many)
+        ]
+    )  # fmt: skip
+
+
+def fill(store: object, rows: pl.DataFrame, as_of: int = AS_OF, version: int = 1) -> Materialized:
+    tables = payments.tables_of(minutes(0), rows)
+    snapshots = {key: payments.snapshot(key, version, rows) for key in tables.snapshots}
+    return materialize(tables.pipeline, snapshots, tables.read, store, as_of, Silent())
+
+
+def requests(*times: datetime, user: str = "u1") -> pl.DataFrame:
+    asked = [(user, 1, micros(time)) for time in times]
+    return payments.asked_frame(asked).select("user", (pl.col("asked_at") + payments.LEAD).alias("due"), "shop")
+
+
+PIPELINE = payments.pipeline(minutes(0))
+
+
+def test_nothing_stored_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FeatureError, match=r"no features are stored for this version\. Run `raypipe run`"):
+        OnlineFeatures(PIPELINE, LmdbStore(tmp_path)).compute(requests(NOON))
+
+
+def test_questions_older_than_the_state_are_refused() -> None:
+    store = MemoryStore()
+    record = fill(store, some_events())
+    features = OnlineFeatures(PIPELINE, store)
+    assert record.oldest == micros(NOON - timedelta(days=1))
+    assert features.compute(requests(NOON - timedelta(days=1))).height == 1
+    with pytest.raises(RequestError, match=r"^due: is older than the stored features, .* 2013-01-09T12:10:00Z"):
+        features.compute(requests(NOON, NOON - timedelta(days=1, microseconds=1)))
+
+
+def test_a_request_without_its_time_is_refused() -> None:
+    store = MemoryStore()
+    fill(store, some_events())
+    request = requests(NOON).with_columns(due=pl.lit(None, dtype=pl.Datetime("us", "UTC")))
+    with pytest.raises(RequestError, match=r"^due: is missing"):
+        OnlineFeatures(PIPELINE, store).compute(request)
+
+
+def test_many_requests_are_answered_as_one_by_one() -> None:
+    store = MemoryStore()
+    fill(store, some_events(400))
+    features = OnlineFeatures(PIPELINE, store)
+    users = ["u1", "u2", "nobody", "u3", "u1", None, "u6"] * 40
+    many = pl.concat(requests(NOON - timedelta(minutes=i), user=user) for i, user in enumerate(users))
+    whole = features.compute(many)
+    assert pl.concat(features.compute(one) for one in many.iter_slices(1)).equals(whole)
+    assert pl.concat(features.compute(some) for some in many.iter_slices(9)).equals(whole)
+    assert features.compute(many.clear()).schema == whole.schema
+
+
+def test_the_same_again_is_no_work() -> None:
+    store, rows = MemoryStore(), some_events()
+    first = fill(store, rows)
+    assert fill(store, rows) == first
+    assert len(store.generations) == 1
+    again = fill(store, rows.reverse(), version=2)
+    assert (again.digest, again.generation) == (first.digest, 2)
+    later = fill(store, rows, AS_OF + 60_000_000, version=2)
+    assert (later.generation, later.watermark) == (3, AS_OF + 60_000_000)
+
+
+def test_a_changed_definition_has_its_own_state() -> None:
+    store = MemoryStore()
+    fill(store, some_events())
+    other = payments.pipeline(minutes(20))
+    assert name(other) != name(PIPELINE)
+    with pytest.raises(FeatureError, match="no features are stored"):
+        OnlineFeatures(other, store).compute(requests(NOON))
+
+
+def test_events_known_later_are_not_in_it() -> None:
+    store, rows = MemoryStore(), some_events()
+    half = micros(NOON - timedelta(minutes=20))
+    fill(store, rows, half)
+    known = rows.filter(pl.col("at").cast(pl.Int64) <= half)
+    assert payments.online(minutes(0), known, payments.asked_frame([("u1", 1, AS_OF)]), half).equals(
+        OnlineFeatures(PIPELINE, store).compute(requests(NOON))
+    )
+
+
+class Moving(MemoryStore):
+    """A store that is updated during the first few readings."""
+
+    def __init__(self, moves: int) -> None:
+        super().__init__()
+        self.moves = moves
+
+    @contextmanager
+    def read(self, name: str) -> Iterator[MemoryReading | None]:
+        with super().read(name) as reading:
+            if reading is not None and self.moves > 0:
+                self.moves -= 1
+                reading.get = self._moved
+            yield reading
+
+    def _moved(self, _: Sequence[bytes]) -> list[bytes | None]:
+        raise MovedError("was updated while it was read")
+
+
+def test_reading_is_begun_anew_when_the_store_moved() -> None:
+    store, still = Moving(0), MemoryStore()
+    fill(store, some_events())
+    fill(still, some_events())
+    store.moves = 4
+    found = OnlineFeatures(PIPELINE, store).compute(requests(NOON))
+    assert found.equals(OnlineFeatures(PIPELINE, still).compute(requests(NOON)))
+    store.moves = 100
+    with pytest.raises(MovedError):
+        OnlineFeatures(PIPELINE, store).compute(requests(NOON))
+
+
+@pytest.mark.parametrize("window", ["features.lmdb_between_batches", "features.before_flip"])
+def test_a_load_that_fails_changes_nothing(tmp_path: Path, window: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LmdbStore(tmp_path)
+    fill(store, some_events(10))
+    before = OnlineFeatures(PIPELINE, store).compute(requests(NOON))
+    monkeypatch.setenv("RAYPIPE_FAILPOINT", f"{window}=raise")
+    with pytest.raises(FailpointError):
+        fill(store, some_events(), version=2)
+    assert OnlineFeatures(PIPELINE, store).compute(requests(NOON)).equals(before)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from raypipe.features.stores.lmdb import LmdbStore
+from tests.features import test_online as here
+here.fill(LmdbStore(Path(sys.argv[1])), here.some_events(), version=2)
+"""
+
+
+@pytest.mark.parametrize("window", ["features.lmdb_between_batches", "features.before_flip"])
+def test_after_a_kill_the_next_run_gives_a_clean_runs_state(tmp_path: Path, window: str) -> None:
+    folder = tmp_path / "online"
+    fill(LmdbStore(folder), some_events(10))
+    environment = os.environ | {"RAYPIPE_FAILPOINT": f"{window}=kill"}
+    killed = subprocess.run([sys.executable, "-c", KILLED, folder], env=environment, timeout=60, check=False)
+    assert killed.returncode == -9
+    clean = fill(LmdbStore(tmp_path / "clean"), some_events(), version=2)
+    assert fill(LmdbStore(folder), some_events(), version=2).digest == clean.digest
+    stores = [LmdbStore(folder), LmdbStore(tmp_path / "clean")]
+    found = [OnlineFeatures(PIPELINE, store).compute(requests(NOON)) for store in stores]
+    assert found[0].equals(found[1])
