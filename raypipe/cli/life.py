@@ -35,14 +35,26 @@ Until = Annotated[
     ),
 ]
 
+Bypass = Annotated[
+    str | None,
+    typer.Option(
+        "--bypass-gate",
+        metavar="REASON",
+        show_default=False,
+        help="Go on although checks of the gate fail. The ledger keeps the reason and the report for ever.",
+    ),
+]
 
-def run(file: PipelineFile, as_of: AsOf = None, until: Until = "deploy", json: AsJson = False) -> None:
+
+def run(
+    file: PipelineFile, as_of: AsOf = None, until: Until = "deploy", bypass_gate: Bypass = None, json: AsJson = False
+) -> None:
     """Take a pipeline through its life: ingest, gate, features, train, register, deploy.
 
     What was done before on the same inputs is not done again, so after an interruption the same command goes on from
     where it stopped. The services that are needed are started.
     """
-    _go(file, as_of, Output(json), until=until)
+    _go(file, as_of, Output(json), until=until, bypass=reason_of(bypass_gate))
 
 
 def ingest(file: PipelineFile, json: AsJson = False) -> None:
@@ -55,7 +67,9 @@ def deploy(file: PipelineFile, as_of: AsOf = None, json: AsJson = False) -> None
     _go(file, as_of, Output(json), fit=False)
 
 
-def _go(file: Path, as_of: str | None, out: Output, *, until: StageName = "deploy", fit: bool = True) -> None:
+def _go(
+    file: Path, as_of: str | None, out: Output, *, until: StageName = "deploy", fit: bool = True, bypass: str = ""
+) -> None:
     pipeline, moment = read(file), moment_of(as_of)
     # Seconds of imports: a faulty definition is told before them.
     from raypipe.cli.opened import opened
@@ -65,7 +79,9 @@ def _go(file: Path, as_of: str | None, out: Output, *, until: StageName = "deplo
 
     progress = watch(out.console)
     with opened(progress, f"raypipe: {pipeline.name}") as platform:
-        work = Run(pipeline, file, platform, progress, decide(pipeline, moment, platform.clock.now()), until, fit)
+        work = Run(
+            pipeline, file, platform, progress, decide(pipeline, moment, platform.clock.now()), until, fit, bypass
+        )
         results = list(_told(work, progress, out))
         report(work, results, out)
 
@@ -79,6 +95,20 @@ def _told(work: "Run", progress: Watcher, out: Output) -> Iterator["StageResult"
         show = stage_row if out.console.is_terminal else stage_line
         out.say(show(result.stage, result.line, result.seconds, result.reused))
         yield result
+
+
+def reason_of(text: str | None) -> str:
+    """The reason to go past a closed gate; empty when nobody asked to.
+
+    >>> reason_of(" the supplier confirmed it ")
+    'the supplier confirmed it'
+
+    Raises:
+        SettingsError: the reason says nothing.
+    """
+    if text is not None and not text.strip():
+        raise SettingsError("the reason is empty", where="--bypass-gate", cure="Say why, for whoever asks later")
+    return (text or "").strip()
 
 
 def moment_of(text: str | None) -> int | None:

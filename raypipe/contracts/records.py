@@ -69,12 +69,16 @@ class CheckResult(Record, frozen=True, kw_only=True):
 
 
 class GateReport(Record, frozen=True, kw_only=True):
-    """What all checks of a run found. ``snapshots`` are those judged; once passed, those published."""
+    """What all checks of a run found. ``snapshots`` are those judged; once passed, those published.
+
+    ``bypassed`` is the reason for which somebody went on although checks failed.
+    """
 
     pipeline: str
     as_of: int
     snapshots: tuple[Snapshot, ...]
     results: tuple[CheckResult, ...]
+    bypassed: str = ""
 
     @property
     def passed(self) -> bool:
@@ -158,7 +162,7 @@ class Candidate(Record, frozen=True, kw_only=True):
 
 
 class Lineage(Record, frozen=True, kw_only=True):
-    """Everything that made a model version, enough to make it again."""
+    """Everything that made a model version, enough to make it again. ``machine`` is empty where it was not recorded."""
 
     commit: str
     dirty: bool
@@ -172,6 +176,7 @@ class Lineage(Record, frozen=True, kw_only=True):
     seed: int
     lock: dict[str, str]
     run_id: str
+    machine: str = ""
 
 
 class ModelVersion(Record, frozen=True, kw_only=True):

@@ -14,9 +14,23 @@ from raypipe.spec import Pipeline
 
 
 def gate(
-    platform: Platform, progress: Progress, *, pipeline: Pipeline, snapshots: tuple[Snapshot, ...], as_of: int
+    platform: Platform,
+    progress: Progress,
+    *,
+    pipeline: Pipeline,
+    snapshots: tuple[Snapshot, ...],
+    as_of: int,
+    bypass: str = "",
 ) -> GateReport:
     """Check the tables as they came in; publish them, without what is to be set aside, when all is well.
+
+    Args:
+        platform: the workspace.
+        progress: is told which table is under way.
+        pipeline: declares the gates.
+        snapshots: what came in.
+        as_of: the run's moment, in microseconds UTC.
+        bypass: why to go on although checks fail; the ledger keeps it with the report. Empty: do not.
 
     Returns:
         The report, with the snapshots that were published.
@@ -28,9 +42,10 @@ def gate(
     examined = validation.examine(pipeline, snapshots, platform.lake.frame, as_of, progress, before)
     report = examined.report
     if not report.passed:
-        text = report.to_json()
-        platform.ledger.append(f"gate.stopped:{_digest(text)}", "gate.stopped", pipeline.name, text)
-        validation.require(report)
+        _write_down(platform, report, bypass)
+        if not bypass:
+            validation.require(report)
+        report = structs.replace(report, bypassed=bypass)
     left = {faulty.snapshot.table: _set_aside(platform, pipeline, faulty, as_of) for faulty in examined.faulty}
     published = tuple(left.get(snapshot.table, snapshot) for snapshot in snapshots)
     platform.lake.publish(published)
@@ -39,10 +54,21 @@ def gate(
 
 def gate_line(report: GateReport) -> str:
     """What came of it, in one line."""
-    warned = sum(not result.passed for result in report.results)
-    line = f"{len(report.results) - warned} checks passed on {len(report.snapshots)} tables"
+    failed = len(report.stopping)
+    warned = sum(not result.passed for result in report.results) - failed
+    line = f"{len(report.results) - warned - failed} checks passed on {len(report.snapshots)} tables"
     line += f", {warned} warned" if warned else ""
+    line += f", {failed} failed and bypassed: {report.bypassed}" if failed else ""
     return line + (f", {report.quarantined:,} rows set aside" if report.quarantined else "")
+
+
+def _write_down(platform: Platform, report: GateReport, bypass: str) -> None:
+    text = report.to_json()
+    if not bypass:
+        platform.ledger.append(f"gate.stopped:{_digest(text)}", "gate.stopped", report.pipeline, text)
+        return
+    text = structs.replace(report, bypassed=bypass).to_json()
+    platform.ledger.append(f"gate.bypassed:{_digest(text)}", "gate.bypassed", report.pipeline, text)
 
 
 def _set_aside(platform: Platform, pipeline: Pipeline, faulty: Faulty, as_of: int) -> Snapshot:

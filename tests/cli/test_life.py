@@ -215,3 +215,15 @@ def test_jobs_say_how_they_are_submitted(job: str) -> None:
     command = [sys.executable, str(ROOT / f"jobs/{job}.py"), "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert "FILE" in done.stdout
+
+
+def test_a_closed_gate_is_passed_for_a_reason(played: type[Played]) -> None:
+    assert main(["run", str(EXAMPLE), "--bypass-gate", " the supplier knows "]) == 0
+    assert main(["run", str(EXAMPLE)]) == 0
+    assert [run.bypass for run in played.asked] == ["the supplier knows", ""]
+
+
+def test_no_reason_passes_no_gate(played: type[Played], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(EXAMPLE), "--bypass-gate", "  "]) == 2
+    assert "--bypass-gate: the reason is empty. Say why" in capsys.readouterr().err
+    assert played.asked == []
