@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from raypipe.cli import champions, definition, life, lineage, models, services
+from raypipe.cli import champions, definition, life, lineage, models, reproduce, services
 
 
 def examples(*lines: str) -> str:
@@ -102,3 +102,9 @@ add(champions.promote, MODEL, 'raypipe promote flights 3 --why "better on JFK"')
 add(champions.rollback, MODEL, 'raypipe rollback flights --why "complaints from JFK"')
 add(champions.history, MODEL, "raypipe history flights", "raypipe history flights --at 2013-08-01T00:00Z")
 add(lineage.lineage, MODEL, "raypipe lineage flights/3", "raypipe lineage flights/champion --html lineage.html")
+add(
+    reproduce.reproduce,
+    MODEL,
+    "raypipe reproduce flights/3",
+    "raypipe reproduce flights/champion --json | jq .identical",
+)

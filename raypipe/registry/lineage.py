@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def capture(pipeline: Pipeline, file: Path, candidate: Candidate, training_set: 
         seed=candidate.seed,
         lock=installed(),
         run_id=_run_id(candidate),
+        machine=machine(),
     )
 
 
@@ -42,11 +44,23 @@ def git_state(file: Path) -> tuple[str, bool]:
 
     Untracked files other than ``file`` do not count: the workspace is one of them.
     """
-    commit = _git(file.parent, "rev-parse", "HEAD")
-    if not commit:
-        return "", False
-    changed = _git(file.parent, "status", "--porcelain", "--untracked-files=no")
-    return commit, bool(changed) or not _git(file.parent, "ls-files", "--", file.name)
+    commit, changed = code_state(file.parent)
+    return commit, bool(commit) and (changed or not _git(file.parent, "ls-files", "--", file.name))
+
+
+def code_state(folder: Path) -> tuple[str, bool]:
+    """The commit that a folder's work tree is at, and whether the tree differs from it; else ``("", False)``."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    return commit, bool(commit) and bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+
+
+def machine() -> str:
+    """The processor that computes here, in a few words: the last bits of a model may depend on it."""
+    model = platform.processor()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    return " ".join(filter(None, (platform.machine(), model)))
 
 
 def installed() -> dict[str, str]:

@@ -54,7 +54,7 @@ def search(
 
     check_metric(pipeline.search.metric, pipeline.search.where)
     space = Space.of(pipeline.search)
-    data = _data(pipeline, training_set)
+    data = prepare(pipeline, training_set)
     key = _key(pipeline, training_set)
     plan = Plan((folder / f"{pipeline.name}-{key}").absolute(), pipeline.search.metric, pipeline.search.seed)
     with _room_in(plan.folder), Tracking(tracking_uri, pipeline.name, key) as tracking:
@@ -82,7 +82,8 @@ def search(
     )
 
 
-def _data(pipeline: Pipeline, training_set: TrainingSet) -> Data:
+def prepare(pipeline: Pipeline, training_set: TrainingSet) -> Data:
+    """The periods that models are fitted on; raises TrainingError when they cannot teach anything."""
     check_counts(training_set)
     train, tuning = read(training_set, "train"), read(training_set, "tune")
     signature = learn_signature(train, training_set.features, pipeline.name)
