@@ -96,6 +96,7 @@ def build_training_set(
 def join(tables: Tables, as_of: int, step: Step) -> tuple[spine.Spine, pl.DataFrame]:
     """The questions of history, and the same with their features beside them."""
     pipeline = tables.pipeline
+    _require_free_names(pipeline)
     asked = spine.spine(pipeline, tables.table(pipeline.ask.stream.name), as_of)
     step.advance(note=f"{asked.frame.height:,} rows")
     compiled = iter(plans(pipeline))
@@ -138,6 +139,13 @@ def answer(plan: GroupPlan, found: pl.DataFrame, asked_keys: pl.DataFrame, times
     """What the kernel says of some events to some questions."""
     coded, numbers, known = events.numbered(found, asked_keys, plan.group.where)
     return compute(plan, events.tracks(plan, coded, known.height), numbers, times)
+
+
+def _require_free_names(pipeline: Pipeline) -> None:
+    taken = {spine.ASKED_AT, spine.LABEL} & {*pipeline.request.fields, *pipeline.feature_names}
+    for name in sorted(taken):
+        cure = "Give the field or feature another name"
+        raise FeatureError(f"`{name}` is a column of every training set", where=pipeline.where, cure=cure)
 
 
 def _write(frame: pl.DataFrame, folder: Path) -> str:

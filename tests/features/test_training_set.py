@@ -15,7 +15,7 @@ from raypipe.errors import FeatureError
 from raypipe.failpoints import FailpointError
 from raypipe.features import build_training_set
 from raypipe.features.spine import spine
-from raypipe.spec import hours, micros, minutes
+from raypipe.spec import Pipeline, hours, micros, minutes
 from tests.features import payments
 
 TIME = pl.Datetime("us", "UTC")
@@ -174,6 +174,20 @@ def test_a_damaged_record_is_named(tables: payments.Tables, tmp_path: Path) -> N
 def test_a_missing_snapshot_is_named(tables: payments.Tables, tmp_path: Path) -> None:
     with pytest.raises(FeatureError, match=r"there is no snapshot of `payments`\. Ingest it first"):
         build_training_set(tables.pipeline, {"asks": tables.snapshots["asks"]}, tables.read, tmp_path, AS_OF, Silent())
+
+
+@pytest.mark.parametrize("name", ["label", "asked_at"])
+def test_names_of_a_training_sets_own_columns_are_refused(tables: payments.Tables, tmp_path: Path, name: str) -> None:
+    tables.pipeline = Pipeline(
+        "payments",
+        ask=tables.pipeline.ask,
+        inputs=[*tables.pipeline.inputs, pl.col("count_10m").alias(name)],
+        label=tables.pipeline.label,
+        split=tables.pipeline.split,
+        search=tables.pipeline.search,
+    )
+    with pytest.raises(FeatureError, match=f"`{name}` is a column of every training set"):
+        build(tables, tmp_path)
 
 
 def test_nothing_to_ask_is_an_empty_training_set(tables: payments.Tables, tmp_path: Path) -> None:
