@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from raypipe.cli import champions, definition, life, lineage, models, reproduce, services
+from raypipe.cli import champions, definition, gates, life, lineage, models, reproduce, services
 
 
 def examples(*lines: str) -> str:
@@ -83,6 +83,7 @@ add(
     "raypipe run pipeline.py --json | jq .model.version",
 )
 add(life.ingest, PIPELINE, "raypipe ingest examples/flights/pipeline.py")
+add(gates.gates, PIPELINE, "raypipe gates flights", "raypipe gates examples/flights/pipeline.py --html gates.html")
 add(life.deploy, PIPELINE, "raypipe deploy examples/flights/pipeline.py")
 add(services.up, MACHINE, "raypipe up", "RAYPIPE_SERVE_PORT=8080 raypipe up")
 add(services.status, MACHINE, "raypipe status", "raypipe status --json")

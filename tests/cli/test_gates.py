@@ -1,0 +1,77 @@
+"""``raypipe gates``: what the last gate found, since when, with examples."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from raypipe.cli.main import main
+from raypipe.clock import ManualClock
+from raypipe.contracts.records import CheckResult, GateReport
+from raypipe.ledger import Ledger
+
+DAY = 86_400_000_000
+
+
+def result(failed: int, table: str = "trips") -> CheckResult:
+    return CheckResult(
+        table=table, check="between(fare, 0..9)", columns=("fare",), passed=not failed, rows=10, failed=failed,
+        detail=f"{failed} of 10 rows fail", where="pipeline.py:7", sample=('{"town":"<b>"}',) if failed else (),
+    )  # fmt: skip
+
+
+def told(folder: Path, *reports: tuple[int, str]) -> None:
+    """A report a day: how many rows failed, and what became of it."""
+    clock = ManualClock(0)
+    ledger = Ledger.in_folder(folder, clock)
+    for day, (failed, kind) in enumerate(reports):
+        report = GateReport(
+            pipeline="trips", as_of=day, snapshots=(), results=(result(failed), result(0, "towns")),
+            bypassed="a holiday" if kind == "gate.bypassed" else "",
+        )  # fmt: skip
+        ledger.append(f"{kind}:{day}", kind, "trips", report.to_json())
+        clock.advance(DAY)
+    ledger.close()
+
+
+def test_what_failed_since_when_with_examples(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(workspace, (5, "gate.stopped"), (0, "stage.gate"), (1, "gate.stopped"), (2, "gate.stopped"))
+    assert main(["gates", "trips", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (finding,) = found["findings"]
+    assert (found["outcome"], found["checks"], found["at"]) == ("stopped", 2, "1970-01-04T00:00:00Z")
+    assert (finding["since"], finding["shares"]) == ("1970-01-03T00:00:00Z", [0.5, 0.0, 0.1, 0.2])
+    assert finding["result"]["sample"] == ['{"town":"<b>"}']
+    assert main(["gates", "trips"]) == 0
+    out = capsys.readouterr().out
+    assert "trips: between(fare, 0..9) [stop]: 2 of 10 rows fail (pipeline.py:7)" in out
+    assert "since 1970-01-03T00:00:00Z" in out
+
+
+def test_the_page_stands_alone_and_runs_nothing(workspace: Path, tmp_path: Path) -> None:
+    told(workspace, (1, "gate.bypassed"))
+    assert main(["gates", "trips", "--html", str(tmp_path / "gates.html")]) == 0
+    page = (tmp_path / "gates.html").read_text()
+    assert "bypassed (a holiday)" in page
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert page.count("<rect ") == 1
+    assert "http" not in page
+    assert "<script" not in page
+
+
+def test_all_is_well(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(workspace, (3, "gate.stopped"), (0, "stage.gate"))
+    assert main(["gates", "trips"]) == 0
+    assert "passed at 1970-01-02T00:00:00Z" in capsys.readouterr().out
+
+
+def test_nothing_was_judged_yet(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gates", "trips"]) == 4
+    assert "trips: no gate has reported yet" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(workspace, (1, "gate.stopped"))
+    assert main(["gates", "trips", "--html", str(workspace / "none" / "x.html")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
