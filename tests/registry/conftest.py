@@ -16,6 +16,12 @@ from tests.registry.making import lineage_of, make_candidate
 Made = tuple[Candidate, Lineage]
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow without a server keeps its files below the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def ledger(tmp_path: Path, clock: ManualClock) -> Iterator[Ledger]:
     found = Ledger.in_folder(tmp_path / "home", clock)
