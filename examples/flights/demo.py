@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -28,14 +29,23 @@ def main() -> int:
     run = subprocess.run([RAYPIPE, "run", PIPELINE], check=False)
     if run.returncode != 0:
         return run.returncode
-    table = Table("flight", "from", "to", "late or cancelled", "model", title="Asked over HTTP")
+    table = Table(
+        "flight", "from", "to", "model", box=SIMPLE, title=f"Asked over HTTP, for {SCHEDULED_AT}", title_justify="left"
+    )
+    table.add_column("late or cancelled", justify="right")
     try:
         with Client() as client:
             for question in QUESTIONS:
                 answer = client.predict("flights", scheduled_at=SCHEDULED_AT, **question)
                 flight = f"{question['carrier']} {question['flight']}"
-                row = (flight, question["origin"], question["dest"], f"{answer.probability:.1%}")
-                table.add_row(*map(str, row), f"flights/{answer.version}")
+                row = (
+                    flight,
+                    question["origin"],
+                    question["dest"],
+                    f"flights/{answer.version}",
+                    f"{answer.probability:.1%}",
+                )
+                table.add_row(*map(str, row))
     except RaypipeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -1,6 +1,9 @@
 """What a run came to: the trials, the winner and why, where everything is, and a question to try."""
 
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -55,7 +58,12 @@ def _ways_in(deployment: Deployment, question: dict[str, object], platform: Plat
     out.copyable(f"curl {deployment.url} -H 'Content-Type: application/json' -d {body}")
     if not at.ray_address:
         out.say("", Text("Stop everything", "bold"))
-        out.copyable("raypipe down")
+        out.copyable(f"{_program()} down")
+
+
+def _program() -> str:
+    """This program as it can be typed here: by its name when it is on the path."""
+    return "raypipe" if shutil.which("raypipe") else os.path.relpath(sys.argv[0])
 
 
 def example_question(run: Run, ingested: Ingested | None) -> dict[str, object]:

@@ -133,8 +133,8 @@ def _require_all(load: Load, held: Held) -> None:
     # A file that was written to since is there with what it now holds.
     there = load.found.keys() | {file.name for file in load.found.values()}
     if lost := [file.path for digest, file in held.files.items() if not {digest, file.path} & there]:
-        what = f"was read by another definition; to read it again, {lost[0]} is needed, which is gone"
-        cure = "Put the file back, or give the source another name"
+        what = f"was read by another definition; to read it again, {lost[0]} is needed, which the source leaves out"
+        cure = "Give the source that file too, or give the table another name"
         raise SourceError(what, where=f"table {load.source.name} ({load.source.where})", cure=cure)
 
 

@@ -1,7 +1,7 @@
 """Definitions as JSON and back. Reading one runs no code: only the classes named here can come out."""
 
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TypeVar
@@ -94,6 +94,9 @@ def _decode(node: object) -> object:
 def _build(name: str, content: dict[str, object]) -> object:
     """Make a value without its constructor: what was stored has been through it already."""
     kind = _CLASSES.get(name)
+    if kind is not None:
+        # A field that came later means, for what was stored before, what it means to those who leave it out.
+        content = {f.name: f.default for f in fields(kind) if f.default is not MISSING} | content
     if kind is None or content.keys() != {field.name for field in fields(kind)} - {"where"}:
         what = f"unknown kind `{name}`" if kind is None else f"a {name} with other fields"
         raise RaypipeError(what, where="stored definition", cure="It was written by another version")

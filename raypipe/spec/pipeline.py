@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import TypeAlias
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
+from raypipe.errors import DefinitionError, Fault
 from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
 from raypipe.spec.search import Search
@@ -46,7 +47,11 @@ def periods(*, train: str, tune: str, holdout: str, zone: str = "UTC") -> Period
 
 def _period(text: str, zone: str) -> tuple[datetime, datetime]:
     first, _, last = text.partition("..")
-    return _edges(first, zone)[0], _edges(last or first, zone)[1]
+    try:
+        return _edges(first, zone)[0], _edges(last or first, zone)[1]
+    except (ValueError, ZoneInfoNotFoundError):
+        cure = "Write it as `2013-05`, `2013-01..2013-04` or `2013-05-01..2013-05-14`, in a zone such as `Europe/Paris`"
+        raise DefinitionError([Fault(written_at(), f"`{text}` in `{zone}` is not a period", cure)]) from None
 
 
 def _edges(text: str, zone: str) -> tuple[datetime, datetime]:
@@ -147,7 +152,11 @@ class Pipeline:
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        cure = "Write it as `2013-07-03` or `2013-07-03T06:00Z`"
+        raise DefinitionError([Fault(written_at(), f"`as_of` is `{text}`, not a date or time", cure)]) from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

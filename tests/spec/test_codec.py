@@ -166,3 +166,11 @@ def test_what_is_no_definition_is_refused(text: str) -> None:
 def test_nothing_else_is_ever_raised(text: str) -> None:
     with pytest.raises(RaypipeError):
         from_json(text, Pipeline)
+
+
+def test_a_definition_from_before_a_field_was_added_can_be_read() -> None:
+    check = Check("between", ("fare",), low=0.0, high=100.0)
+    stored = json.loads(to_json(check))
+    for field in ("action", "pattern", "within"):
+        del stored[field]
+    assert from_json(json.dumps(stored), type(check)) == check
