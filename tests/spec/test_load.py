@@ -26,9 +26,10 @@ def test_it_finds_the_pipeline(tmp_path: Path) -> None:
         ("import nothing_of_this_name\n", "pipeline.py:1: ModuleNotFoundError: No module named"),
         ("import sys\nsys.exit(3)\n", "pipeline.py:2: SystemExit: 3"),
         ("x = '\\ud800'.encode()\n", "pipeline.py:1: UnicodeEncodeError"),
-        ("from raypipe import periods\nperiods(train='13', tune='2013-05', holdout='2013-06')", "pipeline.py:2: `13` in `UTC` is not a period"),
+        ("from raypipe import periods\nperiods(train='13', tune='2013-05', holdout='2013-06')",
+         "pipeline.py:2: `13` in `UTC` is not a period"),
         ("from raypipe import Table, csv\nTable('t', csv('x'), key='a', columns={str: 'a', int: 'a'})",
-         "pipeline.py:2: `13` in `UTC` is not a periodueError: column `a` is declared twice"),
+         "pipeline.py:2: ValueError: column `a` is declared twice"),
     ],
 )  # fmt: skip
 def test_a_fault_of_the_file_is_one_sentence(tmp_path: Path, text: str, told: str) -> None:
