@@ -1,7 +1,8 @@
 """Rules about sources: columns that exist, times that are times."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -18,7 +19,7 @@ TIME = pl.Datetime("us", "UTC")
 
 def columns(source: Source) -> dict[str, pl.DataType]:
     """Column types as far as the derivations can be followed; a faulty one is left out, and its fault is told."""
-    return _followed(source)[0]
+    return dict(_followed(source)[0])
 
 
 def source_name_rule(pipeline: Pipeline) -> Iterator[Fault]:
@@ -57,7 +58,7 @@ def time_rule(pipeline: Pipeline) -> Iterator[Fault]:
             )
 
 
-def unknown(name: str, known: dict[str, pl.DataType], where: str, reader: str) -> Iterator[Fault]:
+def unknown(name: str, known: Mapping[str, pl.DataType], where: str, reader: str) -> Iterator[Fault]:
     """A fault when ``name`` is not among the known columns."""
     if name not in known:
         yield Fault(where, f"{reader} has no column `{name}`", did_you_mean(name, known))
@@ -90,7 +91,9 @@ def beyond(expression: Expression) -> str:
     return "looks beyond its own row"
 
 
-def _followed(source: Source) -> tuple[dict[str, pl.DataType], list[Fault]]:
+@cache
+def _followed(source: Source) -> tuple[Mapping[str, pl.DataType], tuple[Fault, ...]]:
+    # Each rule asks this of each source it meets; to work it out takes a frame for each derived column.
     known = {name: POLARS_TYPES[kind] for name, kind in source.columns.items() if kind in POLARS_TYPES}
     faults = [
         Fault(source.where, f"`{source.name}.{name}` has the type {kind!r}", "Use str, int, float, bool or datetime")
@@ -117,7 +120,7 @@ def _followed(source: Source) -> tuple[dict[str, pl.DataType], list[Fault]]:
             known[name] = type_of(way, known)
         except PolarsError as error:
             faults.append(Fault(way.where, f"{reader} does not fit its columns: {str(error).splitlines()[0]}"))
-    return known, faults
+    return known, tuple(faults)
 
 
 def _mentioned(pipeline: Pipeline) -> list[Source]:
