@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import metadata
 from time import perf_counter
 from typing import Generic, TypeVar
 
@@ -50,7 +51,8 @@ class Stage(Generic[R]):
         began = perf_counter()
         if self.inputs is None:
             return on_cluster(f"{subject}: {self.name}", self.work, platform, progress), perf_counter() - began, False
-        key = f"stage:{subject}:{self.name}:{_digest(self.inputs)}"
+        # Another version of raypipe may work the same inputs out otherwise.
+        key = f"stage:{subject}:{self.name}:{_digest((metadata.version('raypipe'), *self.inputs))}"
         done = platform.ledger.get(key)
         if done is not None and self.still_good(record := self.kind.from_json(done.body)):
             return record, perf_counter() - began, True

@@ -59,6 +59,35 @@ def test_a_flights_own_departure_changes_nothing(
     assert before.equals(after)
 
 
+@pytest.mark.parametrize("moment", ["2013-05-20T14:30:00Z", "2013-06-24T21:00:00Z"])
+def test_what_becomes_known_later_changes_nothing(
+    flights: Files, training_set: TrainingSet, tmp_path: Path, moment: str
+) -> None:
+    """Another leak canary: history without anything that was revealed after a moment gives the same features before."""
+    cut = pl.lit(moment).str.to_datetime(time_zone="UTC", time_unit="us")
+    changed = Files.like(flights)
+    known = changed.tables["flights"]
+    for at, names in (("departed_at", ("dep_time", "dep_delay")), ("landed_at", ("arr_time", "arr_delay", "air_time"))):
+        later = pl.col(at) > cut
+        known = known.with_columns(pl.when(~later).then(pl.col(name)).alias(name) for name in names)
+        known = known.with_columns(pl.when(~later).then(pl.col(at)).alias(at))
+    flipped = pl.when(pl.col("scheduled_at") > cut).then(~pl.col("cancelled")).otherwise(pl.col("cancelled"))
+    changed.tables["flights"] = known.with_columns(flipped.alias("cancelled"))
+    changed.tables["weather"] = changed.tables["weather"].filter(pl.col("observed_at") <= cut)
+    built = build_training_set(changed.pipeline, changed.snapshots, changed.read, tmp_path, AS_OF, Silent())
+    keys = ["carrier", "flight", "origin", "dest", "asked_at"]
+    compared = 0
+    for name in PERIODS:
+        # A label that comes or goes takes its row along: compare the rows that are in both.
+        before = period(training_set, name).filter(pl.col("asked_at") <= cut).drop("label")
+        after = period(built, name).filter(pl.col("asked_at") <= cut).drop("label")
+        both = [one.join(other, on=keys, how="semi").sort(keys) for one, other in ((before, after), (after, before))]
+        assert both[0].equals(both[1])
+        compared += both[0].height
+    assert built.digest != training_set.digest
+    assert compared > 100_000
+
+
 def test_rebuilding_gives_the_same_bytes(flights: Files, training_set: TrainingSet, tmp_path: Path) -> None:
     again = build_training_set(flights.pipeline, flights.snapshots, flights.read, tmp_path, AS_OF, Silent())
     assert again.digest == training_set.digest
