@@ -53,3 +53,11 @@ def test_only_marked_blocks_are_found() -> None:
 @pytest.mark.parametrize(("language", "code"), [("bash", "false\ntrue\n"), ("python", "1 / 0\n")])
 def test_a_block_that_fails_is_noticed(language: str, code: str, workspace: Path) -> None:
     assert run(language, code, workspace).returncode != 0
+
+
+def test_the_readme_shows_the_trials_of_a_run() -> None:
+    text = (ROOT / "README.md").read_text()
+    table = text.partition("<!-- trials -->")[2].partition("<!-- end of trials -->")[0]
+    rows = [line for line in table.splitlines() if re.match(r"\| \d+ \| (lightgbm|network|linear) \|", line)]
+    assert len(rows) == 12
+    assert "AUC 0." in table
