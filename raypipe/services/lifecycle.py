@@ -31,6 +31,8 @@ PATIENCE = 10.0
 RAY_TRIES = 2
 # Replicas answer what they have begun; then Ray and MLflow end by themselves; then whatever is left is ended.
 GOODBYE_SECONDS, END_SECONDS, KILL_SECONDS = 4.0, 2.5, 5.0
+# A head that is stopped on its way up still bears children.
+ROUNDS = 5
 ERROR = re.compile(r"[\w.]*(Error|Exception): ")
 AGAIN = "Try `raypipe down` and then `raypipe up`"
 
@@ -59,7 +61,7 @@ def up(config: ServicesConfig, progress: Progress) -> Running:
                 started = _start_missing(config, found, step)
         except BaseException:
             # Also when the user loses patience: what ran before this call stays, the rest goes.
-            _end(config, _others_than(config, found))
+            _end(config, lambda: _others_than(config, found))
             _remember(config, found)
             raise
         already = (started.mlflow, started.ray) == (found.mlflow, found.ray)
@@ -85,8 +87,7 @@ def down(config: ServicesConfig, progress: Progress) -> bool:
             with progress.step("Stop the services"):
                 if found.ray and found.ray.find():
                     close_door(config, GOODBYE_SECONDS)
-                _end(config, there)
-                _end(config, _tree(config, found))  # who was born while we looked
+                _end(config, lambda: _tree(config, found))
         record.forget(config)
         return bool(there)
 
@@ -126,7 +127,7 @@ def _start_ray(config: ServicesConfig, environment: dict[str, str], found: Recor
         except ServiceError:
             if not tries_left or ray.find():
                 raise
-            _end(config, _others_than(config, found))
+            _end(config, lambda: _others_than(config, found))
 
 
 def _wait_for_ray(config: ServicesConfig, found: Record) -> Record:
@@ -180,7 +181,7 @@ def _without_the_dead(config: ServicesConfig, found: Record) -> Record:
     mlflow = found.mlflow if found.mlflow and found.mlflow.find() else None
     ray = found.ray if found.ray and found.ray.find() else None
     alive = replace(found, mlflow=mlflow, ray=ray)
-    _end(config, _others_than(config, alive))
+    _end(config, lambda: _others_than(config, alive))
     return alive
 
 
@@ -197,7 +198,15 @@ def _remember(config: ServicesConfig, found: Record) -> None:
         record.forget(config)
 
 
-def _end(config: ServicesConfig, there: list[Process]) -> None:
+def _end(config: ServicesConfig, look: Callable[[], list[Process]]) -> None:
+    """End whoever is found, and look again for those who were born meanwhile, until nobody is found."""
+    for _ in range(ROUNDS):
+        if not (there := look()):
+            return
+        _end_once(config, there)
+
+
+def _end_once(config: ServicesConfig, there: list[Process]) -> None:
     """End these: politely the services themselves, which end their children, then all that is left."""
     send(roots(there), signal.SIGTERM)
     send(wait(there, END_SECONDS), signal.SIGKILL)
