@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from filelock import FileLock
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.schema import Schema
@@ -29,10 +30,11 @@ def open_catalog(folder: Path) -> SqlCatalog:
     folder.mkdir(parents=True, exist_ok=True)
     uri = URL.create("sqlite", database=str(folder / "catalog.db"), query={"timeout": str(WAIT_SECONDS)})
     text = uri.render_as_string(hide_password=False)
-    catalog = SqlCatalog("raypipe", uri=text, warehouse=str(folder / "warehouse"))
-    catalog.engine.dispose()
-    catalog.engine = create_engine(uri, poolclass=NullPool)  # no connection stays open, or is forked
-    catalog.create_namespace_if_not_exists(NAMESPACE)
+    with FileLock(folder / "catalog.lock"):  # both look first and make then: two at once would both make
+        catalog = SqlCatalog("raypipe", uri=text, warehouse=str(folder / "warehouse"))
+        catalog.engine.dispose()
+        catalog.engine = create_engine(uri, poolclass=NullPool)  # no connection stays open, or is forked
+        catalog.create_namespace_if_not_exists(NAMESPACE)
     return catalog
 
 

@@ -1,13 +1,13 @@
 """Bundles on disk: one folder a digest, written once and never changed."""
 
-import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from raypipe.contracts import bundle
 from raypipe.errors import RegistryError, WorkspaceError
@@ -42,27 +42,17 @@ def locked(shelf: Path, seconds: float) -> Iterator[None]:
         RegistryError: another process still holds it after so many seconds.
         WorkspaceError: the shelf cannot be made.
     """
+    lock = FileLock(shelf / ".lock", timeout=seconds, poll_interval=0.02)
     try:
         shelf.mkdir(parents=True, exist_ok=True)
-        handle = (shelf / ".lock").open("w")
+        held = lock.acquire()
+    except Timeout:
+        what = "another process has been writing for too long"
+        raise RegistryError(what, where=str(shelf), cure="Wait for it, or end it") from None
     except OSError as error:
         raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(shelf)) from None
-    with handle:
-        _wait(handle.fileno(), shelf, time.monotonic() + seconds)
+    with held:
         yield
-
-
-def _wait(descriptor: int, shelf: Path, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                what = "another process has been writing for too long"
-                raise RegistryError(what, where=str(shelf), cure="Wait for it, or end it") from None
-            time.sleep(0.02)
-        else:
-            return
 
 
 def _copy(source: Path, shelf: Path, digest: str) -> None:

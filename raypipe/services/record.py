@@ -1,12 +1,11 @@
 """What was started for a workspace, kept in its folder; and the lock that lets one command at a time change it."""
 
-import fcntl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from raypipe.errors import ServiceError
 from raypipe.services.config import ServicesConfig
@@ -66,17 +65,12 @@ def locked(config: ServicesConfig, patience: float = PATIENCE) -> Iterator[None]
         ServiceError: somebody else does, and has not finished within ``patience`` seconds.
     """
     config.run.mkdir(parents=True, exist_ok=True)
-    with (config.run / "services.lock").open("w") as file:
-        end = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    what = "another command is starting or stopping the services"
-                    raise ServiceError(what, where=str(config.workspace), cure="Try again when it is done") from None
-                time.sleep(0.1)
+    try:
+        held = FileLock(config.run / "services.lock", timeout=patience, poll_interval=0.1).acquire()
+    except Timeout:
+        what = "another command is starting or stopping the services"
+        raise ServiceError(what, where=str(config.workspace), cure="Try again when it is done") from None
+    with held:
         yield
 
 

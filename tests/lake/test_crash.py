@@ -160,6 +160,19 @@ def test_whoever_loses_the_race_finds_the_work_done(tmp_path: Path) -> None:
     assert len(kept) == 2, "the files of those who lost are gone"
 
 
+@pytest.mark.parametrize("attempt", range(5))
+def test_many_can_make_the_same_lake_at_once(tmp_path: Path, attempt: int) -> None:
+    """A lake is made by whoever comes first; the others wait for it."""
+    gate = threading.Barrier(8)
+
+    def come(_: int) -> None:
+        gate.wait(10)
+        open_catalog(tmp_path / f"lake-{attempt}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(come, range(8)))
+
+
 def test_a_lost_race_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else takes in other files just before our commit: both are in, or the loser starts again from them."""
     files(tmp_path)
