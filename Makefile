@@ -70,8 +70,10 @@ test: setup ## Run every test, print the coverage
 demo: setup ## Run the flights example from raw files to a served model, and ask it a few questions
 	@$(PY) -m examples.flights.demo
 
+BENCHES := $(filter-out report,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))) $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py))
+
 bench-%: setup ## Run one benchmark of benchmarks/, shorter with QUICK=1
-	@test -f benchmarks/$*.py || { echo "There is no benchmarks/$*.py; there are: $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))" >&2; exit 2; }
+	@case " $(BENCHES) " in *" $* "*) ;; *) echo "There is no benchmark $*; there are: $(BENCHES)" >&2; exit 2 ;; esac
 	@$(PY) -m benchmarks.$*
 
 .PHONY: clean
