@@ -9,6 +9,7 @@ file               what it holds
 ``pipeline.json``  the definition it was made by
 ``golden.parquet`` feature rows and the ``score`` that the trainer computed for each, as columns of one table
 ``card.json``      `Card`: algorithm, parameters, metrics, threshold, seed
+``bins.json``      `Reference`: the holdout in cells, to compare with what is served; absent from bundles of old
 ``manifest.json``  `Manifest`: size and SHA-256 of every other file; its own SHA-256 is the bundle's digest
 ================== ============================================================================================
 
@@ -28,6 +29,7 @@ import msgspec
 import polars as pl
 from polars.exceptions import PolarsError
 
+from raypipe.contracts.bins import Reference
 from raypipe.contracts.records import Record
 from raypipe.contracts.signature import Signature
 from raypipe.errors import RaypipeError, RegistryError
@@ -38,6 +40,7 @@ SIGNATURE = "signature.json"
 PIPELINE = "pipeline.json"
 GOLDEN = "golden.parquet"
 CARD = "card.json"
+BINS = "bins.json"
 MANIFEST = "manifest.json"
 SCORE = "score"
 #: A model whose scores lie further than this from those of the golden rows is another model; nearer, it is rounding.
@@ -141,6 +144,13 @@ def pipeline(folder: Path) -> Pipeline:
 def card(folder: Path) -> Card:
     """What the model is; raises RegistryError when the file is none."""
     return _read(folder, CARD, lambda path: Card.from_json(path.read_bytes()))
+
+
+def bins(folder: Path) -> Reference | None:
+    """The holdout in cells, None in a bundle that was made before there were any; RegistryError: the file is none."""
+    if not (folder / BINS).exists():
+        return None
+    return _read(folder, BINS, lambda path: Reference.from_json(path.read_bytes()))
 
 
 def golden(folder: Path) -> pl.DataFrame:
