@@ -10,15 +10,16 @@
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from polars.exceptions import PanicException
 
 from raypipe.errors import RequestError
+from raypipe.serving.call import Call, Face, Paths, Route
 from raypipe.serving.describe import Description
-from raypipe.serving.engine import Engine
+from raypipe.serving.engine import Engine, Prediction
 from raypipe.serving.http import (
     ClientGoneError,
     Receive,
@@ -32,6 +33,7 @@ from raypipe.serving.http import (
 )
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Served
+from raypipe.serving.parse import Row
 
 logger = logging.getLogger(__name__)
 
@@ -63,17 +65,13 @@ class App:
 
     def __init__(self, name: str, meter: Meter, limits: Limits | None = None, *, echo_id: bool = True) -> None:
         self.name = name
+        self.limits = limits or Limits()
         #: The version that was to take over last and could not, and why.
         self.refused: Served | None = None
         self.reason = ""
         self._held: tuple[Engine, Description] | None = None
-        self._meter, self._limits, self._echo = meter, limits or Limits(), echo_id
-        self._pages: dict[str, Callable[[Engine, Description], Response]] = {
-            "": self._metadata,
-            "/health": self._health,
-            "/docs": lambda _, description: Response(200, description.html, b"text/html; charset=utf-8"),
-            "/openapi.json": lambda _, description: Response(200, description.openapi),
-        }
+        self._meter, self._echo = meter, echo_id
+        self._faces: tuple[Face, ...] = (self._own(),)
 
     @property
     def engine(self) -> Engine | None:
@@ -93,6 +91,10 @@ class App:
         """Go on with what is held, and remember why another version did not take over."""
         self.refused, self.reason = served, reason
 
+    async def ask(self, engine: Engine, rows: list[Row], id_: bytes) -> list[Prediction]:
+        """Predictions for parsed rows: the one way, whatever the protocol; errors as in `Engine.answer`."""
+        return await engine.answer(rows)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry point."""
         if scope["type"] == "lifespan":
@@ -103,53 +105,83 @@ class App:
             return
         headers = dict(scope["headers"])
         id_ = request_id(headers)
+        path = _path(scope, self.name)
+        query = scope.get("query_string", b"")
         try:
-            response = await self._respond(scope, headers, receive, id_)
+            response = await self._respond(Call(scope["method"], path, query, headers, receive, id_))
         except ClientGoneError:
             return
-        except RequestError as error:
-            self._meter.refused(error.status)
-            response = failure(error, id_)
-        except (Exception, PanicException):
-            # The edge of the process: whatever broke inside, the caller gets an answer, and the answer tells nothing.
-            logger.exception("request %s failed", id_.decode())
-            self._meter.refused(500)
-            response = failure(RequestError("failed to answer", where="server", status=500), id_)
         await response.send(send, id_ if self._echo else None, head=scope["method"] == "HEAD")
 
-    async def _respond(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, id_: bytes) -> Response:
-        path, method = _path(scope, self.name), scope["method"]
-        page = self._pages.get(path)
-        if page is None and path != "/predict":
-            raise RequestError("is not a path here", where="path", cure=f"See /{self.name}/docs", status=404)
-        allowed = b"OPTIONS, POST" if page is None else b"GET, HEAD, OPTIONS"
-        if method == "OPTIONS":
-            return Response(204, b"", headers=[(b"allow", allowed)])
-        if method.encode() not in allowed.split(b", "):
-            told = RequestError("is not allowed here", where="method", cure=f"Use {allowed.decode()}", status=405)
-            self._meter.refused(405)
-            return failure(told, id_, [(b"allow", allowed)])
+    async def _respond(self, call: Call) -> Response:
+        route = next((found for face in self._faces if (found := face.find(call.path))), None)
+        tell = route.tell if route else failure
+        try:
+            if route is None:
+                cure = f"See /{self.name}/docs"
+                raise RequestError("is not a path here", where="path", cure=cure, status=404)
+            return await self._answer(route, call)
+        except RequestError as error:
+            response = tell(error, call.id)
+            if route is not None and error.status == 405:
+                response.headers.append((b"allow", route.allow))
+        except ClientGoneError:
+            raise
+        except (Exception, PanicException):
+            # The edge of the process: whatever broke inside, the caller gets an answer, and the answer tells nothing.
+            logger.exception("request %s failed", call.id.decode())
+            response = tell(RequestError("failed to answer", where="server", status=500), call.id)
+        self._meter.refused(response.status)
+        return response
+
+    async def _answer(self, route: Route, call: Call) -> Response:
+        if call.method == "OPTIONS":
+            return Response(204, b"", headers=[(b"allow", route.allow)])
+        if call.method not in route.methods:
+            cure = f"Use {route.allow.decode()}"
+            raise RequestError("is not allowed here", where="method", cure=cure, status=405)
         if self._held is None:
             raise RequestError("has no model yet", where="server", cure="Try again in a second", status=503)
-        engine, description = self._held
-        if page is not None:
-            return page(engine, description)
-        require_json(headers)
-        body = await read_body(headers, receive, most=self._limits.body_bytes, seconds=self._limits.body_seconds)
-        return await self._predict(engine, body, id_)
+        return await route.handler(*self._held, call)
 
-    async def _predict(self, engine: Engine, body: bytes, id_: bytes) -> Response:
-        predictions, many = await engine.answer(body)
-        about = {"request_id": id_.decode(), "model": self.name, "version": engine.model.served.version}
-        rows = [{"probability": p.probability, "label": p.label} for p in predictions]
-        return Response(200, _encode(about | ({"predictions": rows} if many else rows[0])))
+    def _own(self) -> Face:
+        """The protocol of this page's table."""
+        page = partial(Route, methods=("GET", "HEAD"), tell=failure)
+        return Paths(
+            {
+                "/predict": Route(self._predict, ("POST",), failure),
+                "": page(self._metadata),
+                "/health": page(self._health, public=True),
+                "/docs": page(self._docs),
+                "/openapi.json": page(self._openapi),
+            }
+        )
 
-    def _metadata(self, engine: Engine, description: Description) -> Response:
+    async def body(self, call: Call) -> bytes:
+        """The whole body of a call, within limits."""
+        limits = self.limits
+        return await read_body(call.headers, call.receive, most=limits.body_bytes, seconds=limits.body_seconds)
+
+    async def _predict(self, engine: Engine, description: Description, call: Call) -> Response:
+        require_json(call.headers)
+        rows, many = engine.parser.parse(await self.body(call))
+        predictions = await self.ask(engine, rows, call.id)
+        about = {"request_id": call.id.decode(), "model": self.name, "version": engine.model.served.version}
+        told = [{"probability": p.probability, "label": p.label} for p in predictions]
+        return Response(200, _encode(about | ({"predictions": told} if many else told[0])))
+
+    async def _docs(self, engine: Engine, description: Description, call: Call) -> Response:
+        return Response(200, description.html, b"text/html; charset=utf-8")
+
+    async def _openapi(self, engine: Engine, description: Description, call: Call) -> Response:
+        return Response(200, description.openapi)
+
+    async def _metadata(self, engine: Engine, description: Description, call: Call) -> Response:
         refused = {"version": self.refused.version, "reason": self.reason} if self.refused else None
         now = {"refused": refused, "counts": self._meter.counts()}
         return Response(200, _encode(description.metadata | now))
 
-    def _health(self, engine: Engine, description: Description) -> Response:
+    async def _health(self, engine: Engine, description: Description, call: Call) -> Response:
         served = engine.model.served
         told = {"status": "ok", "model": self.name, "version": served.version, "digest": served.digest}
         return Response(200, _encode(told))

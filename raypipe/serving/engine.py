@@ -59,15 +59,14 @@ class Engine:
         self._threshold = self.model.card.threshold
         self._rehearse()
 
-    async def answer(self, body: bytes) -> tuple[list[Prediction], bool]:
-        """Predictions for the rows of a body, and whether it was written as many rows.
+    async def answer(self, rows: list[Row]) -> list[Prediction]:
+        """Predictions for parsed rows, in their order, computed together with those of others.
 
         Raises:
-            RequestError: the body is not a request to this model, or there are no features now (503).
+            RequestError: they cannot be answered, or there are no features now (503), or too much waits (503).
             ServingError: the model failed; never the caller's fault.
         """
-        rows, many = self.parser.parse(body)
-        return await self.batcher.submit(rows), many
+        return await self.batcher.submit(rows)
 
     def predict(self, rows: list[Row]) -> list[Prediction]:
         """Predictions for parsed rows, in their order; errors as in `answer`."""
