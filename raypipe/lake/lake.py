@@ -15,6 +15,7 @@ from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 from sqlalchemy.exc import DatabaseError
 
 from raypipe.contracts.faulty import Faulty
+from raypipe.contracts.logs import LogKind
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Snapshot
 from raypipe.errors import RaypipeError, SourceError, WorkspaceError
@@ -24,6 +25,7 @@ from raypipe.lake.catalog import load_table, open_catalog
 from raypipe.lake.columns import arrow_type
 from raypipe.lake.commit import set_main
 from raypipe.lake.ingest import ATTEMPTS, ingest
+from raypipe.lake.log import LogTable
 from raypipe.lake.state import INCOMING, Held, data_files, descends, head, held_by, main_of, rows_of
 from raypipe.spec import Source, fingerprint
 
@@ -166,6 +168,10 @@ class Lake:
             if columns is None or name in columns:
                 rows = rows.with_column(name, col(name).cast(DataType.from_arrow(arrow_type(kind))))
         return rows if columns is None else rows.select_columns(list(columns))
+
+    def log(self, kind: LogKind, pipeline: str) -> LogTable:
+        """What was predicted by a pipeline, or told about it; see ``contracts.logs``."""
+        return LogTable(lambda: self._catalog, self._workspace_errors, kind, pipeline)
 
     @cached_property
     def _catalog(self) -> SqlCatalog:

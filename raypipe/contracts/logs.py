@@ -1,0 +1,89 @@
+"""The tables of what a service said and was told: one row a prediction, one row a piece of feedback.
+
+Each pipeline has its own two tables in the lake, ``predictions.{pipeline}`` and ``feedback.{pipeline}``, with the
+columns below. What differs from model to model (request fields, features) is JSON text, because it changes with the
+versions; `opened` gives it back as typed columns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+TIME = pl.Datetime("us", "UTC")
+
+
+@dataclass(frozen=True)
+class LogKind:
+    """One kind of log: the namespace of its tables, their columns in order, and the columns that name a row."""
+
+    name: str
+    columns: Mapping[str, pl.DataType]
+    key: tuple[str, ...]
+
+
+#: ``request_id`` and ``row``: the request, and which of its rows, from 0. ``at``: when it came. ``unit``: the keyed
+#: hash of whom it was about, by which its arm was chosen. ``arm``: ``champion``, ``challenger/4`` or ``shadow/4``;
+#: ``answered`` is false for what was computed and not sent (a shadow). ``version``, ``digest``: the model.
+#: ``generation``, ``watermark``: the state of the stored features that were read. ``latency``: microseconds from the
+#: request's arrival until its answer was ready. ``request``, ``features``: JSON objects by name, only what the pipeline
+#: allows to be kept, ids as keyed hashes; a NaN is null. ``score``: the probability as it was answered.
+PREDICTIONS = LogKind(
+    "predictions",
+    {
+        "request_id": pl.String(),
+        "row": pl.Int32(),
+        "at": TIME,
+        "unit": pl.String(),
+        "arm": pl.String(),
+        "answered": pl.Boolean(),
+        "version": pl.Int32(),
+        "digest": pl.String(),
+        "generation": pl.Int64(),
+        "watermark": TIME,
+        "latency": pl.Int64(),
+        "score": pl.Float64(),
+        "label": pl.Boolean(),
+        "request": pl.String(),
+        "features": pl.String(),
+    },
+    ("request_id", "row", "arm"),
+)
+
+#: ``request_id`` and ``row`` name the prediction; ``at``: when it was told. ``label``: what turned out to be true.
+#: ``outcomes``: business figures by name, a JSON object of numbers. Of several for one prediction the latest stands.
+FEEDBACK = LogKind(
+    "feedback",
+    {
+        "request_id": pl.String(),
+        "row": pl.Int32(),
+        "at": TIME,
+        "label": pl.Boolean(),
+        "outcomes": pl.String(),
+    },
+    ("request_id", "row"),
+)
+
+
+def opened(frame: pl.DataFrame, column: str, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """The named values of a JSON column as columns of their own, in place of it.
+
+    Args:
+        frame: rows of a log.
+        column: ``request``, ``features`` or ``outcomes``.
+        types: the values to take, by name, with their types; one that a row lacks is null.
+
+    >>> logged = pl.DataFrame({"features": ['{"delay":1.5,"carrier":"UA"}', '{"delay":null}']})
+    >>> opened(logged, "features", {"carrier": pl.String(), "delay": pl.Float32()}).rows()
+    [('UA', 1.5), (None, None)]
+    """
+    text = {name: pl.String() if kind.is_temporal() else kind for name, kind in types.items()}
+    read = frame.with_columns(pl.col(column).str.json_decode(pl.Struct(text))).unnest(column)
+    return read.with_columns(_moment(name, kind) for name, kind in types.items() if kind.is_temporal())
+
+
+def _moment(name: str, kind: pl.DataType) -> pl.Expr:
+    if isinstance(kind, pl.Datetime):
+        parsed = pl.col(name).str.to_datetime(time_unit="us", time_zone="UTC", format="%+")
+        return parsed if kind.time_zone else parsed.dt.replace_time_zone(None)
+    return pl.col(name).str.to_date("%Y-%m-%d")

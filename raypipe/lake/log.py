@@ -1,0 +1,164 @@
+"""Tables that only grow: rows out of segments, each once, with how far each segment was read.
+
+Rows and positions are one commit, so a collector that is killed anywhere, or two at once, add nothing twice.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+
+import msgspec
+import polars as pl
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.types import BooleanType, DoubleType, IcebergType, IntegerType, LongType, NestedField, StringType
+from pyiceberg.types import TimestamptzType as TimeType
+
+from raypipe.clock import iso
+from raypipe.contracts.logs import LogKind
+from raypipe.failpoints import failpoint
+from raypipe.lake.catalog import PROPERTIES
+
+POSITIONS = "raypipe.positions"
+_TYPES: dict[type[pl.DataType], IcebergType] = {
+    pl.String: StringType(),
+    pl.Int32: IntegerType(),
+    pl.Int64: LongType(),
+    pl.Float64: DoubleType(),
+    pl.Boolean: BooleanType(),
+    pl.Datetime: TimeType(),
+}
+#: How long the snapshots of a log are kept: their rows stay, only the way back to an earlier state goes.
+SNAPSHOT_SECONDS = 3_600
+
+
+class LogTable:
+    """One log of one pipeline.
+
+    Args:
+        open_catalog: gives the catalog when it is needed.
+        guard: turns the system's complaints into ours.
+        kind: its columns.
+        pipeline: whose log it is.
+    """
+
+    def __init__(
+        self,
+        open_catalog: Callable[[], SqlCatalog],
+        guard: Callable[[], AbstractContextManager[None]],
+        kind: LogKind,
+        pipeline: str,
+    ) -> None:
+        self._catalog, self._guard = open_catalog, guard
+        self.kind, self._name = kind, f"{kind.name}.{pipeline}"
+
+    def positions(self) -> dict[str, int]:
+        """How far each segment is in the table: the byte after the last frame that is in it.
+
+        Raises:
+            WorkspaceError: the lake cannot be used.
+        """
+        with self._guard():
+            table = self._find()
+        return {} if table is None else _positions(table)
+
+    def append(self, rows: pl.DataFrame, positions: Mapping[str, int], before: Mapping[str, int]) -> bool:
+        """Add rows, and say how far the segments that they come from are read now: both or neither.
+
+        Args:
+            rows: the columns of the kind, in their order; at least one row.
+            positions: of all segments, after these rows.
+            before: what `positions` said when the rows were read.
+
+        Returns:
+            False, and nothing is changed, when somebody else added rows meanwhile: look again.
+
+        Raises:
+            WorkspaceError: the lake cannot be used.
+        """
+        with self._guard():
+            table = self._find() or self._make()
+            if _positions(table) != before:
+                return False
+            said = msgspec.json.encode(positions, order="sorted").decode()
+            transaction = table.transaction()
+            # In the order of time, so that readers of a period skip the files of others. The new snapshot asks that
+            # nobody has added one since this table was looked at.
+            transaction.append(rows.sort("at").to_arrow(), snapshot_properties={POSITIONS: said})
+            transaction.set_properties({POSITIONS: said})
+            failpoint("log.before_commit")
+            try:
+                transaction.commit_transaction()
+            except CommitFailedException:
+                return False
+            failpoint("log.after_commit")
+            return True
+
+    def forget_snapshots(self, now: int) -> None:
+        """Let go of old states of the table; every row stays. ``now`` in microseconds UTC."""
+        with self._guard():
+            table = self._find()
+            if table is None:
+                return
+            limit = now - SNAPSHOT_SECONDS * 1_000_000
+            moment = datetime.fromtimestamp(limit / 1e6, UTC).replace(tzinfo=None)
+            if sum(one.timestamp_ms * 1_000 < limit for one in table.snapshots()) > 1:
+                table.maintenance.expire_snapshots().older_than(moment).commit()
+
+    def rows(self, *, since: int | None = None, until: int | None = None) -> pl.LazyFrame:
+        """Every row once, by time; of several with one key the latest stands.
+
+        Args:
+            since: only rows from this moment on; microseconds UTC.
+            until: only rows before it.
+
+        Raises:
+            WorkspaceError: the lake cannot be used.
+        """
+        with self._guard():
+            table = self._find()
+            # Files whose statistics lie outside of the period are not opened.
+            scan = None if table is None else table.scan(row_filter=_between(since, until))
+            paths = [] if scan is None else [task.file.file_path for task in scan.plan_files()]
+        at = pl.col("at").cast(pl.Int64)
+        frame = pl.scan_parquet(sorted(paths), glob=False) if paths else pl.LazyFrame(schema=dict(self.kind.columns))
+        frame = frame.select(pl.col(name).cast(kind) for name, kind in self.kind.columns.items())
+        if since is not None:
+            frame = frame.filter(at >= since)
+        if until is not None:
+            frame = frame.filter(at < until)
+        return frame.sort("at", *self.kind.key).unique(list(self.kind.key), keep="last", maintain_order=True)
+
+    def _find(self) -> Table | None:
+        try:
+            return self._catalog().load_table(self._name)
+        except NoSuchTableError:
+            return None
+
+    def _make(self) -> Table:
+        catalog = self._catalog()
+        catalog.create_namespace_if_not_exists(self.kind.name)
+        fields = [
+            NestedField(place, name, _TYPES[type(kind)])
+            for place, (name, kind) in enumerate(self.kind.columns.items(), 1)
+        ]
+        try:
+            return catalog.create_table(self._name, Schema(*fields), properties=PROPERTIES)
+        except (TableAlreadyExistsError, CommitFailedException):  # somebody else made it just now
+            return catalog.load_table(self._name)
+
+
+def _between(since: int | None, until: int | None) -> str:
+    low = "" if since is None else f"at >= '{_moment(since)}'"
+    high = "" if until is None else f"at < '{_moment(until)}'"
+    return " and ".join(filter(None, (low, high))) or "true"
+
+
+def _moment(microseconds: int) -> str:
+    return iso(microseconds).replace("Z", "+00:00")
+
+
+def _positions(table: Table) -> dict[str, int]:
+    return msgspec.json.decode(table.properties.get(POSITIONS, "{}"), type=dict[str, int])
