@@ -27,6 +27,7 @@ from raypipe.spec.search import Search
 
 if TYPE_CHECKING:
     from raypipe.client import Client
+    from raypipe.wiring import load
 
 __all__ = [
     "AtLeast",
@@ -43,6 +44,7 @@ __all__ = [
     "derived",
     "hours",
     "json_lines",
+    "load",
     "minutes",
     "models",
     "parquet",
@@ -61,4 +63,8 @@ def __getattr__(name: str) -> object:
         from raypipe.client import Client
 
         return Client
+    if name == "load":
+        from raypipe.wiring import load
+
+        return load
     raise AttributeError(f"module `raypipe` has no attribute `{name}`")

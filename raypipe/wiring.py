@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from raypipe import telemetry
 from raypipe.clock import Clock, SystemClock
+from raypipe.errors import WorkspaceError
 from raypipe.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from raypipe.ledger import Ledger
     from raypipe.registry import Registry
     from raypipe.services import ServicesConfig
+    from raypipe.serving.embedded import Embedded
 
 
 def connect(settings: Settings | None = None, clock: Clock | None = None) -> "Platform":
@@ -57,6 +59,42 @@ def open_registry(settings: Settings, ledger: "Ledger", *, mirror: bool = True) 
 
     uri = services_config(settings).mlflow_url if mirror else ""
     return Registry(settings.home / "registry", ledger, uri)
+
+
+def load(name: str, version: int | str = "champion", settings: Settings | None = None) -> "Embedded":
+    """A model in this process, with the online features of the workspace: no service, no network.
+
+    Args:
+        name: of the pipeline.
+        version: its number, or ``champion``.
+        settings: None: those of ``raypipe.toml`` and the environment.
+
+    Returns:
+        What answers: ``load("flights").predict(carrier="UA", …)``.
+
+    Raises:
+        WorkspaceError: there is no workspace.
+        RegistryError: there is no such version, or its files are not what its digest says.
+        FeatureError: no features are stored; `raypipe run` or `raypipe deploy` stores them.
+        ServingError: the model cannot be used.
+    """
+    from raypipe.features.opening import open_lmdb
+    from raypipe.ledger import Ledger
+    from raypipe.serving.embedded import Embedded
+    from raypipe.serving.model import Served
+
+    settings = settings or load_settings()
+    if not settings.home.is_dir():
+        # Opening the ledger would make the folder, and asking is no reason to.
+        cure = "Make a model with `raypipe run FILE`"
+        raise WorkspaceError("no workspace is there yet", where=str(settings.home), cure=cure)
+    ledger = Ledger.in_folder(settings.home, SystemClock())
+    try:
+        found = open_registry(settings, ledger, mirror=False).get(name, version)
+    finally:
+        ledger.close()
+    served = Served(folder=found.folder, digest=found.digest, version=found.version)
+    return Embedded(served, partial(open_lmdb, folder=str(settings.home / "online")))
 
 
 def services_config(settings: Settings) -> "ServicesConfig":

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from raypipe.cli import champions, definition, gates, life, lineage, models, reproduce, services
+from raypipe.cli import champions, definition, export, gates, life, lineage, models, reproduce, services
 
 
 def examples(*lines: str) -> str:
@@ -109,3 +109,4 @@ add(
     "raypipe reproduce flights/3",
     "raypipe reproduce flights/champion --json | jq .identical",
 )
+add(export.export, MODEL, "raypipe export flights@champion --onnx flights-edge")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias, cast
 
 import msgspec
@@ -18,6 +19,7 @@ _KEY = re.compile(rb'"\s*:')
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 _NAMED = re.compile(r"^Object (?P<fault>missing required|contains unknown) field `(?P<name>.*)`$", re.DOTALL)
 _TYPES = re.compile(r"^Expected `(?P<wanted>\w+)[^`]*`, got `(?P<got>\w+)`$")
+_ROW = re.compile(r"rows\[(\d+)\]")
 _BYTE = re.compile(r"\(byte (\d+)\)$")
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
 _NOT_A_NUMBER = re.compile(rb"-?(NaN|nan|Inf|inf)")
@@ -58,6 +60,7 @@ class Parser:
         columns = [(f.name, f.annotation, msgspec.NODEFAULT if f.required else msgspec.UNSET) for f in fields]
         row = msgspec.defstruct("Row", columns, forbid_unknown_fields=True, kw_only=True)
         many = msgspec.defstruct("Rows", [("rows", list[row])], forbid_unknown_fields=True)  # type: ignore[valid-type]
+        self._row: type[msgspec.Struct] = row
         self._one: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(row)
         self._many: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(many)
 
@@ -74,22 +77,58 @@ class Parser:
             else:
                 decoded = [self._one.decode(body)]
         except msgspec.ValidationError as error:
-            raise self._invalid(str(error)) from None
+            raise self._invalid(str(error), body) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._malformed(body, error) from None
-        if not decoded:
-            raise RequestError("must hold at least one row", where="rows")
-        if len(decoded) > self.max_rows:
-            raise RequestError(
-                f"holds {len(decoded)} rows, and {self.max_rows} are allowed",
-                where="rows",
-                cure="Send them in several requests",
-                status=413,
-            )
+        self.limit(len(decoded))
         rows: list[_Raw] = [msgspec.structs.astuple(row) for row in decoded]
         absent = sum(row.count(msgspec.UNSET) for row in rows)
         self._refuse_repeated(body, len(rows) * len(self._names) - absent + many)
         return cast(list[Row], rows) if not absent else [_filled(row) for row in rows], many
+
+    def convert(self, rows: Sequence[Mapping[str, object]], *, texts: bool = False) -> list[Row]:
+        """Rows that are objects already, as strictly as `parse`.
+
+        Args:
+            rows: values by field.
+            texts: every value is text, as in CSV, and stands for a value of its field's type.
+
+        Raises:
+            RequestError: naming the field, such as ``rows[3].flight``; plain ``flight`` when there is one row.
+        """
+        self.limit(len(rows))
+        try:
+            found = [msgspec.structs.astuple(msgspec.convert(row, self._row, strict=not texts)) for row in rows]
+        except msgspec.ValidationError:
+            raise self._first_fault(rows, texts) from None
+        return [_filled(row) for row in found]
+
+    def limit(self, rows: int) -> None:
+        """Refuse to take no rows, or too many.
+
+        Raises:
+            RequestError: status 422 or 413.
+        """
+        if not rows:
+            raise RequestError("must hold at least one row", where="rows")
+        if rows > self.max_rows:
+            raise RequestError(
+                f"holds {rows} rows, and {self.max_rows} are allowed",
+                where="rows",
+                cure="Send them in several requests",
+                status=413,
+            )
+
+    def _first_fault(self, rows: Sequence[Mapping[str, object]], texts: bool) -> RequestError:
+        for number, row in enumerate(rows):
+            try:
+                msgspec.convert(row, self._row, strict=not texts)
+            except msgspec.ValidationError as error:
+                path = f"rows[{number}]" if len(rows) > 1 else ""
+                found = self._invalid(str(error), row=row)
+                where = path if found.where == "body" else _join(path, found.where)
+                return RequestError(found.what, where=where, cure=found.cure, status=found.status)
+        raise AssertionError("a row was at fault, and none is")
 
     def frame(self, rows: list[Row]) -> pl.DataFrame:
         """Rows as a frame, one typed column a field."""
@@ -102,18 +141,26 @@ class Parser:
         if len(_KEY.findall(body)) != expected:
             json.loads(body, object_pairs_hook=_once)
 
-    def _invalid(self, detail: str) -> RequestError:
+    def _invalid(self, detail: str, body: bytes = b"", row: Mapping[str, object] | None = None) -> RequestError:
         found = _PATH.match(detail)
         what, path = (found["what"], found["path"] or "") if found else (detail, "")
         if named := _NAMED.match(what):
-            return self._misnamed(named["fault"], named["name"], path)
+            if named["fault"] == "missing required":
+                return self._missing(named["name"], path, _at(body, path) if row is None else row)
+            return self._misnamed(named["name"], path)
         if path:
             return RequestError(_explained(what), where=path)
         return RequestError("must be one JSON object of fields, or an object with a list of `rows`", where="body")
 
-    def _misnamed(self, fault: str, name: str, path: str) -> RequestError:
-        if fault == "missing required":
+    def _missing(self, name: str, path: str, row: Mapping[str, object]) -> RequestError:
+        """Every field that is missing from a row, at once: who mends one need not come back for the next."""
+        absent = [f.name for f in self.fields if f.required and f.name not in row] if name in self._names else []
+        if len(absent) < 2:
             return RequestError("is missing", where=_join(path, name))
+        what = f"{len(absent)} fields are missing: {', '.join(absent)}"
+        return RequestError(what, where=_join(path, absent[0]), cure="Send every field that is not optional")
+
+    def _misnamed(self, name: str, path: str) -> RequestError:
         # The name of an unknown field is the one thing of a request that comes back, if it looks like a name.
         shown = name if _PLAIN_NAME.fullmatch(name) else "(unnamed)"
         return RequestError(
@@ -135,6 +182,14 @@ class Parser:
         keys = re.findall(rb'"([^"\\]{1,200})"\s*:', body[:at])
         known = {name.encode(): name for name in self._names}
         return next((known[key] for key in reversed(keys) if key in known), "body")
+
+
+def _at(body: bytes, path: str) -> Mapping[str, object]:
+    """The object at a path such as ``rows[3]``, of a body that was read before; empty when it is none."""
+    found = msgspec.json.decode(body)
+    if number := _ROW.fullmatch(path):
+        found = found["rows"][int(number[1])]
+    return found if isinstance(found, dict) else {}
 
 
 def _filled(row: _Raw) -> Row:
