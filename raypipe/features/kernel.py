@@ -15,6 +15,8 @@ from raypipe.features.windows import windowed, with_infinities
 from raypipe.stats import decay, ranges
 from raypipe.stats.exact import Ints
 
+#: So many questions are answered as they come; more in the order of the events.
+FEW = 64
 #: What an empty history says of these is zero; of all other doubles, nothing.
 _ZERO_WHEN_EMPTY = frozenset({"sum", "decayed_sum", "decayed_count"})
 
@@ -32,6 +34,22 @@ def compute(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -
     everyone = bool(known.all())
     if not everyone:
         keys, asked = keys[known], asked[known]
+    if len(keys) <= FEW:
+        answers = _answers(plan, tracks, keys, asked)
+    else:
+        # In the order of the events, questions find what they look at in the processor's cache: half the time.
+        order = np.lexsort((asked, keys))
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        found = _answers(plan, tracks, keys[order], asked[order])
+        answers = {i: _taken(answer, back) for i, answer in found.items()}
+    if not everyone:
+        answers = {i: _spread(answer, known, plan.features[i].op) for i, answer in answers.items()}
+    return [answers[i] for i in range(len(plan.features))]
+
+
+def _answers(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -> dict[int, Answer]:
+    """The same for keys that have a history, by the place of the feature in the plan."""
     views = _views(plan, tracks, keys, asked)
     answers: dict[int, Answer] = {}
     for batch in plan.batches:
@@ -43,9 +61,11 @@ def compute(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -
         else:
             found = [_since(batch, track, view) if batch.op == "since" else _last(batch, track, view)]
         answers.update(zip(batch.features, found, strict=True))
-    if not everyone:
-        answers = {i: _spread(answer, known, plan.features[i].op) for i, answer in answers.items()}
-    return [answers[i] for i in range(len(plan.features))]
+    return answers
+
+
+def _taken(answer: Answer, places: Ints) -> Answer:
+    return Answer(answer.values[places], None if answer.missing is None else answer.missing[places])
 
 
 @dataclass(slots=True)

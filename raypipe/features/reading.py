@@ -1,7 +1,11 @@
 """What both drivers read: the rows of every stream, in memory if they fit, else in as many parts as it takes."""
 
+import shutil
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
@@ -19,8 +23,11 @@ if TYPE_CHECKING:
 
 #: Gives the rows of a snapshot.
 Read: TypeAlias = Callable[[Snapshot], pl.LazyFrame]
-#: So many rows of a stream are held in memory at a time.
-ROWS_AT_ONCE = 20_000_000
+#: Streams of more rows than this are worked on in parts.
+ROWS_AT_ONCE = 10_000_000
+#: So many parts hold that many rows: a part with a very common key is still no larger.
+FINER = 4
+PART = "__part"
 #: From so many rows of a stream on, a training set is worked out all over the cluster.
 SPREAD_ROWS = 200_000_000
 
@@ -36,6 +43,7 @@ class Tables:
         rows_at_once: so many rows of a stream are held in memory at a time.
         scan: gives a snapshot as a Ray dataset.
         spread_rows: streams of at least so many rows are scanned.
+        scratch: where the parts of a stream lie while they are worked on; None: where the system keeps such files.
     """
 
     pipeline: Pipeline
@@ -44,6 +52,8 @@ class Tables:
     rows_at_once: int = ROWS_AT_ONCE
     scan: Scan | None = None
     spread_rows: int = SPREAD_ROWS
+    scratch: Path | None = None
+    _cut: "_Cut | None" = None
     _held: dict[str, pl.LazyFrame] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,16 +75,30 @@ class Tables:
 
     def parts(self, plan: GroupPlan) -> int:
         """In how many parts the events of a group are worked on."""
-        return max(1, -(-self.snapshots[plan.group.moment.stream.name].rows // self.rows_at_once))
+        rows = self.snapshots[plan.group.moment.stream.name].rows
+        return 1 if rows <= self.rows_at_once else -(-FINER * rows // self.rows_at_once)
 
     def events(self, plan: GroupPlan, known_by: int, part: int) -> pl.DataFrame:
         """The events of one part of a group's keys."""
-        stream, parts = plan.group.moment.stream, self.parts(plan)
-        if parts == 1:
+        stream = plan.group.moment.stream
+        if self.parts(plan) == 1:
             return events.events(plan, self._rows(stream), known_by).collect()
-        kinds = schema(stream)
-        mine = keys.bucket([keys.expression(name, kinds[name]) for name in plan.group.key], parts) == part
-        return events.events(plan, self.table(stream.name).filter(mine), known_by).collect(engine="streaming")
+        if self._cut is None or (self._cut.plan, self._cut.known_by) != (plan, known_by):
+            self._cut = self._cut_up(plan, known_by)
+        # A part that no event fell into has no file.
+        files = sorted(self._cut.folder.glob(f"{PART}={part}/*.ipc"))
+        if not files:
+            return events.events(plan, pl.LazyFrame(schema=schema(stream)), known_by).collect()
+        return pl.scan_ipc(files).collect()
+
+    def _cut_up(self, plan: GroupPlan, known_by: int) -> "_Cut":
+        """The events of a group in files by part of its keys: the history is read once, a block at a time."""
+        self._cut = None  # one group's files at a time
+        cut = _Cut(plan, known_by, Path(mkdtemp(dir=self.scratch, prefix=".events-")))
+        found = events.events(plan, self.table(plan.group.moment.stream.name), known_by)
+        mine = keys.bucket([pl.col(f"k{i}") for i in range(len(plan.group.key))], self.parts(plan))
+        found.with_columns(mine.alias(PART)).sink_ipc(pl.PartitionBy(cut.folder, key=PART, include_key=False))
+        return cut
 
     def _rows(self, stream: Stream) -> pl.LazyFrame:
         """The rows of a stream, read once for all groups; the same id counts once, at its first time."""
@@ -89,3 +113,11 @@ class Tables:
                 frame = frame.sort(stream.time, maintain_order=True).filter(~later)
             self._held[stream.name] = frame.lazy()
         return self._held[stream.name]
+
+
+class _Cut:
+    """The events of a group in files by part; they go when nobody holds this any more."""
+
+    def __init__(self, plan: GroupPlan, known_by: int, folder: Path) -> None:
+        self.plan, self.known_by, self.folder = plan, known_by, folder
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)

@@ -59,16 +59,16 @@ def build_training_set(
     Raises:
         FeatureError: a snapshot is missing, or the data does not fit the definition.
     """
-    tables = Tables(pipeline, snapshots, read, scan=scan)
+    tables = Tables(pipeline, snapshots, read, scan=scan, scratch=folder)
     definition = fingerprint((pipeline.ask, pipeline.inputs, pipeline.label, pipeline.split))
     used = tuple(snapshots[source.name] for source in pipeline.sources)
     identity = f"{definition}|{as_of}|{'|'.join(f'{s.table}@{s.snapshot_id}' for s in used)}"
     target = folder / f"{pipeline.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     if (known := _known(target)) is not None:
         return known
+    folder.mkdir(parents=True, exist_ok=True)
     with progress.step("features", total=len(pipeline.inputs) + 2) as step:
         asked, frame = join(tables, as_of, step)
-        folder.mkdir(parents=True, exist_ok=True)
         draft = Path(mkdtemp(dir=folder, prefix=f".{target.name}-"))
         try:
             digest = _write(frame, draft)
