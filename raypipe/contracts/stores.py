@@ -40,6 +40,10 @@ class OnlineStore(Protocol):
         """Open the published generation of a name; None when there is none yet."""
         ...
 
+    def fetch(self, name: str, keys: Sequence[bytes]) -> tuple[bytes, list[bytes | None]] | None:
+        """Head and values of the published generation at one moment, in one round trip; None when there is none yet."""
+        ...
+
     def load(self, name: str, items: Iterable[tuple[bytes, bytes]]) -> int:
         """Write a new generation that nobody sees yet, and return its number. Keys have at most 256 bytes."""
         ...

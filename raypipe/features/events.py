@@ -125,6 +125,8 @@ def hashed(values: pl.Series) -> Hashes:
         return distinct.of_doubles(stored)
     if stored.dtype == np.int64:
         return distinct.of_integers(stored)
+    if values.is_empty():
+        return np.zeros(0, np.uint64)
     texts = values.cast(pl.String)
     known = texts.unique()
     hashes = pl.Series([distinct.of_text(text) for text in known], dtype=pl.UInt64)

@@ -1,7 +1,7 @@
 """From the lake to the online store: the state of every entity, as known at one moment, in one step."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -12,15 +12,17 @@ from raypipe.contracts.stores import OnlineStore
 from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
 from raypipe.features import events, frames, keys, state
-from raypipe.features.plan import GroupPlan, TrackPlan, plans
+from raypipe.features.blocks import Block, Shared, block, cut
+from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Read, Tables
 from raypipe.features.tracks import Track
 from raypipe.spec import Pipeline, TableFeatures, days, fingerprint, micros
 from raypipe.stats.exact import Ints
-from raypipe.stats.ranges import places
 
 #: How long before the watermark a question may be asked and still be answered as history would.
 EXACT_FOR = micros(days(1))
+#: So many events are in memory in every form at a time.
+AT_ONCE = 1_000_000
 
 
 def definition(pipeline: Pipeline) -> str:
@@ -115,15 +117,46 @@ def group_states(number: int, plan: GroupPlan, found: pl.DataFrame, as_of: int) 
     """The state of every entity of one group that a question from ``as_of - EXACT_FOR`` on can see, sorted by key."""
     coded, _, known = events.numbered(found, found.select(pl.col("^k[0-9]+$")).head(0), plan.group.where)
     tracks = events.tracks(plan, coded, known.height)
-    oldest, shapes = as_of - EXACT_FOR, zip(plan.tracks, tracks, strict=True)
-    lows = [_kept_from(shape, track, oldest, plan.delay) for shape, track in shapes]
-    highs = [track.starts[1:] for track in tracks]
-    stored = np.any([low < high for low, high in zip(lows, highs, strict=True)], axis=0)
-    froms, tos = np.stack(lows, axis=1).tolist(), np.stack(highs, axis=1).tolist()
-    for i, key in enumerate(known.iter_rows()):
-        under = keys.stored(number, key)
-        if stored[i] and under is not None:
-            yield under, state.pack(plan, tracks, froms[i], tos[i])
+    for first, end in portions(tracks):
+        blocks = entity_blocks(plan, tracks, first, end)
+        values = state.pack(plan, trimmed(plan, blocks, as_of))
+        for key, value in zip(known[first:end].iter_rows(), values, strict=True):
+            under = keys.stored(number, key)
+            if value and under is not None:
+                yield under, value
+
+
+def portions(tracks: Sequence[Track]) -> Iterator[tuple[int, int]]:
+    """Numbers of entities, from and to, that are worked on at once; together they have about `AT_ONCE` events."""
+    events_before = np.sum([track.starts for track in tracks], axis=0)
+    first, many = 0, len(events_before) - 1
+    while first < many:
+        limit = events_before[first] + AT_ONCE * len(tracks)
+        end = max(first + 1, int(np.searchsorted(events_before, limit, side="right")) - 1)
+        yield first, min(end, many)
+        first = min(end, many)
+
+
+def entity_blocks(plan: GroupPlan, tracks: Sequence[Track], first: int, end: int) -> list[Block]:
+    """The tracks of entities ``first`` to ``end`` (not included), with all their events."""
+    shared = Shared()
+    return [
+        block(shape, track, *shared.once(_bounds, track.starts, first, end), shared)
+        for shape, track in zip(plan.tracks, tracks, strict=True)
+    ]
+
+
+def trimmed(plan: GroupPlan, blocks: Sequence[Block], as_of: int) -> list[Block]:
+    """Only what a question from ``as_of - EXACT_FOR`` on can see."""
+    oldest, shared = as_of - EXACT_FOR, Shared()
+    return [
+        cut(whole, shape.first_needed(oldest, plan.delay), shape.endless, shared)
+        for shape, whole in zip(plan.tracks, blocks, strict=True)
+    ]
+
+
+def _bounds(starts: Ints, first: int, end: int) -> tuple[Ints, Ints]:
+    return starts[first:end], starts[first + 1 : end + 1]
 
 
 def table_states(number: int, item: TableFeatures, table: pl.LazyFrame) -> Iterator[tuple[bytes, bytes]]:
@@ -133,14 +166,3 @@ def table_states(number: int, item: TableFeatures, table: pl.LazyFrame) -> Itera
         under = keys.stored(number, key)
         if under is not None:
             yield under, row
-
-
-def _kept_from(shape: TrackPlan, track: Track, oldest: int, delay: int) -> Ints:
-    """For each key the place of its first event that is still needed."""
-    everyone = np.arange(len(track.starts) - 1)
-    bounds = np.full((1, len(everyone)), shape.first_needed(oldest, delay))
-    found: Ints = places(track.starts, track.times, everyone, bounds)[0]
-    # The latest event before, or what has faded, reaches on without end.
-    if shape.endless:
-        found = np.maximum(found - 1, track.starts[:-1])
-    return found

@@ -1,24 +1,22 @@
 """Features for a request, from stored state: the same kernel and the same expressions as over history."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 
-import numpy as np
 import polars as pl
 
 from raypipe.clock import iso
 from raypipe.contracts.records import Materialized
-from raypipe.contracts.stores import MovedError, OnlineStore, Reading
+from raypipe.contracts.stores import OnlineStore
 from raypipe.errors import FeatureError, RequestError
-from raypipe.features import frames, keys, state
-from raypipe.features.kernel import compute
+from raypipe.features import frames, keys
 from raypipe.features.materialize import name
-from raypipe.features.plan import GroupPlan, plans
+from raypipe.features.plan import plans
+from raypipe.features.seen import Seen
 from raypipe.spec import Pipeline, TableFeatures, micros
 from raypipe.spec.shape import schema
 from raypipe.stats.exact import Ints
 
-#: How often reading is begun anew before a store that is updated all the time is given up.
+#: How often reading is begun anew when the store is updated all the time.
 ATTEMPTS = 5
 _NOTHING = Materialized(
     pipeline="", definition="", snapshots=(), watermark=0, oldest=0, generation=0, entities=0, bytes=0, digest=""
@@ -30,6 +28,7 @@ class OnlineFeatures:
 
     A request is taken as asked ``lead`` before its moment, exactly as its row of history would be, and sees what was
     known at the store's watermark. Questions older than `Materialized.oldest` are refused: what they saw is gone.
+    States that were read are kept, decoded, until the store's head changes.
 
     Args:
         pipeline: the definition.
@@ -46,6 +45,11 @@ class OnlineFeatures:
         self._names = list(pipeline.feature_names)
         self._lead = micros(pipeline.ask.lead)
         self._head, self._record = b"", _NOTHING
+        self._seen = Seen(self._plans)
+
+    def state(self) -> tuple[int, int]:
+        """Generation of the stored state that was read last, and its watermark in microseconds UTC."""
+        return self._record.generation, self._record.watermark
 
     def materialized(self) -> Materialized:
         """What the store holds now.
@@ -53,8 +57,8 @@ class OnlineFeatures:
         Raises:
             FeatureError: nothing has been materialized for this version of the features.
         """
-        with self._store.read(self._name) as reading:
-            return self._current(reading)
+        self._fetch([])
+        return self._record
 
     def watermark(self) -> int:
         """The moment up to which the store knows what happened, microseconds UTC.
@@ -80,38 +84,54 @@ class OnlineFeatures:
         moment = requests[self._pipeline.ask.moment]
         if moment.null_count():
             raise RequestError("is missing", where=moment.name)
-        frame = self._beside(requests, self._read(requests, moment.cast(pl.Int64).to_numpy() - self._lead))
+        frame = self._beside(requests, self._stored(requests, moment.cast(pl.Int64).to_numpy() - self._lead))
         for expressions in self._logic:
             frame = frame.with_columns(expressions)
         return frame[self._names]
 
-    def _read(self, requests: pl.DataFrame, asked: Ints) -> list[frames.Made]:
-        """What comes from the store; begun anew when the store was updated in between."""
-        for _ in range(ATTEMPTS - 1):
-            with suppress(MovedError):
-                return self._read_once(requests, asked)
-        return self._read_once(requests, asked)
-
-    def _read_once(self, requests: pl.DataFrame, asked: Ints) -> list[frames.Made]:
-        with self._store.read(self._name) as reading:
-            self._require_in_reach(asked, self._current(reading))
-            return self._stored(requests, asked, reading) if reading is not None else []
-
-    def _stored(self, requests: pl.DataFrame, asked: Ints, reading: Reading) -> list[frames.Made]:
-        """What comes from the store, all read in one go."""
+    def _stored(self, requests: pl.DataFrame, asked: Ints) -> list[frames.Made]:
+        """What comes from the store: whatever was not read before in one go, and all of one moment."""
         fields = {name: keys.comparable(requests[name]).to_list() for names in self._asked for name in names}
         wanted = [
             [keys.stored(number, key) for key in zip(*(fields[name] for name in names), strict=True)]
             for number, names in enumerate(self._asked)
         ]
         distinct = list(dict.fromkeys(key for column in wanted for key in column if key is not None))
-        found = dict(zip(distinct, reading.get(distinct), strict=True))
+        self._see(distinct)
+        self._require_in_reach(asked)
         made: list[frames.Made] = []
-        for plan, column in zip(self._plans, wanted, strict=False):
-            made += _group(plan, [found.get(key) if key else None for key in column], asked)
+        for number, (plan, column) in enumerate(zip(self._plans, wanted, strict=False)):
+            answers = self._seen.answers(number, column, asked)
+            made += [frames.Made(f.name, f.dtype, answer) for f, answer in zip(plan.features, answers, strict=True)]
         for item, column in zip(self._tables, wanted[len(self._plans) :], strict=True):
-            made += frames.unpacked(item, [found.get(key) if key else None for key in column])
+            made += frames.unpacked(item, [self._seen.row(key) for key in column])
         return made
+
+    def _see(self, wanted: Sequence[bytes]) -> None:
+        """Have the states of all these keys as they are under one head."""
+        for _ in range(ATTEMPTS):
+            before = self._head
+            missing = self._seen.missing(wanted)
+            values = self._fetch(missing)
+            if self._head != before:
+                self._seen.clear()
+            self._seen.add(missing, values)
+            if self._head == before or len(missing) == len(wanted):
+                return
+        # It moves between any two looks: ask for everything in one.
+        self._seen.clear()
+        self._seen.add(wanted, self._fetch(wanted))
+
+    def _fetch(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        """Values, with the head as it was at that moment."""
+        found = self._store.fetch(self._name, wanted)
+        if found is None:
+            cure = "Run `raypipe run`, or `raypipe materialize`"
+            raise FeatureError("no features are stored for this version", where=self._pipeline.name, cure=cure)
+        head, values = found
+        if head != self._head:
+            self._head, self._record = head, Materialized.from_json(head)
+        return values
 
     def _kinds(self) -> dict[str, pl.DataType]:
         kinds = {feature.name: feature.dtype for plan in self._plans for feature in plan.features}
@@ -120,24 +140,9 @@ class OnlineFeatures:
             kinds |= {feature: known[column] for feature, column in item.features.items()}
         return kinds
 
-    def _current(self, reading: Reading | None) -> Materialized:
-        if reading is None:
-            cure = "Run `raypipe run`, or `raypipe materialize`"
-            raise FeatureError("no features are stored for this version", where=self._pipeline.name, cure=cure)
-        if reading.head != self._head:
-            self._head, self._record = reading.head, Materialized.from_json(reading.head)
-        return self._record
-
-    def _require_in_reach(self, asked: Ints, current: Materialized) -> None:
+    def _require_in_reach(self, asked: Ints) -> None:
+        current = self._record
         if len(asked) and int(asked.min()) < current.oldest:
             # What was asked is not repeated: this text goes back to the caller.
             what = f"is older than the stored features, which reach back to {iso(current.oldest + self._lead)}"
             raise RequestError(what, where=self._pipeline.ask.moment, cure="Ask about the present")
-
-
-def _group(plan: GroupPlan, states: Sequence[bytes | None], asked: Ints) -> list[frames.Made]:
-    """The features of one group from the states of the asked entities, each decoded once."""
-    numbers: dict[bytes, int] = {}
-    rows = [-1 if one is None else numbers.setdefault(one, len(numbers)) for one in states]
-    answers = compute(plan, state.unpack(plan, list(numbers)), np.array(rows, np.int64), asked)
-    return [frames.Made(f.name, f.dtype, answer) for f, answer in zip(plan.features, answers, strict=True)]

@@ -1,151 +1,337 @@
-"""The stored state of one entity in one group: the kernel's own arrays, one behind the other, ready to be read.
+"""The stored state of one entity in one group: the rows of its tracks behind one another, ready to be read.
 
-Everything is in 8-byte slots. First a table of contents as integers, then the arrays; each array of an event track has
-one slot more than events: running totals begin at zero, and times end with one that nothing lies after.
+Everything is in 8-byte slots: the version; the length of the layout, and the layout; for each lot of tracks that have
+the same events the number of its events; then for each lot its times and the rows of its tracks, each one slot longer
+than events; last the bytes of texts, padded.
 
-Table of contents: version; then for each track: events, the track whose times it shares (or -1), 1 if it has
-infinities, and for totals and squares the number of limbs and their places.
+The layout says for each track: which track's events it has (its own number, or that of an earlier one), 1 if it counts
+infinities, and for totals and squares how many limbs there are and their places. Entities that are stored together
+have few different layouts, so that many are packed and read at once.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from raypipe.errors import FeatureError
+from raypipe.features.blocks import Block, Slots
 from raypipe.features.plan import GroupPlan, TrackPlan
-from raypipe.features.tracks import Track, Values
-from raypipe.stats.exact import Exact, Ints, joined
+from raypipe.features.tracks import Track
+from raypipe.stats.exact import Exact, Ints
 
-VERSION = 1
-FOREVER = np.iinfo(np.int64).max
-_END = np.array([FOREVER])
+VERSION = 2
 _SLOT = 8
+#: Limbs that fewer than one in so many entities need are stored for those alone.
+RARE = 100
 
 
-def pack(plan: GroupPlan, tracks: Sequence[Track], lows: Sequence[int], highs: Sequence[int]) -> bytes:
-    """The state of one entity from the arrays of all.
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one track within the matrix of its lot, which begins with the times.
+
+    Attributes:
+        lot: the track that the events are those of.
+        first: the row in which it begins.
+        totals, squares: places of the limbs, one row each.
+        infinite: two rows count infinities.
+        plain: how many rows of values as they are there are; then, of texts, one of where each begins.
+        half_lives: of the rows that fade.
+        text: it has texts.
+    """
+
+    lot: int
+    first: int
+    totals: tuple[int, ...]
+    squares: tuple[int, ...]
+    infinite: bool
+    plain: int
+    half_lives: tuple[int, ...]
+    text: bool
+
+    @property
+    def running(self) -> int:
+        """How many rows of running totals."""
+        return len(self.totals) + len(self.squares) + 2 * self.infinite
+
+    @property
+    def end(self) -> int:
+        """The row behind the last."""
+        return self.first + self.running + self.plain + self.text + len(self.half_lives)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the state of some entities is laid out: one entry a track."""
+
+    tracks: tuple[Rows, ...]
+
+    @cached_property
+    def lots(self) -> dict[int, int]:
+        """How many rows the matrix of each lot has."""
+        heights: dict[int, int] = {}
+        for rows in self.tracks:
+            heights[rows.lot] = rows.end
+        return heights
+
+    @cached_property
+    def head(self) -> bytes:
+        """What stands before the numbers of events."""
+        said: list[int] = []
+        for rows in self.tracks:
+            said += [rows.lot, rows.infinite, len(rows.totals), *rows.totals, len(rows.squares), *rows.squares]
+        return np.array([VERSION, len(said), *said], np.int64).tobytes()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The state of one entity, as read.
+
+    Attributes:
+        layout: what it holds.
+        lots: for each lot its matrix, shape (rows, events + 1); the first row is the times.
+        blobs: for each track with texts their bytes.
+    """
+
+    layout: Layout
+    lots: tuple[Ints, ...]
+    blobs: tuple[bytes, ...]
+
+
+def pack(plan: GroupPlan, blocks: Sequence[Block]) -> list[bytes]:
+    """The state of each of some entities, in their order; nothing for one without events.
 
     Args:
         plan: the compiled group.
-        tracks: one for each of ``plan.tracks``.
-        lows: for each track the place of the entity's first event that is kept.
-        highs: for each track the place behind its last event.
+        blocks: one for each of ``plan.tracks``, of the same entities.
     """
-    contents: list[int] = [VERSION]
-    arrays: list[Values] = []
-    seen: list[Ints] = []
-    for shape, track, low, high in zip(plan.tracks, tracks, lows, highs, strict=True):
-        times = track.times[low:high]
-        shared = next((i for i, other in enumerate(seen) if np.array_equal(other, times)), -1)
-        seen.append(times)
-        contents += [high - low, shared, int(track.infinite is not None)]
-        arrays += [times, _END] if shared < 0 else []
-        for totals in (track.totals, track.squares):
-            if totals is not None:
-                limbs = totals.limbs[:, low : high + 1] - totals.limbs[:, low : low + 1]
-                used = np.flatnonzero(limbs.any(axis=1))
-                contents += [len(used), *(totals.places[i] for i in used)]
-                arrays.append(limbs[used].ravel())
-        if track.infinite is not None:
-            arrays.append((track.infinite[:, low : high + 1] - track.infinite[:, low : low + 1]).ravel())
-        arrays += _per_event(shape, track, low, high)
-    head = np.array([len(contents), *contents], np.int64)
-    return b"".join(array.tobytes() for array in (head, *arrays))
+    many = len(blocks[0].slots.starts) - 1
+    result: list[bytes] = [b""] * many
+    if not many:
+        return result
+    rare, common = _uncommon(blocks)
+    for these, places in ((np.flatnonzero(~rare), common), (np.flatnonzero(rare), None)):
+        if len(these):
+            layout = _laid_out(plan, blocks, places)
+            for i, value in zip(these.tolist(), _values(layout, blocks, these), strict=True):
+                result[i] = value
+    return result
 
 
-def unpack(plan: GroupPlan, states: Sequence[bytes]) -> list[Track]:
-    """The tracks of some entities, numbered in the order given."""
-    entities = [_Entity(plan, state) for state in states]
-    if not entities:
-        return [_nobody(shape) for shape in plan.tracks]
-    if len(entities) == 1:
-        return entities[0].tracks
-    made: list[Track] = []
-    for i in range(len(plan.tracks)):
-        parts = [entity.tracks[i] for entity in entities]
-        same = (j for j in range(i) if all(e.tracks[j].times is e.tracks[i].times for e in entities))
-        shared = next(same, None)
-        made.append(_joined(parts, None if shared is None else made[shared]))
-    return made
+def read(plan: GroupPlan, value: bytes, known: dict[bytes, Layout]) -> Stored:
+    """One stored value.
+
+    Args:
+        plan: the compiled group.
+        value: what `pack` gave.
+        known: the layouts of this group that were met before; new ones are put there.
+
+    Raises:
+        FeatureError: it was written by another version.
+    """
+    ints = np.frombuffer(value, np.int64)
+    if ints[0] != VERSION:
+        raise FeatureError(f"state has version {ints[0]}", where="online store", cure="Materialize it again")
+    at = 2 + int(ints[1])
+    head = value[: _SLOT * at]
+    layout = known.get(head) or known.setdefault(head, _parsed(plan, head))
+    sizes = ints[at : at + len(layout.lots)].tolist()
+    at += len(sizes)
+    lots: list[Ints] = []
+    for size, height in zip(sizes, layout.lots.values(), strict=True):
+        end = at + height * (size + 1)
+        lots.append(ints[at:end].reshape(height, size + 1))
+        at = end
+    blobs: list[bytes] = []
+    numbers = list(layout.lots)
+    for rows in layout.tracks:
+        if rows.text:
+            length = int(lots[numbers.index(rows.lot)][rows.first + rows.running + rows.plain, -1])
+            blobs.append(value[_SLOT * at : _SLOT * at + length])
+            at += -(-length // _SLOT)
+    return Stored(layout, tuple(lots), tuple(blobs))
 
 
-class _Entity:
-    """Reads one state from front to back."""
+def blocks_of(layout: Layout, found: Sequence[Stored]) -> list[Block]:
+    """The tracks of entities that are laid out alike, in their order."""
+    matrices: dict[int, Ints] = {}
+    slots: dict[int, Slots] = {}
+    for place, lot in enumerate(layout.lots):
+        parts = [one.lots[place] for one in found]
+        matrices[lot] = np.concatenate(parts, axis=1)
+        starts = np.cumsum([0, *(part.shape[1] for part in parts)], dtype=np.int64)
+        slots[lot] = Slots(starts, matrices[lot][0])
+    blobs = zip(*(one.blobs for one in found), strict=True)
+    return [
+        track_block(rows, matrices[rows.lot], slots[rows.lot], next(blobs) if rows.text else ())
+        for rows in layout.tracks
+    ]
 
-    def __init__(self, plan: GroupPlan, state: bytes) -> None:
-        self._ints = np.frombuffer(state, np.int64)
-        size = int(self._ints[0])
-        self._contents = iter(self._ints[1 : 1 + size].tolist())
-        if (version := next(self._contents)) != VERSION:
-            raise FeatureError(f"state has version {version}", where="online store", cure="Materialize it again")
-        self._at = 1 + size
-        self.tracks: list[Track] = []
-        for shape in plan.tracks:
-            self.tracks.append(self._track(shape))
 
-    def _track(self, shape: TrackPlan) -> Track:
-        take = self._contents.__next__
-        events, shared, infinite = take(), take(), take()
-        slots = events + 1
-        times = self._array(slots) if shared < 0 else self.tracks[shared].times
-        totals = self._exact(slots) if shape.totals else None
-        squares = self._exact(slots) if shape.squares else None
-        return Track(
-            starts=np.array([0, slots]),
-            times=times,
-            totals=totals,
-            squares=squares,
-            infinite=self._array(2 * slots).reshape(2, slots) if infinite else None,
-            numbers=self._array(slots).view(np.float64) if shape.numbers else None,
-            hashes=self._array(slots).view(np.uint64) if shape.hashes else None,
-            kept=self._kept(shape, slots) if shape.kept else None,
-            decayed={h: self._array(slots).view(np.float64) for h in shape.half_lives if shape.value is not None},
-            decayed_counts={h: self._array(slots).view(np.float64) for h in shape.half_lives},
+def track_block(rows: Rows, matrix: Ints, slots: Slots, blobs: Sequence[bytes]) -> Block:
+    """One track out of the matrix of its lot."""
+    a = rows.first
+    b = a + rows.running
+    c = b + rows.plain
+    return Block(
+        slots=slots,
+        totals=rows.totals,
+        squares=rows.squares,
+        infinite=rows.infinite,
+        running=matrix[a:b],
+        plain=matrix[b:c],
+        fading=matrix[c + rows.text : rows.end].view(np.float64),
+        half_lives=rows.half_lives,
+        texts=_joined_texts(matrix[c], slots, blobs) if rows.text and blobs else None,
+    )
+
+
+def _joined_texts(begins: Ints, slots: Slots, blobs: Sequence[bytes]) -> pa.LargeStringArray:
+    bases = np.cumsum([0, *(len(blob) for blob in blobs)], dtype=np.int64)
+    offsets = np.append(begins + np.repeat(bases[:-1], np.diff(slots.starts)), bases[-1])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(blobs))]
+    return pa.Array.from_buffers(pa.large_string(), len(begins), buffers)
+
+
+def _uncommon(blocks: Sequence[Block]) -> tuple[NDArray[np.bool_], list[tuple[int, ...]]]:
+    """Which entities need limbs that hardly any needs; and for each track the places that the others do with."""
+    many = len(blocks[0].slots.starts) - 1
+    rare = np.zeros(many, np.bool_)
+    common: list[tuple[int, ...]] = []
+    for block in blocks:
+        limbs = block.running[: len(block.totals) + len(block.squares)]
+        used = np.zeros((len(limbs), many), np.bool_)
+        for row, limb in zip(used, limbs, strict=True):
+            row[:] = np.logical_or.reduceat(limb != 0, block.slots.starts[:-1])
+        kept = used.sum(axis=1) * RARE >= many
+        # A place in which nothing stands is nobody's.
+        rare |= used[~kept].any(axis=0)
+        common.append(tuple(np.flatnonzero(kept & used.any(axis=1)).tolist()))
+    return rare, common
+
+
+def _laid_out(plan: GroupPlan, blocks: Sequence[Block], kept: list[tuple[int, ...]] | None) -> Layout:
+    """The layout of these blocks, with the rows of limbs in ``kept``, or all."""
+    lots: dict[int, int] = {}
+    heights: dict[int, int] = {}
+    tracks: list[Rows] = []
+    for i, (shape, block) in enumerate(zip(plan.tracks, blocks, strict=True)):
+        lot = lots.setdefault(id(block.slots), i)
+        split = len(block.totals)
+        these = range(split + len(block.squares)) if kept is None else kept[i]
+        rows = _rows(
+            shape,
+            lot,
+            heights.get(lot, 1),
+            tuple(block.totals[row] for row in these if row < split),
+            tuple(block.squares[row - split] for row in these if row >= split),
+            block.infinite,
         )
-
-    def _array(self, slots: int) -> Ints:
-        start, self._at = self._at, self._at + slots
-        return self._ints[start : self._at]
-
-    def _exact(self, slots: int) -> Exact:
-        places = tuple(next(self._contents) for _ in range(next(self._contents)))
-        return Exact(places, self._array(len(places) * slots).reshape(len(places), slots))
-
-    def _kept(self, shape: TrackPlan, slots: int) -> Values:
-        if not shape.is_text:
-            raw = self._array(slots)
-            return raw.view(np.float64) if shape.is_float else raw
-        offsets = self._array(slots).tolist()
-        blob = self._array(-(-offsets[-1] // _SLOT)).tobytes()
-        texts = [blob[a:b].decode() for a, b in pairwise(offsets)]
-        return np.array([*texts, ""], object)
+        heights[lot] = rows.end
+        tracks.append(rows)
+    return Layout(tuple(tracks))
 
 
-def _per_event(shape: TrackPlan, track: Track, low: int, high: int) -> list[Values]:
-    """Arrays of one value an event, each with a slot more."""
-    zero = np.zeros(1, np.int64)
-    arrays: list[Values] = []
-    if track.numbers is not None:
-        arrays += [track.numbers[low:high], zero]
-    if track.hashes is not None:
-        arrays += [track.hashes[low:high], zero]
-    if track.kept is not None and not shape.is_text:
-        arrays += [track.kept[low:high], zero]
-    elif track.kept is not None:
-        texts = [text.encode() for text in track.kept[low:high].tolist()]
-        offsets = np.cumsum([0, *(len(text) for text in texts)], dtype=np.int64)
-        blob = b"".join(texts)
-        padded = blob + bytes(-len(blob) % _SLOT)
-        arrays += [offsets, np.frombuffer(padded, np.uint8)]
-    for by_half_life in (track.decayed, track.decayed_counts):
-        for half_life in by_half_life:
-            arrays += [by_half_life[half_life][low:high], zero]
-    return arrays
+def _rows(
+    shape: TrackPlan, lot: int, first: int, totals: tuple[int, ...], squares: tuple[int, ...], infinite: bool
+) -> Rows:
+    text = shape.kept and shape.is_text
+    return Rows(
+        lot=lot,
+        first=first,
+        totals=totals,
+        squares=squares,
+        infinite=infinite,
+        plain=shape.numbers + shape.hashes + (shape.kept and not text),
+        half_lives=shape.half_lives * (1 + (shape.value is not None)),
+        text=text,
+    )
 
 
-def _nobody(shape: TrackPlan) -> Track:
-    """The track of no entity at all."""
+def _values(layout: Layout, blocks: Sequence[Block], these: Ints) -> Iterator[bytes]:
+    """The values of some of the entities of some blocks."""
+    matrices = {lot: _matrix(layout, blocks, lot) for lot in layout.lots}
+    bounds = [
+        (matrices[lot], blocks[lot].slots.starts[these].tolist(), blocks[lot].slots.starts[these + 1].tolist())
+        for lot in layout.lots
+    ]
+    texts = [
+        _text_bytes(block, these) for rows, block in zip(layout.tracks, blocks, strict=True) if block.texts is not None
+    ]
+    sizes = np.stack([np.diff(blocks[lot].slots.starts)[these] - 1 for lot in layout.lots], axis=1).tobytes()
+    step = _SLOT * len(layout.lots)
+    some = np.any([np.diff(blocks[lot].slots.starts)[these] > 1 for lot in layout.lots], axis=0).tolist()
+    for i in range(len(these)):
+        if not some[i]:
+            yield b""
+            continue
+        parts = [matrix[:, begins[i] : ends[i]].tobytes() for matrix, begins, ends in bounds]
+        yield b"".join((layout.head, sizes[i * step : (i + 1) * step], *parts, *(text[i] for text in texts)))
+
+
+def _matrix(layout: Layout, blocks: Sequence[Block], lot: int) -> Ints:
+    """All rows of the tracks that have the same events, under their times."""
+    parts = [blocks[lot].slots.times[None]]
+    for rows, block in zip(layout.tracks, blocks, strict=True):
+        if rows.lot != lot:
+            continue
+        split = len(block.totals)
+        wanted = [block.totals.index(place) for place in rows.totals]
+        wanted += [split + block.squares.index(place) for place in rows.squares]
+        limbs = split + len(block.squares)
+        parts += [block.running[[*wanted, *range(limbs, len(block.running))]], block.plain]
+        if block.texts is not None:
+            parts.append(_begins(block))
+        parts.append(block.fading.view(np.int64))
+    return np.concatenate(parts)
+
+
+def _offsets(block: Block) -> Ints:
+    texts = block.texts
+    assert texts is not None  # noqa: S101  # asked for blocks with texts only
+    raw = np.frombuffer(texts.buffers()[1], np.int64)
+    return raw[texts.offset : texts.offset + len(texts) + 1]
+
+
+def _begins(block: Block) -> Ints:
+    """Where each text begins among those of its entity; the text in the last slot is empty."""
+    offsets, starts = _offsets(block)[:-1], block.slots.starts
+    return (offsets - np.repeat(offsets[starts[:-1]], np.diff(starts)))[None]
+
+
+def _text_bytes(block: Block, these: Ints) -> list[bytes]:
+    """The bytes of the texts of some entities, padded."""
+    offsets = _offsets(block)
+    buffer = block.texts.buffers()[2] if block.texts is not None else None
+    whole = memoryview(buffer if buffer is not None else b"")
+    begins = offsets[block.slots.starts[these]].tolist()
+    ends = offsets[block.slots.starts[these + 1]].tolist()
+    return [bytes(whole[a:b]) + bytes(-(b - a) % _SLOT) for a, b in zip(begins, ends, strict=True)]
+
+
+def _parsed(plan: GroupPlan, head: bytes) -> Layout:
+    said = iter(np.frombuffer(head, np.int64)[2:].tolist())
+    heights: dict[int, int] = {}
+    tracks: list[Rows] = []
+    for shape in plan.tracks:
+        lot, infinite = next(said), bool(next(said))
+        totals = tuple(next(said) for _ in range(next(said)))
+        squares = tuple(next(said) for _ in range(next(said)))
+        rows = _rows(shape, lot, heights.get(lot, 1), totals, squares, infinite)
+        heights[lot] = rows.end
+        tracks.append(rows)
+    return Layout(tuple(tracks))
+
+
+def nobody(plan: GroupPlan) -> list[Track]:
+    """The tracks of no entity at all."""
+    return [_nothing(shape) for shape in plan.tracks]
+
+
+def _nothing(shape: TrackPlan) -> Track:
     none, nothing = np.zeros(0, np.int64), np.zeros(0)
     return Track(
         starts=np.zeros(1, np.int64),
@@ -157,28 +343,4 @@ def _nobody(shape: TrackPlan) -> Track:
         kept=(np.zeros(0, object) if shape.is_text else nothing if shape.is_float else none) if shape.kept else None,
         decayed={h: nothing for h in shape.half_lives if shape.value is not None},
         decayed_counts=dict.fromkeys(shape.half_lives, nothing),
-    )
-
-
-def _joined(tracks: Sequence[Track], like: Track | None) -> Track:
-    """The tracks of several entities as one, in order; ``like`` has the same times."""
-    sizes = [0, *(len(track.times) for track in tracks)]
-    first = tracks[0]
-    infinite = None
-    if any(track.infinite is not None for track in tracks):
-        none = [np.zeros((2, size), np.int64) for size in sizes[1:]]
-        infinite = np.concatenate(
-            [n if t.infinite is None else t.infinite for t, n in zip(tracks, none, strict=True)], 1
-        )
-    return Track(
-        starts=np.cumsum(sizes, dtype=np.int64) if like is None else like.starts,
-        times=np.concatenate([track.times for track in tracks]) if like is None else like.times,
-        totals=None if first.totals is None else joined([t.totals for t in tracks if t.totals]),
-        squares=None if first.squares is None else joined([t.squares for t in tracks if t.squares]),
-        infinite=infinite,
-        numbers=None if first.numbers is None else np.concatenate([t.numbers for t in tracks if t.numbers is not None]),
-        hashes=None if first.hashes is None else np.concatenate([t.hashes for t in tracks if t.hashes is not None]),
-        kept=None if first.kept is None else np.concatenate([t.kept for t in tracks if t.kept is not None]),
-        decayed={h: np.concatenate([track.decayed[h] for track in tracks]) for h in first.decayed},
-        decayed_counts={h: np.concatenate([t.decayed_counts[h] for t in tracks]) for h in first.decayed_counts},
     )

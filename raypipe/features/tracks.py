@@ -1,7 +1,8 @@
 """The arrays that aggregates are computed from, and what comes of them."""
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,45 @@ from raypipe.stats.exact import Exact, Floats, Ints
 
 Values: TypeAlias = NDArray[Any]
 T = TypeVar("T")
+
+
+class Kept(Protocol):
+    """Values as they are, by their places."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what comes out."""
+        ...
+
+    def __getitem__(self, wanted: Ints, /) -> Values:
+        """The values in some places."""
+        ...
+
+
+@dataclass
+class Texts:
+    """Many texts as their bytes, entity by entity, decoded when they are asked for.
+
+    Attributes:
+        starts: the place of each entity's first text.
+        begins: for each entity where each of its texts begins among its bytes; behind the last, where that ends.
+        blobs: for each entity the bytes.
+    """
+
+    starts: list[int] = field(default_factory=list)
+    begins: list[Ints] = field(default_factory=list)
+    blobs: list[bytes] = field(default_factory=list)
+    dtype: np.dtype[Any] = field(default=np.dtype(object))
+
+    def __getitem__(self, wanted: Ints) -> Values:
+        """The texts in some places, none of which is the last of its entity."""
+        found = np.empty(len(wanted), object)
+        for i, place in enumerate(wanted.tolist()):
+            entity = bisect_right(self.starts, place) - 1
+            at = place - self.starts[entity]
+            a, b = self.begins[entity][at : at + 2].tolist()
+            found[i] = self.blobs[entity][a:b].decode()
+        return found
 
 
 @dataclass(slots=True)
@@ -28,6 +68,7 @@ class Track:
         kept: the values as they are.
         decayed: by half-life, the decayed sum up to and with each event.
         decayed_counts: the same of ones.
+        memo: what was said before of a range of events, by aggregate and rank; None: nothing is remembered.
     """
 
     starts: Ints
@@ -37,9 +78,10 @@ class Track:
     infinite: Ints | None = None
     numbers: Floats | None = None
     hashes: Hashes | None = None
-    kept: Values | None = None
+    kept: Kept | None = None
     decayed: dict[int, Floats] = field(default_factory=dict)
     decayed_counts: dict[int, Floats] = field(default_factory=dict)
+    memo: dict[tuple[str, float | None], dict[tuple[int, int], float]] | None = None
 
 
 @dataclass(slots=True)

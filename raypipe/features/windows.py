@@ -88,8 +88,31 @@ _WINDOWED: dict[str, Callable[[Track, Ints, Ints], Answer]] = {
 }
 
 
+#: What takes longer the more events a range has: worth remembering where the same ranges are asked for again.
+_REMEMBERED = frozenset({"min", "max", "percentile", "distinct"})
+#: So few ranges are looked at one by one, whatever else the track holds.
+_FEW = 64
+
+
 def windowed(op: str, rank: float | None, track: Track, low: Ints, high: Ints) -> Answer:
     """One aggregate of each range; ``rank`` is that of a percentile."""
+    if track.memo is not None and op in _REMEMBERED:
+        return _remembered(op, rank, track, track.memo.setdefault((op, rank), {}), low, high)
+    return _computed(op, rank, track, low, high)
+
+
+def _remembered(
+    op: str, rank: float | None, track: Track, memo: dict[tuple[int, int], float], low: Ints, high: Ints
+) -> Answer:
+    asked = list(zip(low.tolist(), high.tolist(), strict=True))
+    unknown = [one for one in dict.fromkeys(asked) if one not in memo]
+    for i in range(0, len(unknown), _FEW):
+        some = np.array(unknown[i : i + _FEW])
+        memo.update(zip(unknown[i : i + _FEW], _computed(op, rank, track, some[:, 0], some[:, 1]).values, strict=True))
+    return Answer(np.array([memo[one] for one in asked], np.int64 if op == "distinct" else np.float64))
+
+
+def _computed(op: str, rank: float | None, track: Track, low: Ints, high: Ints) -> Answer:
     if rank is not None:
         return ranked(track, low, high, rank)
     return _WINDOWED[op](track, low, high)

@@ -22,6 +22,10 @@ class MemoryStore:
         number, head = self.heads.get(name, (0, b""))
         yield MemoryReading(self.generations[name, number], head) if number else None
 
+    def fetch(self, name: str, keys: Sequence[bytes]) -> tuple[bytes, list[bytes | None]] | None:
+        with self.read(name) as reading:
+            return None if reading is None else (reading.head, reading.get(keys))
+
     def load(self, name: str, items: Iterable[tuple[bytes, bytes]]) -> int:
         number = len(self.generations) + 1
         self.generations[name, number] = dict(items)

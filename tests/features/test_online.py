@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,15 +12,15 @@ import pytest
 
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Materialized
-from raypipe.contracts.stores import MovedError
 from raypipe.errors import FeatureError, RequestError
 from raypipe.failpoints import FailpointError
 from raypipe.features import OnlineFeatures, materialize
 from raypipe.features.materialize import name
+from raypipe.features.seen import Seen
 from raypipe.features.stores.lmdb import LmdbStore
 from raypipe.spec import minutes
 from tests.features import payments
-from tests.features.memory import MemoryReading, MemoryStore
+from tests.features.memory import MemoryStore
 from tests.features.oracle import micros
 
 NOON = datetime(2013, 1, 10, 12, tzinfo=UTC)
@@ -120,34 +119,42 @@ def test_events_known_later_are_not_in_it() -> None:
 
 
 class Moving(MemoryStore):
-    """A store that is updated during the first few readings."""
+    """A store that gets another state, of the same content or not, before each of the first few looks."""
 
-    def __init__(self, moves: int) -> None:
+    def __init__(self, *moves: pl.DataFrame) -> None:
         super().__init__()
-        self.moves = moves
+        self.moves = list(moves)
 
-    @contextmanager
-    def read(self, name: str) -> Iterator[MemoryReading | None]:
-        with super().read(name) as reading:
-            if reading is not None and self.moves > 0:
-                self.moves -= 1
-                reading.get = self._moved
-            yield reading
-
-    def _moved(self, _: Sequence[bytes]) -> list[bytes | None]:
-        raise MovedError("was updated while it was read")
+    def fetch(self, name: str, keys: Sequence[bytes]) -> tuple[bytes, list[bytes | None]] | None:
+        if self.moves and self.heads:
+            fill(self, self.moves.pop(), version=9 + len(self.moves))
+        return super().fetch(name, keys)
 
 
-def test_reading_is_begun_anew_when_the_store_moved() -> None:
-    store, still = Moving(0), MemoryStore()
-    fill(store, some_events())
-    fill(still, some_events())
-    store.moves = 4
-    found = OnlineFeatures(PIPELINE, store).compute(requests(NOON))
-    assert found.equals(OnlineFeatures(PIPELINE, still).compute(requests(NOON)))
-    store.moves = 100
-    with pytest.raises(MovedError):
-        OnlineFeatures(PIPELINE, store).compute(requests(NOON))
+@pytest.mark.parametrize("moves", [1, 2, 3, 20])
+def test_what_was_read_before_the_store_moved_is_read_again(moves: int) -> None:
+    still, store, rows = MemoryStore(), Moving(), some_events(400)
+    fill(still, rows)
+    fill(store, some_events(30))
+    features = OnlineFeatures(PIPELINE, store)
+    features.compute(requests(NOON, user="u1"))
+    asked = pl.concat([requests(NOON, user="u1"), requests(NOON, user="u2")])
+    store.moves = [rows, *[some_events(50)] * (moves - 1)]
+    while store.moves:
+        found = features.compute(asked)
+    assert found.equals(OnlineFeatures(PIPELINE, still).compute(asked))
+    assert features.state() == (len(store.generations), AS_OF)
+
+
+def test_no_more_is_kept_than_may_be() -> None:
+    store = MemoryStore()
+    fill(store, some_events(400))
+    whole, little = OnlineFeatures(PIPELINE, store), OnlineFeatures(PIPELINE, store)
+    little._seen = Seen(little._plans, most_bytes=1)
+    for user in ("u1", "u2", "u1", "nobody", "u3"):
+        asked = pl.concat([requests(NOON, user=user), requests(NOON, user="u4")])
+        assert little.compute(asked).equals(whole.compute(asked))
+    assert len(little._seen._entities) == 4
 
 
 @pytest.mark.parametrize("window", ["features.lmdb_between_batches", "features.before_flip"])

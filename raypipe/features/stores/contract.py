@@ -20,9 +20,11 @@ NAME = "payments/0123456789abcdef"
 
 
 def read(store: OnlineStore, name: str, *keys: bytes) -> tuple[bytes, list[bytes | None]] | None:
-    """Head and values of the published generation."""
+    """Head and values of the published generation, which both ways of reading agree on."""
     with store.read(name) as reading:
-        return None if reading is None else (reading.head, reading.get(keys))
+        found = None if reading is None else (reading.head, reading.get(keys))
+    assert store.fetch(name, keys) == found
+    return found
 
 
 class StoreContract:

@@ -52,6 +52,11 @@ class LmdbStore:
             published = txn.get(_head(name))
             yield None if published is None else LmdbReading(txn, _values(name, published[:8]), published[8:])
 
+    def fetch(self, name: str, keys: Sequence[bytes]) -> tuple[bytes, list[bytes | None]] | None:
+        """Head and values of the published generation at one moment; None when there is none yet."""
+        with self.read(name) as reading:
+            return None if reading is None else (reading.head, reading.get(keys))
+
     def load(self, name: str, items: Iterable[tuple[bytes, bytes]]) -> int:
         """Write a new generation that nobody sees yet, and return its number."""
         items = iter(items)

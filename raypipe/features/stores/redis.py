@@ -132,6 +132,11 @@ class RedisStore:
         reading = RedisReading(self, name)
         yield reading if reading.exists() else None
 
+    def fetch(self, name: str, keys: Sequence[bytes]) -> tuple[bytes, list[bytes | None]] | None:
+        """Head and values of the published generation at one moment, in one round trip; None when there is none yet."""
+        found = self.script(_READ, name, b"", b"", *keys)
+        return (cast("bytes", found[2]), found[3:]) if found else None
+
     def load(self, name: str, items: Iterable[tuple[bytes, bytes]]) -> int:
         """Write a new generation that nobody sees yet, and return its number."""
         with self._errors():

@@ -1,0 +1,256 @@
+"""The events of many entities side by side, as arrays that can be cut, merged and stored without looking at each event.
+
+Three kinds of rows are enough for every aggregate, and each merges in its own way: totals add up, values go to their
+place, and what fades is faded to the time of the later event and added.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raypipe.features.plan import TrackPlan
+from raypipe.features.tracks import Track, Values, there
+from raypipe.stats import decay
+from raypipe.stats.exact import Exact, Floats, Ints
+from raypipe.stats.ranges import places
+
+FOREVER = np.iinfo(np.int64).max
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where the events of each entity lie. Each has one slot more than events: totals begin at zero, times never end.
+
+    Attributes:
+        starts: shape (entities + 1,); entity i has the slots ``[starts[i], starts[i + 1])``.
+        times: of the events; in the last slot of each entity one that nothing lies after.
+    """
+
+    starts: Ints
+    times: Ints
+
+    @property
+    def owners(self) -> Ints:
+        """For each slot the entity's number."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+
+@dataclass(frozen=True)
+class Block:
+    """One track of some entities.
+
+    Attributes:
+        slots: shared by tracks whose events are the same.
+        totals: the places of the exact running totals, whose limbs are the first rows of ``running``.
+        squares: the same of the squares, the next rows.
+        infinite: the last two rows of ``running`` count infinities.
+        running: int64 (rows, slots): totals of all events before, within the entity.
+        plain: int64 (rows, slots): values as they are; doubles and hashes by their bits.
+        fading: float64 (rows, slots): decayed sums up to and with each event, by ``half_lives``.
+        half_lives: in microseconds.
+        texts: one a slot, when values as they are are texts.
+    """
+
+    slots: Slots
+    totals: tuple[int, ...]
+    squares: tuple[int, ...]
+    infinite: bool
+    running: Ints
+    plain: Ints
+    fading: Floats
+    half_lives: tuple[int, ...]
+    texts: pa.LargeStringArray | None
+
+
+@dataclass
+class Shared:
+    """Work that tracks with the same events have in common, done once: keyed by the arrays that it is done on."""
+
+    _done: dict[tuple[object, ...], tuple[tuple[object, ...], object]] = field(default_factory=dict)
+
+    def once(self, work: Callable[..., T], *arrays: object) -> T:
+        """What ``work`` makes of these very arguments."""
+        name = (work, *(id(one) if isinstance(one, np.ndarray | Slots) else one for one in arrays))
+        if name not in self._done:
+            # The arguments are kept as well: another array must not come to lie where one of them was.
+            self._done[name] = (arrays, work(*arrays))
+        return self._done[name][1]  # type: ignore[return-value]  # put there by the same work
+
+
+def block(shape: TrackPlan, track: Track, lows: Ints, highs: Ints, shared: Shared) -> Block:
+    """Some events of some entities of a track.
+
+    Args:
+        shape: says what the track holds.
+        track: the events of all keys.
+        lows: for each entity the place of its first event that is wanted.
+        highs: the place behind its last.
+        shared: of all tracks of the group.
+    """
+    at, slots, ends = shared.once(_places, track.times, lows, highs)
+    running = [there(track.totals).limbs] if shape.totals else []
+    running += [there(track.squares).limbs] if shape.squares else []
+    running += [track.infinite] if track.infinite is not None else []
+    rows = [*([track.numbers] if shape.numbers else []), *([track.hashes] if shape.hashes else [])]
+    rows += [_as_they_are(track)] if shape.kept and not shape.is_text else []
+    plain = [_values(there(row), at, ends) for row in rows]
+    fades = [*track.decayed.values(), *track.decayed_counts.values()]
+    fading = [_values(row, at, ends).view(np.float64) for row in fades]
+    many = len(slots.times)
+    return Block(
+        slots=slots,
+        totals=there(track.totals).places if shape.totals else (),
+        squares=there(track.squares).places if shape.squares else (),
+        infinite=track.infinite is not None,
+        running=_from_zero(np.concatenate(running)[:, at], slots) if running else np.zeros((0, many), np.int64),
+        plain=np.stack(plain) if plain else np.zeros((0, many), np.int64),
+        fading=np.stack(fading) if fading else np.zeros((0, many)),
+        half_lives=(*track.decayed, *track.decayed_counts),
+        texts=_texts(_as_they_are(track), at, ends) if shape.kept and shape.is_text else None,
+    )
+
+
+def merged(old: Block, new: Block, shared: Shared) -> Block:
+    """The events of the same entities in the same order, from two blocks, by time; at the same time the old first."""
+    slots, is_new, at_old, at_new = shared.once(_interleaved, old.slots, new.slots)
+    old, new = _alike(old, new)
+    texts = None
+    if old.texts is not None and new.texts is not None:
+        both = pa.concat_arrays([old.texts, new.texts])
+        texts = both.take(pa.array(np.where(is_new, at_new + len(old.texts), at_old)))
+    return replace(
+        old,
+        slots=slots,
+        running=old.running[:, at_old] + new.running[:, at_new],
+        plain=np.where(is_new, new.plain[:, at_new], old.plain[:, at_old]),
+        fading=_faded(old, new, slots, is_new, at_old, at_new),
+        texts=texts,
+    )
+
+
+def cut(whole: Block, needed: int, endless: bool, shared: Shared) -> Block:
+    """Only the events from a time on; of an endless track the last one before it too, for it reaches on."""
+    at, slots = shared.once(_tail, whole.slots, needed, endless)
+    return replace(
+        whole,
+        slots=slots,
+        running=_from_zero(whole.running[:, at], slots),
+        plain=whole.plain[:, at],
+        fading=whole.fading[:, at],
+        texts=None if whole.texts is None else whole.texts.take(pa.array(at)),
+    )
+
+
+def ties(old: Slots, new: Slots) -> Ints:
+    """The entities that have an old and a new event at the same time."""
+    events = new.times != FOREVER
+    owners, times = new.owners[events], new.times[events]
+    first = places(old.starts, old.times, owners, times[None])[0]
+    return np.unique(owners[old.times[first] == times])
+
+
+def _as_they_are(track: Track) -> Values:
+    kept = there(track.kept)
+    assert isinstance(kept, np.ndarray), "stored texts are merged as they are stored"  # noqa: S101
+    return kept
+
+
+def _places(times: Ints, lows: Ints, highs: Ints) -> tuple[Ints, Slots, Ints]:
+    """The place in a track of every slot, the slots, and which of them are the last of their entity."""
+    starts = np.concatenate([[0], np.cumsum(highs - lows + 1)])
+    at = np.arange(starts[-1]) + np.repeat(lows - starts[:-1], np.diff(starts))
+    ends = starts[1:] - 1
+    return at, Slots(starts, _ended(times, at, ends)), ends
+
+
+def _ended(times: Ints, at: Ints, ends: Ints) -> Ints:
+    found = np.append(times, FOREVER)[at]
+    found[ends] = FOREVER
+    return found
+
+
+def _values(row: Values, at: Ints, ends: Ints) -> Ints:
+    found = np.append(row, np.zeros(1, row.dtype))[at].view(np.int64)
+    found[ends] = 0
+    return found
+
+
+def _texts(kept: Values, at: Ints, ends: Ints) -> pa.LargeStringArray:
+    found = np.append(kept, np.array([""], object))[at]
+    found[ends] = ""
+    return pa.array(found, pa.large_string())
+
+
+def _from_zero(running: Ints, slots: Slots) -> Ints:
+    return running - np.repeat(running[:, slots.starts[:-1]], np.diff(slots.starts), axis=1)
+
+
+def _interleaved(old: Slots, new: Slots) -> tuple[Slots, NDArray[np.bool_], Ints, Ints]:
+    """Slots for both, which of them are new events, and for each how far it is into the old and into the new."""
+    starts = old.starts + new.starts - np.arange(len(old.starts))
+    events = np.flatnonzero(new.times != FOREVER)
+    owners = new.owners[events]
+    before = places(old.starts, old.times, owners, new.times[events][None] + 1)[0] - old.starts[owners]
+    is_new = np.zeros(starts[-1], np.bool_)
+    is_new[starts[owners] + before + events - new.starts[owners]] = True
+    everyone = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    seen = np.cumsum(is_new) - is_new
+    news = seen - seen[starts[:-1]][everyone]
+    at_new = new.starts[everyone] + news
+    at_old = old.starts[everyone] + np.arange(starts[-1]) - starts[everyone] - news
+    return Slots(starts, np.where(is_new, new.times[at_new], old.times[at_old])), is_new, at_old, at_new
+
+
+def _tail(slots: Slots, needed: int, endless: bool) -> tuple[Ints, Slots]:
+    everyone = np.arange(len(slots.starts) - 1)
+    lows = places(slots.starts, slots.times, everyone, np.full((1, len(everyone)), needed))[0]
+    if endless:
+        lows = np.maximum(lows - 1, slots.starts[:-1])
+    at, kept, _ = _places(slots.times, lows, slots.starts[1:] - 1)
+    return at, kept
+
+
+def _faded(old: Block, new: Block, slots: Slots, is_new: NDArray[np.bool_], at_old: Ints, at_new: Ints) -> Floats:
+    """Decayed sums add up: each side's own at an event, and what the other's latest before it has faded to."""
+    own = np.where(is_new, new.fading[:, at_new], old.fading[:, at_old])
+    if not len(own):
+        return own
+    begins = slots.starts[:-1]
+    started = np.repeat(np.stack([old.slots.starts[:-1], new.slots.starts[:-1]]), np.diff(slots.starts), axis=1)
+    last = np.where(is_new, at_old, at_new) - 1
+    some = np.flatnonzero((last >= np.where(is_new, started[0], started[1])) & (slots.times != FOREVER))
+    if len(begins) and len(some):
+        of_old, before = is_new[some], last[some]
+        times = np.where(of_old, old.slots.times[before * of_old], new.slots.times[before * ~of_old])
+        for row, half_life in enumerate(old.half_lives):
+            sums = np.where(of_old, old.fading[row][before * of_old], new.fading[row][before * ~of_old])
+            own[row, some] += decay.faded(sums, slots.times[some] - times, half_life)
+    return own
+
+
+def _alike(old: Block, new: Block) -> tuple[Block, Block]:
+    """The same with the same rows of totals."""
+    totals, squares = _union(old.totals, new.totals), _union(old.squares, new.squares)
+    infinite = old.infinite or new.infinite
+    return _with_rows(old, totals, squares, infinite), _with_rows(new, totals, squares, infinite)
+
+
+def _with_rows(one: Block, totals: tuple[int, ...], squares: tuple[int, ...], infinite: bool) -> Block:
+    if (one.totals, one.squares, one.infinite) == (totals, squares, infinite):
+        return one
+    a, b = len(one.totals), len(one.totals) + len(one.squares)
+    parts = [Exact(one.totals, one.running[:a]).at(totals), Exact(one.squares, one.running[a:b]).at(squares)]
+    if infinite:
+        parts.append(one.running[b:] if one.infinite else np.zeros((2, one.running.shape[1]), np.int64))
+    return replace(one, totals=totals, squares=squares, infinite=infinite, running=np.concatenate(parts))
+
+
+@cache
+def _union(some: tuple[int, ...], others: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted({*some, *others}))

@@ -1,0 +1,97 @@
+"""What a process has read from the store since its head last changed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from raypipe.features import state
+from raypipe.features.arena import Arena
+from raypipe.features.kernel import compute
+from raypipe.features.plan import GroupPlan
+from raypipe.features.state import Layout
+from raypipe.features.tracks import Answer
+from raypipe.stats.exact import Ints
+
+#: Bytes of stored values that are kept; when more were read, keeping begins anew.
+MOST_BYTES = 256 * 2**20
+
+
+class Seen:
+    """Stored values by key, those of groups decoded.
+
+    Args:
+        plans: the compiled groups; a key begins with the number of its group, or with a table's, which come behind.
+        most_bytes: of values that are kept.
+    """
+
+    def __init__(self, plans: Sequence[GroupPlan], most_bytes: int = MOST_BYTES) -> None:
+        self._plans, self._most = plans, most_bytes
+        self._layouts: list[dict[bytes, Layout]] = [{} for _ in plans]
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every value."""
+        self._bytes = 0
+        self._arenas: list[list[Arena]] = [[] for _ in self._plans]
+        self._by_layout: list[dict[int, int]] = [{} for _ in self._plans]
+        #: For each entity which arena of its group it is in, and its number there; -1 when nothing is stored of it.
+        self._entities: dict[bytes, tuple[int, int]] = {}
+        self._rows: dict[bytes, bytes | None] = {}
+
+    def missing(self, wanted: Sequence[bytes]) -> list[bytes]:
+        """Those of some keys that must be read; all of them, when too much is kept."""
+        if self._bytes > self._most:
+            self.clear()
+        return [key for key in wanted if key not in self._entities and key not in self._rows]
+
+    def add(self, found: Sequence[bytes], values: Sequence[bytes | None]) -> None:
+        """Keep values, None for a key that is not stored."""
+        for key, value in zip(found, values, strict=True):
+            self._bytes += len(key) + 200 + (0 if value is None else 2 * len(value))
+            number = key[0]
+            if number >= len(self._plans):
+                self._rows[key] = value
+            elif value is None:
+                self._entities[key] = (-1, -1)
+            else:
+                self._entities[key] = self._decoded(number, value)
+
+    def row(self, key: bytes | None) -> bytes | None:
+        """What is stored of a row of a table."""
+        return None if key is None else self._rows[key]
+
+    def answers(self, number: int, column: Sequence[bytes | None], asked: Ints) -> list[Answer]:
+        """The features of one group for some questions."""
+        plan, arenas = self._plans[number], self._arenas[number]
+        found = [(-1, -1) if key is None else self._entities[key] for key in column]
+        used = sorted({arena for arena, _ in found if arena >= 0})
+        if len(used) <= 1:
+            tracks = arenas[used[0]].tracks() if used else state.nobody(plan)
+            return compute(plan, tracks, np.array([entity for _, entity in found], np.int64), asked)
+        places = np.array(found, np.int64)
+        places[:, 0] = np.maximum(places[:, 0], used[0])
+        parts = []
+        for arena in used:
+            here = np.flatnonzero(places[:, 0] == arena)
+            parts.append((here, compute(plan, arenas[arena].tracks(), places[here, 1], asked[here])))
+        return [_together([(here, answers[i]) for here, answers in parts]) for i in range(len(plan.features))]
+
+    def _decoded(self, number: int, value: bytes) -> tuple[int, int]:
+        stored = state.read(self._plans[number], value, self._layouts[number])
+        arenas, by_layout = self._arenas[number], self._by_layout[number]
+        if id(stored.layout) not in by_layout:
+            by_layout[id(stored.layout)] = len(arenas)
+            arenas.append(Arena(self._plans[number], stored.layout))
+        arena = by_layout[id(stored.layout)]
+        return arena, arenas[arena].add(stored)
+
+
+def _together(parts: Sequence[tuple[Ints, Answer]]) -> Answer:
+    """One answer for all questions from those for some of them each."""
+    order = np.argsort(np.concatenate([here for here, _ in parts]))
+    values = np.concatenate([answer.values for _, answer in parts])[order]
+    missing = [answer.missing for _, answer in parts]
+    if all(one is None for one in missing):
+        return Answer(values)
+    gaps = [np.zeros(len(here), np.bool_) if a.missing is None else a.missing for here, a in parts]
+    return Answer(values, np.concatenate(gaps)[order])
