@@ -1,15 +1,19 @@
 """From a path to the Pipeline in it."""
 
+import re
 import sys
 import traceback
+from collections.abc import Iterable
 from hashlib import sha256
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 
-from raypipe.errors import DefinitionError, Fault, RaypipeError, SourceError
+from raypipe.errors import DefinitionError, Fault, RaypipeError, SourceError, did_you_mean
 from raypipe.spec.pipeline import Pipeline
+
+_MISSING_NAME = re.compile(r"^cannot import name '(\w+)' from '([\w.]+)'")
 
 
 def load(path: str | Path) -> Pipeline:
@@ -55,4 +59,21 @@ def _fault(file: Path, error: BaseException) -> Fault:
         return Fault(f"{file.name}{line}", f"is not valid Python: {error.msg}")
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     where = f"{file.name}:{lines[-1]}" if lines else file.name
-    return Fault(where, f"{type(error).__name__}: {error}")
+    if isinstance(error, ImportError) and (found := _MISSING_NAME.search(str(error))):
+        name, package = found.groups()  # Python's own words end in the path of the package
+        return Fault(where, f"`{package}` has no `{name}`", did_you_mean(name, _public(vars(sys.modules[package]))))
+    return Fault(where, f"{type(error).__name__}: {error}", _meant(error))
+
+
+def _meant(error: BaseException) -> str:
+    """What a misspelt name should have been."""
+    if isinstance(error, AttributeError) and error.name and isinstance(error.obj, ModuleType | type):
+        return did_you_mean(error.name, _public(vars(error.obj)))
+    if isinstance(error, NameError) and error.name:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        return did_you_mean(error.name, _public(frame.f_globals | frame.f_locals))
+    return ""
+
+
+def _public(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not name.startswith("_")]
