@@ -17,7 +17,7 @@ from raypipe.services.front_door import close_door, front_door_environment, open
 from raypipe.services.http import ask
 from raypipe.services.joined import refuse
 from raypipe.services.mlflow_server import start_mlflow
-from raypipe.services.ports import check_free, free_block
+from raypipe.services.ports import Needed, check_free, free_block
 from raypipe.services.processes import children, identities, roots, send, tree, wait
 from raypipe.services.ray_head import address, base_environment, start_ray
 from raypipe.services.record import Record
@@ -139,17 +139,17 @@ def _wait_for_ray(config: ServicesConfig, found: Record) -> Record:
 
 
 def _check_ports(config: ServicesConfig, found: Record) -> None:
-    needed = {
-        "serve_port": (config.serve_port, config.host, "the HTTP service", found.ray),
-        "dashboard_port": (config.dashboard_port, "127.0.0.1", "the Ray dashboard", found.ray),
-        "mlflow_port": (config.mlflow_port, "127.0.0.1", "MLflow", found.mlflow),
-    }
+    needed = [
+        (Needed("serve_port", "the HTTP service", config.serve_port, config.host), found.ray),
+        (Needed("dashboard_port", "the Ray dashboard", config.dashboard_port), found.ray),
+        (Needed("mlflow_port", "MLflow", config.mlflow_port), found.mlflow),
+    ]
     first: dict[int, str] = {}
-    for setting, (port, host, service, ours) in needed.items():
-        if (other := first.setdefault(port, setting)) != setting:
-            raise ServiceError(f"`{other}` and `{setting}` are both {port}", cure="Give each service its own port")
-        if not ours:
-            check_free(port, host, service=service, setting=setting)
+    for one, _ in needed:
+        if (other := first.setdefault(one.port, one.setting)) != one.setting:
+            what = f"`{other}` and `{one.setting}` are both {one.port}"
+            raise ServiceError(what, cure="Give each service its own port")
+    check_free(one for one, ours in needed if not ours)
 
 
 def _until(config: ServicesConfig, started: Record, name: str, ready: Callable[[], bool]) -> None:

@@ -79,26 +79,32 @@ def free_block(workspace: Path, avoid: Iterable[int] = ()) -> PortBlock:
     raise ServiceError(f"no {BLOCK} ports in a row are free between {FIRST} and {last}", cure="Stop other services")
 
 
-def check_free(port: int, host: str, *, service: str, setting: str) -> None:
-    """See that a port can be listened on.
+@dataclass(frozen=True)
+class Needed:
+    """A port that users know: what it is set by, which service listens on it, and where."""
 
-    Args:
-        port: the port.
-        host: the address it will be bound to.
-        service: who needs it, for the message.
-        setting: what to change, for the message.
+    setting: str
+    service: str
+    port: int
+    host: str = "127.0.0.1"
+
+
+def check_free(needed: Iterable[Needed]) -> None:
+    """See that all these ports can be listened on.
 
     Raises:
-        ServiceError: somebody listens there.
+        ServiceError: somebody listens on some of them; it names each, and by whom.
     """
-    if is_free(port, host):
+    taken = [one for one in needed if not is_free(one.port, one.host)]
+    if not taken:
         return
-    by = holder(port)
-    raise ServiceError(
-        f"port {port}, which {service} needs, is taken{f' by {by}' if by else ''}",
-        where=f"{host}:{port}",
-        cure=f"Stop that, or set another `{setting}` in raypipe.toml (or RAYPIPE_{setting.upper()})",
-    )
+    said = []
+    for one in taken:
+        by = holder(one.port)
+        said.append(f"port {one.port}, which {one.service} needs, is taken{f' by {by}' if by else ''}")
+    others = " and ".join(f"`{one.setting}` (or RAYPIPE_{one.setting.upper()})" for one in taken)
+    cure = f"Stop what listens there, or set another {others} in raypipe.toml"
+    raise ServiceError("; ".join(said), where=taken[0].host, cure=cure)
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -114,7 +120,7 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def holder(port: int) -> str:
-    """The process that listens on a port, as `name (pid)`; empty when the system does not tell."""
+    """The process that listens on a port, as `name (process 12)`; empty when the system does not tell."""
     try:
         found = psutil.net_connections("tcp")
         pid = next((c.pid for c in found if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port), None)

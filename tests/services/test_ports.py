@@ -10,21 +10,35 @@ import pytest
 from raypipe.contracts.progress import Silent
 from raypipe.errors import ServiceError
 from raypipe.services import ServicesConfig, status, up
-from raypipe.services.ports import BLOCK, check_free, free_block, is_free
+from raypipe.services.ports import BLOCK, Needed, check_free, free_block, is_free
 from raypipe.services.processes import tree
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # a server on all addresses is in the way as well
 def test_a_taken_port(host: str, free_port: Callable[[], int]) -> None:
     port = free_port()
-    check_free(port, "127.0.0.1", service="MLflow", setting="mlflow_port")
+    needed = Needed("mlflow_port", "MLflow", port)
+    check_free([needed])
     with socket.create_server((host, port)):
         with pytest.raises(ServiceError) as caught:
-            check_free(port, "127.0.0.1", service="MLflow", setting="mlflow_port")
+            check_free([needed])
         text = str(caught.value)
     for part in (f"port {port}", "MLflow needs", f"(process {os.getpid()})", "`mlflow_port`", "RAYPIPE_MLFLOW_PORT"):
         assert part in text
     assert is_free(port)
+
+
+def test_all_taken_ports_are_told_at_once(free_port: Callable[[], int]) -> None:
+    ports = [free_port(), free_port(), free_port()]
+    needed = [Needed(f"port_{port}", "it", port) for port in ports]
+    with (
+        socket.create_server(("127.0.0.1", ports[0])),
+        socket.create_server(("127.0.0.1", ports[2])),
+        pytest.raises(ServiceError) as caught,
+    ):
+        check_free(needed)
+    told = [f"`port_{port}`" in str(caught.value) for port in ports]
+    assert told == [True, False, True]
 
 
 @pytest.mark.parametrize("setting", ["serve_port", "dashboard_port", "mlflow_port"])
