@@ -42,12 +42,10 @@ from raypipe.clock import ManualClock  # noqa: E402  # after the environment is 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that use the cluster carry the mark, and stay on one pytest-xdist worker: there is one cluster."""
+    """Tests that use the cluster carry the mark."""
     for item in items:
         if "ray_local" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.ray)
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
