@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from raypipe.spec import (
     AtLeast,
+    Finish,
     Pipeline,
     Stream,
     Table,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AtLeast",
     "Client",
+    "Finish",
     "Pipeline",
     "Search",
     "Stream",

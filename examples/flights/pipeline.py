@@ -7,6 +7,7 @@ import polars as pl
 
 from raypipe import (
     AtLeast,
+    Finish,
     Pipeline,
     Search,
     Stream,
@@ -175,5 +176,6 @@ pipeline = Pipeline(
     split=periods(train="2013-01..2013-04", tune="2013-05", holdout="2013-06", zone=NEW_YORK),
     search=Search([models.LightGBM(), models.Network(), models.Linear()], trials=12, metric="auc", p99_ms=5),
     promote=AtLeast(),
+    finish=Finish(by=["origin", "carrier"], fair=["origin"]),
     as_of="2013-07-03",
 )

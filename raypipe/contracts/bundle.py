@@ -9,6 +9,7 @@ file               what it holds
 ``pipeline.json``  the definition it was made by
 ``golden.parquet`` feature rows and the ``score`` that the trainer computed for each, as columns of one table
 ``card.json``      `Card`: algorithm, parameters, metrics, threshold, seed
+``evaluation.json`` `Evaluation`: the one test on the holdout; absent from bundles of old
 ``bins.json``      `Reference`: the holdout in cells, to compare with what is served; absent from bundles of old
 ``manifest.json``  `Manifest`: size and SHA-256 of every other file; its own SHA-256 is the bundle's digest
 ================== ============================================================================================
@@ -30,6 +31,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from raypipe.contracts.bins import Reference
+from raypipe.contracts.evaluation import Evaluation
 from raypipe.contracts.records import Record
 from raypipe.contracts.signature import Signature
 from raypipe.errors import RaypipeError, RegistryError
@@ -41,6 +43,7 @@ PIPELINE = "pipeline.json"
 GOLDEN = "golden.parquet"
 CARD = "card.json"
 BINS = "bins.json"
+EVALUATION = "evaluation.json"
 MANIFEST = "manifest.json"
 SCORE = "score"
 #: A model whose scores lie further than this from those of the golden rows is another model; nearer, it is rounding.
@@ -73,13 +76,17 @@ class Manifest(Record, frozen=True, kw_only=True):
 
 
 class Card(Record, frozen=True, kw_only=True):
-    """What the model is. ``metrics`` are on the holdout; a score of at least ``threshold`` counts as true."""
+    """What the model is. ``metrics`` are on the holdout; a score of at least ``threshold`` counts as true.
+
+    Nothing is in it that differs between two makings of the same model, such as how long it took.
+    """
 
     algorithm: str
     params: dict[str, str | int | float | bool]
     metrics: dict[str, float]
     threshold: float
     seed: int
+    calibration: str = "none"
 
 
 def write(folder: Path, *, signature: Signature, pipeline: Pipeline, card: Card, golden: pl.DataFrame) -> None:
@@ -151,6 +158,13 @@ def bins(folder: Path) -> Reference | None:
     if not (folder / BINS).exists():
         return None
     return _read(folder, BINS, lambda path: Reference.from_json(path.read_bytes()))
+
+
+def evaluation(folder: Path) -> Evaluation | None:
+    """The test on the holdout, None in a bundle that was made before it was kept; RegistryError: the file is none."""
+    if not (folder / EVALUATION).exists():
+        return None
+    return _read(folder, EVALUATION, lambda path: Evaluation.from_json(path.read_bytes()))
 
 
 def golden(folder: Path) -> pl.DataFrame:

@@ -9,6 +9,10 @@ from raypipe.registry import capture, should_promote
 from raypipe.spec import HIGHER_IS_BETTER, Pipeline
 
 
+#: Who decides when nobody does: the pipeline's own rule.
+RULE = "the pipeline's rule"
+
+
 def register(
     platform: Platform,
     progress: Progress,
@@ -37,7 +41,7 @@ def _promote(platform: Platform, pipeline: Pipeline, version: ModelVersion) -> M
     why = f"holdout {metric} {version.metrics[metric]:.4f}"
     why += " is the first" if old is None else f" against {old:.4f} of version {champion.version if champion else 0}"
     return platform.registry.promote(
-        version.name, version.version, expect=None if champion is None else champion.version, why=why
+        version.name, version.version, expect=None if champion is None else champion.version, why=why, who=RULE
     )
 
 

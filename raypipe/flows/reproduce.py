@@ -86,6 +86,9 @@ def _results(platform: Platform, version: ModelVersion, folder: Path, progress: 
     for name in QUALITY:
         if name in card.metrics:
             yield _compared(f"holdout {name}", repr(card.metrics[name]), repr(again[name]))
+    if (kept / bundle.EVALUATION).exists():
+        # Threshold, calibration, reference bins, segments, importances: everything else that was made.
+        yield _compared("bundle", version.digest, bundle.verify(made).digest)
 
 
 def _snapshots(pipeline: Pipeline, lineage: Lineage) -> dict[str, Snapshot]:

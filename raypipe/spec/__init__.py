@@ -4,6 +4,7 @@ from raypipe.spec.codec import fingerprint, from_json, to_json
 from raypipe.spec.expressions import Expression, to_utc
 from raypipe.spec.features import Derived, Request, derived, request
 from raypipe.spec.files import POLARS_TYPES, ColumnType, Files, csv, json_lines, parquet
+from raypipe.spec.finish import Finish
 from raypipe.spec.lint import lint
 from raypipe.spec.load import load
 from raypipe.spec.pipeline import AtLeast, Inputs, Periods, Pipeline, periods
@@ -33,6 +34,7 @@ __all__ = [
     "Expression",
     "FeatureGroup",
     "Files",
+    "Finish",
     "FrozenMap",
     "Inputs",
     "Keyed",

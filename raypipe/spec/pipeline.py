@@ -12,6 +12,7 @@ import polars as pl
 from raypipe.errors import DefinitionError, Fault
 from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
+from raypipe.spec.finish import Finish
 from raypipe.spec.search import Search
 from raypipe.spec.sources import Ask, FeatureGroup, Label, Lookup, Source, Stream, Table, TableFeatures
 from raypipe.spec.values import FrozenMap, place, written_at
@@ -70,6 +71,10 @@ class AtLeast:
     where: str = place()
 
 
+#: What definitions that say nothing of it mean.
+_AS_IS = Finish()
+
+
 @dataclass(frozen=True, init=False)
 class Pipeline:
     """A model's life: what it is asked, what it sees, what it predicts, how it is found.
@@ -82,6 +87,7 @@ class Pipeline:
         split: the periods to train, tune and judge on.
         search: where the best model is looked for.
         promote: when a new version takes over.
+        finish: what is done to the best model, and how it is judged.
         as_of: the moment a run pretends to be at: nothing known later is used. None: now.
     """
 
@@ -93,6 +99,7 @@ class Pipeline:
     search: Search
     promote: AtLeast
     as_of: datetime | None
+    finish: Finish = _AS_IS
     where: str = place()
 
     def __init__(
@@ -105,6 +112,7 @@ class Pipeline:
         split: Periods,
         search: Search,
         promote: AtLeast | None = None,
+        finish: Finish | None = None,
         as_of: str | None = None,
     ) -> None:
         fields = {
@@ -116,6 +124,7 @@ class Pipeline:
             "search": search,
             "promote": promote or AtLeast(),
             "as_of": None if as_of is None else _moment(as_of),
+            "finish": finish or _AS_IS,
             "where": written_at(),
         }
         for field, content in fields.items():

@@ -15,8 +15,8 @@ LABEL = "label"
 PERIODS = ("train", "tune", "holdout")
 
 
-def read(training_set: TrainingSet, period: str) -> pl.DataFrame:
-    """The features and the label of one period: train, tune or holdout.
+def read(training_set: TrainingSet, period: str, beside: tuple[str, ...] = ()) -> pl.DataFrame:
+    """The features and the label of one period: train, tune or holdout; then the columns ``beside`` them.
 
     Raises:
         TrainingError: it cannot be read, has no rows, or only one of the two labels.
@@ -24,7 +24,7 @@ def read(training_set: TrainingSet, period: str) -> pl.DataFrame:
     path = Path(training_set.folder) / f"{period}.parquet"
     where = f"{training_set.pipeline}: period {period}"
     try:
-        frame = pl.read_parquet(path, columns=[*training_set.features, LABEL], glob=False)
+        frame = pl.read_parquet(path, columns=list(dict.fromkeys([*training_set.features, LABEL, *beside])), glob=False)
     except (OSError, PolarsError) as error:
         what = f"{path} cannot be read: {str(error).splitlines()[0]}"
         raise TrainingError(what, where=where, cure="Build the training set again") from None

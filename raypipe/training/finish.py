@@ -1,65 +1,100 @@
-"""From the chosen parameters to a model version: fit again on all that was not held out, judge once, seal.
+"""From the chosen parameters to a model version: fit again on all that was not held out, mend, judge once, seal.
 
 The parameters are settled on the tuning period; then its rows are the newest there are to learn from. On the flights
 that is worth 0.01 of AUC in June. The holdout is read here for the first time, and scored once.
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from raypipe.contracts import bundle
+from raypipe.contracts.bins import Reference
 from raypipe.contracts.records import TrainingSet
 from raypipe.contracts.signature import Signature
 from raypipe.errors import TrainingError
 from raypipe.failpoints import failpoint
 from raypipe.spec import Pipeline
+from raypipe.training.ahead import forecasts
+from raypipe.training.calibration import Calibration, calibrate
 from raypipe.training.data import LABEL, examples, read, together
+from raypipe.training.judge import ASKED_AT, judge
 from raypipe.training.metrics import MEASURES, auc_interval, quality
 from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import Outcome
-from raypipe.training.trainer import Task, Trainer
+from raypipe.training.threshold import choose_threshold
+from raypipe.training.trainer import Matrix, Task, Trainer, Vector
 from raypipe.training.trainers import trainer
 from raypipe.training.trial import Data, in_words
 
 GOLDEN_ROWS = 64
-#: Without a stated cost both errors weigh the same.
-THRESHOLD = 0.5
 
 
-def refit(winner: Outcome, data: Data, pipeline: Pipeline) -> Trainer:
-    """The winning parameters, fitted on train and tune together; early stopping has settled the length already."""
-    search = pipeline.search
-    model = trainer(winner.trial.algorithm)
+@dataclass(frozen=True)
+class Finished:
+    """The winner as it will answer: its trainer, the map of its scores and the map's name, and the threshold."""
+
+    trainer: Trainer
+    calibration: Calibration | None
+    calibrated_by: str
+    threshold: float
+
+    def predict(self, x: Matrix) -> Vector:
+        """The answers of ``x`` float32 (rows, columns), float32 (rows,), by the algorithm's own library."""
+        scores = self.trainer.predict(x)
+        return scores if self.calibration is None else self.calibration(scores)
+
+    def save(self, folder: Path) -> None:
+        """Write the model's files into an empty folder; the ONNX file answers as `predict` does."""
+        self.trainer.save(folder)
+        if self.calibration is not None:
+            self.calibration.put_into(folder)
+
+
+def refit(winner: Outcome, data: Data, pipeline: Pipeline) -> Finished:
+    """The winning parameters, fitted on train and tune together; early stopping has settled the length already.
+
+    Calibration and threshold are chosen on what such models forecast of the newest of these rows.
+    """
+    search, finish, params = pipeline.search, pipeline.finish, dict(winner.trial.params)
     task = Task(together(data.train, data.tune), None, data.signature, search.metric, search.seed)
     try:
-        model.fit(task, dict(winner.trial.params))
+        ahead = forecasts(trainer(winner.trial.algorithm), task, params)
+        model = trainer(winner.trial.algorithm)
+        model.fit(task, params)
     except Exception as error:  # a trainer may raise anything
         what = f"the winner could not be fitted again on train and tune: {in_words(error)}"
         raise TrainingError(what, where=winner.trial.algorithm) from error
-    return model
+    calibration, name = calibrate(ahead.y, ahead.scores, ahead.newest, finish.calibrate)
+    mended = ahead.scores if calibration is None else calibration(ahead.scores)
+    return Finished(model, calibration, name, choose_threshold(ahead.y, mended, finish))
 
 
 def seal(
-    model: Trainer, winner: Outcome, data: Data, pipeline: Pipeline, training_set: TrainingSet, folder: Path
+    model: Finished, winner: Outcome, data: Data, pipeline: Pipeline, training_set: TrainingSet, folder: Path
 ) -> dict[str, float]:
     """Judge the model on the holdout and write its bundle into ``folder``; returns the metrics.
 
-    Names without a prefix are on the holdout, ``tune_…`` on the tuning period before the model was fitted again.
+    Names without a prefix are on the holdout, ``tune_…`` on the tuning period before the model was fitted again. Speeds
+    are among the metrics and not in the bundle: the same model made again is the same bundle.
     """
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     model.save(part)
-    held_out = read(training_set, "holdout")
-    rows = examples(held_out, data.signature)
-    served = OnnxModel(part)
+    finish = pipeline.finish
+    beside = read(training_set, "holdout", (*finish.by, *finish.fair, ASKED_AT))
+    held_out = beside.select(*training_set.features, LABEL)
+    served, rows = OnnxModel(part), examples(held_out, data.signature)
     gap = difference(model, served, rows.x, winner.trial.algorithm)
     scores = served.predict(rows.x)
     low, high = auc_interval(rows.y, scores)
-    metrics = quality(rows.y, scores) | {"auc_low": low, "auc_high": high} | served.speed(rows.x[:2_000])
+    evaluation = judge(rows, scores, beside, served.predict, pipeline.search.metric, model.threshold, finish)
+    metrics = quality(rows.y, scores) | {"auc_low": low, "auc_high": high}
+    metrics |= {} if evaluation.cost is None else {"cost": evaluation.cost}
     metrics |= {f"tune_{name}": winner.trial.metrics[name] for name in MEASURES}
     metrics |= {"bytes": float(served.bytes), "onnx_difference": gap}
     golden = golden_rows(held_out, data.signature)
@@ -68,15 +103,19 @@ def seal(
         algorithm=winner.trial.algorithm,
         params=winner.trial.params,
         metrics=metrics,
-        threshold=THRESHOLD,
+        threshold=model.threshold,
         seed=pipeline.search.seed,
+        calibration=model.calibrated_by,
     )
     bundle.write(part, signature=data.signature, pipeline=pipeline, card=card, golden=scored)
+    reference = Reference.of(held_out, data.signature, scores)
+    (part / bundle.BINS).write_text(reference.to_json(), encoding="utf-8")
+    (part / bundle.EVALUATION).write_text(evaluation.to_json(), encoding="utf-8")
     bundle.seal(part)
     failpoint("training.before_bundle")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
-    return metrics
+    return metrics | served.speed(rows.x[:2_000])
 
 
 def golden_rows(frame: pl.DataFrame, signature: Signature) -> pl.DataFrame:

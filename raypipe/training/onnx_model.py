@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from time import thread_time
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ from onnx.utils import Extractor
 
 from raypipe.contracts.bundle import MODEL, SCORE
 from raypipe.errors import TrainingError
-from raypipe.training.trainer import Matrix, Trainer, Vector
+from raypipe.training.trainer import Matrix, Vector
 
 #: A larger difference between a model and its ONNX file, as probabilities, is not float32 rounding.
 TOLERANCE = 1e-5
@@ -55,7 +56,15 @@ class OnnxModel:
         return thread_time() - began
 
 
-def difference(trainer: Trainer, model: OnnxModel, x: Matrix, algorithm: str) -> float:
+class Predicts(Protocol):
+    """What gives scores: a trainer, or a finished model."""
+
+    def predict(self, x: Matrix) -> Vector:
+        """The scores of ``x`` float32 (rows, columns), float32 (rows,)."""
+        ...
+
+
+def difference(trainer: Predicts, model: OnnxModel, x: Matrix, algorithm: str) -> float:
     """The largest difference between a trainer's scores and its ONNX file's.
 
     Raises:

@@ -64,7 +64,8 @@ def search(
         with progress.step("fit the winner again and judge it", 2) as step:
             model = refit(winner, data, pipeline)
             step.advance(1, winner.trial.algorithm)
-            metrics = seal(model, winner, data, pipeline, training_set, plan.folder / "bundle")
+            sealed = plan.folder / f"bundle-{fingerprint(pipeline.finish)}"
+            metrics = seal(model, winner, data, pipeline, training_set, sealed)
             step.advance(1, f"holdout auc {metrics['auc']:.4f}")
         tags = {"algorithm": winner.trial.algorithm, "winner": winner.trial.run_id, "reason": reason}
         tracking.finish(metrics, tags)
@@ -74,7 +75,7 @@ def search(
         algorithm=winner.trial.algorithm,
         params=winner.trial.params,
         seed=pipeline.search.seed,
-        folder=str(plan.folder / "bundle"),
+        folder=str(sealed),
         metrics=metrics,
         trials=tuple(outcome.trial for outcome in outcomes),
         reason=reason,
@@ -93,7 +94,12 @@ def prepare(pipeline: Pipeline, training_set: TrainingSet) -> Data:
 def _key(pipeline: Pipeline, training_set: TrainingSet) -> str:
     """Names a search among all searches: everything that its trials depend on."""
     versions = [f"{name}={metadata.version(name)}" for name in _LIBRARIES]
-    parts = [fingerprint(pipeline.search), training_set.digest, *training_set.features, *versions]
+    parts = [
+        fingerprint(pipeline.search),
+        training_set.digest,
+        *training_set.features,
+        *versions,
+    ]
     return sha256(chr(0).join(parts).encode()).hexdigest()[:16]
 
 

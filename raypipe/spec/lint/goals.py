@@ -7,6 +7,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from raypipe.errors import Fault, did_you_mean
+from raypipe.spec.features import Request
 from raypipe.spec.lint.sources import NAME, columns, type_of, unknown
 from raypipe.spec.pipeline import Pipeline
 from raypipe.spec.search import Choice, Range
@@ -14,6 +15,7 @@ from raypipe.spec.shape import known_from
 from raypipe.spec.values import in_words
 
 ALGORITHMS = frozenset({"lightgbm", "network", "linear"})
+CALIBRATIONS = frozenset({"auto", "none", "platt", "isotonic"})
 METRICS = frozenset({"auc", "log_loss", "brier", "average_precision"})
 
 
@@ -97,3 +99,33 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
                 yield Fault(value.where, f"{model.algorithm}: the range of `{name}` holds nothing", why)
             if isinstance(value, Choice) and not value.options:
                 yield Fault(value.where, f"{model.algorithm}: `{name}` has nothing to choose from", "Give an option")
+
+
+def finish_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """The model is judged by columns that there are, calibrated in a way that is known, at costs that are costs."""
+    finish = pipeline.finish
+    known = [*dict.fromkeys([*_request_fields(pipeline), *pipeline.feature_names])]
+    for name in (*finish.by, *finish.fair):
+        if name not in known:
+            what = f"the model cannot be judged by `{name}`: it is no request field and no feature"
+            yield Fault(finish.where, what, did_you_mean(name, known))
+    if finish.calibrate not in CALIBRATIONS:
+        yield Fault(
+            finish.where, f"unknown calibration `{finish.calibrate}`", did_you_mean(finish.calibrate, CALIBRATIONS)
+        )
+    for truth, row in (finish.costs or {}).items():
+        for answer, cost in row.items():
+            if not (0 <= cost < float("inf")):
+                what = f"to answer {answer} when the truth is {truth} costs {cost:g}"
+                yield Fault(finish.where, what, "Give a cost of zero or more")
+            if not {truth, answer} <= {"true", "false"}:
+                what = f"the costs name `{truth}` and `{answer}`, but the label is true or false"
+                yield Fault(finish.where, what, 'Write {"true": {"false": 5.0}}: the truth, then the answer')
+    if finish.costs is not None and not any(cost > 0 for row in finish.costs.values() for cost in row.values()):
+        yield Fault(
+            finish.where, "no error costs anything: there is no threshold to choose", "Give a cost, or no costs"
+        )
+
+
+def _request_fields(pipeline: Pipeline) -> list[str]:
+    return [name for item in pipeline.inputs if isinstance(item, Request) for name in item.fields]
