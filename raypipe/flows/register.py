@@ -8,7 +8,6 @@ from raypipe.flows.platform import Platform
 from raypipe.registry import capture, should_promote
 from raypipe.spec import HIGHER_IS_BETTER, Pipeline
 
-
 #: Who decides when nobody does: the pipeline's own rule.
 RULE = "the pipeline's rule"
 
