@@ -33,8 +33,8 @@ class Watched:
         """From the record in a model's bundle.
 
         >>> column = Bins.of_numbers("score", np.array([0.25, 0.75, 0.75], dtype=np.float32))
-        >>> Watched.of(Reference(rows=3, features=(), prediction=column)).counts[0, :3].tolist()
-        [0, 1, 2]
+        >>> Watched.of(Reference(rows=3, features=(), prediction=column)).counts[0, :4].tolist()
+        [0, 1, 0, 2]
         """
         columns = (*reference.features, reference.prediction)
         return cls(

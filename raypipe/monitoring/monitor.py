@@ -1,0 +1,221 @@
+"""The state of watching one model version: counts come in, ticks are closed, each with a report.
+
+Nothing here reads a clock or a file. The state is a few arrays of fixed size, goes into bytes and comes back exactly,
+and counts that arrive twice are counted once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.contracts.watched import Watched
+from raypipe.contracts.watching import ColumnDrift, DriftReport
+from raypipe.monitoring.breaks import breaks
+from raypipe.stats import effect
+from raypipe.stats.bins import ABOVE
+from raypipe.stats.exact import Ints
+from raypipe.stats.seasonal import Seasonal
+from raypipe.stats.shift import SCALES, STREAMS, Floats, Scores, scores, threshold, tried, windows_of
+
+#: An alarm is over after so many ticks in a row with less than this part of what raised it.
+_QUIET_TICKS, _QUIET = 3, 0.7
+#: Sources of counts that said nothing for so long are forgotten.
+_FORGET = 1_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is watched.
+
+    Attributes:
+        budget: ticks between two false alarms, on average, over all columns and windows together.
+        material: a move by less than this share is no alarm, however certain it is.
+        rows: a tick is closed when it holds so many predictions,
+        span: or after so long, in microseconds, if it holds at least `least`; else it goes on.
+        least: predictions below which a tick says nothing.
+    """
+
+    budget: float = 2_160.0
+    material: float = 0.03
+    rows: int = 1_000
+    span: int = 3_600_000_000
+    least: int = 200
+
+
+class _State(msgspec.Struct):
+    tick: int
+    opened: int
+    pending: bytes
+    ring: list[bytes]
+    phases: list[int]
+    sequences: dict[str, tuple[int, int]]
+    open: dict[int, tuple[int, int]]  # column: raised in tick, quiet ticks since
+
+
+class Monitor:
+    """Watches one model version.
+
+    Args:
+        pipeline: its name.
+        version: of the model.
+        watched: its reference.
+        plan: how it is watched.
+        importance: by how much the score depends on each input, shape (columns - 1,); None: alike.
+        seasonal: what is usual at which time; None: all ticks are alike.
+        at: when watching begins, microseconds UTC.
+    """
+
+    def __init__(
+        self,
+        pipeline: str,
+        version: int,
+        watched: Watched,
+        plan: Plan,
+        *,
+        importance: Floats | None = None,
+        seasonal: Seasonal | None = None,
+        at: int = 0,
+    ) -> None:
+        self.pipeline, self.version, self.watched, self.plan = pipeline, version, watched, plan
+        self._seasonal, self._is_category = seasonal, watched.is_category
+        inputs = len(watched.names) - 1
+        weights = np.ones(inputs) if importance is None or not importance.sum() else importance
+        self._importance = np.append(weights / max(weights.sum(), 1e-12), 0.0)
+        self._limit = threshold(plan.budget, tried(watched.counts))
+        self._pending = np.zeros_like(watched.counts)
+        self._ring: list[Ints] = [np.zeros_like(watched.counts)]
+        self._phases: list[int] = []
+        self._tick, self._opened = 0, at
+        self._sequences: dict[str, tuple[int, int]] = {}
+        self._open: dict[int, tuple[int, int]] = {}
+
+    def add(self, counts: Ints, source: str = "", sequence: int = 0) -> bool:
+        """Count predictions; False when they had been counted before.
+
+        Args:
+            counts: of the columns of ``watched``, by its binning.
+            source: who counted, such as a replica.
+            sequence: rises with each delivery of a source; 0: it does not number them.
+        """
+        if sequence and sequence <= self._sequences.get(source, (0, 0))[0]:
+            return False
+        self._pending += counts
+        if sequence:
+            self._sequences[source] = (sequence, self._tick)
+        return True
+
+    def ready(self, at: int) -> bool:
+        """Whether the tick can be closed."""
+        rows = int(self._pending[-1].sum())
+        return rows >= self.plan.rows or (at - self._opened >= self.plan.span and rows >= self.plan.least)
+
+    def close(self, at: int, phase: int = 0) -> DriftReport:
+        """Close the tick, test all windows that end with it, and say what there is to say.
+
+        Args:
+            at: now, microseconds UTC.
+            phase: of the tick, for a seasonal reference.
+        """
+        rows = int(self._pending[-1].sum())
+        self._ring = [*self._ring, self._ring[-1] + self._pending][-(max(SCALES) + 1) :]
+        self._phases = [*self._phases, phase][-max(SCALES) :]
+        self._pending = np.zeros_like(self._pending)
+        self._tick, self._opened = self._tick + 1, at
+        self._sequences = {s: n for s, n in self._sequences.items() if self._tick - n[1] < _FORGET}
+        scales, windows = windows_of(self._ring)
+        found = scores(windows, self.watched.counts, self._is_category)
+        excess = self._excess(found, len(scales))
+        columns = tuple(self._column(i, scales, windows, found, excess) for i in range(len(self.watched.names)))
+        seasonal = self._seasonal
+        return DriftReport(
+            pipeline=self.pipeline,
+            version=self.version,
+            at=at,
+            tick=self._tick,
+            rows=rows,
+            columns=tuple(sorted(columns, key=lambda column: -column.excess)),
+            breaks=breaks(windows[0], self.watched),
+            budget=self.plan.budget,
+            calibrated="even" if seasonal is None else f"seasonal, {seasonal.days} days",
+        )
+
+    def _excess(self, found: Scores, windows: int) -> Floats:
+        """Deviations as multiples of an alarm, shape (windows, columns, streams)."""
+        if self._seasonal is None:
+            return found.z / self._limit
+        recent = np.stack([later - sooner for sooner, later in pairwise(self._ring)])
+        return self._seasonal.ratio(recent, self._phases)[:windows] / self._seasonal.limit
+
+    def _column(self, i: int, scales: Sequence[int], windows: Ints, found: Scores, excess: Floats) -> ColumnDrift:
+        scale, stream = divmod(int(excess[:, i].argmax()), len(STREAMS))
+        top, distance = float(excess[scale, i, stream]), float(found.distance[scale, i, stream])
+        noise = self._limit / max(float(found.effective[scale, i]), 1.0) ** 0.5 if stream == 0 else 0.0
+        material = distance - noise >= self.plan.material
+        open_for = self._latch(i, top, raised=top > 1 and material)
+        window, reference = windows[scale, i], self.watched.counts[i]
+        starts, high = self.watched.binning.starts[i], self.watched.binning.highs[i]
+        before = after = None
+        moved = 0.0
+        if starts is not None and reference[: ABOVE + 1].any():
+            centre = effect.centres(starts.astype(float), high)
+            before, after = effect.quantile(reference, centre, 0.5), effect.quantile(window, centre, 0.5)
+            moved = effect.wasserstein(window, reference, centre) / (effect.spread(reference, centre) or 1.0)
+        return ColumnDrift(
+            column=self.watched.names[i],
+            stream=STREAMS[stream],
+            ticks=scales[scale],
+            excess=top,
+            distance=distance,
+            material=material,
+            importance=float(self._importance[i]),
+            psi=effect.population_stability(window, reference),
+            jensen_shannon=effect.jensen_shannon(window, reference),
+            wasserstein=moved,
+            median_before=before,
+            median_after=None if after is None or np.isnan(after) else after,
+            open_for=open_for,
+        )
+
+    def _latch(self, i: int, excess: float, *, raised: bool) -> int | None:
+        """An alarm stays open until it has been quiet for a while, and is raised once."""
+        known = self._open.get(i)
+        if known is None:
+            if not raised:
+                return None
+            self._open[i] = (self._tick, 0)
+            return 0
+        since, quiet = known
+        quiet = quiet + 1 if excess < _QUIET else 0
+        if quiet >= _QUIET_TICKS:
+            del self._open[i]
+            return None
+        self._open[i] = (since, quiet)
+        return self._tick - since
+
+    def snapshot(self) -> bytes:
+        """The whole state; `restore` on a monitor made of the same arguments brings it back exactly."""
+        state = _State(
+            tick=self._tick,
+            opened=self._opened,
+            pending=self._pending.tobytes(),
+            ring=[counts.tobytes() for counts in self._ring],
+            phases=self._phases,
+            sequences=self._sequences,
+            open=self._open,
+        )
+        return msgspec.msgpack.encode(state)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on where the snapshot was taken."""
+        state = msgspec.msgpack.decode(snapshot, type=_State)
+        self._tick, self._opened = state.tick, state.opened
+        self._pending = self._read(state.pending).copy()
+        self._ring = [self._read(counts) for counts in state.ring]
+        self._phases, self._sequences, self._open = state.phases, state.sequences, state.open
+
+    def _read(self, content: bytes) -> NDArray[np.int64]:
+        return np.frombuffer(content, dtype=np.int64).reshape(self.watched.counts.shape)

@@ -1,0 +1,217 @@
+"""How good a model turned out to be: labels come late, twice, corrected, or never, and are joined by request id.
+
+A prediction belongs to the span of time in which it was made, however late its label comes. The newest spans are shown
+as not mature: labels that come early are not like those that come late. What raises an alarm is counted from mature
+spans only, each once; what is shown is always computed from what is known now.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.contracts.watching import Cohort, PerformanceReport
+from raypipe.stats import recalibrate
+from raypipe.stats.cusum import Cusum
+from raypipe.stats.estimate import Estimate, calibrate, corrected, expected_log_loss, log_loss, mean, wilson
+from raypipe.stats.exact import Ints
+from raypipe.stats.shift import Floats
+
+#: A rise of the share of errors by this factor is what the detector is made for.
+_RISE = 1.25
+#: A span is mature when so large a share of its predictions has a label, or its labels have had their time.
+_MATURE = 0.9
+#: Scores are recalibrated on this many mature spans.
+_RECENT = 28
+#: Equal slices of the score that expected losses are read from.
+_CELLS = 64
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a model did on the rows it was judged on: the truth, float 0 or 1, and its score; shape (rows,)."""
+
+    truth: Floats
+    score: Floats
+    threshold: float = 0.5
+
+    @property
+    def loss(self) -> float:
+        """The mean log loss."""
+        return float(log_loss(self.truth, self.score).mean())
+
+    @property
+    def error(self) -> float:
+        """The share on the wrong side of the threshold."""
+        return float(((self.score >= self.threshold) != (self.truth > 0.5)).mean())
+
+
+@dataclass
+class _Span:
+    start: int
+    place: dict[str, int] = field(default_factory=dict)
+    score: list[float] = field(default_factory=list)
+    label: list[float] = field(default_factory=list)  # NaN: none yet
+    settled: bool = False
+
+
+class Performance:
+    """Joins labels to predictions of one model version and keeps the score.
+
+    Args:
+        judged: the rows it was judged on; what is normal is read from them.
+        span: predictions of so many microseconds are taken together.
+        settles: microseconds after which a label that has not come is not waited for.
+        budget: labels between two false alarms, on average.
+        keep: spans that are remembered; labels that come later than that belong to nothing.
+    """
+
+    def __init__(self, judged: Judged, *, span: int, settles: int, budget: float = 100_000.0, keep: int = 60) -> None:
+        self._judged, self._span, self._settles, self._keep = judged, span, settles, keep
+        low = min(max(judged.error, 1e-4), 0.7)
+        self.cusum = Cusum.designed(low, min(low * _RISE, 0.95), budget)
+        self._expected = _calibration(judged)
+        self._spans: OrderedDict[int, _Span] = OrderedDict()
+        self._where: dict[str, int] = {}
+        self._early: dict[str, tuple[int, float]] = {}
+        self._versions: dict[str, int] = {}
+        self._sum, self._regret, self._labels, self._alarm = 0.0, 0.0, 0, False
+
+    def predicted(self, ids: Sequence[str], at: Sequence[int] | Ints, score: Floats) -> None:
+        """Remember predictions; one that is remembered already is left as it is.
+
+        Args:
+            ids: of the requests.
+            at: when each was answered, microseconds UTC.
+            score: shape (rows,).
+        """
+        for name, moment, value in zip(ids, np.asarray(at).tolist(), score.tolist(), strict=True):
+            if name in self._where:
+                continue
+            start = moment - moment % self._span
+            span = self._spans.get(start)
+            if span is None:
+                span = self._spans[start] = _Span(start)
+            self._where[name] = start
+            span.place[name] = len(span.score)
+            span.score.append(value)
+            early = self._early.pop(name, None)
+            span.label.append(float("nan") if early is None else early[1])
+        self._forget()
+
+    def labelled(self, ids: Sequence[str], truth: Floats, versions: Sequence[int] | Ints | None = None) -> None:
+        """Join labels. The same label twice counts once; of corrections the one with the highest version stands.
+
+        Args:
+            ids: of the requests they belong to.
+            truth: shape (rows,), 0 or 1.
+            versions: of each label; None: the one that came last.
+        """
+        order = range(len(ids)) if versions is None else np.asarray(versions).tolist()
+        for name, value, version in zip(ids, np.asarray(truth, dtype=float).tolist(), order, strict=True):
+            if versions is not None:
+                if version < self._versions.get(name, version):
+                    continue
+                self._versions[name] = version
+            start = self._where.get(name)
+            if start is None:
+                self._early[name] = (0, value)
+            else:
+                span = self._spans[start]
+                span.label[span.place[name]] = value
+
+    def report(self, at: int, cohorts: int = 8) -> PerformanceReport:
+        """What is known now; spans that have matured since the last report are taken into account, each once."""
+        for span in self._spans.values():
+            if not span.settled and self._mature(span, at):
+                self._settle(span)
+        shown = sorted(self._spans.values(), key=lambda span: span.start)[-cohorts:]
+        return PerformanceReport(
+            at=at,
+            cohorts=tuple(self._cohort(span, at) for span in shown),
+            reference=(self._judged.loss, self._judged.error),
+            alarm=self._alarm,
+            detects=self.cusum.delay,
+            regret=self._regret,
+            new_labels=self._labels,
+            unmatched=len(self._early),
+        )
+
+    def _settle(self, span: _Span) -> None:
+        score, truth = _known(span)
+        if len(truth):
+            wrong = int(((score >= self._judged.threshold) != (truth > 0.5)).sum())
+            self._sum = self.cusum.add(self._sum, wrong, len(truth))
+            self._alarm = self._alarm or self._sum >= self.cusum.limit
+            spared = log_loss(truth, score) - log_loss(truth, recalibrate.apply(score, *self._recalibration()))
+            # What chance gives one day it takes the next: only what lasts adds up.
+            self._regret = max(0.0, self._regret + float(spared.sum()))
+            self._labels += len(truth)
+        span.settled = True
+
+    def _recalibration(self) -> tuple[float, float]:
+        """From spans that had matured before."""
+        known = [_known(span) for span in list(self._spans.values())[-_RECENT - 1 :] if span.settled]
+        if not known:
+            return 1.0, 0.0
+        return recalibrate.fit(np.concatenate([s for s, _ in known]), np.concatenate([t for _, t in known]))
+
+    def _mature(self, span: _Span, at: int) -> bool:
+        if at < span.start + self._span:
+            return False
+        known = sum(value == value for value in span.label)
+        return known >= _MATURE * len(span.label) or at >= span.start + self._span + self._settles
+
+    def _cohort(self, span: _Span, at: int) -> Cohort:
+        score, truth = _known(span)
+        everything = np.array(span.score)
+        wrong = int(((score >= self._judged.threshold) != (truth > 0.5)).sum())
+        losses = log_loss(truth, score)
+        expected = expected_log_loss(_look_up(self._expected, everything), everything)
+        of_labelled = expected_log_loss(_look_up(self._expected, score), score)
+        return Cohort(
+            start=span.start,
+            predictions=len(everything),
+            labelled=len(truth),
+            mature=self._mature(span, at),
+            loss=_interval(mean(losses)) if len(truth) else (float("nan"),) * 3,
+            error=_interval(wilson(wrong, len(truth))),
+            estimated=_interval(corrected(expected, of_labelled, losses)),
+        )
+
+    def _forget(self) -> None:
+        while len(self._spans) > self._keep:
+            _, span = self._spans.popitem(last=False)
+            for name in span.place:
+                del self._where[name]
+                self._versions.pop(name, None)
+        while len(self._early) > 100_000:
+            self._early.pop(next(iter(self._early)))
+
+
+def _known(span: _Span) -> tuple[Floats, Floats]:
+    truth, score = np.array(span.label), np.array(span.score)
+    known: NDArray[np.bool_] = ~np.isnan(truth)
+    return score[known], truth[known]
+
+
+def _calibration(judged: Judged) -> Floats:
+    cells = _cell(judged.score)
+    rows = np.bincount(cells, minlength=_CELLS)
+    trues = np.bincount(cells, weights=judged.truth, minlength=_CELLS)
+    return calibrate(rows, trues.astype(np.int64))
+
+
+def _look_up(expected: Floats, score: Floats) -> Floats:
+    found: Floats = expected[_cell(score)]
+    return found
+
+
+def _cell(score: Floats) -> Ints:
+    return np.clip((score * _CELLS).astype(np.int64), 0, _CELLS - 1)
+
+
+def _interval(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.low, estimate.high

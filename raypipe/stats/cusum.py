@@ -1,0 +1,54 @@
+"""Has the error rate risen? Page's cumulative sum for yes-or-no outcomes, with what it can see stated beforehand.
+
+E. S. Page, "Continuous inspection schemes", Biometrika 41, 1954. Mean runs by Wald's approximation.
+"""
+
+from dataclasses import dataclass
+from math import expm1, log
+
+from scipy.optimize import brentq
+
+
+@dataclass(frozen=True)
+class Cusum:
+    """A detector for a rate that rises from ``low`` to ``high``.
+
+    Attributes:
+        low: the rate while all is well, above 0.
+        high: the rate worth an alarm, below 1.
+        limit: the sum at which it alarms.
+    """
+
+    low: float
+    high: float
+    limit: float
+
+    @classmethod
+    def designed(cls, low: float, high: float, outcomes: float) -> "Cusum":
+        """One false alarm in so many outcomes, on average.
+
+        >>> Cusum.designed(0.10, 0.12, 119_000).limit > 5.4
+        True
+        """
+        divergence = _divergence(low, high)
+        limit = brentq(lambda h: (expm1(h) - h) / divergence - outcomes, 1e-6, 60.0)
+        return cls(low, high, float(limit))
+
+    @property
+    def delay(self) -> float:
+        """How many outcomes pass, on average, from the rise to ``high`` until the alarm."""
+        return (self.limit + expm1(-self.limit)) / _divergence(self.high, self.low)
+
+    def add(self, total: float, wrong: int, outcomes: int) -> float:
+        """The sum after some more outcomes, taken as evenly mixed; it does not fall below 0.
+
+        >>> round(Cusum(0.1, 0.2, 3.0).add(0.0, 1, 1), 3)
+        0.693
+        """
+        step = wrong * log(self.high / self.low) + (outcomes - wrong) * log((1 - self.high) / (1 - self.low))
+        return max(0.0, total + step)
+
+
+def _divergence(p: float, q: float) -> float:
+    """Of two coins: how surprised one is, per toss of p, who took it for q."""
+    return p * log(p / q) + (1 - p) * log((1 - p) / (1 - q))

@@ -1,0 +1,60 @@
+"""A diagnosis names what was changed, and the parts of a loss sum to the whole."""
+
+import numpy as np
+import pytest
+
+from raypipe.contracts.bins import Bins, Reference
+from raypipe.contracts.watched import Watched
+from raypipe.monitoring import Monitor, Plan
+from raypipe.monitoring.diagnosis import Losses, Sides, diagnose, split
+
+NAMES = ("calm", "moved", "idle")
+RNG = np.random.default_rng(0)
+
+
+def score(x):
+    return (1 / (1 + np.exp(-(x[:, 0] + 2 * x[:, 1])))).astype(np.float32)
+
+
+def reported(after):
+    before = RNG.normal(size=(10_000, 3)).astype(np.float32)
+    features = tuple(Bins.of_numbers(name, before[:, i]) for i, name in enumerate(NAMES))
+    watched = Watched.of(Reference(rows=10_000, features=features, prediction=Bins.of_numbers("score", score(before))))
+    monitor = Monitor("m", 1, watched, Plan(), importance=np.array([1.0, 2.0, 0.0]))
+    monitor.add(watched.binning.count(np.column_stack([after, score(after)])))
+    return before, monitor.close(at=0)
+
+
+def test_the_input_that_moved_is_blamed_first_and_the_swap_says_how_much():
+    after = RNG.normal(size=(2_000, 3)).astype(np.float32)
+    after[:, 1] += 0.5
+    after[:, 2] += 1
+    before, report = reported(after)
+    found = diagnose(report, Sides(NAMES, before, after, score), upstream=["planes got 12 new rows"])
+    assert found.blamed[0].column == "moved"
+    rows = after.copy()
+    rows[:, 1] -= 0.5
+    assert found.blamed[0].swap == pytest.approx(float((score(after) - score(rows)).mean()), abs=0.02)
+    assert "moved (median" in found.text
+    assert "planes got 12 new rows" in found.text
+    assert not found.breaks
+
+
+def test_broken_data_comes_first():
+    after = RNG.normal(size=(2_000, 3)).astype(np.float32)
+    after[:, 0] = np.nan
+    _, report = reported(after)
+    assert diagnose(report).text.startswith("This looks like broken data")
+
+
+def test_mix_and_within_sum_to_the_change():
+    names = np.array(["a", "b", "c"])
+    sides = [names[RNG.choice(3, 3_000, p=p)] for p in ([0.6, 0.3, 0.1], [0.2, 0.3, 0.5])]
+    hard = {"a": 0.3, "b": 0.5, "c": 0.9}
+    before, after = (np.array([hard[name] for name in side]) + RNG.normal(0, 0.1, 3_000) for side in sides)
+    after[sides[1] == "b"] += 0.4
+    parts = split(Losses(before, after, {"city": sides[0]}, {"city": sides[1]}))
+    assert sum(part.mix + part.within for part in parts) == pytest.approx(after.mean() - before.mean())
+    by_name = {part.value: part for part in parts}
+    assert by_name["b"].within == pytest.approx(0.3 * 0.4, abs=0.02)
+    assert abs(by_name["c"].mix) > 10 * abs(by_name["c"].within)

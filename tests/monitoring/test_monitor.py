@@ -1,0 +1,103 @@
+"""A monitor: ticks, alarms that are raised once, exact snapshots, counts that come twice, flat memory."""
+
+import resource
+
+import numpy as np
+import pytest
+
+from raypipe.contracts.bins import Bins, Reference
+from raypipe.contracts.watched import Watched
+from raypipe.monitoring import Monitor, Plan
+from raypipe.stats.bins import MISSING
+
+COLUMNS, ROWS = 5, 1_000
+
+
+@pytest.fixture(scope="module")
+def watched():
+    rng = np.random.default_rng(0)
+    columns = [Bins.of_numbers(f"c{i}", rng.normal(size=20_000).astype(np.float32)) for i in range(COLUMNS)]
+    score = Bins.of_numbers("score", rng.random(20_000).astype(np.float32))
+    return Watched.of(Reference(rows=20_000, features=tuple(columns), prediction=score))
+
+
+def counted(watched, rng, by=0.0, gaps=0.0):
+    rows = rng.normal(size=(ROWS, COLUMNS + 1)).astype(np.float32)
+    rows[:, 2] += by
+    rows[rng.random(ROWS) < gaps, 3] = np.nan
+    rows[:, -1] = rng.random(ROWS)
+    return watched.binning.count(rows)
+
+
+def test_a_move_is_raised_once_stays_open_and_is_over_after_three_quiet_ticks(watched):
+    rng, monitor = np.random.default_rng(1), Monitor("m", 1, watched, Plan(budget=1_000))
+    names = []
+    for tick in range(60):
+        monitor.add(counted(watched, rng, by=0.6 if 10 <= tick < 14 else 0.0))
+        assert monitor.ready(at=tick)
+        report = monitor.close(at=tick)
+        names.append(([c.column for c in report.raised], [c.column for c in report.alarms]))
+    raised = [(tick, columns) for tick, (columns, _) in enumerate(names) if columns]
+    assert raised == [(10, ["c2"])]
+    assert names[13][1] == ["c2"]
+    assert names[59][1] == []  # the windows that held the move are gone
+
+
+def test_the_report_says_how_far_and_where_to(watched):
+    rng, monitor = np.random.default_rng(2), Monitor("m", 1, watched, Plan())
+    for tick in range(4):
+        monitor.add(counted(watched, rng, by=0.5))
+        report = monitor.close(at=tick)
+    first = report.columns[0]
+    assert (first.column, first.stream, first.ticks) == ("c2", "values", 4)
+    assert first.median_after - first.median_before == pytest.approx(0.5, abs=0.1)
+    assert first.wasserstein == pytest.approx(0.5, abs=0.1)
+    assert report.mass == pytest.approx(0.2)
+
+
+def test_a_column_that_goes_missing_is_a_break(watched):
+    monitor = Monitor("m", 1, watched, Plan())
+    monitor.add(counted(watched, np.random.default_rng(3), gaps=0.5))
+    report = monitor.close(at=0)
+    assert "c3" in report.breaks[0]
+    assert "missing" in report.breaks[0]
+    assert report.columns[0].stream == "missing"
+    assert watched.counts[3, MISSING] == 0
+
+
+def test_counts_that_come_again_are_not_counted_again(watched):
+    rng = np.random.default_rng(4)
+    once, twice = Monitor("m", 1, watched, Plan()), Monitor("m", 1, watched, Plan())
+    parts = [(counted(watched, rng), f"r{i % 2}", i // 2 + 1) for i in range(6)]
+    assert all(once.add(*part) for part in parts)
+    assert [twice.add(*part) for part in [*parts, *parts]] == [True] * 6 + [False] * 6
+    assert twice.close(at=1) == once.close(at=1)
+
+
+def test_a_restored_monitor_goes_on_as_if_nothing_had_happened(watched):
+    rng = np.random.default_rng(5)
+    steady, broken = Monitor("m", 1, watched, Plan()), Monitor("m", 1, watched, Plan())
+    for tick in range(50):
+        part = counted(watched, rng, by=0.4 * (tick > 40))
+        steady.add(part, "a", tick + 1)
+        broken.add(part, "a", tick + 1)
+        state = broken.snapshot()
+        broken = Monitor("m", 1, watched, Plan())
+        broken.restore(state)
+        assert not broken.add(part, "a", tick + 1)
+        assert broken.close(at=tick) == steady.close(at=tick)
+    assert broken.snapshot() == steady.snapshot()
+
+
+def test_memory_is_flat(watched):
+    """As many ticks as fit in a second; `make bench-drift` goes through 100,000."""
+    monitor, part = Monitor("m", 1, watched, Plan()), counted(watched, np.random.default_rng(6))
+    for tick in range(100):
+        monitor.add(part, f"replica-{tick}", 1)
+        monitor.close(at=tick)
+    size, before = len(monitor.snapshot()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for tick in range(100, 500):
+        monitor.add(part, "replica", tick)
+        monitor.close(at=tick)
+    assert len(monitor.snapshot()) < size + 1_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000

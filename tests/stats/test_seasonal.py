@@ -1,0 +1,52 @@
+"""Days that go up and down are no drift to a reference that knows the hour."""
+
+import numpy as np
+
+from raypipe.stats.bins import CELLS, FIRST
+from raypipe.stats.seasonal import Seasonal
+from raypipe.stats.shift import scores, threshold
+
+HOURS, ROWS, BINS = 6, 400, 32
+NONE = np.zeros(3, bool)
+
+
+def week(rng, days, by=0.0):
+    """Counts of three columns whose mean follows the hour and, a little, the day; shape (ticks, 3, cells)."""
+    edges = np.linspace(-2.5, 2.5, BINS - 1)
+    made = np.zeros((days * HOURS, 3, CELLS), np.int64)
+    for t in range(days * HOURS):
+        if t % HOURS == 0:
+            day = rng.normal(0, 0.03, 3)
+        for column in range(3):
+            centre = 0.5 * np.sin(2 * np.pi * t / HOURS) + day[column] + (by if column == 1 else 0)
+            values = rng.normal(centre, 1, ROWS)
+            made[t, column, FIRST : FIRST + BINS] = np.bincount(np.searchsorted(edges, values), minlength=BINS)
+    return made
+
+
+def alarms(seasonal, ticks):
+    phases = [t % HOURS for t in range(len(ticks))]
+    return [
+        bool((seasonal.ratio(ticks[max(0, t - 31) : t + 1], phases[max(0, t - 31) : t + 1]) > seasonal.limit).any())
+        for t in range(len(ticks))
+    ]
+
+
+def test_a_seasonal_reference_knows_the_hour_and_still_sees_a_move():
+    rng = np.random.default_rng(3)
+    past = week(rng, 21)
+    n = len(past)
+    seasonal = Seasonal.fit(past, [t % HOURS for t in range(n)], [t // HOURS for t in range(n)], NONE, 20 * HOURS)
+    assert seasonal.days == 21
+    calm = week(rng, 20)
+    plain = [scores(tick[None], past.sum(axis=0), NONE).z.max() > threshold(20 * HOURS, 3) for tick in calm]
+    assert np.mean(plain) > 0.3  # who does not know the hour is alarmed all the time
+    assert sum(np.array(alarms(seasonal, calm)).reshape(20, HOURS).any(axis=1)) <= 3  # one day in 20 is the budget
+    moved = alarms(seasonal, week(rng, 3, by=0.5))
+    assert moved.index(True) < HOURS
+
+
+def test_fewer_than_fourteen_days_teach_no_season():
+    ticks = week(np.random.default_rng(0), 13)
+    phases = [t % HOURS for t in range(len(ticks))]
+    assert Seasonal.fit(ticks, phases, [t // HOURS for t in range(len(ticks))], NONE, 100) is None
