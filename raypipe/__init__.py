@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from raypipe.spec import (
     AtLeast,
     Finish,
+    Log,
     Pipeline,
     Stream,
     Table,
@@ -34,6 +35,7 @@ __all__ = [
     "AtLeast",
     "Client",
     "Finish",
+    "Log",
     "Pipeline",
     "Search",
     "Stream",

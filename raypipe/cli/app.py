@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from raypipe.cli import champions, definition, export, gates, life, lineage, models, reproduce, services
+from raypipe.cli import champions, definition, export, gates, life, lineage, logs, models, reproduce, services
 
 
 def examples(*lines: str) -> str:
@@ -99,6 +99,12 @@ add(
     ignore_unknown_options=True,
 )
 add(models.models, MODEL, "raypipe models flights", "raypipe models flights --json | jq '.[0].metrics.auc'")
+add(
+    logs.log,
+    MODEL,
+    "raypipe log flights",
+    "raypipe log flights --since 2013-07-03 --last 1000 --json | jq '.[].score'",
+)
 add(champions.promote, MODEL, 'raypipe promote flights 3 --why "better on JFK"')
 add(champions.rollback, MODEL, 'raypipe rollback flights --why "complaints from JFK"')
 add(champions.history, MODEL, "raypipe history flights", "raypipe history flights --at 2013-08-01T00:00Z")

@@ -34,6 +34,10 @@ class FeatureReader(Protocol):
         """
         ...
 
+    def state(self) -> tuple[int, int]:
+        """Generation of the stored state that the last `compute` read, and its watermark in microseconds UTC."""
+        ...
+
 
 #: Opens a reader in the process that needs it. Recipes cross processes, connections do not: it must pickle small.
 OpenReader: TypeAlias = Callable[[Pipeline], FeatureReader]

@@ -1,10 +1,12 @@
 """The champion answers: its features in the online store, its model behind HTTP."""
 
 from raypipe import features
+from raypipe.contracts.logs import PREDICTIONS
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Deployment, ModelVersion, Snapshot
 from raypipe.errors import RegistryError
 from raypipe.failpoints import failpoint
+from raypipe.flows.collect import log_folder, start_collector
 from raypipe.flows.platform import Platform
 from raypipe.serving.api import ServeApi
 from raypipe.serving.deploy import deploy as serve_version
@@ -36,6 +38,7 @@ def put_into_service(platform: Platform, progress: Progress, *, version: ModelVe
     """
     api = ServeApi(platform.services.dashboard_url, platform.services.serve_url)
     deployment = serve_version(version, recipe(platform, version.name), api, clock=platform.clock, progress=progress)
+    start_collector(platform)
     failpoint("deploy.before_ledger")
     platform.registry.deployed(deployment)
     return deployment
@@ -63,6 +66,8 @@ def recipe(platform: Platform, name: str, served: Served | None = None) -> Recip
         served=served,
         replicas=platform.replicas,
         max_body_bytes=platform.max_body_bytes,
+        log=str(log_folder(platform.workspace) / PREDICTIONS.name),
+        key=str(log_folder(platform.workspace) / "ids.key"),
     )
 
 

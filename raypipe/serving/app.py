@@ -12,10 +12,12 @@
 import logging
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 
 import msgspec
 from polars.exceptions import PanicException
 
+from raypipe.clock import Clock, SystemClock
 from raypipe.errors import RequestError
 from raypipe.serving.call import Call, Face, Paths, Route
 from raypipe.serving.describe import Description
@@ -31,6 +33,7 @@ from raypipe.serving.http import (
     request_id,
     require_json,
 )
+from raypipe.serving.log import Asked, Question
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Served
 from raypipe.serving.parse import Row
@@ -61,10 +64,20 @@ class App:
         meter: counts what happens.
         limits: what one request may take.
         echo_id: send the ``X-Request-Id`` header; False behind a server that adds it.
+        clock: says when a request came.
     """
 
-    def __init__(self, name: str, meter: Meter, limits: Limits | None = None, *, echo_id: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        meter: Meter,
+        limits: Limits | None = None,
+        *,
+        echo_id: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
         self.name = name
+        self._clock = clock or SystemClock()
         self.limits = limits or Limits()
         #: The version that was to take over last and could not, and why.
         self.refused: Served | None = None
@@ -93,7 +106,8 @@ class App:
 
     async def ask(self, engine: Engine, rows: list[Row], id_: bytes) -> list[Prediction]:
         """Predictions for parsed rows: the one way, whatever the protocol; errors as in `Engine.answer`."""
-        return await engine.answer(rows)
+        asked = Asked(id_.decode(), self._clock.now(), perf_counter())
+        return await engine.answer([Question(row, place, asked) for place, row in enumerate(rows)])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry point."""

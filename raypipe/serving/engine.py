@@ -1,7 +1,9 @@
 """From the body of a request to its predictions: one model with everything that belongs to it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from time import perf_counter
 from typing import TypeAlias
 
 import msgspec
@@ -14,12 +16,15 @@ from raypipe.contracts.reader import OpenReader
 from raypipe.errors import FeatureError, RequestError, ServingError
 from raypipe.serving.batcher import Batcher
 from raypipe.serving.fields import request_fields
+from raypipe.serving.log import Question, Recorder
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Model, Served
 from raypipe.serving.parse import Parser, Row
 from raypipe.spec import micros
 
 Scores: TypeAlias = NDArray[np.float32]
+#: Opens what writes down the answers of a model, given the names of its request fields.
+OpenRecorder: TypeAlias = Callable[[Model, tuple[str, ...]], Recorder]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +34,14 @@ class Prediction:
     Attributes:
         probability: of the label being true.
         label: True when the probability is at least the model's threshold.
+        version: of the model that answered.
+        arm: the part that it played, such as ``champion``.
     """
 
     probability: float
     label: bool
+    version: int
+    arm: str = "champion"
 
 
 class Engine:
@@ -43,6 +52,7 @@ class Engine:
         open_reader: opens the features of its pipeline in this process.
         meter: counts what happens.
         max_rows: how many rows one request may hold.
+        open_recorder: opens the log of what it answers; None: nothing is kept.
 
     Raises:
         RegistryError: the files are not what the digest says.
@@ -50,31 +60,57 @@ class Engine:
         ServingError: the model cannot be used.
     """
 
-    def __init__(self, served: Served, open_reader: OpenReader, meter: Meter, *, max_rows: int = 4_096) -> None:
+    def __init__(
+        self,
+        served: Served,
+        open_reader: OpenReader,
+        meter: Meter,
+        *,
+        max_rows: int = 4_096,
+        open_recorder: OpenRecorder | None = None,
+    ) -> None:
         self.model = Model(served)
         self.parser = Parser(request_fields(self.model.pipeline), max_rows)
-        self.batcher = Batcher(self.predict)
+        self.batcher: Batcher[Question, Prediction] = Batcher(self._answer)
         self._reader = open_reader(self.model.pipeline)
         self._meter = meter
         self._threshold = self.model.card.threshold
+        self._recorder = open_recorder(self.model, self.parser.names) if open_recorder is not None else None
         self._rehearse()
 
-    async def answer(self, rows: list[Row]) -> list[Prediction]:
-        """Predictions for parsed rows, in their order, computed together with those of others.
+    async def answer(self, questions: list[Question]) -> list[Prediction]:
+        """Predictions in the order of the questions, computed together with those of others, and in the log.
 
         Raises:
             RequestError: they cannot be answered, or there are no features now (503), or too much waits (503).
             ServingError: the model failed; never the caller's fault.
         """
-        return await self.batcher.submit(rows)
+        predictions = await self.batcher.submit(questions)
+        if self._recorder is not None:
+            await self._recorder.settled()
+        return predictions
 
     def predict(self, rows: list[Row]) -> list[Prediction]:
-        """Predictions for parsed rows, in their order; errors as in `answer`."""
+        """Predictions for parsed rows, in their order, which are not kept; errors as in `answer`."""
         features, matrix, scores = self._score(rows)
+        self._count_unseen(features, matrix)
+        return [Prediction(*score, self.model.served.version) for score in self._judged(scores)]
+
+    def _answer(self, questions: list[Question]) -> list[Prediction]:
+        features, matrix, scores = self._score([question.row for question in questions])
+        self._count_unseen(features, matrix)
+        judged, version = self._judged(scores), self.model.served.version
+        if self._recorder is not None:
+            self._recorder.record(questions, features, judged, self._reader.state(), perf_counter())
+        return [Prediction(*one, version, question.arm) for question, one in zip(questions, judged, strict=True)]
+
+    def _judged(self, scores: Scores) -> list[tuple[float, bool]]:
+        # Seven digits are all that a float32 holds.
+        return [(round(score, 7), score >= self._threshold) for score in scores.tolist()]
+
+    def _count_unseen(self, features: pl.DataFrame, matrix: Scores) -> None:
         for name, count in self.model.encode.unseen(features, matrix).items():
             self._meter.unseen(name, count)
-        # Seven digits are all that a float32 holds.
-        return [Prediction(round(score, 7), score >= self._threshold) for score in scores.tolist()]
 
     def example(self) -> dict[str, object]:
         """A request that looks real and can be answered now.

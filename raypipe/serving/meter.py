@@ -15,6 +15,10 @@ class Sink(Protocol):
         """One more request was answered with an error status."""
         ...
 
+    def unlogged(self, count: int) -> None:
+        """``count`` more answered predictions could not be logged."""
+        ...
+
 
 class Meter:
     """Counts since the process began.
@@ -22,13 +26,14 @@ class Meter:
     >>> meter = Meter()
     >>> meter.unseen("carrier", 2)
     >>> meter.counts()
-    {'unseen': {'carrier': 2}, 'refused': {}}
+    {'unseen': {'carrier': 2}, 'refused': {}, 'unlogged': 0}
     """
 
     def __init__(self, sink: Sink | None = None) -> None:
         self._sink = sink
         self._unseen: Counter[str] = Counter()
         self._refused: Counter[int] = Counter()
+        self._unlogged = 0
 
     def unseen(self, field: str, count: int) -> None:
         """``count`` more values of a field that training never saw."""
@@ -42,9 +47,16 @@ class Meter:
         if self._sink is not None:
             self._sink.refused(status)
 
-    def counts(self) -> dict[str, dict[str, int]]:
+    def unlogged(self, count: int) -> None:
+        """``count`` more answered predictions could not be logged."""
+        self._unlogged += count
+        if self._sink is not None:
+            self._sink.unlogged(count)
+
+    def counts(self) -> dict[str, dict[str, int] | int]:
         """All counts by name."""
         return {
             "unseen": dict(sorted(self._unseen.items())),
             "refused": {str(status): count for status, count in sorted(self._refused.items())},
+            "unlogged": self._unlogged,
         }

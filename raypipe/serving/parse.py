@@ -56,6 +56,7 @@ class Parser:
     def __init__(self, fields: tuple[Field, ...], max_rows: int) -> None:
         self.fields, self.max_rows = fields, max_rows
         self._names = [field.name for field in fields]
+        self.names = tuple(self._names)
         # UNSET tells a field that was left out from one that was sent as null.
         columns = [(f.name, f.annotation, msgspec.NODEFAULT if f.required else msgspec.UNSET) for f in fields]
         row = msgspec.defstruct("Row", columns, forbid_unknown_fields=True, kw_only=True)

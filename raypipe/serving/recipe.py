@@ -14,6 +14,9 @@ from raypipe.contracts.reader import FeatureReader
 from raypipe.contracts.records import Record
 from raypipe.errors import ServingError
 from raypipe.serving.app import Limits
+from raypipe.serving.keys import the_key
+from raypipe.serving.log import Keyed, PredictionLog
+from raypipe.serving.meter import Meter
 from raypipe.serving.model import Served
 from raypipe.serving.pointer import Pointer
 from raypipe.serving.replica import Replica
@@ -38,6 +41,8 @@ class Recipe(Record, frozen=True, kw_only=True):
         folder: where the version in service is kept; every replica sees it, under this path.
         replicas: how many processes answer.
         max_body_bytes: the largest request body.
+        log: where what is answered is written down until it is in the lake; empty: it is not kept.
+        key: the file of the key that ids are hashed with.
         served: the version to put into service when the application is built; None: the one that is.
     """
 
@@ -47,6 +52,8 @@ class Recipe(Record, frozen=True, kw_only=True):
     reader_args: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
     replicas: int = 1
     max_body_bytes: int = 4 * 2**20
+    log: str = ""
+    key: str = ""
     served: Served | None = None
 
     @property
@@ -99,9 +106,17 @@ def application(recipe: Recipe) -> serve.Application:
     deployment: serve.Deployment = deployed(serve.ingress()(Replica))
     open_reader = partial(_open, recipe.reader, recipe.reader_args)
     bound: serve.Application = deployment.bind(
-        recipe.name, open_reader, recipe.pointer, Limits(body_bytes=recipe.max_body_bytes)
+        recipe.name,
+        open_reader,
+        recipe.pointer,
+        Limits(body_bytes=recipe.max_body_bytes),
+        partial(_open_log, Path(recipe.log) / recipe.name, Path(recipe.key)) if recipe.log else None,
     )
     return bound
+
+
+def _open_log(folder: Path, key: Path, meter: Meter) -> PredictionLog:
+    return PredictionLog(folder, Keyed(the_key(key)), lost=meter.unlogged)
 
 
 def _open(path: str, args: Mapping[str, str | int | float | bool], pipeline: Pipeline) -> FeatureReader:

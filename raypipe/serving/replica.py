@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from polars.exceptions import PanicException
 from ray.util.metrics import Counter
@@ -11,8 +12,9 @@ from raypipe.contracts.records import Record
 from raypipe.errors import ServingError
 from raypipe.serving.app import App, Limits
 from raypipe.serving.engine import Engine
+from raypipe.serving.log import PredictionLog, Recorder
 from raypipe.serving.meter import Meter
-from raypipe.serving.model import Served
+from raypipe.serving.model import Model, Served
 from raypipe.serving.pointer import Pointer
 
 logger = logging.getLogger("ray.serve")
@@ -36,17 +38,26 @@ class Replica:
         open_reader: opens its features in this process.
         pointer: says which version is in service.
         limits: what one request may take.
+        open_log: opens the log of what it answers; None: nothing is kept.
 
     Raises:
         RaypipeError: the version in service cannot be used, or there is none; Serve reports it as the reason why the
             replica cannot start.
     """
 
-    def __init__(self, name: str, open_reader: OpenReader, pointer: Pointer, limits: Limits) -> None:
+    def __init__(
+        self,
+        name: str,
+        open_reader: OpenReader,
+        pointer: Pointer,
+        limits: Limits,
+        open_log: Callable[[Meter], PredictionLog] | None = None,
+    ) -> None:
         self._open_reader, self._pointer = open_reader, pointer
         self._taking = asyncio.Lock()
         self._return: asyncio.Task[str] | None = None
         self._meter = Meter(RaySink(name))
+        self._log = None if open_log is None else open_log(self._meter)
         # Serve adds the X-Request-Id header itself.
         self._app = App(name, self._meter, limits, echo_id=False)
         self._app.hold(self._engine(self._in_service()))
@@ -106,12 +117,20 @@ class Replica:
             self._app.refuse(served, str(error))
 
     def _engine(self, served: Served) -> Engine:
-        engine = Engine(served, self._open_reader, self._meter)
+        recorder = None if self._log is None else self._recorder
+        engine = Engine(served, self._open_reader, self._meter, open_recorder=recorder)
         if engine.model.pipeline.name != self._app.name:
             raise ServingError(
                 f"is a model of `{engine.model.pipeline.name}`", where=f"{self._app.name}/{served.version}"
             )
         return engine
+
+    def _recorder(self, model: Model, fields: tuple[str, ...]) -> Recorder:
+        assert self._log is not None  # noqa: S101  # asked for where there is one
+        served, pipeline = model.served, model.pipeline
+        return self._log.recorder(
+            pipeline.log, version=served.version, digest=served.digest, fields=fields, features=pipeline.feature_names
+        )
 
     def _in_service(self) -> Served:
         served = self._pointer.read()
@@ -123,15 +142,17 @@ class Replica:
 class RaySink:
     """Counts in the metrics that Ray exports to Prometheus.
 
-    ``ray_raypipe_unseen_total{pipeline, field}`` and ``ray_raypipe_refused_total{pipeline, status}``.
+    ``ray_raypipe_unseen_total{pipeline, field}``, ``ray_raypipe_refused_total{pipeline, status}`` and
+    ``ray_raypipe_unlogged_total{pipeline}``.
     """
 
     def __init__(self, pipeline: str) -> None:
         unseen = Counter("raypipe_unseen", "Values of a field that training never saw", ("pipeline", "field"))
         refused = Counter("raypipe_refused", "Requests answered with an error status", ("pipeline", "status"))
-        for counter in (unseen, refused):
+        unlogged = Counter("raypipe_unlogged", "Answered predictions that could not be logged", ("pipeline",))
+        for counter in (unseen, refused, unlogged):
             counter.set_default_tags({"pipeline": pipeline})
-        self._unseen, self._refused = unseen, refused
+        self._unseen, self._refused, self._unlogged = unseen, refused, unlogged
 
     def unseen(self, field: str, count: int) -> None:
         """``count`` more values of a field that training never saw."""
@@ -140,3 +161,7 @@ class RaySink:
     def refused(self, status: int) -> None:
         """One more request was answered with an error status."""
         self._refused.inc(1, {"status": str(status)})
+
+    def unlogged(self, count: int) -> None:
+        """``count`` more answered predictions could not be logged."""
+        self._unlogged.inc(count)

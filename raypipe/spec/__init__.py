@@ -7,6 +7,7 @@ from raypipe.spec.files import POLARS_TYPES, ColumnType, Files, csv, json_lines,
 from raypipe.spec.finish import Finish
 from raypipe.spec.lint import lint
 from raypipe.spec.load import load
+from raypipe.spec.log import Log
 from raypipe.spec.pipeline import AtLeast, Inputs, Periods, Pipeline, periods
 from raypipe.spec.search import HIGHER_IS_BETTER, Choice, Model, Parameter, Range, Search
 from raypipe.spec.sources import (
@@ -39,6 +40,7 @@ __all__ = [
     "Inputs",
     "Keyed",
     "Label",
+    "Log",
     "Lookup",
     "Model",
     "Moment",

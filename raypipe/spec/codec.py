@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TypeVar
 
 from raypipe.errors import RaypipeError
-from raypipe.spec import agg, checks, expressions, features, files, finish, pipeline, search, sources
+from raypipe.spec import agg, checks, expressions, features, files, finish, log, pipeline, search, sources
 from raypipe.spec.values import FrozenMap, micros
 
 T = TypeVar("T")
@@ -16,7 +16,8 @@ _CLASSES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         agg.Aggregate, checks.Check, expressions.Expression, features.Derived, features.Request, files.Files,
-        finish.Finish, pipeline.AtLeast, pipeline.Periods, pipeline.Pipeline, search.Choice, search.Model, search.Range,
+        finish.Finish, log.Log, pipeline.AtLeast, pipeline.Periods, pipeline.Pipeline, search.Choice, search.Model,
+        search.Range,
         search.Search, sources.Ask, sources.FeatureGroup, sources.Label, sources.Lookup, sources.Moment,
         sources.Stream, sources.Table, sources.TableFeatures,
     )

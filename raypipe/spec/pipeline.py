@@ -13,6 +13,7 @@ from raypipe.errors import DefinitionError, Fault
 from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
 from raypipe.spec.finish import Finish
+from raypipe.spec.log import Log
 from raypipe.spec.search import Search
 from raypipe.spec.sources import Ask, FeatureGroup, Label, Lookup, Source, Stream, Table, TableFeatures
 from raypipe.spec.values import FrozenMap, place, written_at
@@ -89,6 +90,9 @@ class Pipeline:
         promote: when a new version takes over.
         finish: what is done to the best model, and how it is judged.
         as_of: the moment a run pretends to be at: nothing known later is used. None: now.
+        unit: the request field that says whom a prediction is about: a unit stays with one version while several
+            answer. Empty: each request stands for itself.
+        log: what is kept of every prediction.
     """
 
     name: str
@@ -100,6 +104,8 @@ class Pipeline:
     promote: AtLeast
     as_of: datetime | None
     finish: Finish = _AS_IS
+    unit: str = ""
+    log: Log = Log()  # noqa: RUF009  # frozen
     where: str = place()
 
     def __init__(
@@ -114,6 +120,8 @@ class Pipeline:
         promote: AtLeast | None = None,
         finish: Finish | None = None,
         as_of: str | None = None,
+        unit: str = "",
+        log: Log | None = None,
     ) -> None:
         fields = {
             "name": name,
@@ -125,6 +133,8 @@ class Pipeline:
             "promote": promote or AtLeast(),
             "as_of": None if as_of is None else _moment(as_of),
             "finish": finish or _AS_IS,
+            "unit": unit,
+            "log": log or Log(),
             "where": written_at(),
         }
         for field, content in fields.items():

@@ -16,6 +16,9 @@ class FakeReader:
     def watermark(self) -> int:
         return 1_372_636_800_000_000
 
+    def state(self) -> tuple[int, int]:
+        return 7, self.watermark()
+
     def compute(self, requests: pl.DataFrame) -> pl.DataFrame:
         self.sizes.append(requests.height)
         return requests.select(

@@ -84,7 +84,7 @@ def test_whatever_happens_while_loading_the_old_version_goes_on(
 ) -> None:
     replica = begin(pointer)
 
-    def load(*_: object) -> Engine:
+    def load(*_: object, **__: object) -> Engine:
         raise error
 
     monkeypatch.setattr(module, "Engine", load)
@@ -130,7 +130,7 @@ def test_a_refused_version_is_not_tried_at_every_health_check(
     pointer.write(make_bundle(tmp_path / "bad", pipeline, wrong_by=0.1))
     asyncio.run(healthy(replica))
     assert json.loads(replica.holding())["refused"]
-    monkeypatch.setattr(module, "Engine", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(module, "Engine", lambda *_, **__: pytest.fail("tried again"))
     asyncio.run(healthy(replica))
     assert held(replica) == 0
 

@@ -1,0 +1,103 @@
+"""``raypipe log``: what was answered lately, out of the lake."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from raypipe.cli.kept import Name
+from raypipe.cli.life import moment_of
+from raypipe.cli.output import AsJson, Output
+from raypipe.clock import iso
+from raypipe.errors import SettingsError, WorkspaceError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from raypipe.contracts.logs import LogKind
+
+Last = Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many, at most.")]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="DATE", show_default=False, help="Only from this moment on (UTC unless it says)."),
+]
+Feedback = Annotated[bool, typer.Option("--feedback", help="What was told about predictions instead.")]
+
+
+def log(name: Name, last: Last = 20, since: Since = None, feedback: Feedback = False, json: AsJson = False) -> None:
+    """Show the last predictions of a pipeline, with what was asked, what the model saw, and which version answered.
+
+    What replicas have written down so far is taken into the lake first.
+    """
+    from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
+
+    out = Output(json)
+    rows = read_log(FEEDBACK if feedback else PREDICTIONS, name, moment(since, "--since")).tail(last)
+    if not json:
+        out.say(_table(rows) if rows.height else f"Nothing is in the log of {name}.")
+    out.result([_shown(row) for row in rows.iter_rows(named=True)])
+
+
+def read_log(kind: "LogKind", name: str, since: int | None = None) -> "pl.DataFrame":
+    """A log of the workspace that the settings name.
+
+    Raises:
+        WorkspaceError: there is no such workspace yet.
+    """
+    from raypipe import telemetry
+    from raypipe.clock import SystemClock
+    from raypipe.flows.collect import logged
+    from raypipe.lake import Lake
+    from raypipe.settings import load_settings
+
+    telemetry.turn_off()
+    home = load_settings().home
+    if not home.is_dir():
+        cure = "Make a model with `raypipe run FILE`"
+        raise WorkspaceError("no workspace is there yet", where=str(home), cure=cure)
+    return logged(Lake(home / "lake"), home, SystemClock(), kind, name, since=since, until=None).collect()
+
+
+def moment(text: str | None, option: str) -> int | None:
+    """Microseconds UTC of a date or a time given to an option."""
+    try:
+        return moment_of(text)
+    except SettingsError as error:
+        raise SettingsError(error.what, where=option, cure=error.cure) from None
+
+
+def _shown(row: dict[str, object]) -> dict[str, object]:
+    import msgspec
+    import polars as pl
+
+    shown: dict[str, object] = {}
+    for column, content in row.items():
+        if column in {"at", "watermark"}:
+            shown[column] = iso(int(pl.Series([content], dtype=pl.Datetime("us", "UTC")).cast(pl.Int64)[0]))
+        elif column in {"request", "features", "outcomes"}:
+            shown[column] = msgspec.json.decode(str(content))
+        else:
+            shown[column] = content
+    return shown
+
+
+def _table(rows: "pl.DataFrame") -> Table:
+    columns = [name for name in rows.columns if name not in {"unit", "answered", "digest", "watermark", "features"}]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold" if name in {"request", "outcomes"} else "ellipsis")
+    for row in rows.select(columns).iter_rows(named=True):
+        table.add_row(*(Text(_cell(name, content)) for name, content in row.items()))
+    return table
+
+
+def _cell(name: str, content: object) -> str:
+    if content is None:
+        return ""
+    if name == "at":
+        return str(content)[:19]
+    if name == "latency":
+        return f"{float(str(content)) / 1e3:.1f} ms"
+    return f"{content:.4f}" if isinstance(content, float) else str(content)

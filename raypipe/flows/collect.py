@@ -1,0 +1,165 @@
+"""What replicas wrote down goes into the lake: each row once, while the files still grow, whoever is killed when."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+
+import polars as pl
+import ray
+
+from raypipe.clock import Clock
+from raypipe.contracts.logs import PREDICTIONS, LogKind
+from raypipe.contracts.segment import left, segments
+from raypipe.errors import RaypipeError, WorkspaceError
+from raypipe.flows.platform import Platform
+from raypipe.lake import Lake
+from raypipe.lake.log import LogTable
+from raypipe.serving import log
+
+#: How often what was written is taken into the lake.
+COLLECT_SECONDS = 30.0
+#: Of how many bytes of files one commit is made, at most.
+_A_COMMIT = 64 * 2**20
+_TRIES = 10
+_ACTOR, _NAMESPACE = "raypipe-collector", "raypipe"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LogFiles:
+    """The files of one kind of log, and how they are read: the rows from a position on, and where they end."""
+
+    kind: LogKind
+    read: Callable[[Path, int], tuple[pl.DataFrame, int]]
+
+
+KINDS = (LogFiles(PREDICTIONS, log.read),)
+
+
+def log_folder(workspace: Path) -> Path:
+    """Where the logs of a workspace are written, as ``{kind}/{pipeline}/*.seg``, until they are in the lake."""
+    return workspace / "log"
+
+
+def collect(lake: Lake, workspace: Path, clock: Clock, pipeline: str | None = None) -> int:
+    """Take what was written into the lake; doing it again, or twice at once, adds nothing.
+
+    Args:
+        lake: where to.
+        workspace: whose logs.
+        clock: tells which old snapshots may go.
+        pipeline: only its logs; None: all.
+
+    Returns:
+        How many rows were added.
+
+    Raises:
+        WorkspaceError: a file cannot be read, or the lake cannot be used.
+    """
+    added = 0
+    for files in KINDS:
+        home = log_folder(workspace) / files.kind.name
+        names = sorted(one.name for one in home.iterdir() if one.is_dir()) if home.is_dir() else []
+        for name in names if pipeline is None else [pipeline] if pipeline in names else []:
+            table = lake.log(files.kind, name)
+            try:
+                more = list(_commits(table, home / name, files))
+            except OSError as error:
+                if isinstance(error, RaypipeError):
+                    raise
+                what = f"cannot be read: {error.strerror}"
+                raise WorkspaceError(what, where=str(error.filename or home / name)) from None
+            if more:
+                table.forget_snapshots(clock.now())
+            added += sum(more)
+    return added
+
+
+def logged(
+    lake: Lake, workspace: Path, clock: Clock, kind: LogKind, pipeline: str, *, since: int | None, until: int | None
+) -> pl.LazyFrame:
+    """A log up to this moment, each row once; see `LogTable.rows`."""
+    collect(lake, workspace, clock, pipeline)
+    return lake.log(kind, pipeline).rows(since=since, until=until)
+
+
+def _commits(table: LogTable, folder: Path, files: LogFiles) -> Iterator[int]:
+    """Add what there is, commit by commit."""
+    for _ in range(_TRIES):
+        # Positions first: a file that is named there and gone by now was read to its end.
+        before = table.positions()
+        frames, positions, finished = _read(folder, before, files)
+        if not frames:
+            _remove(finished)
+            return
+        rows = pl.concat(frames)
+        if table.append(rows, positions, before):
+            _remove(finished)
+            yield rows.height
+
+
+def _read(
+    folder: Path, before: Mapping[str, int], files: LogFiles
+) -> tuple[list[pl.DataFrame], dict[str, int], list[Path]]:
+    """New rows, how far each file is read with them, and the files that hold nothing more."""
+    frames: list[pl.DataFrame] = []
+    positions: dict[str, int] = {}
+    finished: list[Path] = []
+    size = 0
+    for path in segments(folder):
+        start = before.get(path.name, 0)
+        try:
+            # Asked before it is read: afterwards its writer may have added a last frame.
+            ended, length = left(path), path.stat().st_size
+            fits = size < _A_COMMIT
+            rows, end = files.read(path, start) if length > start and fits else (None, start)
+        except FileNotFoundError:
+            continue  # another collector is done with it
+        if end:
+            positions[path.name] = end
+        if rows is not None and rows.height:
+            frames.append(rows)
+            size += end - start
+        if ended and fits:
+            finished.append(path)
+    return frames, positions, finished
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+class Collector:
+    """Collects for ever, in an actor of its own; a replica is never in its way.
+
+    Args:
+        reopen: opens the platform in this process.
+    """
+
+    def __init__(self, reopen: Callable[[], Platform]) -> None:
+        self._platform = reopen()
+        self._stop = Event()
+        Thread(target=self._run, name="collect", daemon=True).start()
+
+    def collect(self) -> int:
+        """Collect now; how many rows were added."""
+        return collect(self._platform.lake, self._platform.workspace, self._platform.clock)
+
+    def _run(self) -> None:
+        while not self._stop.wait(COLLECT_SECONDS):
+            try:
+                self.collect()
+            except RaypipeError:
+                # Nothing is lost: the files stay, and the next turn reads them.
+                logger.exception("the prediction log was not collected")
+
+
+def start_collector(platform: Platform) -> None:
+    """Let one actor of the cluster collect, unless it does already. It comes back when it dies."""
+    actor = ray.remote(Collector)
+    options = {"name": _ACTOR, "namespace": _NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+    actor.options(**options, num_cpus=0, max_restarts=-1).remote(platform.reopen)

@@ -1,0 +1,29 @@
+"""Rules about what is served: whom a prediction is about, and what is kept of it."""
+
+from collections.abc import Iterator
+
+from raypipe.errors import Fault, did_you_mean
+from raypipe.spec.features import Request
+from raypipe.spec.pipeline import Pipeline
+
+
+def service_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """The unit, and all that the log names, is there."""
+    if sum(isinstance(item, Request) for item in pipeline.inputs) != 1:
+        return  # another rule says so
+    fields, log = pipeline.request.fields, pipeline.log
+    if pipeline.unit and pipeline.unit not in fields:
+        what = f"the unit `{pipeline.unit}` is not a request field"
+        yield Fault(pipeline.where, what, did_you_mean(pipeline.unit, fields))
+    if log.mode not in {"fast", "strict"}:
+        yield Fault(log.where, f"the log has no mode `{log.mode}`", "Use `fast` or `strict`")
+    for part, names, known in (
+        ("fields", log.fields or (), fields),
+        ("features", log.features or (), pipeline.feature_names),
+        ("hashed", log.hashed, (*fields, *pipeline.feature_names)),
+    ):
+        for name in names:
+            if name not in known:
+                yield Fault(
+                    log.where, f"the log's `{part}` name `{name}`, which is not there", did_you_mean(name, known)
+                )
