@@ -116,6 +116,34 @@ class Client:
                 raise _counted_from(error, len(answers)) from None
         return answers
 
+    def feedback(
+        self,
+        pipeline: str,
+        request_id: str,
+        *,
+        label: bool | None = None,
+        outcomes: Mapping[str, float | None] | None = None,
+        row: int = 0,
+    ) -> None:
+        """Tell what became of a prediction; again, and later, as often as it is corrected: what is told last stands.
+
+        Args:
+            pipeline: the name of the pipeline.
+            request_id: of the prediction.
+            label: what turned out to be true.
+            outcomes: business figures by name, such as what it cost.
+            row: which row of a request of many.
+
+        Raises:
+            RequestError: it tells nothing, or not in a way that can be kept.
+            ServingError: it is not kept; tell it again.
+        """
+        told = {"request_id": request_id, "row": row, "label": label, "outcomes": outcomes}
+        try:
+            self._service.send("POST", f"/{pipeline}/feedback", told)
+        except RequestError as error:
+            raise self._unknown(pipeline, error) from None
+
     def served(self, pipeline: str) -> Served:
         """What answers for a pipeline: version, metrics, the fields it wants, an example.
 

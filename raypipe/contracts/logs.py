@@ -15,11 +15,19 @@ TIME = pl.Datetime("us", "UTC")
 
 @dataclass(frozen=True)
 class LogKind:
-    """One kind of log: the namespace of its tables, their columns in order, and the columns that name a row."""
+    """One kind of log.
+
+    Attributes:
+        name: the namespace of its tables.
+        columns: in order.
+        key: the columns that name what a row is about; the latest of several rows stands.
+        adds: True when a later row leaves standing what it does not speak of (null).
+    """
 
     name: str
     columns: Mapping[str, pl.DataType]
     key: tuple[str, ...]
+    adds: bool = False
 
 
 #: ``request_id`` and ``row``: the request, and which of its rows, from 0. ``at``: when it came. ``unit``: the keyed
@@ -51,7 +59,8 @@ PREDICTIONS = LogKind(
 )
 
 #: ``request_id`` and ``row`` name the prediction; ``at``: when it was told. ``label``: what turned out to be true.
-#: ``outcomes``: business figures by name, a JSON object of numbers. Of several for one prediction the latest stands.
+#: ``outcomes``: business figures by name, a JSON object of numbers. What is told later stands; the table
+#: itself keeps every row, with its time.
 FEEDBACK = LogKind(
     "feedback",
     {
@@ -62,6 +71,7 @@ FEEDBACK = LogKind(
         "outcomes": pl.String(),
     },
     ("request_id", "row"),
+    adds=True,
 )
 
 

@@ -10,13 +10,13 @@ import polars as pl
 import ray
 
 from raypipe.clock import Clock
-from raypipe.contracts.logs import PREDICTIONS, LogKind
+from raypipe.contracts.logs import FEEDBACK, PREDICTIONS, LogKind
 from raypipe.contracts.segment import left, segments
 from raypipe.errors import RaypipeError, WorkspaceError
 from raypipe.flows.platform import Platform
 from raypipe.lake import Lake
 from raypipe.lake.log import LogTable
-from raypipe.serving import log
+from raypipe.serving import feedback, log
 
 #: How often what was written is taken into the lake.
 COLLECT_SECONDS = 30.0
@@ -36,7 +36,7 @@ class LogFiles:
     read: Callable[[Path, int], tuple[pl.DataFrame, int]]
 
 
-KINDS = (LogFiles(PREDICTIONS, log.read),)
+KINDS = (LogFiles(PREDICTIONS, log.read), LogFiles(FEEDBACK, feedback.read))
 
 
 def log_folder(workspace: Path) -> Path:

@@ -1,7 +1,6 @@
 """The champion answers: its features in the online store, its model behind HTTP."""
 
 from raypipe import features
-from raypipe.contracts.logs import PREDICTIONS
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Deployment, ModelVersion, Snapshot
 from raypipe.errors import RegistryError
@@ -66,8 +65,7 @@ def recipe(platform: Platform, name: str, served: Served | None = None) -> Recip
         served=served,
         replicas=platform.replicas,
         max_body_bytes=platform.max_body_bytes,
-        log=str(log_folder(platform.workspace) / PREDICTIONS.name),
-        key=str(log_folder(platform.workspace) / "ids.key"),
+        log=str(log_folder(platform.workspace)),
     )
 
 

@@ -108,7 +108,7 @@ class LogTable:
                 table.maintenance.expire_snapshots().older_than(moment).commit()
 
     def rows(self, *, since: int | None = None, until: int | None = None) -> pl.LazyFrame:
-        """Every row once, by time; of several with one key the latest stands.
+        """One row a key, by time: of several the latest stands, see `LogKind.adds`.
 
         Args:
             since: only rows from this moment on; microseconds UTC.
@@ -129,7 +129,11 @@ class LogTable:
             frame = frame.filter(at >= since)
         if until is not None:
             frame = frame.filter(at < until)
-        return frame.sort("at", *self.kind.key).unique(list(self.kind.key), keep="last", maintain_order=True)
+        frame, key = frame.sort("at", *self.kind.key), list(self.kind.key)
+        if not self.kind.adds:
+            return frame.unique(key, keep="last", maintain_order=True)
+        told = frame.group_by(key, maintain_order=True).agg(pl.all().drop_nulls().last())
+        return told.select(list(self.kind.columns)).sort("at", *key)
 
     def _find(self) -> Table | None:
         try:

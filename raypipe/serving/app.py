@@ -86,6 +86,10 @@ class App:
         self._meter, self._echo = meter, echo_id
         self._faces: tuple[Face, ...] = (self._own(),)
 
+    def add(self, face: Face) -> None:
+        """Answer at the paths of another protocol, too."""
+        self._faces += (face,)
+
     @property
     def engine(self) -> Engine | None:
         """What answers now."""

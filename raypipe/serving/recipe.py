@@ -10,16 +10,19 @@ from ray import serve
 from ray.serve.config import BackpressureConfig
 from ray.serve.schema import LoggingConfig
 
+from raypipe.clock import SystemClock
+from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.reader import FeatureReader
 from raypipe.contracts.records import Record
 from raypipe.errors import ServingError
 from raypipe.serving.app import Limits
+from raypipe.serving.feedback import FeedbackLog
 from raypipe.serving.keys import the_key
 from raypipe.serving.log import Keyed, PredictionLog
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Served
 from raypipe.serving.pointer import Pointer
-from raypipe.serving.replica import Replica
+from raypipe.serving.replica import Logs, Replica
 from raypipe.spec import Pipeline
 
 #: The name of the one deployment in each application.
@@ -41,8 +44,8 @@ class Recipe(Record, frozen=True, kw_only=True):
         folder: where the version in service is kept; every replica sees it, under this path.
         replicas: how many processes answer.
         max_body_bytes: the largest request body.
-        log: where what is answered is written down until it is in the lake; empty: it is not kept.
-        key: the file of the key that ids are hashed with.
+        log: where what is answered, and told about it, is written until it is in the lake, beside the key that ids are
+            hashed with; empty: nothing is kept.
         served: the version to put into service when the application is built; None: the one that is.
     """
 
@@ -53,7 +56,6 @@ class Recipe(Record, frozen=True, kw_only=True):
     replicas: int = 1
     max_body_bytes: int = 4 * 2**20
     log: str = ""
-    key: str = ""
     served: Served | None = None
 
     @property
@@ -110,13 +112,15 @@ def application(recipe: Recipe) -> serve.Application:
         open_reader,
         recipe.pointer,
         Limits(body_bytes=recipe.max_body_bytes),
-        partial(_open_log, Path(recipe.log) / recipe.name, Path(recipe.key)) if recipe.log else None,
+        partial(_open_logs, Path(recipe.log), recipe.name) if recipe.log else None,
     )
     return bound
 
 
-def _open_log(folder: Path, key: Path, meter: Meter) -> PredictionLog:
-    return PredictionLog(folder, Keyed(the_key(key)), lost=meter.unlogged)
+def _open_logs(folder: Path, name: str, meter: Meter) -> Logs:
+    clock, hash_ = SystemClock(), Keyed(the_key(folder / "ids.key"))
+    predictions = PredictionLog(folder / PREDICTIONS.name / name, hash_, clock, lost=meter.unlogged)
+    return Logs(predictions, FeedbackLog(folder / FEEDBACK.name / name, clock))
 
 
 def _open(path: str, args: Mapping[str, str | int | float | bool], pipeline: Pipeline) -> FeatureReader:

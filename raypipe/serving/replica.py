@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from polars.exceptions import PanicException
 from ray.util.metrics import Counter
@@ -12,6 +13,7 @@ from raypipe.contracts.records import Record
 from raypipe.errors import ServingError
 from raypipe.serving.app import App, Limits
 from raypipe.serving.engine import Engine
+from raypipe.serving.feedback import FeedbackFace, FeedbackLog
 from raypipe.serving.log import PredictionLog, Recorder
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Model, Served
@@ -30,6 +32,13 @@ class Holding(Record, frozen=True, kw_only=True):
     reason: str
 
 
+class Logs(NamedTuple):
+    """What a replica writes: its answers, and what it is told about them."""
+
+    predictions: PredictionLog
+    feedback: FeedbackLog
+
+
 class Replica:
     """Holds the application of one pipeline.
 
@@ -38,7 +47,7 @@ class Replica:
         open_reader: opens its features in this process.
         pointer: says which version is in service.
         limits: what one request may take.
-        open_log: opens the log of what it answers; None: nothing is kept.
+        open_logs: opens the logs of what it answers and of what it is told; None: nothing is kept.
 
     Raises:
         RaypipeError: the version in service cannot be used, or there is none; Serve reports it as the reason why the
@@ -51,15 +60,18 @@ class Replica:
         open_reader: OpenReader,
         pointer: Pointer,
         limits: Limits,
-        open_log: Callable[[Meter], PredictionLog] | None = None,
+        open_logs: Callable[[Meter], Logs] | None = None,
     ) -> None:
         self._open_reader, self._pointer = open_reader, pointer
         self._taking = asyncio.Lock()
         self._return: asyncio.Task[str] | None = None
         self._meter = Meter(RaySink(name))
-        self._log = None if open_log is None else open_log(self._meter)
+        logs = None if open_logs is None else open_logs(self._meter)
+        self._log = None if logs is None else logs.predictions
         # Serve adds the X-Request-Id header itself.
         self._app = App(name, self._meter, limits, echo_id=False)
+        if logs is not None:
+            self._app.add(FeedbackFace(logs.feedback, limits.body_bytes, limits.body_seconds))
         self._app.hold(self._engine(self._in_service()))
 
     def __serve_build_asgi_app__(self) -> App:  # the name that Serve looks for

@@ -1,0 +1,142 @@
+"""What turned out to be true: labels and business outcomes by request id, late, repeated and corrected as they come.
+
+``POST /{pipeline}/feedback`` takes one object or ``{"feedback": [...]}``. It is on the disk before it is acknowledged,
+so whoever got no answer tells it again: the same thing told twice counts once, and of two that differ the later stands.
+Nobody asks whether the prediction is known: its log may reach the lake later than what is told about it.
+"""
+
+import asyncio
+from pathlib import Path
+from threading import Lock
+from typing import Annotated
+
+import msgspec
+import polars as pl
+from msgspec import Meta
+
+from raypipe.clock import Clock
+from raypipe.contracts.logs import FEEDBACK
+from raypipe.contracts.segment import Segment, frames
+from raypipe.errors import RequestError
+from raypipe.serving.call import Call, Paths, Route
+from raypipe.serving.describe import Description
+from raypipe.serving.engine import Engine
+from raypipe.serving.http import Response, failure, read_body, require_json
+
+MOST = 4_096
+_Name = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Told(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Feedback on one prediction: what it was, or what it brought, or both.
+
+    ``row`` is its place among the rows of its request, ``label`` what turned out to be true, ``outcomes`` business
+    figures by name.
+    """
+
+    request_id: Annotated[str, Meta(pattern="^[A-Za-z0-9._:-]{1,128}$")]
+    row: Annotated[int, Meta(ge=0, lt=2**31)] = 0
+    label: bool | None = None
+    outcomes: Annotated[dict[_Name, float | None], Meta(max_length=64)] | None = None
+
+
+class _Many(msgspec.Struct, forbid_unknown_fields=True):
+    feedback: Annotated[list[Told], Meta(min_length=1, max_length=MOST)]
+
+
+_one, _many = msgspec.json.Decoder(Told), msgspec.json.Decoder(_Many)
+
+
+class FeedbackLog:
+    """The files of one replica. Safe to share between threads.
+
+    Args:
+        folder: of this pipeline's segments.
+        clock: says when something was told.
+    """
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder, self._clock = folder, clock
+        self._lock = Lock()
+        self._segment: Segment | None = None
+
+    def add(self, told: list[Told]) -> None:
+        """Keep it; when this comes back, it is on the disk.
+
+        Raises:
+            RequestError: it cannot be written: status 503.
+        """
+        now = self._clock.now()
+        rows = [(one.request_id, one.row, now, one.label, one.outcomes and _encode(one.outcomes)) for one in told]
+        try:
+            with self._lock:
+                if self._segment is not None and self._segment.full:
+                    self._segment.close()
+                    self._segment = None
+                if self._segment is None:
+                    self._segment = Segment(self._folder, now)
+                segment = self._segment
+                segment.append(0, msgspec.msgpack.encode(rows))
+            segment.sync()
+        except OSError:
+            cure = "Send it again later"
+            raise RequestError("cannot be kept now", where="feedback", cure=cure, status=503) from None
+
+
+class FeedbackFace(Paths):
+    """The path that takes feedback.
+
+    Args:
+        log: keeps it.
+        body_bytes: the largest body.
+        body_seconds: the longest time that a body may take to arrive.
+    """
+
+    def __init__(self, log: FeedbackLog, body_bytes: int, body_seconds: float) -> None:
+        self._log, self._bytes, self._seconds = log, body_bytes, body_seconds
+        super().__init__({"/feedback": Route(self._take, ("POST",), failure)})
+
+    async def _take(self, engine: Engine, description: Description, call: Call) -> Response:
+        require_json(call.headers)
+        body = await read_body(call.headers, call.receive, most=self._bytes, seconds=self._seconds)
+        told = parse(body)
+        # A file is synced in a blink, but not at once: others are answered meanwhile.
+        await asyncio.to_thread(self._log.add, told)
+        return Response(200, msgspec.json.encode({"accepted": len(told), "request_id": call.id.decode()}))
+
+
+def parse(body: bytes) -> list[Told]:
+    """Feedback out of a body: one object, or many in ``{"feedback": [...]}``.
+
+    >>> [one.label for one in parse(b'{"request_id": "a", "label": true}')]
+    [True]
+
+    Raises:
+        RequestError: it is none; names the field, never repeats it.
+    """
+    try:
+        told = _many.decode(body).feedback if body.lstrip()[:200].find(b'"feedback"') > 0 else [_one.decode(body)]
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at `$")
+        shown = "is not as it should be" if "unknown field" in what else what.removeprefix("Object ").lower()
+        raise RequestError(shown, where=path.strip("`.") or "feedback", cure=_CURE) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise RequestError("is not JSON", where="body", status=400, cure=_CURE) from None
+    for number, one in enumerate(told):
+        if one.label is None and not one.outcomes:
+            raise RequestError("tells nothing: neither a label nor outcomes", where=f"feedback[{number}]", cure=_CURE)
+    return told
+
+
+_CURE = 'Write {"request_id": "…", "row": 0, "label": true, "outcomes": {"cost": 12.5}}'
+
+
+def read(path: Path, position: int) -> tuple[pl.DataFrame, int]:
+    """The feedback of a file from a position on, as `contracts.logs.FEEDBACK` has it, and where it ends."""
+    rows: list[tuple[object, ...]] = []
+    for _, content, end in frames(path):
+        if end > position:
+            rows += [(*row[:4], row[4] and row[4].decode()) for row in msgspec.msgpack.decode(content)]
+            position = end
+    return pl.DataFrame(rows, schema=dict(FEEDBACK.columns), orient="row"), position

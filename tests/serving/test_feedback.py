@@ -1,0 +1,93 @@
+"""Feedback: late, repeated, corrected; on the disk before it is acknowledged, in the lake with its time."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx
+import polars as pl
+import pytest
+
+from raypipe.clock import ManualClock
+from raypipe.contracts.logs import FEEDBACK
+from raypipe.flows.collect import collect
+from raypipe.lake import Lake
+from raypipe.serving.app import App
+from raypipe.serving.feedback import FeedbackFace, FeedbackLog
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_000)
+
+
+@pytest.fixture
+def told(app: App, tmp_path: Path, clock: ManualClock):
+    app.add(FeedbackFace(FeedbackLog(tmp_path / "log" / "feedback" / "late", clock), 10_000, 1.0))
+
+    def tell(body: object) -> httpx.Response:
+        async def send() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+                headers = {"content-type": "application/json"}
+                content = body if isinstance(body, bytes) else json.dumps(body).encode()
+                return await client.post("/late/feedback", content=content, headers=headers)
+
+        return asyncio.run(send())
+
+    return tell
+
+
+def kept(tmp_path: Path, clock: ManualClock) -> pl.DataFrame:
+    lake = Lake(tmp_path / "lake")
+    collect(lake, tmp_path, clock)
+    return lake.log(FEEDBACK, "late").rows().collect()
+
+
+def test_what_is_told_last_stands_and_corrections_keep_their_time(told, tmp_path: Path, clock: ManualClock) -> None:
+    first = {"request_id": "a", "label": True}
+    assert told(first).json()["accepted"] == 1
+    told(first)  # repeated, for the caller heard no answer
+    clock.advance(500)
+    told({"feedback": [{"request_id": "a", "outcomes": {"cost": 3}}, {"request_id": "a", "row": 1, "label": False}]})
+    rows = kept(tmp_path, clock)
+    assert rows.select("request_id", "row", "label", "outcomes").rows() == [
+        ("a", 0, True, '{"cost":3.0}'),
+        ("a", 1, False, None),
+    ]
+    clock.advance(500)
+    told({"request_id": "a", "label": False})
+    assert kept(tmp_path, clock).filter(row=0).select("label", "outcomes").rows() == [(False, '{"cost":3.0}')]
+    then = Lake(tmp_path / "lake").log(FEEDBACK, "late").rows(until=2_000).collect()
+    assert then.filter(row=0)["label"].to_list() == [True], "as it was known then"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "where"),
+    [
+        ({"request_id": "a"}, 422, "feedback[0]"),
+        ({"label": True}, 422, "feedback"),
+        ({"request_id": "a b", "label": True}, 422, "request_id"),
+        ({"request_id": "a", "label": "yes"}, 422, "label"),
+        ({"request_id": "a", "outcomes": {"cost": "much"}}, 422, "outcomes[...]"),
+        ({"request_id": "a", "label": True, "secret": 1}, 422, "feedback"),
+        ({"feedback": []}, 422, "feedback"),
+        (b'{"request_id": "a", "outcomes": {"cost": NaN}}', 400, "body"),
+        (b"\xff", 400, "body"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_by_its_field(
+    told, tmp_path: Path, body: object, status: int, where: str
+) -> None:
+    answer = told(body)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (status, where)
+    assert "secret" not in answer.text
+    assert "much" not in answer.text
+    assert not (tmp_path / "log").exists()
+
+
+def test_it_is_on_the_disk_before_it_is_acknowledged(told, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fdatasync", broken)
+    assert told({"request_id": "a", "label": True}).status_code == 503
