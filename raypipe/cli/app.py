@@ -96,6 +96,7 @@ add(
     "raypipe predict flights carrier=UA flight=1545 tailnum=N14228 …",
     "raypipe predict flights --json-file rows.json",
     "head -1 rows.jsonl | raypipe predict flights --json-file - --json",
+    "raypipe predict flights --batch tomorrow.parquet",
     ignore_unknown_options=True,
 )
 add(models.models, MODEL, "raypipe models flights", "raypipe models flights --json | jq '.[0].metrics.auc'")

@@ -111,7 +111,7 @@ def reason_of(text: str | None) -> str:
     return (text or "").strip()
 
 
-def moment_of(text: str | None) -> int | None:
+def moment_of(text: str | None, where: str = "--as-of") -> int | None:
     """Microseconds UTC of a date or a time; a date is its first moment.
 
     >>> moment_of("2013-07-03")
@@ -126,6 +126,6 @@ def moment_of(text: str | None) -> int | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         cure = "Write it as 2013-07-03 or 2013-07-03T06:00Z"
-        raise SettingsError(f"`{text}` is not a date or time", where="--as-of", cure=cure) from None
+        raise SettingsError(f"`{text}` is not a date or time", where=where, cure=cure) from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     return int(moment.timestamp()) * 1_000_000 + moment.microsecond

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from raypipe.cli.batch import predict_batch
 from raypipe.cli.output import AsJson, Output
 from raypipe.errors import RegistryError, RequestError, WorkspaceError, did_you_mean
 
@@ -33,13 +34,39 @@ def predict(
             help="Ask about the rows of a JSON file (one object, a list, or one object a line; - is standard input).",
         ),
     ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            "--batch",
+            metavar="FILE|TABLE",
+            show_default=False,
+            help="Score a whole Parquet, CSV or JSON-lines file, or a table of the pipeline, into the lake.",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="DATE", show_default=False, help="With --batch: leave out rows that ask about earlier."
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """Ask the running service: one question on the command line, or many from a file."""
+    """Ask the running service: one question on the command line, or many from a file.
+
+    With --batch no service is asked: the champion scores on the cluster, with the stored features, and its answers are
+    appended to the table batches.NAME. After an interruption the same command goes on from where it stopped.
+    """
     from raypipe.cli.fields import pairs, rows_of, typed
     from raypipe.client import Client
 
     out = Output(json)
+    if batch is not None:
+        if json_file is not None or fields:
+            raise RequestError("a batch and questions are given", where="--batch", cure="Give either of them")
+        predict_batch(name, batch, since, out)
+        return
+    if since is not None:
+        raise RequestError("has no meaning without a batch", where="--since", cure="Give --batch too")
     if json_file is not None and fields:
         raise RequestError("a file and fields are given", where="--json-file", cure="Give either of them")
     with Client() as client:

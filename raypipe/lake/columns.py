@@ -58,6 +58,12 @@ def stored(source: Source, columns: Mapping[str, pl.DataType]) -> dict[str, Iceb
     return {name: known[kind] for name, kind in columns.items()}
 
 
+def iceberg_types(columns: Mapping[str, pl.DataType]) -> dict[str, IcebergType]:
+    """The columns as a table keeps them, all of them of types that a table can hold."""
+    known = _SAME | _WIDER
+    return {name: known[kind] for name, kind in columns.items()}
+
+
 def widened(columns: Mapping[str, pl.DataType]) -> dict[str, str]:
     """The columns that are kept wider than they are, with the type to give back."""
     return {name: str(kind) for name, kind in columns.items() if kind in _WIDER}

@@ -21,6 +21,7 @@ from raypipe.contracts.records import Snapshot
 from raypipe.errors import RaypipeError, SourceError, WorkspaceError
 from raypipe.failpoints import failpoint
 from raypipe.lake.aside import drop_faulty, keep_rows, set_aside_rows, without
+from raypipe.lake.batches import Batches
 from raypipe.lake.catalog import load_table, open_catalog
 from raypipe.lake.columns import arrow_type
 from raypipe.lake.commit import set_main
@@ -172,6 +173,18 @@ class Lake:
     def log(self, kind: LogKind, pipeline: str) -> LogTable:
         """What was predicted by a pipeline, or told about it; see ``contracts.logs``."""
         return LogTable(lambda: self._catalog, self._workspace_errors, kind, pipeline)
+
+    def paths(self, snapshot: Snapshot) -> list[str]:
+        """The Parquet files of a snapshot, in the order in which their rows came.
+
+        Raises:
+            SourceError: the lake does not have it.
+        """
+        return [file.file_path for file in data_files(*self._find(snapshot))]
+
+    def batches(self, pipeline: str) -> Batches:
+        """The table of what a pipeline's models said to batches of questions."""
+        return Batches(lambda: self._catalog, self._workspace_errors, pipeline)
 
     @cached_property
     def _catalog(self) -> SqlCatalog:

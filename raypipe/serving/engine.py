@@ -92,12 +92,12 @@ class Engine:
 
     def predict(self, rows: list[Row]) -> list[Prediction]:
         """Predictions for parsed rows, in their order, which are not kept; errors as in `answer`."""
-        features, matrix, scores = self._score(rows)
+        features, matrix, scores = self._score(self.parser.frame(rows))
         self._count_unseen(features, matrix)
         return [Prediction(*score, self.model.served.version) for score in self._judged(scores)]
 
     def _answer(self, questions: list[Question]) -> list[Prediction]:
-        features, matrix, scores = self._score([question.row for question in questions])
+        features, matrix, scores = self._score(self.parser.frame([question.row for question in questions]))
         self._count_unseen(features, matrix)
         judged, version = self._judged(scores), self.model.served.version
         if self._recorder is not None:
@@ -130,17 +130,21 @@ class Engine:
         """Answer one request before the first caller does: the whole way works, and caches are warm."""
         try:
             rows, _ = self.parser.parse(msgspec.json.encode(self.example()))
-            self._score(rows)
+            self._score(self.parser.frame(rows))
         except RequestError as error:
             raise ServingError(f"its own example is refused: {error}", where=self.model.pipeline.name) from None
 
-    def _score(self, rows: list[Row]) -> tuple[pl.DataFrame, Scores, Scores]:
+    def scores(self, requests: pl.DataFrame) -> Scores:
+        """The probability for each row of a frame of request fields; errors as in `answer`."""
+        return self._score(requests)[2]
+
+    def _score(self, requests: pl.DataFrame) -> tuple[pl.DataFrame, Scores, Scores]:
         try:
-            features = self._reader.compute(self.parser.frame(rows))
+            features = self._reader.compute(requests)
         except FeatureError as error:
             raise RequestError(error.what, where="features", cure=error.cure, status=503) from None
-        if features.height != len(rows):
-            raise ServingError(f"{len(rows)} rows went in, {features.height} came out", where="online features")
+        if features.height != requests.height:
+            raise ServingError(f"{requests.height} rows went in, {features.height} came out", where="online features")
         matrix = self.model.encode(features)
         scores = self.model.score(matrix)
         if not np.isfinite(scores).all():
