@@ -9,6 +9,7 @@ from raypipe.spec.lint import lint
 from raypipe.spec.load import load
 from raypipe.spec.log import Log
 from raypipe.spec.pipeline import AtLeast, Inputs, Periods, Pipeline, periods
+from raypipe.spec.retrain import Retrain
 from raypipe.spec.search import HIGHER_IS_BETTER, Choice, Model, Parameter, Range, Search
 from raypipe.spec.sources import (
     Ask,
@@ -49,6 +50,7 @@ __all__ = [
     "Pipeline",
     "Range",
     "Request",
+    "Retrain",
     "Search",
     "Source",
     "Stream",

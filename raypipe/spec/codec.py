@@ -7,7 +7,19 @@ from hashlib import sha256
 from typing import TypeVar
 
 from raypipe.errors import RaypipeError
-from raypipe.spec import agg, checks, expressions, features, files, finish, log, pipeline, search, sources
+from raypipe.spec import (
+    agg,
+    checks,
+    expressions,
+    features,
+    files,
+    finish,
+    log,
+    pipeline,
+    retrain,
+    search,
+    sources,
+)
 from raypipe.spec.values import FrozenMap, micros
 
 T = TypeVar("T")
@@ -17,9 +29,10 @@ _CLASSES: dict[str, type] = {
     for kind in (
         agg.Aggregate, checks.Check, expressions.Expression, features.Derived, features.Request, files.Files,
         finish.Finish, log.Log, pipeline.AtLeast, pipeline.Periods, pipeline.Pipeline, search.Choice, search.Model,
-        search.Range,
-        search.Search, sources.Ask, sources.FeatureGroup, sources.Label, sources.Lookup, sources.Moment,
-        sources.Stream, sources.Table, sources.TableFeatures,
+        search.Range, search.Search, sources.Ask, sources.FeatureGroup, sources.Label, sources.Lookup,
+        sources.Moment, sources.Stream, sources.Table, sources.TableFeatures, retrain.Age, retrain.AllOf,
+        retrain.Drift, retrain.Errors, retrain.EstimatedLoss, retrain.Freeze, retrain.NewRows, retrain.Regret,
+        retrain.Retrain, retrain.Schedule,
     )
 }  # fmt: skip
 _TYPES = {kind.__name__: kind for kind in files.POLARS_TYPES}

@@ -14,6 +14,7 @@ from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
 from raypipe.spec.finish import Finish
 from raypipe.spec.log import Log
+from raypipe.spec.retrain import Retrain
 from raypipe.spec.search import Search
 from raypipe.spec.sources import Ask, FeatureGroup, Label, Lookup, Source, Stream, Table, TableFeatures
 from raypipe.spec.values import FrozenMap, place, written_at
@@ -93,6 +94,7 @@ class Pipeline:
         unit: the request field that says whom a prediction is about: a unit stays with one version while several
             answer. Empty: each request stands for itself.
         log: what is kept of every prediction.
+        retrain: when it is trained anew; None: when somebody runs it.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Pipeline:
     finish: Finish = _AS_IS
     unit: str = ""
     log: Log = Log()  # noqa: RUF009  # frozen
+    retrain: Retrain | None = None
     where: str = place()
 
     def __init__(
@@ -122,6 +125,7 @@ class Pipeline:
         as_of: str | None = None,
         unit: str = "",
         log: Log | None = None,
+        retrain: Retrain | None = None,
     ) -> None:
         fields = {
             "name": name,
@@ -135,6 +139,7 @@ class Pipeline:
             "finish": finish or _AS_IS,
             "unit": unit,
             "log": log or Log(),
+            "retrain": retrain,
             "where": written_at(),
         }
         for field, content in fields.items():

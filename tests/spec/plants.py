@@ -256,6 +256,18 @@ PLANTS = {
         "the range of `num_leaves` holds nothing",
         "logarithmic",
     ),
+    "policy that always asks": (
+        "models.Linear()], trials=4),",
+        "models.Linear()], trials=4),\n    retrain=Retrain([retrain.Regret(0)]),  # here",
+        "`Regret` asks all the time",
+        "more than 0",
+    ),
+    "cron line": (
+        "models.Linear()], trials=4),",
+        "models.Linear()], trials=4),\n    retrain=Retrain([retrain.Schedule('daily')]),  # here",
+        "`daily` is not a cron line",
+        "0 6 * * MON",
+    ),
     "not a range": ("search.integer(4, 64)", "search.uniform(float('nan'), 1)", "holds nothing", "low < high"),
     "choice": ("search.integer(4, 64)", "search.choice()", "`num_leaves` has nothing to choose from", "option"),
     "algorithm": (

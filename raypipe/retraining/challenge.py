@@ -1,0 +1,40 @@
+"""Whether a challenger takes over: both answer the same newest rows that neither has learned from."""
+
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from raypipe.contracts.records import Record
+
+#: How sure one must be that the challenger is not worse than the margin.
+_LEVEL = 0.95
+
+
+class Verdict(Record, frozen=True, kw_only=True):
+    """The mean loss that the challenger spares a row, with its lower bound, and whether it won."""
+
+    gain: float
+    low: float
+    rows: int
+    won: bool
+
+
+def judge(champion: NDArray[np.float64], challenger: NDArray[np.float64], margin: float = 0.005) -> Verdict:
+    """Compare losses row by row: it wins when it is better on average, and for certain not worse by the margin.
+
+    Args:
+        champion: losses of the model in service, shape (rows,).
+        challenger: of the same rows in the same order.
+        margin: what is no loss worth speaking of.
+
+    >>> judge(np.array([0.5, 0.7, 0.6]), np.array([0.4, 0.6, 0.5])).won
+    True
+    """
+    if not len(champion):
+        return Verdict(gain=0.0, low=0.0, rows=0, won=False)
+    gains = champion - challenger
+    half = float(ndtri(_LEVEL)) * float(gains.std()) / sqrt(len(gains))
+    gain = float(gains.mean())
+    return Verdict(gain=gain, low=gain - half, rows=len(gains), won=gain > 0 and gain - half > -margin)

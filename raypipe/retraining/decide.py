@@ -1,0 +1,152 @@
+"""Facts and a policy in, a decision out: the same in production and in a replay, and nothing else decides."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+
+from raypipe.clock import iso
+from raypipe.contracts.decisions import Action, Decision, Situation, Training
+from raypipe.spec import in_words, micros
+from raypipe.spec.retrain import (
+    Age,
+    AllOf,
+    Drift,
+    Errors,
+    EstimatedLoss,
+    NewRows,
+    Regret,
+    Retrain,
+    Schedule,
+    Trigger,
+)
+
+_DAY, _MONTH = micros(timedelta(days=1)), micros(timedelta(days=30))
+
+
+def decide(policy: Retrain, situation: Situation, history: Sequence[Training]) -> Decision:
+    """What the policy says should be done now.
+
+    Args:
+        policy: the triggers and the guards.
+        situation: what is known.
+        history: the trainings of this pipeline, oldest first.
+
+    >>> from raypipe.spec.retrain import NewRows
+    >>> facts = Situation(pipeline="m", version=1, at=10, since=0, looked=0, new_rows=5_000)
+    >>> decide(Retrain((NewRows(4_000),)), facts, []).action
+    'train'
+    >>> decide(Retrain((NewRows(9_000),)), facts, []).why
+    'No trigger asks for a training.'
+    """
+    asked = [_asks(trigger, situation) for trigger in policy.any]
+    triggers = tuple(f"{'asks' if asks else 'quiet'}: {text}" for asks, text in asked)
+    wanted = [text for asks, text in asked if asks]
+    guards = tuple(_guards(policy, situation, history)) if wanted else ()
+    action, why = _conclusion(policy, wanted, guards)
+    return Decision(
+        policy=policy.name,
+        action=action,
+        triggers=triggers,
+        guards=guards,
+        why=why,
+        situation=situation,
+        history=tuple(history),
+    )
+
+
+def _conclusion(policy: Retrain, wanted: Sequence[str], guards: Sequence[str]) -> tuple[Action, str]:
+    if not wanted:
+        return "nothing", "No trigger asks for a training."
+    if guards:
+        return "wait", f"A training is asked for ({wanted[0]}), but held back: {'; '.join(guards)}."
+    if policy.approval:
+        return "ask", f"A training is asked for ({wanted[0]}), and a person has to approve it."
+    return "train", f"Train a challenger: {'; '.join(wanted)}."
+
+
+def _asks(trigger: Trigger, now: Situation) -> tuple[bool, str]:
+    """Whether a trigger asks, and what it looked at."""
+    match trigger:
+        case AllOf():
+            parts = [_asks(one, now) for one in trigger.of]
+            return all(asks for asks, _ in parts), " and ".join(text for _, text in parts)
+        case Schedule():
+            due = _last_due(trigger, now.at)
+            return now.looked < due <= now.at, f"schedule `{trigger.cron}`, due at {iso(due)}"
+        case Age():
+            old = timedelta(microseconds=now.at - now.since)
+            return old >= trigger.above, f"learned from rows up to {old.days} d ago, limit {in_words(trigger.above)}"
+        case Errors():
+            return _known(now.errors, "the share of errors", "has risen" if now.errors else "has not risen")
+        case Regret():
+            return _above(now.regret, trigger.above, "log loss that recalibrating would have spared", ".1f")
+        case EstimatedLoss():
+            return _above(now.estimated_rise, trigger.rise, "rise of the estimated loss, in parts", ".3f")
+        case NewRows():
+            return _above(now.new_rows, trigger.above, "labelled rows since it was trained", ",")
+        case Drift():
+            return _drift(trigger, now)
+
+
+def _known(value: bool | None, what: str, how: str) -> tuple[bool, str]:
+    return bool(value), f"{what}: {'not watched' if value is None else how}"
+
+
+def _above(value: float | None, limit: float, what: str, shown: str) -> tuple[bool, str]:
+    if value is None:
+        return False, f"{what}: not watched"
+    return value >= limit, f"{what}: {value:{shown}}, limit {limit:{shown}}"
+
+
+def _drift(trigger: Drift, now: Situation) -> tuple[bool, str]:
+    if now.drift_mass is None:
+        return False, "drift: not watched"
+    score = trigger.score and "score" in now.drifted
+    text = f"drift of inputs with {now.drift_mass:.2f} of all importance, limit {trigger.mass:g}"
+    return now.drift_mass >= trigger.mass or score, text + (", and of the predictions" if score else "")
+
+
+def _last_due(schedule: Schedule, at: int) -> int:
+    moment = datetime.fromtimestamp(at / 1e6, UTC).astimezone(ZoneInfo(schedule.zone))
+    # What is due now is due: the library looks strictly before.
+    found: datetime = croniter(schedule.cron, moment + timedelta(seconds=1)).get_prev(datetime)
+    return round(found.timestamp()) * 1_000_000
+
+
+def _guards(policy: Retrain, now: Situation, history: Sequence[Training]) -> Iterator[str]:
+    if now.breaks:
+        yield f"the data looks broken: {now.breaks[0]}"
+    if any(training.outcome == "running" for training in history):
+        yield "a training is under way"
+    if now.new_rows is not None and now.new_rows < policy.new_rows:
+        yield f"only {now.new_rows:,} of {policy.new_rows:,} labelled rows have come since it was trained"
+    lost = sum(1 for _ in takewhile(lambda training: training.outcome == "lost", reversed(history)))
+    wait = cooldown(policy, lost)
+    if history and now.at - history[-1].at < micros(wait):
+        why = f", longer after {lost} lost {'challenge' if lost == 1 else 'challenges'}" if lost else ""
+        yield f"the last training was begun at {iso(history[-1].at)}, less than {in_words(wait)} ago{why}"
+    today = [training for training in history if now.at - training.at < _DAY]
+    if len(today) >= policy.daily_cap:
+        yield f"{len(today)} trainings in 24 hours, {policy.daily_cap} allowed"
+    spent = sum(training.seconds for training in history if now.at - training.at < _MONTH)
+    if policy.budget is not None and spent >= policy.budget:
+        yield f"{spent:,.0f} s of training in 30 days, {policy.budget:,.0f} s allowed"
+    day = datetime.fromtimestamp(now.at / 1e6, UTC).date()
+    for days in policy.freeze:
+        if date.fromisoformat(days.first) <= day <= date.fromisoformat(days.last):
+            yield f"frozen from {days.first} to {days.last}"
+
+
+def cooldown(policy: Retrain, lost: int) -> timedelta:
+    """The least time since the last training: doubled after each challenge lost in a row.
+
+    >>> cooldown(Retrain((), cooldown=timedelta(days=1), backoff=timedelta(days=3)), 5)
+    datetime.timedelta(days=3)
+    """
+    if not lost:
+        return policy.cooldown
+    longer: timedelta = policy.cooldown * 2 ** min(lost, 16)
+    return min(longer, max(policy.backoff, policy.cooldown))

@@ -1,0 +1,154 @@
+"""A policy in a TOML file, or by the name of one that comes with raypipe."""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+from raypipe.errors import DefinitionError, Fault, SourceError, did_you_mean
+from raypipe.spec.lint.retrain import policy_faults
+from raypipe.spec.retrain import (
+    PRESETS,
+    Age,
+    AllOf,
+    Drift,
+    Errors,
+    EstimatedLoss,
+    Freeze,
+    NewRows,
+    Regret,
+    Retrain,
+    Schedule,
+    Trigger,
+)
+
+_GUARDS = ("cooldown_days", "new_rows", "daily_cap", "budget_seconds", "freeze", "backoff_days", "approval", "challenge")
+
+
+def read_policy(source: str) -> Retrain:
+    """The policy in a file, or the preset of that name.
+
+    Args:
+        source: a path that ends in ``.toml``, or a name in `PRESETS`.
+
+    Raises:
+        SourceError: there is no such file.
+        DefinitionError: the file holds something else, with every fault in it; or there is no such preset.
+    """
+    if not source.endswith(".toml"):
+        if source not in PRESETS:
+            raise DefinitionError([Fault("--policy", f"there is no policy `{source}`", did_you_mean(source, PRESETS))])
+        return PRESETS[source]()
+    path = Path(source)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error.strerror}", where=source) from None
+    except ValueError as error:
+        raise DefinitionError([Fault(path.name, f"is not TOML: {error}")]) from None
+    return policy_of(content, path.name)
+
+
+def policy_of(content: Mapping[str, object], where: str) -> Retrain:
+    """A policy from a TOML document's content.
+
+    >>> policy_of({"any": [{"schedule": "0 6 * * MON"}, {"regret": 50}], "cooldown_days": 3}, "a.toml").any[1].above
+    50.0
+
+    Raises:
+        DefinitionError: with every fault in it.
+    """
+    faults = [
+        Fault(where, f"`{name}` is nothing that a policy has", did_you_mean(name, ("any", "name", *_GUARDS)))
+        for name in content
+        if name not in ("any", "name", *_GUARDS)
+    ]
+    listed = content.get("any")
+    if not isinstance(listed, list):
+        faults.append(Fault(where, "there is no list `any` of triggers", 'Write `any = [{schedule = "0 6 * * MON"}]`'))
+        listed = []
+    triggers: list[Trigger] = []
+    for item in listed:
+        try:
+            triggers.append(_trigger(item, where))
+        except DefinitionError as error:
+            faults += error.faults
+    if faults:
+        raise DefinitionError(faults)
+    try:
+        policy = Retrain(tuple(triggers), name=str(content.get("name", Path(where).stem)), **_guards(content, where))  # type: ignore[arg-type]  # checked there
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise DefinitionError([Fault(where, f"a guard has a value that it cannot have: {error}")]) from None
+    if faults := list(policy_faults(policy)):
+        raise DefinitionError([Fault(where, fault.what, fault.cure) for fault in faults])
+    return policy
+
+
+def _trigger(item: object, where: str) -> Trigger:
+    if not isinstance(item, dict) or not item:
+        cure = "Write it as a table such as `{age_days = 30}`"
+        raise DefinitionError([Fault(where, f"`{item}` is not a trigger", cure)])
+    name, *options = item
+    if name not in _TRIGGERS:
+        raise DefinitionError([Fault(where, f"unknown trigger `{name}`", did_you_mean(name, _TRIGGERS))])
+    make, known = _TRIGGERS[name]
+    for option in options:
+        if option not in known:
+            cure = did_you_mean(option, known) or f"`{name}` takes no other"
+            raise DefinitionError([Fault(where, f"`{name}` has no option `{option}`", cure)])
+    try:
+        return make(item, where)
+    except (TypeError, ValueError):
+        raise DefinitionError([Fault(where, f"`{name}` cannot be {item[name]!r}", "See docs/retraining.md")]) from None
+
+
+def _all_of(item: dict[str, object], where: str) -> Trigger:
+    of = item["all"]
+    if not isinstance(of, list):
+        raise TypeError(of)
+    return AllOf(tuple(_trigger(one, where) for one in of), where=where)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(value)
+    return float(value)
+
+
+#: By the name in the file: how it is made, and what may stand beside its first key.
+_TRIGGERS: dict[str, tuple[Callable[[dict[str, object], str], Trigger], tuple[str, ...]]] = {
+    "schedule": (lambda t, w: Schedule(str(t["schedule"]), str(t.get("zone", "UTC")), where=w), ("zone",)),
+    "errors": (lambda _, w: Errors(where=w), ()),
+    "regret": (lambda t, w: Regret(_number(t["regret"]), where=w), ()),
+    "estimated_loss": (lambda t, w: EstimatedLoss(_number(t["estimated_loss"]), where=w), ()),
+    "drift": (lambda t, w: Drift(_number(t["drift"]), bool(t.get("score", False)), where=w), ("score",)),
+    "age_days": (lambda t, w: Age(timedelta(days=_number(t["age_days"])), where=w), ()),
+    "new_rows": (lambda t, w: NewRows(int(_number(t["new_rows"])), where=w), ()),
+    "all": (_all_of, ()),
+}
+
+
+def _guards(content: Mapping[str, object], where: str) -> dict[str, object]:
+    """The guards by the names of `Retrain`; what is not given keeps its default."""
+    given: dict[str, object] = {}
+    for name in ("cooldown_days", "backoff_days"):
+        if name in content:
+            given[name.removesuffix("_days")] = timedelta(days=_number(content[name]))
+    for name in ("new_rows", "daily_cap"):
+        if name in content:
+            given[name] = int(_number(content[name]))
+    if "budget_seconds" in content:
+        given["budget"] = _number(content["budget_seconds"])
+    for name in ("approval", "challenge"):
+        if name in content:
+            given[name] = bool(content[name])
+    if "freeze" in content:
+        days = content["freeze"]
+        if not isinstance(days, list):
+            raise TypeError("`freeze` is a list of pairs of days")
+        given["freeze"] = tuple(Freeze(_day(first), _day(last), where=where) for first, last in days)
+    return given
+
+
+def _day(value: object) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)

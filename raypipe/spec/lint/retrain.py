@@ -1,0 +1,74 @@
+"""Rules about when a model is trained anew."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from raypipe.errors import Fault
+from raypipe.spec.pipeline import Pipeline
+from raypipe.spec.retrain import Age, AllOf, Drift, EstimatedLoss, Freeze, NewRows, Regret, Retrain, Schedule, Trigger
+
+
+def retrain_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """Of a pipeline's own policy."""
+    if pipeline.retrain is not None:
+        yield from policy_faults(pipeline.retrain)
+
+
+def policy_faults(policy: Retrain) -> Iterator[Fault]:
+    """What is wrong with a policy, wherever it was written."""
+    for trigger in policy.any:
+        yield from _trigger(trigger)
+    for what, value in (("cooldown", policy.cooldown), ("backoff", policy.backoff)):
+        if value < timedelta(0):
+            yield Fault(policy.where, f"the {what} is negative", "Give a length of time, or zero")
+    if policy.new_rows < 0 or policy.daily_cap < 1:
+        yield Fault(
+            policy.where, "the caps let nothing through", "Give `new_rows` of 0 or more, `daily_cap` of 1 or more"
+        )
+    if policy.budget is not None and not policy.budget > 0:
+        yield Fault(policy.where, "the budget pays for nothing", "Give the seconds of training in 30 days, or none")
+    for days in policy.freeze:
+        yield from _freeze(days)
+
+
+def _trigger(trigger: Trigger) -> Iterator[Fault]:
+    if isinstance(trigger, Schedule):
+        yield from _schedule(trigger)
+    elif isinstance(trigger, AllOf):
+        if not trigger.of:
+            yield Fault(trigger.where, "`AllOf` holds no trigger", "Name at least one")
+        for one in trigger.of:
+            yield from _trigger(one)
+    elif isinstance(trigger, Drift) and not 0 < trigger.mass <= 1:
+        yield Fault(trigger.where, f"no drift has {trigger.mass:g} of all importance", "Give a share above 0, up to 1")
+    elif isinstance(trigger, Regret | NewRows) and not trigger.above > 0:
+        yield Fault(trigger.where, f"`{type(trigger).__name__}` asks all the time", "Give more than 0")
+    elif isinstance(trigger, Age) and trigger.above <= timedelta(0):
+        yield Fault(trigger.where, "`Age` asks all the time", "Give a length of time")
+    elif isinstance(trigger, EstimatedLoss) and not trigger.rise > 0:
+        yield Fault(trigger.where, "`EstimatedLoss` asks all the time", "Give a rise in parts, such as 0.1")
+
+
+def _schedule(schedule: Schedule) -> Iterator[Fault]:
+    # Only who has a schedule pays for the import.
+    from croniter import croniter
+
+    if not croniter.is_valid(schedule.cron):
+        cure = "Write minute, hour, day, month, weekday: `0 6 * * MON`"
+        yield Fault(schedule.where, f"`{schedule.cron}` is not a cron line", cure)
+    try:
+        ZoneInfo(schedule.zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        yield Fault(schedule.where, f"`{schedule.zone}` is not a time zone", "Name one such as `Europe/Paris`")
+
+
+def _freeze(days: Freeze) -> Iterator[Fault]:
+    try:
+        first, last = date.fromisoformat(days.first), date.fromisoformat(days.last)
+    except ValueError:
+        what = f"`{days.first}` to `{days.last}` are not days"
+        yield Fault(days.where, what, "Write them as `2013-11-25`")
+        return
+    if last < first:
+        yield Fault(days.where, f"the freeze ends on {last}, before it starts", "Give the first day, then the last")

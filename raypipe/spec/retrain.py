@@ -1,0 +1,165 @@
+"""When a model is trained anew: triggers that ask for it, and guards that hold it back. Data, not code."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeAlias
+
+from raypipe.spec.values import place
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """At the times of a cron line such as ``0 6 * * MON``, in a time zone."""
+
+    cron: str
+    zone: str = "UTC"
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class Errors:
+    """When the share of errors, by the labels that came, has risen for certain above what it was when judged."""
+
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class Regret:
+    """When a mere recalibration of the scores would have spared this much log loss, summed over rows.
+
+    Rent or buy: to train when the loss that staleness has cost reaches the price of a training costs at most about
+    twice what somebody who knew the future would have paid. ``above`` is that price, in units of log loss.
+    """
+
+    above: float
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class EstimatedLoss:
+    """When the estimated loss of the newest predictions is for certain this much, in parts, above what it was."""
+
+    rise: float
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class Drift:
+    """When inputs that hold so large a share of all importance have drifted, or with ``score`` the predictions."""
+
+    mass: float = 0.2
+    score: bool = False
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class Age:
+    """When the newest rows that the model has learned from are this old."""
+
+    above: timedelta
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """When so many labelled rows have come since it was trained."""
+
+    above: int
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """When all of these ask."""
+
+    of: "tuple[Trigger, ...]"
+    where: str = place()
+
+
+Trigger: TypeAlias = Schedule | Errors | Regret | EstimatedLoss | Drift | Age | NewRows | AllOf
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """Nothing is trained from the first day to the last, both included, written as ``2013-11-25``."""
+
+    first: str
+    last: str
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """A policy: train a challenger when one of ``any`` asks and no guard holds it back. Broken data always does.
+
+    Attributes:
+        any: the triggers; to ask for several at once, put them into `AllOf`.
+        cooldown: the least time between two trainings.
+        new_rows: the fewest labelled rows that must have come since the model was trained.
+        daily_cap: the most trainings in 24 hours.
+        budget: the most seconds of training in 30 days; None: no matter how many.
+        freeze: days in which nothing is trained.
+        backoff: after each challenge that was lost in a row the cooldown doubles, up to this.
+        approval: ask a person before anything is trained.
+        challenge: whether the new model must hold its own against the one in service on the newest rows.
+    """
+
+    any: tuple[Trigger, ...]
+    cooldown: timedelta = timedelta(hours=6)
+    new_rows: int = 2_000
+    daily_cap: int = 2
+    budget: float | None = None
+    freeze: tuple[Freeze, ...] = ()
+    backoff: timedelta = timedelta(days=7)
+    approval: bool = False
+    challenge: bool = True
+    name: str = field(default="own", compare=False)
+    where: str = place()
+
+    def __post_init__(self) -> None:
+        # Lists read better in a pipeline file; values are frozen.
+        for name in ("any", "freeze"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+def recommender() -> Retrain:
+    """Labels come fast: train when errors rise, else every three days; twice a day at most."""
+    return Retrain((Errors(), Age(timedelta(days=3))), name="recommender")
+
+
+def fraud() -> Retrain:
+    """Labels come late and the world is hostile: act on errors, estimates, and the predictions' own drift."""
+    triggers = (Errors(), EstimatedLoss(0.1), Drift(mass=0.3, score=True))
+    return Retrain(triggers, cooldown=timedelta(hours=12), name="fraud")
+
+
+def compliance() -> Retrain:
+    """Nothing is trained without a person's word, and once in 30 days at most."""
+    return Retrain(
+        (Errors(), Drift(mass=0.2)), cooldown=timedelta(days=30), daily_cap=1, approval=True, name="compliance"
+    )
+
+
+def forecasting() -> Retrain:
+    """Seasons come and go: train when errors rise or the model is a week old."""
+    return Retrain((Errors(), Age(timedelta(days=7))), cooldown=timedelta(days=1), daily_cap=1, name="forecasting")
+
+
+def hybrid(regret: float = 60.0) -> Retrain:
+    """What staleness has cost pays for a training; a quarter is the oldest a model may be."""
+    triggers: Sequence[Trigger] = (Regret(regret), Age(timedelta(days=90)))
+    return Retrain(tuple(triggers), cooldown=timedelta(days=3), daily_cap=1, name="hybrid")
+
+
+def never() -> Retrain:
+    """What there is to compare with: the model stays as it is."""
+    return Retrain((), name="never")
+
+
+def daily() -> Retrain:
+    """What there is to compare with: trained every day."""
+    return Retrain((Schedule("0 0 * * *"),), cooldown=timedelta(0), new_rows=0, challenge=False, name="daily")
+
+
+PRESETS = {made.__name__: made for made in (recommender, fraud, compliance, forecasting, hybrid, never, daily)}

@@ -1,0 +1,97 @@
+"""Each trigger asks at its limit and not before; each guard holds back; the same facts give the same decision."""
+
+from datetime import timedelta
+
+import pytest
+from msgspec import structs
+
+from raypipe.contracts.decisions import Situation, Training
+from raypipe.retraining import decide
+from raypipe.spec.retrain import (
+    PRESETS,
+    Age,
+    AllOf,
+    Drift,
+    Errors,
+    EstimatedLoss,
+    Freeze,
+    NewRows,
+    Regret,
+    Retrain,
+    Schedule,
+)  # fmt: skip
+
+DAY = 86_400_000_000
+MONDAY = 1_383_544_800_000_000  # 2013-11-04 06:00 UTC
+CALM = Situation(pipeline="m", version=1, at=MONDAY, since=MONDAY - 10 * DAY, looked=MONDAY - DAY, new_rows=9_000)
+EAGER = Retrain((NewRows(1),), cooldown=timedelta(0))
+
+
+def after(**facts):
+    return structs.replace(CALM, **facts)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "quiet", "loud"),
+    [
+        (Schedule("0 6 * * MON"), after(at=MONDAY - 1_000_000), CALM),
+        (Schedule("0 6 * * MON"), after(looked=MONDAY), CALM),
+        (Schedule("0 1 * * MON", "America/New_York"), after(at=MONDAY - 1_000_000), CALM),
+        (Errors(), after(errors=False), after(errors=True)),
+        (Errors(), after(errors=None), after(errors=True)),
+        (Regret(50), after(regret=49.9), after(regret=50)),
+        (EstimatedLoss(0.1), after(estimated_rise=0.05), after(estimated_rise=0.11)),
+        (Drift(0.3), after(drift_mass=0.2), after(drift_mass=0.3)),
+        (Drift(0.3), after(drift_mass=0.0, drifted=("score",)), after(drift_mass=0.5)),
+        (Drift(0.3, score=True), after(drift_mass=0.0), after(drift_mass=0.0, drifted=("score",))),
+        (Age(timedelta(days=10)), after(since=CALM.since + 1), CALM),
+        (NewRows(9_000), after(new_rows=8_999), CALM),
+        (AllOf((Errors(), Drift(0.3))), after(errors=True, drift_mass=0.1), after(errors=True, drift_mass=0.4)),
+    ],
+)
+def test_a_trigger_asks_at_its_limit(trigger, quiet, loud):
+    policy = Retrain((trigger,), new_rows=0)
+    assert decide(policy, quiet, []).action == "nothing"
+    assert decide(policy, loud, []).action == "train"
+
+
+def trained(*outcomes, ago=DAY, seconds=10.0):
+    return [Training(at=MONDAY - ago * (len(outcomes) - i), seconds=seconds, outcome=o) for i, o in enumerate(outcomes)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "facts", "history", "word"),
+    [
+        (EAGER, after(breaks=("seats: 60% missing",)), [], "broken"),
+        (EAGER, CALM, trained("running", ago=9 * DAY), "under way"),
+        (Retrain((NewRows(1),), new_rows=10_000), CALM, [], "10,000"),
+        (Retrain((NewRows(1),), cooldown=timedelta(days=2)), CALM, trained("won"), "2 d ago"),
+        (Retrain((NewRows(1),), cooldown=timedelta(days=2)), CALM, trained("lost", ago=3 * DAY), "1 lost challenge"),
+        (Retrain((NewRows(1),), cooldown=timedelta(0), daily_cap=1), CALM, trained("won", ago=DAY // 2), "24 hours"),
+        (Retrain((NewRows(1),), budget=25), CALM, trained("won", "won", "won", ago=2 * DAY), "30 s of training"),
+        (Retrain((NewRows(1),), freeze=(Freeze("2013-11-04", "2013-11-04"),)), CALM, [], "frozen"),
+    ],
+)
+def test_a_guard_holds_back_and_says_so(policy, facts, history, word):
+    decision = decide(policy, facts, history)
+    assert decision.action == "wait"
+    assert word in decision.why
+    assert decide(EAGER, CALM, []).action == "train"
+
+
+def test_the_cooldown_is_over_when_it_is_over():
+    policy = Retrain((NewRows(1),), cooldown=timedelta(days=1))
+    assert decide(policy, CALM, trained("won")).action == "train"
+    assert decide(policy, after(at=MONDAY - 1), trained("won")).action == "wait"
+
+
+def test_a_person_is_asked_where_the_policy_says_so():
+    assert decide(Retrain((NewRows(1),), approval=True), CALM, []).action == "ask"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_decide(name):
+    decision = decide(PRESETS[name](), after(errors=True, drift_mass=0.0, estimated_rise=0.0, regret=0.0), [])
+    expected = {"recommender": "train", "fraud": "train", "forecasting": "train", "compliance": "ask"}
+    assert decision.action == expected.get(name, "train" if name == "daily" else "nothing")
+    assert decision.key == f"decision:m:{name}:1:{MONDAY}"
