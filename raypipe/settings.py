@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from raypipe.errors import SettingsError
+from raypipe.references import is_reference
 
 
 class Settings(BaseSettings):
@@ -26,6 +29,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(4 * 2**20, ge=1024, description="Largest request body a replica accepts")
     ray_address: str = Field("", description="Ray cluster to join, `auto` in its own jobs; empty: start one here")
     mlflow_url: str = Field("", description="MLflow server to use; empty: start one here")
+    ledger_url: str = Field("", description="PostgreSQL database of the ledger; empty: a file in the workspace")
+    catalog_url: str = Field(
+        "", description="PostgreSQL database that names the tables; empty: a file in the workspace"
+    )
+    warehouse_url: str = Field("", description="Where tables are, `s3://bucket/prefix`; empty: in the workspace")
+    online_url: str = Field("", description="Redis or Valkey server of the online features; empty: in the workspace")
     replicas: int = Field(1, ge=1, description="Serve replicas of each pipeline")
 
     @classmethod
@@ -39,6 +48,26 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, the environment over the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("ledger_url", "catalog_url", "online_url", "mlflow_url", "warehouse_url")
+    @classmethod
+    def _no_password(cls, value: str) -> str:
+        if not is_reference(value) and urlsplit(value).password:
+            raise ValueError("holds a password; put it in a variable or a file, and write env:NAME or file:/path")
+        return value
+
+    @field_validator("warehouse_url")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        if value and not (value.startswith("s3://") and urlsplit(value).netloc):
+            raise ValueError("is not written as s3://bucket/prefix")
+        return value
+
+    @model_validator(mode="after")
+    def _warehouse_has_catalog(self) -> Self:
+        if self.warehouse_url and not self.catalog_url:
+            raise ValueError("warehouse_url needs a catalog_url: a file in one workspace cannot name tables for many")
+        return self
 
     @property
     def home(self) -> Path:
@@ -62,8 +91,9 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        told = first["msg"].removeprefix("Value error, ")
         raise SettingsError(
-            f"setting `{name}`: {first['msg'].lower()}",
+            f"setting `{name}`: {told.lower()}" if name else told,
             where="raypipe.toml or environment",
             cure=f"Settings are {', '.join(Settings.model_fields)}",
         ) from None

@@ -4,14 +4,16 @@ Rooms are imported by the function that opens them: to look at the services, or 
 """
 
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from raypipe import telemetry
 from raypipe.clock import Clock, SystemClock
-from raypipe.errors import WorkspaceError
+from raypipe.errors import SettingsError, WorkspaceError
 from raypipe.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from raypipe.contracts.stores import OnlineStore
     from raypipe.flows import Platform
     from raypipe.ledger import Ledger
     from raypipe.registry import Registry
@@ -27,22 +29,21 @@ def connect(settings: Settings | None = None, clock: Clock | None = None) -> "Pl
         WorkspaceError: the workspace cannot be written to.
     """
     telemetry.turn_off()
-    from raypipe.features.stores.lmdb import LmdbStore
     from raypipe.flows import Platform
     from raypipe.lake import Lake
-    from raypipe.ledger import Ledger
 
     settings, clock = settings or load_settings(), clock or SystemClock()
     home = settings.home
-    ledger = Ledger.in_folder(home, clock)
+    ledger = open_ledger(settings, clock)
     services = services_config(settings)
     return Platform(
         workspace=home,
         clock=clock,
         ledger=ledger,
-        lake=Lake(home / "lake"),
+        lake=Lake(home / "lake", catalog=settings.catalog_url, warehouse=settings.warehouse_url),
         registry=open_registry(settings, ledger),
-        store=LmdbStore(home / "online"),
+        store=_store(settings),
+        online_url=settings.online_url,
         tracking_uri=services.mlflow_url,
         cpus=services.logical_cpus,
         max_body_bytes=settings.max_body_bytes,
@@ -78,23 +79,59 @@ def load(name: str, version: int | str = "champion", settings: Settings | None =
         FeatureError: no features are stored; `raypipe run` or `raypipe deploy` stores them.
         ServingError: the model cannot be used.
     """
-    from raypipe.features.opening import open_lmdb
-    from raypipe.ledger import Ledger
+    from raypipe.features.opening import open_lmdb, open_redis
     from raypipe.serving.embedded import Embedded
     from raypipe.serving.model import Served
 
     settings = settings or load_settings()
-    if not settings.home.is_dir():
-        # Opening the ledger would make the folder, and asking is no reason to.
-        cure = "Make a model with `raypipe run FILE`"
-        raise WorkspaceError("no workspace is there yet", where=str(settings.home), cure=cure)
-    ledger = Ledger.in_folder(settings.home, SystemClock())
+    require_workspace(settings)
+    ledger = open_ledger(settings)
     try:
         found = open_registry(settings, ledger, mirror=False).get(name, version)
     finally:
         ledger.close()
     served = Served(folder=found.folder, digest=found.digest, version=found.version)
+    if settings.online_url:
+        return Embedded(served, partial(open_redis, url=settings.online_url))
     return Embedded(served, partial(open_lmdb, folder=str(settings.home / "online")))
+
+
+def open_ledger(settings: Settings, clock: Clock | None = None) -> "Ledger":
+    """The history of a workspace: the file in its folder, or the table of a cluster.
+
+    Raises:
+        SettingsError: the setting cannot be used.
+        WorkspaceError: the folder cannot be made.
+        LedgerError: the database cannot be opened.
+    """
+    from raypipe.ledger import Ledger
+
+    clock = clock or SystemClock()
+    return Ledger.at(settings.ledger_url, clock) if settings.ledger_url else Ledger.in_folder(settings.home, clock)
+
+
+def require_workspace(settings: Settings) -> None:
+    """Opening a ledger would make the folder, and asking is no reason to.
+
+    Raises:
+        WorkspaceError: there is no workspace.
+    """
+    if not settings.ledger_url and not settings.home.is_dir():
+        cure = "Make a model with `raypipe run FILE`"
+        raise WorkspaceError("no workspace is there yet", where=str(settings.home), cure=cure)
+
+
+def _store(settings: Settings) -> "OnlineStore":
+    if settings.online_url:
+        if find_spec("redis") is None:
+            cure = "Install it with `pip install 'raypipe[redis]'`"
+            raise SettingsError("needs a driver that is not installed", where="online_url", cure=cure)
+        from raypipe.features.stores.redis import RedisStore
+
+        return RedisStore(settings.online_url)
+    from raypipe.features.stores.lmdb import LmdbStore
+
+    return LmdbStore(settings.home / "online")
 
 
 def services_config(settings: Settings) -> "ServicesConfig":

@@ -31,15 +31,13 @@ def gates(
 ) -> None:
     """Show what the last gate of a pipeline found: which checks, since when, with examples."""
     name = read(Path(pipeline)).name if pipeline.endswith(".py") else pipeline
-    from raypipe.clock import SystemClock
     from raypipe.flows.judgements import last_judgement
-    from raypipe.ledger import Ledger
     from raypipe.settings import load_settings
+    from raypipe.wiring import open_ledger, require_workspace
 
-    out, home = Output(json), load_settings().home
-    if not home.is_dir():
-        raise WorkspaceError("no workspace is there yet", where=str(home), cure="Make one with `raypipe run FILE`")
-    ledger = Ledger.in_folder(home, SystemClock())
+    out, settings = Output(json), load_settings()
+    require_workspace(settings)
+    ledger = open_ledger(settings)
     try:
         found = last_judgement(ledger, name)
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raypipe.errors import RegistryError, SettingsError, WorkspaceError
+from raypipe.errors import RegistryError, SettingsError
 
 if TYPE_CHECKING:
     from raypipe.ledger import Ledger
@@ -44,16 +44,12 @@ def kept(*, writes: bool = False) -> Iterator[Kept]:
     Raises:
         WorkspaceError: there is no such workspace yet; looking makes none.
     """
-    from raypipe.clock import SystemClock
-    from raypipe.ledger import Ledger
     from raypipe.settings import load_settings
-    from raypipe.wiring import open_registry
+    from raypipe.wiring import open_ledger, open_registry, require_workspace
 
     settings = load_settings()
-    if not settings.home.is_dir():
-        cure = "Make a model with `raypipe run FILE`"
-        raise WorkspaceError("no workspace is there yet", where=str(settings.home), cure=cure)
-    ledger = Ledger.in_folder(settings.home, SystemClock())
+    require_workspace(settings)
+    ledger = open_ledger(settings)
     try:
         yield Kept(ledger, open_registry(settings, ledger, mirror=writes), settings)
     finally:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from raypipe.cli.batch import predict_batch
 from raypipe.cli.output import AsJson, Output
-from raypipe.errors import RegistryError, RequestError, WorkspaceError, did_you_mean
+from raypipe.errors import RegistryError, RequestError, did_you_mean
 
 if TYPE_CHECKING:
     from raypipe.client import Prediction
@@ -83,23 +83,15 @@ def predict(
 
 def models(name: Name, json: AsJson = False) -> None:
     """List the registered versions of a pipeline's model, with their metrics on the holdout."""
+    from raypipe.cli.kept import kept
     from raypipe.cli.tables import model_document, models_table
-    from raypipe.clock import SystemClock
-    from raypipe.ledger import Ledger
-    from raypipe.settings import load_settings
-    from raypipe.wiring import open_registry
 
-    out, settings = Output(json), load_settings()
-    if not settings.home.is_dir():
-        # Opening the ledger would make the folder, and looking is no reason to.
-        raise WorkspaceError(
-            "no workspace is there yet", where=str(settings.home), cure="Make a model with `raypipe run FILE`"
-        )
-    registry = open_registry(settings, Ledger.in_folder(settings.home, SystemClock()))
-    versions = registry.versions(name)
-    if not versions:
-        cure = did_you_mean(name, registry.names()) or "Make one with `raypipe run FILE`"
-        raise RegistryError("no model of this name is registered", where=name, cure=cure)
+    out = Output(json)
+    with kept() as found:
+        versions = found.registry.versions(name)
+        if not versions:
+            cure = did_you_mean(name, found.registry.names()) or "Make one with `raypipe run FILE`"
+            raise RegistryError("no model of this name is registered", where=name, cure=cure)
     if not json:
         out.say(models_table(versions))
     out.result([model_document(version) for version in versions])

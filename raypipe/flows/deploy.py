@@ -59,8 +59,10 @@ def recipe(platform: Platform, name: str, served: Served | None = None) -> Recip
     """What a pipeline's Serve application is made of on this platform; ``served`` is put into service with it."""
     return Recipe(
         name=name,
-        reader="raypipe.features.opening:open_lmdb",
-        reader_args={"folder": str(platform.workspace / "online")},
+        reader=f"raypipe.features.opening:{'open_redis' if platform.online_url else 'open_lmdb'}",
+        reader_args={"url": platform.online_url}
+        if platform.online_url
+        else {"folder": str(platform.workspace / "online")},
         folder=str(platform.workspace / "serving"),
         served=served,
         replicas=platform.replicas,

@@ -18,6 +18,7 @@ class Platform:
 
     Attributes:
         workspace: the folder of everything that is kept.
+        online_url: of the server of online features; empty: they are in the workspace.
         tracking_uri: where MLflow is.
         cpus: how many trials may run side by side.
         max_body_bytes: the largest request body a replica accepts.
@@ -32,6 +33,7 @@ class Platform:
     lake: Lake
     registry: Registry
     store: OnlineStore
+    online_url: str
     tracking_uri: str
     cpus: int
     max_body_bytes: int

@@ -8,11 +8,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.manifest import DataFile
@@ -24,6 +22,7 @@ from pyiceberg.types import LongType, NestedField, StringType, TimestamptzType
 
 from raypipe.contracts.faulty import Faulty
 from raypipe.failpoints import failpoint
+from raypipe.lake import storage
 from raypipe.lake.catalog import PROPERTIES
 from raypipe.lake.commit import commit_files
 from raypipe.lake.state import INCOMING, MIRROR, data_files, head, held_by, listed, main_of, rows_of, says
@@ -142,14 +141,14 @@ def _rewritten(table: Table, snapshot: Snapshot, faulty: Faulty) -> Iterator[tup
         yield gone, written
     except CommitFailedException:
         for path in written:
-            Path(path).unlink(missing_ok=True)
+            storage.remove(path)
         raise
 
 
 def _without(path: str, rows: pl.Series) -> str:
     # The name sorts where the file was: names tell the order in which rows came.
     written = f"{path.removesuffix('.parquet')}-{uuid.uuid4().hex[:8]}.parquet"
-    whole = pq.read_table(path, partitioning=None)
+    whole = storage.read_arrow(path)
     good = ~pl.int_range(whole.num_rows, eager=True).is_in(rows.implode())
-    pq.write_table(whole.filter(pa.array(good.to_list(), pa.bool_())), written, compression="zstd")
+    storage.write(whole.filter(pa.array(good.to_list(), pa.bool_())), written)
     return written

@@ -1,7 +1,7 @@
-"""The catalog of a lake folder: SQLite, one Iceberg table a source."""
+"""The catalog of a lake, in SQLite or PostgreSQL: one Iceberg table a source."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -10,9 +10,11 @@ from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableA
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import IcebergType, NestedField
-from sqlalchemy import URL, NullPool, create_engine
+from sqlalchemy import URL, NullPool, create_engine, text
 
+from raypipe.contracts.databases import database_url
 from raypipe.failpoints import failpoint
+from raypipe.lake import storage
 
 NAMESPACE = "lake"
 #: How long one process waits for another that is writing to the catalog.
@@ -25,17 +27,42 @@ PROPERTIES = {
 }
 
 
-def open_catalog(folder: Path) -> SqlCatalog:
-    """The catalog of a lake folder; made when it is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    uri = URL.create("sqlite", database=str(folder / "catalog.db"), query={"timeout": str(WAIT_SECONDS)})
-    text = uri.render_as_string(hide_password=False)
-    with FileLock(folder / "catalog.lock"):  # both look first and make then: two at once would both make
-        catalog = SqlCatalog("raypipe", uri=text, warehouse=str(folder / "warehouse"))
+def open_catalog(folder: Path, database: str = "", warehouse: str = "") -> SqlCatalog:
+    """The catalog of a lake; made when it is not there.
+
+    Args:
+        folder: the lake's.
+        database: a PostgreSQL URL, or a reference to one; empty: a SQLite file in the folder.
+        warehouse: where files are, a folder or ``s3://bucket/prefix``; empty: in the folder.
+
+    Raises:
+        SettingsError: the database cannot be named.
+    """
+    if database:
+        uri = database_url(database)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        uri = URL.create("sqlite", database=str(folder / "catalog.db"), query={"timeout": str(WAIT_SECONDS)})
+    properties = {"warehouse": warehouse or str(folder / "warehouse"), **storage.io_properties(warehouse)}
+    with _alone(folder, uri):  # all look first and make then: two at once would both make
+        catalog = SqlCatalog("raypipe", uri=uri.render_as_string(hide_password=False), **properties)
         catalog.engine.dispose()
         catalog.engine = create_engine(uri, poolclass=NullPool)  # no connection stays open, or is forked
+        catalog.properties["uri"] = uri.render_as_string()  # every table carries these: without the password
         catalog.create_namespace_if_not_exists(NAMESPACE)
     return catalog
+
+
+@contextmanager
+def _alone(folder: Path, uri: URL) -> Iterator[None]:
+    if uri.drivername == "sqlite":
+        with FileLock(folder / "catalog.lock"):
+            yield
+        return
+    engine = create_engine(uri, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('raypipe catalog'))"))
+        yield
 
 
 def load_table(catalog: SqlCatalog, name: str) -> Table | None:

@@ -1,11 +1,9 @@
 """From a source's files to a snapshot on the branch ``incoming``, whatever is there already."""
 
-import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 import polars as pl
 from pyiceberg.catalog.sql import SqlCatalog
@@ -14,6 +12,7 @@ from pyiceberg.table import Table as IcebergTable
 
 from raypipe.contracts.progress import Progress
 from raypipe.errors import SourceError, WorkspaceError
+from raypipe.lake import storage
 from raypipe.lake.catalog import load_table, open_table
 from raypipe.lake.columns import stored, widened
 from raypipe.lake.commit import Change, evolve, land, restore_columns, set_incoming
@@ -91,8 +90,8 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
     else:
         table = restore_columns(table)
     attempt = f"{table.metadata.next_sequence_number():08d}-{uuid.uuid4().hex[:8]}"
-    folder = Path(table.location()) / "data" / attempt
-    folder.mkdir(parents=True)
+    folder = f"{table.location()}/data/{attempt}"
+    storage.make_folder(folder)
     try:
         transaction = table.transaction()
         schema = evolve(transaction, stored(load.source, in_lake(load.source)))
@@ -118,7 +117,7 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
     except BaseException as error:
         # An attempt that landed without our hearing of it is a success; only if it surely failed do its files go.
         if not has_attempt(table.refresh(), attempt):
-            shutil.rmtree(folder, ignore_errors=True)
+            storage.remove_folder(folder)
         elif isinstance(error, Exception):
             return
         raise

@@ -20,6 +20,7 @@ from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Snapshot
 from raypipe.errors import RaypipeError, SourceError, WorkspaceError
 from raypipe.failpoints import failpoint
+from raypipe.lake import storage
 from raypipe.lake.aside import drop_faulty, keep_rows, set_aside_rows, without
 from raypipe.lake.batches import Batches
 from raypipe.lake.catalog import load_table, open_catalog
@@ -38,19 +39,24 @@ SPREAD_BYTES = 256 * 2**20
 
 
 class Lake:
-    """Iceberg tables in one folder: a SQLite catalog, and a warehouse of Parquet files.
+    """Iceberg tables: a catalog, and a warehouse of Parquet files. In one folder, unless URLs say otherwise.
 
     Args:
         folder: where they are; made on first use. Its absolute path is written into the tables.
         spread_bytes: from this many bytes in more than one file on, reading is spread over the Ray cluster.
+        catalog: a PostgreSQL database that names the tables instead of the folder's SQLite file; may be a reference.
+        warehouse: where their files are instead, such as ``s3://bucket/lake``; the catalog must be a URL too.
     """
 
-    def __init__(self, folder: Path, *, spread_bytes: int = SPREAD_BYTES) -> None:
+    def __init__(
+        self, folder: Path, *, spread_bytes: int = SPREAD_BYTES, catalog: str = "", warehouse: str = ""
+    ) -> None:
         self._folder, self._spread_bytes = folder.absolute(), spread_bytes
+        self._catalog_url, self._warehouse = catalog, warehouse.rstrip("/")
 
     def __getstate__(self) -> dict[str, object]:
         # A connection does not cross processes.
-        return {"_folder": self._folder, "_spread_bytes": self._spread_bytes}
+        return {name: value for name, value in vars(self).items() if name != "_catalog"}
 
     def ingest(self, source: Source, progress: Progress) -> Snapshot:
         """Take in the files of a source that its table does not hold yet, as one snapshot on the branch ``incoming``.
@@ -164,7 +170,7 @@ class Lake:
         paths = [file.file_path for file in data_files(table, found)]
         if not paths:
             return ray.data.from_arrow(self.frame(snapshot, columns).collect().to_arrow())
-        rows = ray.data.read_parquet(paths)
+        rows = ray.data.read_parquet(paths, filesystem=storage.filesystem(paths[0]))
         for name, kind in held_by(table, found).widened.items():
             if columns is None or name in columns:
                 rows = rows.with_column(name, col(name).cast(DataType.from_arrow(arrow_type(kind))))
@@ -188,7 +194,7 @@ class Lake:
 
     @cached_property
     def _catalog(self) -> SqlCatalog:
-        return open_catalog(self._folder)
+        return open_catalog(self._folder, self._catalog_url, self._warehouse)
 
     def _find(self, snapshot: Snapshot) -> tuple[IcebergTable, IcebergSnapshot]:
         with self._workspace_errors():
@@ -240,7 +246,10 @@ class Lake:
         else:
             return
         cure = "Check that the folder is writable and its disk has space, then run again: nothing was lost"
-        raise WorkspaceError(f"cannot be used: {why}", where=str(self._folder), cure=cure)
+        if self._catalog_url:
+            cure = "`raypipe doctor` says which part does not answer; then run again: nothing was lost"
+        where = self._warehouse or self._catalog_url or str(self._folder)
+        raise WorkspaceError(f"cannot be used: {why.strip()}", where=where, cure=cure)
 
 
 def _as_record(source: Source, held: Held) -> Snapshot:

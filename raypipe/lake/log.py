@@ -19,6 +19,7 @@ from pyiceberg.types import TimestamptzType as TimeType
 from raypipe.clock import iso
 from raypipe.contracts.logs import LogKind
 from raypipe.failpoints import failpoint
+from raypipe.lake import storage
 from raypipe.lake.catalog import PROPERTIES
 
 POSITIONS = "raypipe.positions"
@@ -123,7 +124,7 @@ class LogTable:
             scan = None if table is None else table.scan(row_filter=_between(since, until))
             paths = [] if scan is None else [task.file.file_path for task in scan.plan_files()]
         at = pl.col("at").cast(pl.Int64)
-        frame = pl.scan_parquet(sorted(paths), glob=False) if paths else pl.LazyFrame(schema=dict(self.kind.columns))
+        frame = storage.scan(sorted(paths)) if paths else pl.LazyFrame(schema=dict(self.kind.columns))
         frame = frame.select(pl.col(name).cast(kind) for name, kind in self.kind.columns.items())
         if since is not None:
             frame = frame.filter(at >= since)

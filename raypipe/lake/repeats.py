@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
+
+from raypipe.lake import storage
 
 #: Rows whose hashed ids are in memory at a time: 8 bytes each, and as much again to sort them.
 ROWS_AT_A_TIME = 20_000_000
@@ -27,7 +27,7 @@ def repeated_rows(old: Sequence[str], new: Sequence[str], id: Sequence[str], shi
         return pl.Series(dtype=pl.UInt32)
     whole = pl.all_horizontal(pl.col(*id).is_not_null())
     found = [*_repeats(old, new, id, whole)]
-    if _scan(new).select((~whole).any()).collect().item():
+    if storage.scan(new).select((~whole).any()).collect().item():
         found += _repeats(old, new, shipped, ~whole)
     return pl.concat(found).sort()
 
@@ -43,7 +43,7 @@ def drop_rows(paths: Sequence[str], rows: pl.Series, schema: pa.Schema) -> list[
     Returns:
         The files that hold the rows that are left, in order.
     """
-    heights = [pq.read_metadata(path).num_rows for path in paths]
+    heights = [storage.height(path) for path in paths]
     kept = []
     for path, start, height in zip(paths, accumulate([0, *heights]), heights, strict=False):
         here = rows.filter((rows >= start) & (rows < start + height)) - start
@@ -52,7 +52,7 @@ def drop_rows(paths: Sequence[str], rows: pl.Series, schema: pa.Schema) -> list[
         elif here.len() < height:
             kept.append(_without(path, here, schema))
         if here.len():
-            Path(path).unlink()
+            storage.remove(path)
     return kept
 
 
@@ -60,7 +60,7 @@ def _repeats(old: Sequence[str], new: Sequence[str], by: Sequence[str], which: p
     key, buckets = pl.struct(by).hash(), _buckets(old, new)
     for bucket in range(buckets):
         mine = which & (key % buckets == bucket)
-        hashed = pl.concat([_scan(part).filter(mine).select(key.alias("h")) for part in (old, new) if part])
+        hashed = pl.concat([storage.scan(part).filter(mine).select(key.alias("h")) for part in (old, new) if part])
         # Equal ids have equal hashes, so this alone shows, nearly always, that no row repeats another.
         hashes = hashed.collect(engine="streaming")["h"].sort()
         twice = hashes.filter(hashes == hashes.shift()).unique()
@@ -68,7 +68,10 @@ def _repeats(old: Sequence[str], new: Sequence[str], by: Sequence[str], which: p
             yield pl.Series(dtype=pl.UInt32)
             continue
         suspects = [
-            _scan(part).with_row_index("row").filter(mine & key.is_in(twice.implode())).select("row", *by, new=is_new)
+            storage.scan(part)
+            .with_row_index("row")
+            .filter(mine & key.is_in(twice.implode()))
+            .select("row", *by, new=is_new)
             for part, is_new in ((old, pl.lit(False)), (new, pl.lit(True)))
             if part
         ]
@@ -77,17 +80,13 @@ def _repeats(old: Sequence[str], new: Sequence[str], by: Sequence[str], which: p
         yield rows.filter(again & rows["new"])["row"].cast(pl.UInt32)
 
 
-def _scan(paths: Sequence[str]) -> pl.LazyFrame:
-    return pl.scan_parquet(list(paths), glob=False)
-
-
 def _buckets(old: Sequence[str], new: Sequence[str]) -> int:
-    rows = sum(pq.read_metadata(path).num_rows for path in (*old, *new))
+    rows = sum(storage.height(path) for path in (*old, *new))
     return int(rows // ROWS_AT_A_TIME) + 1
 
 
 def _without(path: str, rows: pl.Series, schema: pa.Schema) -> str:
-    frame = pl.read_parquet(path, glob=False).with_row_index("__row").filter(~pl.col("__row").is_in(rows.implode()))
+    frame = storage.read([path]).with_row_index("__row").filter(~pl.col("__row").is_in(rows.implode()))
     written = f"{path.removesuffix('.parquet')}-once.parquet"
-    pq.write_table(frame.drop("__row").to_arrow().cast(schema), written, compression="zstd")
+    storage.write(frame.drop("__row").to_arrow().cast(schema), written)
     return written

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
 from raypipe.errors import SourceError
+from raypipe.lake import storage
 from raypipe.lake.repeats import drop_rows, repeated_rows
 from raypipe.lake.stage import PartWriter, Staged
 from raypipe.spec import Source, Table
@@ -30,7 +30,7 @@ class Settled:
     repeated: int
 
 
-def settle(source: Source, staged: Sequence[Staged], before: Sequence[str], schema: pa.Schema, folder: Path) -> Settled:
+def settle(source: Source, staged: Sequence[Staged], before: Sequence[str], schema: pa.Schema, folder: str) -> Settled:
     """Find out what is new in staged files.
 
     Args:
@@ -52,19 +52,19 @@ def settle(source: Source, staged: Sequence[Staged], before: Sequence[str], sche
     return Settled(kept, replaces=False, added=rows - again.len(), repeated=again.len())
 
 
-def _latest(source: Table, staged: Sequence[Staged], before: Sequence[str], schema: pa.Schema, folder: Path) -> Settled:
+def _latest(source: Table, staged: Sequence[Staged], before: Sequence[str], schema: pa.Schema, folder: str) -> Settled:
     """The last row of each key, in the order in which they came. A table is small: it is read whole."""
-    old = pl.read_parquet(list(before), glob=False) if before else _empty(schema)
-    loads = [_one_a_key(source, one, pl.read_parquet(list(one.paths), glob=False)) for one in staged if one.paths]
+    old = storage.read(before) if before else _empty(schema)
+    loads = [_one_a_key(source, one, storage.read(one.paths)) for one in staged if one.paths]
     rows = pl.concat([old, *loads]).unique(source.key, keep="last", maintain_order=True)
     added = rows.join(old, on=rows.columns, how="anti", nulls_equal=True).height
     with PartWriter(folder, "table", schema) as writer:
         writer.write(rows.to_arrow())
     for one in staged:
         for path in one.paths:
-            Path(path).unlink()
+            storage.remove(path)
     read = sum(one.file.rows for one in staged)
-    return Settled([str(path) for path in writer.paths], replaces=True, added=added, repeated=read - added)
+    return Settled(writer.paths, replaces=True, added=added, repeated=read - added)
 
 
 def _one_a_key(source: Table, staged: Staged, rows: pl.DataFrame) -> pl.DataFrame:

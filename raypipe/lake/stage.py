@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -13,6 +12,7 @@ from raypipe.contracts.progress import Progress, Step
 from raypipe.contracts.records import Record, SourceFile
 from raypipe.errors import SourceError
 from raypipe.failpoints import failpoint
+from raypipe.lake import storage
 from raypipe.lake.derive import derive, first_fault
 from raypipe.lake.faults import line_of
 from raypipe.lake.files import FoundFile
@@ -48,7 +48,7 @@ class Task:
     source: Source
     lookups: Mapping[str, pl.DataFrame]
     schema: pa.Schema
-    folder: Path
+    folder: str
     prefix: str
 
     def run(self, advance: Callable[[float], object] = float) -> Staged:
@@ -63,7 +63,7 @@ class Task:
                 failpoint("ingest.while_reading")
                 advance(share)
         read = SourceFile(path=self.file.name, digest=self.digest, rows=writer.rows)
-        return Staged(file=read, paths=tuple(str(path) for path in writer.paths))
+        return Staged(file=read, paths=tuple(writer.paths))
 
     def _derived(self, batch: pa.RecordBatch, before: int) -> pl.DataFrame:
         block = pl.DataFrame(pl.from_arrow(batch))
@@ -86,11 +86,11 @@ class Task:
 class PartWriter:
     """Writes blocks as Parquet files of a bounded number of rows."""
 
-    def __init__(self, folder: Path, prefix: str, schema: pa.Schema) -> None:
+    def __init__(self, folder: str, prefix: str, schema: pa.Schema) -> None:
         self._folder, self._prefix, self._schema = folder, prefix, schema
         self._writer: pq.ParquetWriter | None = None
         self._in_part = 0
-        self.paths: list[Path] = []
+        self.paths: list[str] = []
         self.rows = 0
 
     def __enter__(self) -> "PartWriter":
@@ -104,8 +104,8 @@ class PartWriter:
         if table.num_rows == 0:
             return
         if self._writer is None:
-            self.paths.append(self._folder / f"{self._prefix}-{len(self.paths):05d}.parquet")
-            self._writer = pq.ParquetWriter(self.paths[-1], self._schema, compression="zstd")
+            self.paths.append(f"{self._folder}/{self._prefix}-{len(self.paths):05d}.parquet")
+            self._writer = storage.writer(self.paths[-1], self._schema)
         self._writer.write_table(table.select(self._schema.names).cast(self._schema))
         self.rows += table.num_rows
         self._in_part += table.num_rows

@@ -15,6 +15,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from raypipe.contracts.records import SourceFile
+from raypipe.lake import storage
 from raypipe.lake.columns import given_back
 
 MAIN, INCOMING = "main", "incoming"
@@ -114,7 +115,7 @@ def data_files(table: Table, snapshot: Snapshot) -> list[DataFile]:
 def rows_of(table: Table, snapshot: Snapshot) -> pl.LazyFrame:
     """Exactly the rows of a snapshot, in the order in which they came, with the types that they came with."""
     paths = [file.file_path for file in data_files(table, snapshot)]
-    rows = pl.scan_parquet(paths, glob=False) if paths else _no_rows(table, snapshot)
+    rows = storage.scan(paths) if paths else _no_rows(table, snapshot)
     types = given_back(held_by(table, snapshot).widened)
     return rows.with_columns(pl.col(name).cast(kind) for name, kind in types.items()) if types else rows
 

@@ -20,10 +20,12 @@ from sqlalchemy import (
     create_engine,
     event,
     select,
+    text,
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from raypipe.clock import Clock
+from raypipe.contracts.databases import database_url
 from raypipe.errors import KeyTakenError, LedgerError, WorkspaceError
 
 _ROWS = Table(
@@ -77,6 +79,8 @@ class Ledger:
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _sqlite_pragmas)
             event.listen(self._engine, "begin", _sqlite_begin)
+        else:
+            event.listen(self._engine, "begin", _postgres_begin)
         with self._connection(writes=True) as connection:
             _ROWS.metadata.create_all(connection)
 
@@ -93,6 +97,20 @@ class Ledger:
         except OSError as error:
             raise WorkspaceError(f"cannot be made: {error.strerror}", where=str(folder)) from None
         return cls(URL.create("sqlite", database=str(folder / "ledger.db")), clock)
+
+    @classmethod
+    def at(cls, url: str, clock: Clock) -> "Ledger":
+        """The ledger of a cluster: a table in PostgreSQL.
+
+        Args:
+            url: of the database, or a reference to one (``env:NAME``, ``file:/path``).
+            clock: stamps the rows.
+
+        Raises:
+            SettingsError: it is no such URL, or its driver is not installed.
+            LedgerError: the database cannot be reached.
+        """
+        return cls(database_url(url), clock)
 
     def append(self, key: str, kind: str, subject: str, body: str = "{}") -> Entry:
         """Add a row, once: the same key with the same content gives the row that is there.
@@ -157,7 +175,10 @@ class Ledger:
             raise
         except DBAPIError as error:
             cure = "Check that the file can be written and its disk has space"
-            raise LedgerError(f"{error.orig}", where=f"ledger {self._name}", cure=cure) from error
+            if self._engine.dialect.name != "sqlite":
+                cure = "`raypipe doctor` says what is wrong with the database"
+            what = " ".join(str(error.orig).split())
+            raise LedgerError(what, where=f"ledger {self._name}", cure=cure) from error
 
     def _walk(self, kind: str | None = None, subject: str | None = None) -> Iterator[Entry]:
         query = select(_ROWS).order_by(_ROWS.c.seq)
@@ -201,6 +222,12 @@ def _sqlite_begin(connection: Connection) -> None:
     # takes no lock, so that it never waits for a writer.
     writes = connection.get_execution_options().get(_WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _postgres_begin(connection: Connection) -> None:
+    # One writer at a time, until its transaction ends: so no two chain to one row, and none has to try again.
+    if connection.get_execution_options().get(_WRITES):
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('raypipe ledger'))"))
 
 
 def _sqlite_pragmas(connection: object, _: object) -> None:

@@ -16,6 +16,7 @@ import redis
 from raypipe.contracts.stores import MovedError
 from raypipe.errors import ServiceError
 from raypipe.failpoints import failpoint
+from raypipe.references import reveal
 
 _BATCH = 2_000
 #: Seconds until a server that does not answer is given up.
@@ -111,7 +112,7 @@ class RedisStore:
     """Values on a Redis or Valkey server (version 6 or later).
 
     Args:
-        url: such as ``redis://host:6379/0`` or ``rediss://user:password@host``.
+        url: such as ``redis://host:6379/0``; or, when it holds a password, where it stands: ``env:NAME``.
     """
 
     def __init__(self, url: str) -> None:
@@ -123,7 +124,7 @@ class RedisStore:
     @property
     def address(self) -> str:
         """Where the server is, without user and password."""
-        parts = urlsplit(self._url)
+        parts = urlsplit(reveal(self._url))
         return f"{parts.hostname}:{parts.port or 6379}"
 
     @contextmanager
@@ -168,7 +169,7 @@ class RedisStore:
 
     @cached_property
     def _client(self) -> redis.Redis:
-        return redis.Redis.from_url(self._url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+        return redis.Redis.from_url(reveal(self._url), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

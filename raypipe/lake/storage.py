@@ -1,0 +1,103 @@
+"""Where the Parquet files of a lake lie: a folder, or a prefix of an S3 store. The one place that tells them apart.
+
+Keys, region and endpoint of S3 are found as every tool of AWS finds them: ``AWS_*`` variables, its files, the machine's
+role. So no secret passes through here, and the path alone says where a file is, in every process.
+"""
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem, FileType, LocalFileSystem, S3FileSystem
+
+S3 = "s3://"
+#: An endpoint that says http:// means it.
+OPTIONS = {"aws_allow_http": "true"}
+
+
+def remote(path: str) -> bool:
+    """True when the path is no folder or file of this machine."""
+    return path.startswith(S3)
+
+
+def io_properties(warehouse: str) -> dict[str, str]:
+    """What Iceberg's own reader and writer of metadata must be told."""
+    if not remote(warehouse):
+        return {}
+    # Told no region, it would look for the bucket at Amazon, whatever endpoint is named.
+    return {"s3.region": str(_s3().region)} | ({"s3.endpoint": found} if (found := _endpoint()) else {})
+
+
+def filesystem(path: str) -> FileSystem:
+    """What reads and writes there."""
+    return _s3() if remote(path) else LocalFileSystem()
+
+
+def bare(path: str) -> str:
+    """The path as its filesystem names it."""
+    return path.removeprefix(S3)
+
+
+def make_folder(path: str) -> None:
+    """Make a folder; S3 has none."""
+    if not remote(path):
+        Path(path).mkdir(parents=True)
+
+
+def scan(paths: Sequence[str]) -> pl.LazyFrame:
+    """The rows of Parquet files, in order."""
+    options = OPTIONS if paths and remote(paths[0]) else None
+    return pl.scan_parquet(list(paths), glob=False, storage_options=options)
+
+
+def read(paths: Sequence[str]) -> pl.DataFrame:
+    """All of it at once."""
+    return scan(paths).collect()
+
+
+def read_arrow(path: str) -> pa.Table:
+    """One file as it was written."""
+    return pq.read_table(bare(path), filesystem=filesystem(path), partitioning=None)
+
+
+def height(path: str) -> int:
+    """How many rows a file says it has."""
+    return int(pq.read_metadata(bare(path), filesystem=filesystem(path)).num_rows)
+
+
+def writer(path: str, schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes a file, block by block."""
+    return pq.ParquetWriter(bare(path), schema, filesystem=filesystem(path), compression="zstd")
+
+
+def write(rows: pa.Table, path: str) -> None:
+    """Write a file."""
+    pq.write_table(rows, bare(path), filesystem=filesystem(path), compression="zstd")
+
+
+def remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    where = filesystem(path)
+    if where.get_file_info(bare(path)).type != FileType.NotFound:
+        where.delete_file(bare(path))
+
+
+def remove_folder(path: str) -> None:
+    """Remove all files below, if there are any."""
+    where = filesystem(path)
+    if where.get_file_info(bare(path)).type != FileType.NotFound:
+        where.delete_dir(bare(path))
+
+
+@cache
+def _s3() -> S3FileSystem:
+    return S3FileSystem(endpoint_override=_endpoint() or None)
+
+
+def _endpoint() -> str:
+    # Arrow, alone among those that read here, does not look for it.
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
