@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     workspace: Path = Field(Path(".raypipe"), description="Folder for tables, models, the ledger and logs")
     host: str = Field("127.0.0.1", description="Address of the HTTP service; Ray and MLflow stay on 127.0.0.1")
     serve_port: int = Field(8000, ge=1, le=65535, description="HTTP port of Ray Serve")
+    grpc_port: int = Field(0, ge=0, le=65535, description="gRPC port of Ray Serve; 0: no gRPC")
     dashboard_port: int = Field(8265, ge=1, le=65535, description="Port of the Ray dashboard and Jobs API")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow server")
     cpus: int | None = Field(None, ge=1, description="Logical CPUs for Ray; None: those of the machine, at least 2")

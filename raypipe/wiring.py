@@ -142,6 +142,7 @@ def services_config(settings: Settings) -> "ServicesConfig":
         workspace=settings.home,
         host=settings.host,
         serve_port=settings.serve_port,
+        grpc_port=settings.grpc_port,
         dashboard_port=settings.dashboard_port,
         mlflow_port=settings.mlflow_port,
         cpus=settings.cpus,

@@ -21,6 +21,7 @@ class ServicesConfig:
             they stay on 127.0.0.1 whatever this says.
         serve_port: HTTP port of Ray Serve.
         dashboard_port: port of the Ray dashboard and its Jobs API.
+        grpc_port: gRPC port of Ray Serve; 0: no gRPC.
         mlflow_port: port of the MLflow server.
         cpus: logical CPUs for Ray; None: those of the machine, at least 2.
         ray_address: a cluster that others start and stop, to be joined instead; empty: ours, on this machine.
@@ -38,6 +39,7 @@ class ServicesConfig:
     cpus: int | None = None
     ray_address: str = ""
     mlflow: str = ""
+    grpc_port: int = 0
 
     def __post_init__(self) -> None:
         # One folder, one name: processes and sockets are found again by it.

@@ -14,6 +14,10 @@ from raypipe.services.http import ask
 from raypipe.services.ports import PortBlock
 
 APPLICATIONS = "/api/serve/applications/"
+#: Tells Serve the calls of the Open Inference Protocol.
+GRPC_SERVICE = "raypipe.serving.oip_messages.add_to_server"
+#: What a gRPC message may be; a replica counts the rows in it before it reads them.
+GRPC_BYTES = 16 * 2**20
 
 # HAProxy is told to listen for its own metrics and statistics on every network card, and Ray offers no setting for
 # that; it does let one name the program to run. So this one corrects the file and becomes HAProxy.
@@ -29,6 +33,8 @@ exec {haproxy} "$@"
 FAST = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
+    # Two gigabytes by default.
+    "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(GRPC_BYTES),
 }
 
 # Times that suit one machine, where HAProxy hears of a change within a second.
@@ -90,13 +96,15 @@ def open_door(config: ServicesConfig, seconds: float) -> None:
     status, text = ask(config.dashboard_url + APPLICATIONS, seconds=seconds)
     # To ask for no application again would end those that were deployed meanwhile.
     if status == 200 and not json.loads(text)["proxies"]:
-        body = {
+        body: dict[str, object] = {
             "proxy_location": "EveryNode",
             # Ray would take 0.0.0.0 for granted in HAProxy mode, which only many machines need.
             "http_options": {"host": config.host, "port": config.serve_port},
             "logging_config": {"enable_access_log": False},  # a fifth of a replica's time
             "applications": [],
         }
+        if config.grpc_port:
+            body["grpc_options"] = {"port": config.grpc_port, "grpc_servicer_functions": [GRPC_SERVICE]}
         status, text = ask(config.dashboard_url + APPLICATIONS, "PUT", body, seconds=seconds)
     end = time.monotonic() + seconds
     while not is_open(config):

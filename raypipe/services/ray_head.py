@@ -65,6 +65,7 @@ def base_environment(config: ServicesConfig) -> dict[str, str]:
         "RAYPIPE_WORKSPACE": str(config.workspace),
         "RAYPIPE_HOST": config.host,
         "RAYPIPE_SERVE_PORT": str(config.serve_port),
+        "RAYPIPE_GRPC_PORT": str(config.grpc_port),
         "RAYPIPE_DASHBOARD_PORT": str(config.dashboard_port),
         "RAYPIPE_MLFLOW_PORT": str(config.mlflow_port),
         "MLFLOW_TRACKING_URI": config.mlflow_url,

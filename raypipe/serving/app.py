@@ -36,6 +36,7 @@ from raypipe.serving.http import (
 from raypipe.serving.log import Asked, Question
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Served
+from raypipe.serving.oip_rest import Rest
 from raypipe.serving.parse import Row
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class App:
         self.reason = ""
         self._held: tuple[Engine, Description] | None = None
         self._meter, self._echo = meter, echo_id
-        self._faces: tuple[Face, ...] = (self._own(),)
+        self._faces: tuple[Face, ...] = (self._own(), Rest(self))
 
     def add(self, face: Face) -> None:
         """Answer at the paths of another protocol, too."""

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import uuid
+import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -18,6 +19,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
+#: A body that becomes more than so many times as long when it is unpacked is refused.
+LARGEST_RATIO = 100
+_WINDOWS = {b"gzip": 31, b"deflate": 15}
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -65,7 +69,12 @@ def failure(error: RequestError, request_id: bytes, headers: Headers | None = No
 def request_id(headers: dict[bytes, bytes]) -> bytes:
     """The caller's own id when it is a sane one, else a new one."""
     given = headers.get(b"x-request-id", b"")
-    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+    return given if _SANE_ID.fullmatch(given) else new_id()
+
+
+def new_id() -> bytes:
+    """An id that no other request has."""
+    return uuid.uuid4().hex.encode()
 
 
 def require_json(headers: dict[bytes, bytes]) -> None:
@@ -82,8 +91,6 @@ def require_json(headers: dict[bytes, bytes]) -> None:
             cure="Send `Content-Type: application/json`",
             status=415,
         )
-    if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
-        raise RequestError("is not taken", where="Content-Encoding", cure="Send the body as it is", status=415)
 
 
 async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int, seconds: float) -> bytes:
@@ -114,7 +121,34 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int,
                     raise _too_long(most)
     except TimeoutError:
         raise RequestError(f"took longer than {seconds:g} seconds to arrive", where="body", status=408) from None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    coding = headers.get(b"content-encoding")
+    return body if coding is None else unpacked(body, coding.strip().lower(), most)
+
+
+def unpacked(body: bytes, coding: bytes, most: int) -> bytes:
+    """A body that was sent compressed, never more of it than is allowed, whatever it claims to become.
+
+    Raises:
+        RequestError: it is compressed in another way (415), broken (400), or too long (413).
+    """
+    if coding == b"identity":
+        return body
+    if coding not in _WINDOWS:
+        cure = "Send the body as it is, or with gzip or deflate"
+        raise RequestError("is not taken", where="Content-Encoding", cure=cure, status=415)
+    reader = zlib.decompressobj(_WINDOWS[coding])
+    # One more than is allowed tells that it is too long; nothing beyond that is ever made.
+    limit = min(most, max(len(body), 1_024) * LARGEST_RATIO)
+    try:
+        plain = reader.decompress(body, limit + 1)
+    except zlib.error:
+        raise RequestError(f"is not {coding.decode()}", where="body", status=400) from None
+    if len(plain) > limit:
+        raise _too_long(most)
+    if not reader.eof or reader.unused_data:
+        raise RequestError(f"is not {coding.decode()} to its end", where="body", status=400)
+    return plain
 
 
 async def _part(receive: Receive) -> tuple[bytes, bool]:

@@ -17,6 +17,7 @@ from raypipe.serving.feedback import FeedbackFace, FeedbackLog
 from raypipe.serving.log import PredictionLog, Recorder
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Model, Served
+from raypipe.serving.oip_grpc import GrpcService
 from raypipe.serving.pointer import Pointer
 
 logger = logging.getLogger("ray.serve")
@@ -39,7 +40,7 @@ class Logs(NamedTuple):
     feedback: FeedbackLog
 
 
-class Replica:
+class Replica(GrpcService):
     """Holds the application of one pipeline.
 
     Args:
