@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     )
     warehouse_url: str = Field("", description="Where tables are, `s3://bucket/prefix`; empty: in the workspace")
     online_url: str = Field("", description="Redis or Valkey server of the online features; empty: in the workspace")
+    kafka: dict[str, str] = Field({}, description="How Kafka is reached, in librdkafka's words: `bootstrap.servers` …")
+    kinesis: dict[str, str] = Field({}, description="How Kinesis is reached, in boto3's words: `region_name` …")
     replicas: int = Field(1, ge=1, description="Serve replicas of each pipeline")
 
     @classmethod

@@ -82,7 +82,12 @@ add(
     "raypipe run pipeline.py --bypass-gate 'a known gap in May'",
     "raypipe run pipeline.py --json | jq .model.version",
 )
-add(life.ingest, PIPELINE, "raypipe ingest examples/flights/pipeline.py")
+add(
+    life.ingest,
+    PIPELINE,
+    "raypipe ingest examples/flights/pipeline.py",
+    "raypipe ingest pipeline.py --follow --every 5 --metrics-port 9108",
+)
 add(gates.gates, PIPELINE, "raypipe gates flights", "raypipe gates examples/flights/pipeline.py --html gates.html")
 add(life.deploy, PIPELINE, "raypipe deploy examples/flights/pipeline.py")
 add(services.up, MACHINE, "raypipe up", "RAYPIPE_SERVE_PORT=8080 raypipe up")

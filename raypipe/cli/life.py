@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.text import Text
 
 from raypipe.cli.definition import PipelineFile, read
 from raypipe.cli.output import AsJson, Output
@@ -57,9 +59,53 @@ def run(
     _go(file, as_of, Output(json), until=until, bypass=reason_of(bypass_gate))
 
 
-def ingest(file: PipelineFile, json: AsJson = False) -> None:
-    """Bring new rows of every source into the lake, and no row twice."""
-    _go(file, None, Output(json), until="ingest")
+def ingest(
+    file: PipelineFile,
+    follow: Annotated[
+        bool, typer.Option("--follow", metavar="", help="Keep going: take live rows in as they come, gate and publish.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="With --follow: the time between two commits.")
+    ] = 10.0,
+    gate_every: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="With --follow: the time between two gates, at least.")
+    ] = 60.0,
+    stop_after: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, metavar="SECONDS", show_default=False, help="With --follow: when to end. Default: never."
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, show_default=False, help="With --follow: where Prometheus asks for metrics."),
+    ] = None,
+    as_of: AsOf = None,
+    json: AsJson = False,
+) -> None:
+    """Bring new rows of every source into the lake, and no row twice.
+
+    Of a live log, what is there when the command begins. With --follow it keeps going until it is interrupted: rows
+    come in batch by batch, and those that the gate passes are published. After an interruption or a kill the same
+    command goes on exactly where it stopped.
+    """
+    if not follow:
+        _go(file, None, Output(json), until="ingest")
+        return
+    pipeline, moment, out = read(file), moment_of(as_of), Output(json)
+    from raypipe.cli.opened import opened
+    from raypipe.flows.follow import Pace, follow_line
+    from raypipe.flows.follow import follow as keep_going
+    from raypipe.flows.remote import on_cluster
+
+    progress = watch(out.console)
+    with opened(progress, f"raypipe: follow {pipeline.name}") as platform:
+        fixed = None if pipeline.as_of is None else int(pipeline.as_of.timestamp()) * 1_000_000
+        pace = Pace(every, gate_every, stop_after, metrics_port, fixed if moment is None else moment)
+        work = partial(keep_going, pipeline=pipeline, pace=pace)
+        record = on_cluster(f"{pipeline.name}: follow", work, platform, progress)
+    out.say(Text(follow_line(record)))
+    out.result(record)
 
 
 def deploy(file: PipelineFile, as_of: AsOf = None, json: AsJson = False) -> None:

@@ -28,10 +28,30 @@ class SourceFile(Record, frozen=True, kw_only=True):
     rows: int
 
 
+class Taken(Record, frozen=True, kw_only=True):
+    """How far a table has come with its log of live events: what ``last`` names is in it, and nothing after it.
+
+    ``first`` and ``last`` are offsets by partition, of the first and the last message taken in; ``newest`` the latest
+    event time by partition, in microseconds UTC, without times that lie ahead of their message's. Of all messages
+    ``read``, ``repeated`` were there already and ``bad`` are in the quarantine; the others are rows, ``late`` of them
+    behind their time.
+    """
+
+    log: str = ""
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    newest: dict[str, int] = {}
+    read: int = 0
+    repeated: int = 0
+    bad: int = 0
+    late: int = 0
+
+
 class Snapshot(Record, frozen=True, kw_only=True):
     """The state of one table after ingestion: immutable, readable for ever.
 
-    ``rows`` is the whole table, ``added`` what this ingestion added, ``repeated`` what it read and already had.
+    ``rows`` is the whole table, ``added`` what this ingestion added, ``repeated`` what it read and already had;
+    ``taken`` how far it has come with its log, for a stream that has one.
     """
 
     table: str
@@ -41,11 +61,28 @@ class Snapshot(Record, frozen=True, kw_only=True):
     added: int
     repeated: int
     files: tuple[SourceFile, ...]
+    taken: Taken | None = None
 
 
 class Ingested(Record, frozen=True, kw_only=True):
     """All tables of a pipeline after ingestion."""
 
+    snapshots: tuple[Snapshot, ...]
+
+
+class Followed(Record, frozen=True, kw_only=True):
+    """What an ingestion that kept going took in: messages read, rows that are new, messages set aside, rows late.
+
+    ``stopped`` names the sources that could not go on; ``snapshots`` are the tables at the end.
+    """
+
+    batches: int
+    read: int
+    rows: int
+    bad: int
+    late: int
+    gates: int
+    stopped: tuple[str, ...]
     snapshots: tuple[Snapshot, ...]
 
 

@@ -18,14 +18,14 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.table.update.snapshot import ManageSnapshots
-from pyiceberg.types import LongType, NestedField, StringType, TimestamptzType
+from pyiceberg.types import BinaryType, LongType, NestedField, StringType, TimestamptzType
 
 from raypipe.contracts.faulty import Faulty
 from raypipe.failpoints import failpoint
 from raypipe.lake import storage
 from raypipe.lake.catalog import PROPERTIES
 from raypipe.lake.commit import commit_files
-from raypipe.lake.state import INCOMING, MIRROR, data_files, head, held_by, listed, main_of, rows_of, says
+from raypipe.lake.state import INCOMING, data_files, head, held_by, main_of, mirror, rows_of, says
 
 #: A namespace apart from the sources, so that any of them may have the name.
 NAMESPACE, NAME = "raypipe", "quarantine"
@@ -37,6 +37,9 @@ COLUMNS = {
     "reason": StringType(),
     "row": StringType(),
     "as_of": TimestamptzType(),
+    "origin": StringType(),
+    "offset": StringType(),
+    "bytes": BinaryType(),
 }
 SET = "raypipe.set_aside"
 
@@ -47,9 +50,6 @@ def keep_rows(catalog: SqlCatalog, table: Table, snapshot: Snapshot, faulty: Fau
     Raises:
         CommitFailedException: somebody else wrote to it meanwhile; nothing was changed.
     """
-    kept = _open(catalog)
-    if kept.scan(row_filter=f"set = '{faulty.name}'", selected_fields=("set",), limit=1).to_arrow().num_rows:
-        return
     rows = rows_of(table, snapshot).with_row_index("__row").join(_places(faulty), on="__row", how="semi")
     texts = rows.sort("__row").drop("__row").collect().write_ndjson().rstrip("\n").split("\n")
     frame = faulty.rows.select(
@@ -60,8 +60,22 @@ def keep_rows(catalog: SqlCatalog, table: Table, snapshot: Snapshot, faulty: Fau
         "reason",
         pl.Series("row", texts, pl.String),
         pl.lit(as_of, pl.Int64).cast(pl.Datetime("us", "UTC")).alias("as_of"),
+        pl.lit(None, pl.String).alias("origin"),
+        pl.lit(None, pl.String).alias("offset"),
+        pl.lit(None, pl.Binary).alias("bytes"),
     )
-    kept.append(frame.to_arrow())
+    append_rows(catalog, faulty.name, frame)
+
+
+def append_rows(catalog: SqlCatalog, name: str, rows: pl.DataFrame) -> None:
+    """Write one set of rows, with the table's columns, unless this very set is there.
+
+    Raises:
+        CommitFailedException: somebody else wrote to it meanwhile; nothing was changed.
+    """
+    kept = _open(catalog)
+    if not kept.scan(row_filter=f"set = '{name}'", selected_fields=("set",), limit=1).to_arrow().num_rows:
+        kept.append(rows.select(list(COLUMNS)).to_arrow())
 
 
 def drop_faulty(table: Table, snapshot: Snapshot, faulty: Faulty) -> None:
@@ -75,7 +89,8 @@ def drop_faulty(table: Table, snapshot: Snapshot, faulty: Faulty) -> None:
     if current is None or current.snapshot_id != snapshot.snapshot_id:
         ManageSnapshots(transaction).create_branch(snapshot.snapshot_id, INCOMING).commit()
     with _rewritten(table, snapshot, faulty) as (gone, written):
-        transaction.set_properties({MIRROR[INCOMING]: listed(held_by(table, snapshot).files.values())})
+        held = held_by(table, snapshot)
+        transaction.set_properties(mirror(INCOMING, held.files.values(), held.taken))
         # It says nothing of files read: those of the snapshot before it hold on.
         commit_files(table, transaction, {SET: faulty.name}, gone, written)
         failpoint("quarantine.before_commit")
@@ -106,7 +121,13 @@ def set_aside_rows(catalog: SqlCatalog, table: Table) -> pl.LazyFrame:
 
 def _open(catalog: SqlCatalog) -> Table:
     try:
-        return catalog.load_table(f"{NAMESPACE}.{NAME}")
+        table = catalog.load_table(f"{NAMESPACE}.{NAME}")
+        if added := COLUMNS.keys() - set(table.schema().column_names):  # it was made by an earlier version
+            with table.update_schema() as update:
+                for name, kind in COLUMNS.items():
+                    if name in added:
+                        update.add_column(name, kind)
+        return table
     except NoSuchTableError:
         catalog.create_namespace_if_not_exists(NAMESPACE)
     fields = [NestedField(place, name, kind) for place, (name, kind) in enumerate(COLUMNS.items(), 1)]
@@ -117,7 +138,11 @@ def _open(catalog: SqlCatalog) -> Table:
 
 
 def _empty() -> pl.LazyFrame:
-    types = dict.fromkeys(COLUMNS, pl.String()) | {"snapshot": pl.Int64(), "as_of": pl.Datetime("us", "UTC")}
+    types = dict.fromkeys(COLUMNS, pl.String()) | {
+        "snapshot": pl.Int64(),
+        "as_of": pl.Datetime("us", "UTC"),
+        "bytes": pl.Binary(),
+    }
     return pl.LazyFrame(schema=types)
 
 

@@ -1,7 +1,7 @@
 """Changes of a table, each one atomic commit. Nothing is retried here: whoever loses a race looks again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import pyarrow as pa
@@ -13,9 +13,9 @@ from pyiceberg.table.update import AssertCurrentSchemaId, AssertTableUUID, SetCu
 from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.types import IcebergType
 
-from raypipe.contracts.records import SourceFile
+from raypipe.contracts.records import SourceFile, Taken
 from raypipe.failpoints import failpoint
-from raypipe.lake.state import INCOMING, MAIN, MIRROR, head, held_by, listed, main_of
+from raypipe.lake.state import INCOMING, MAIN, Held, head, held_by, listed, main_of, mirror
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Change:
         replaces: the Parquet files that go.
         from_nothing: nothing that the table held before counts any more.
         reading, added, repeated, widened: see ``Held``.
+        taken: how far it comes with the log; None when it brings nothing of it.
+        more: what else its snapshot says.
     """
 
     attempt: str
@@ -40,6 +42,8 @@ class Change:
     added: int
     repeated: int
     widened: Mapping[str, str]
+    taken: Taken | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> dict[str, str]:
@@ -52,7 +56,9 @@ class Change:
             "raypipe.repeated": str(self.repeated),
             "raypipe.widened": msgspec.json.encode(self.widened).decode(),
         }
-        return said | ({"raypipe.from": "nothing"} if self.from_nothing else {})
+        said |= {"raypipe.from": "nothing"} if self.from_nothing else {}
+        said |= {"raypipe.taken": self.taken.to_json()} if self.taken is not None else {}
+        return {**said, **self.more}
 
 
 def restore_columns(table: Table) -> Table:
@@ -93,16 +99,22 @@ def land(table: Table, transaction: Transaction, change: Change) -> None:
     Raises:
         CommitFailedException: somebody else moved ``incoming`` meanwhile; nothing was changed.
     """
-    main, incoming = main_of(table), head(table, INCOMING)
-    if incoming is None or incoming.snapshot_id != main.snapshot_id:
-        ManageSnapshots(transaction).create_branch(main.snapshot_id, INCOMING).commit()
-    commit_files(table, transaction, change.summary, change.replaces, change.paths)
-    files = {} if change.from_nothing else dict(held_by(table, main).files)
-    files |= {file.digest: file for file in change.files}
-    transaction.set_properties({MIRROR[INCOMING]: listed(files.values())})
+    commit_change(table, transaction, change, main_of(table))
     failpoint("ingest.after_files_before_commit")
     transaction.commit_transaction()
     failpoint("ingest.after_commit")
+
+
+def commit_change(table: Table, transaction: Transaction, change: Change, base: Snapshot) -> None:
+    """Make a change on ``incoming``, on top of a snapshot, as part of a transaction."""
+    incoming = head(table, INCOMING)
+    if incoming is None or incoming.snapshot_id != base.snapshot_id:
+        ManageSnapshots(transaction).create_branch(base.snapshot_id, INCOMING).commit()
+    commit_files(table, transaction, change.summary, change.replaces, change.paths)
+    held = held_by(table, base)
+    files = {} if change.from_nothing else dict(held.files)
+    files |= {file.digest: file for file in change.files}
+    transaction.set_properties(mirror(INCOMING, files.values(), change.taken or held.taken))
 
 
 def commit_files(
@@ -125,7 +137,7 @@ def set_incoming(table: Table, snapshot: Snapshot) -> None:
     """
     transaction = table.transaction()
     ManageSnapshots(transaction).create_branch(snapshot.snapshot_id, INCOMING).commit()
-    transaction.set_properties({MIRROR[INCOMING]: listed(held_by(table, snapshot).files.values())})
+    transaction.set_properties(_mirrored(INCOMING, held_by(table, snapshot)))
     transaction.commit_transaction()
 
 
@@ -137,5 +149,9 @@ def set_main(table: Table, snapshot: Snapshot) -> None:
     """
     transaction = table.transaction()
     ManageSnapshots(transaction).set_current_snapshot(snapshot_id=snapshot.snapshot_id)
-    transaction.set_properties({MIRROR[MAIN]: listed(held_by(table, snapshot).files.values())})
+    transaction.set_properties(_mirrored(MAIN, held_by(table, snapshot)))
     transaction.commit_transaction()
+
+
+def _mirrored(branch: str, held: Held) -> dict[str, str]:
+    return mirror(branch, held.files.values(), held.taken)

@@ -7,7 +7,7 @@ from polars.exceptions import PolarsError
 
 from raypipe.errors import SourceError
 from raypipe.spec import Lookup, Source, Stream, Table, micros
-from raypipe.spec.shape import ROW_TIMES, in_lake, schema
+from raypipe.spec.shape import LATE, ROW_TIMES, in_lake, schema
 
 
 def looked_up(source: Source) -> dict[Table, tuple[str, ...]]:
@@ -19,13 +19,16 @@ def looked_up(source: Source) -> dict[Table, tuple[str, ...]]:
     return wanted
 
 
-def derive(block: pl.DataFrame, source: Source, lookups: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def derive(
+    block: pl.DataFrame, source: Source, lookups: Mapping[str, pl.DataFrame], newest: int | None = None
+) -> pl.DataFrame:
     """Add every derived column to a block of shipped ones.
 
     Args:
         block: shipped columns.
         source: says what to derive.
         lookups: for each looked-up table its key and the columns taken, one row a key.
+        newest: the newest event time that came before, microseconds UTC; None when nothing did.
 
     Returns:
         The columns of ``in_lake``, the same rows in the same order.
@@ -42,6 +45,7 @@ def derive(block: pl.DataFrame, source: Source, lookups: Mapping[str, pl.DataFra
         frame = frame.with_columns(
             pl.col(source.time).alias("event_time"),
             (complete + pl.duration(microseconds=micros(source.delay))).alias("known_at"),
+            _late(source, newest).alias(LATE),
         )
     return frame.select(list(in_lake(source))).collect()
 
@@ -65,10 +69,17 @@ def first_fault(
 
 def require_free_names(source: Source) -> None:
     """Raises SourceError when a stream has a column that would hide one of the lake's own."""
-    for name in ROW_TIMES if isinstance(source, Stream) else ():
+    added = (*ROW_TIMES, *((LATE,) if isinstance(source, Stream) and source.late_by is not None else ()))
+    for name in added if isinstance(source, Stream) else ():
         if name in schema(source) and not (name == "event_time" and source.time == name):  # type: ignore[union-attr]
             cure = "Give the column another name; the lake adds its own"
             raise SourceError(f"stream `{source.name}` has a column `{name}`", where=source.where, cure=cure)
+
+
+def _late(source: Stream, newest: int | None) -> pl.Expr:
+    if newest is None or source.late_by is None:
+        return pl.lit(value=False)
+    return (pl.col(source.time).dt.epoch("us") < newest - micros(source.late_by)).fill_null(value=False)
 
 
 def _failure(

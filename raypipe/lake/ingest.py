@@ -11,6 +11,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table as IcebergTable
 
 from raypipe.contracts.progress import Progress
+from raypipe.contracts.records import Taken
 from raypipe.errors import SourceError, WorkspaceError
 from raypipe.lake import storage
 from raypipe.lake.catalog import load_table, open_table
@@ -26,6 +27,8 @@ from raypipe.spec.shape import in_lake
 
 #: How often a commit that lost a race is looked at again before the run gives up.
 ATTEMPTS = 5
+#: An event that lies farther ahead of its arrival (microseconds) tells nothing of how far time has come.
+AHEAD = 3_600_000_000
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,9 @@ def ingest(catalog: SqlCatalog, source: Source, progress: Progress, spread_bytes
     """Take in what a source's table does not hold yet; see ``Lake.ingest``."""
     require_free_names(source)
     columns = stored(source, in_lake(source))
-    found = {file.digest: file for file in find(source.source)}
-    lookups = {table.name: _lookup(catalog, table, names) for table, names in looked_up(source).items()}
-    load = Load(source, found, lookups, _reading(source, lookups), spread_bytes)
+    found = {} if source.source is None else {file.digest: file for file in find(source.source)}
+    lookups = lookups_of(catalog, source)
+    load = Load(source, found, lookups, reading_of(source, lookups), spread_bytes)
     for _ in range(ATTEMPTS):
         table = open_table(catalog, source.name, columns)
         try:
@@ -66,16 +69,24 @@ def ingest(catalog: SqlCatalog, source: Source, progress: Progress, spread_bytes
     raise WorkspaceError(what, where=f"table {source.name}", cure="Run again when they are done")
 
 
+def lookups_of(catalog: SqlCatalog, source: Source) -> dict[str, pl.DataFrame]:
+    """By name, the key and the wanted columns of each table that a source looks things up in."""
+    return {table.name: _lookup(catalog, table, names) for table, names in looked_up(source).items()}
+
+
 def _there_already(table: IcebergTable, load: Load) -> Held | None:
     """What ``incoming`` is, or is let to be, if that is all that was asked for."""
     main = main_of(table)
     held = held_by(table, main)
+    landed = candidate(table)
+    incoming = held_by(table, landed)
     if held.reading == load.reading and load.found.keys() <= held.files.keys():
+        alike = (incoming.reading, incoming.files.keys()) == (held.reading, held.files.keys())
+        if alike and incoming.taken != held.taken:
+            return incoming.standing  # main, and live rows on top of it
         if head(table, INCOMING) != main:  # rows that no gate has passed, of files that are gone or were changed
             set_incoming(table, main)
         return held.standing
-    landed = candidate(table)
-    incoming = held_by(table, landed)
     wanted = load.found.keys() | (set() if _is_anew(held, load) else held.files.keys())
     there = landed != main and incoming.reading == load.reading and incoming.files.keys() == wanted
     return incoming if there else None
@@ -96,8 +107,9 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
         transaction = table.transaction()
         schema = evolve(transaction, stored(load.source, in_lake(load.source)))
         new = [(digest, file) for digest, file in load.found.items() if anew or digest not in held.files]
+        newest = None if anew else _newest(load, [file.file_path for file in before])
         tasks = [
-            Task(file, digest, load.source, load.lookups, schema, folder, f"{place:07d}")
+            Task(file, digest, load.source, load.lookups, schema, folder, f"{place:07d}", newest)
             for place, (digest, file) in enumerate(new)
         ]
         staged = stage(tasks, progress, load.spread_bytes)
@@ -112,6 +124,7 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
             added=settled.added,
             repeated=settled.repeated,
             widened=widened(in_lake(load.source)),
+            taken=Taken(first=held.taken.first) if anew else None,
         )
         land(table, transaction, change)
     except BaseException as error:
@@ -121,6 +134,17 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
         elif isinstance(error, Exception):
             return
         raise
+
+
+def _newest(load: Load, before: Sequence[str]) -> int | None:
+    """The newest event time of the table, for a stream that says when a row is late; none from ahead of its file."""
+    source = load.source
+    if not isinstance(source, Stream) or source.late_by is None or not before or not load.found:
+        return None
+    ahead = max(file.changed for file in load.found.values()) // 1_000 + AHEAD
+    times = storage.scan(before).select(pl.col("event_time").dt.epoch("us"))
+    found: int | None = times.filter(pl.col("event_time") <= ahead).max().collect().item()
+    return found
 
 
 def _is_anew(held: Held, load: Load) -> bool:
@@ -145,15 +169,18 @@ def _lookup(catalog: SqlCatalog, table: Table, names: Sequence[str]) -> pl.DataF
     return rows.filter(pl.col(table.key).is_not_null()).collect()
 
 
-def _reading(source: Source, lookups: Mapping[str, pl.DataFrame]) -> str:
+def reading_of(source: Source, lookups: Mapping[str, pl.DataFrame]) -> str:
     """Names everything that decides what rows a file gives: not the gate, not where the file is."""
     ways = tuple(
         (name, (way.table.name, way.column, way.by) if isinstance(way, Lookup) else way)
         for name, way in source.derive.items()
     )
+    rest: tuple[object, ...]
     rest = (source.id, source.time, source.reveals, source.delay) if isinstance(source, Stream) else (source.key,)
+    rest += (source.late_by,) if isinstance(source, Stream) and source.late_by is not None else ()
+    files = () if source.source is None else (source.source.format, source.source.nulls)
     content = tuple((name, _digest(frame)) for name, frame in sorted(lookups.items()))
-    return fingerprint((source.source.format, source.source.nulls, source.columns, ways, rest, content))
+    return fingerprint((*files, source.columns, ways, rest, content))
 
 
 def _digest(frame: pl.DataFrame) -> str:

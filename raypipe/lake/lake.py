@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,12 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 from sqlalchemy.exc import DatabaseError
 
+from raypipe.clock import Clock, SystemClock
 from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.logs import LogKind
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Snapshot
+from raypipe.contracts.streaming import StreamSource
 from raypipe.errors import RaypipeError, SourceError, WorkspaceError
 from raypipe.failpoints import failpoint
 from raypipe.lake import storage
@@ -26,16 +29,22 @@ from raypipe.lake.batches import Batches
 from raypipe.lake.catalog import load_table, open_catalog
 from raypipe.lake.columns import arrow_type
 from raypipe.lake.commit import set_main
+from raypipe.lake.feeds import Connections, open_log
 from raypipe.lake.ingest import ATTEMPTS, ingest
+from raypipe.lake.live import Batch, LiveIngest
 from raypipe.lake.log import LogTable
 from raypipe.lake.state import INCOMING, Held, data_files, descends, head, held_by, main_of, rows_of
-from raypipe.spec import Source, fingerprint
+from raypipe.lake.writers import take_over
+from raypipe.spec import Source, Stream, fingerprint
 
 if TYPE_CHECKING:
     import ray.data
 
 #: From this many bytes in more than one file, reading is spread over the cluster; below, workers start too slowly.
 SPREAD_BYTES = 256 * 2**20
+#: Messages that one commit takes in at most, and the seconds that it waits for the first of them.
+BATCH_ROWS = 100_000
+BATCH_SECONDS = 5.0
 
 
 class Lake:
@@ -46,13 +55,23 @@ class Lake:
         spread_bytes: from this many bytes in more than one file on, reading is spread over the Ray cluster.
         catalog: a PostgreSQL database that names the tables instead of the folder's SQLite file; may be a reference.
         warehouse: where their files are instead, such as ``s3://bucket/lake``; the catalog must be a URL too.
+        connections: by kind of log, how it is reached.
+        clock: says when a message came that does not say it itself.
     """
 
     def __init__(
-        self, folder: Path, *, spread_bytes: int = SPREAD_BYTES, catalog: str = "", warehouse: str = ""
+        self,
+        folder: Path,
+        *,
+        spread_bytes: int = SPREAD_BYTES,
+        catalog: str = "",
+        warehouse: str = "",
+        connections: Connections | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._folder, self._spread_bytes = folder.absolute(), spread_bytes
         self._catalog_url, self._warehouse = catalog, warehouse.rstrip("/")
+        self._connections, self._clock = connections or {}, clock or SystemClock()
 
     def __getstate__(self) -> dict[str, object]:
         # A connection does not cross processes.
@@ -77,7 +96,46 @@ class Lake:
         """
         with self._workspace_errors():
             held = ingest(self._catalog, source, progress, self._spread_bytes)
+            if isinstance(source, Stream) and source.live is not None:
+                held = self._catch_up(source, held, progress)
         return _as_record(source, held)
+
+    @contextmanager
+    def follow(self, source: Stream) -> Iterator["Following"]:
+        """Become the one who takes in the live rows of a stream, batch by batch; whoever was it before is it no more.
+
+        Its files must have been taken in.
+
+        Raises:
+            SourceError: the log is not there, or its client is not installed.
+            ServiceError: the log cannot be reached.
+        """
+        with self._opened(source) as log, self._workspace_errors():
+            writer = take_over(self._catalog, source.name)
+            yield Following(source, LiveIngest(self._catalog, source, log, writer))
+
+    def _catch_up(self, source: Stream, held: Held, progress: Progress) -> Held:
+        """Take in what waits in the log, up to where it ends now."""
+        with self._opened(source) as log:
+            live, began = LiveIngest(self._catalog, source, log), self._clock.now()
+            waiting = sum(live.lag(live.look()).values())
+            with progress.step(f"read {source.name} from its log", waiting or None) as step:
+                while waiting > 0 and (batch := live.take(min(waiting, BATCH_ROWS), BATCH_SECONDS)) is not None:
+                    step.advance(batch.read)
+                    waiting -= batch.read
+                    if waiting <= 0 and batch.until < began:  # a log that does not count may hold more
+                        waiting = sum(live.lag(batch.held).values())
+            now, main = live.look(), self.published(source)
+            return replace(now, added=now.rows - (main.rows if main else 0), repeated=held.repeated)
+
+    @contextmanager
+    def _opened(self, source: Stream) -> Iterator[StreamSource]:
+        assert source.live is not None, f"{source.name} has no log"  # noqa: S101
+        log = open_log(source.live, self._connections, self._clock)
+        try:
+            yield log
+        finally:
+            log.close()
 
     def publish(self, snapshots: Sequence[Snapshot]) -> None:
         """Let ``main`` of each table be exactly the snapshot that was checked. Doing it again changes nothing.
@@ -141,7 +199,7 @@ class Lake:
         """What readers of ``main`` see of a source; None when no gate has passed anything yet."""
         with self._workspace_errors():
             table = load_table(self._catalog, source.name)
-        if table is None or not (held := held_by(table, main_of(table)).standing).files:
+        if table is None or not (held := held_by(table, main_of(table)).standing).reading:
             return None
         return _as_record(source, held)
 
@@ -252,6 +310,25 @@ class Lake:
         raise WorkspaceError(f"cannot be used: {why.strip()}", where=where, cure=cure)
 
 
+class Following:
+    """The live side of one stream, with this process as its writer."""
+
+    def __init__(self, source: Stream, live: LiveIngest) -> None:
+        self.source, self._live = source, live
+
+    def take(self, seconds: float, limit: int = BATCH_ROWS) -> Batch | None:
+        """Take in what comes within some seconds, as one commit; None when nothing did. See ``LiveIngest.take``."""
+        return self._live.take(limit, seconds)
+
+    def lag(self) -> dict[str, int]:
+        """By partition, how much waits to be taken in."""
+        return self._live.lag(self._live.look())
+
+    def snapshot(self) -> Snapshot:
+        """What the table is now."""
+        return _as_record(self.source, self._live.look().standing)
+
+
 def _as_record(source: Source, held: Held) -> Snapshot:
     return Snapshot(
         table=source.name,
@@ -261,4 +338,5 @@ def _as_record(source: Source, held: Held) -> Snapshot:
         added=held.added,
         repeated=held.repeated,
         files=tuple(held.files.values()),
+        taken=held.taken if isinstance(source, Stream) and source.live is not None else None,
     )

@@ -36,12 +36,19 @@ def blocks(file: FoundFile, source: Source) -> Blocks:
     """
     readers: dict[str, Callable[[FoundFile, Source], Blocks]] = {"csv": _csv, "json": _json, "parquet": _parquet}
     try:
-        yield from readers[source.source.format](file, source)
+        yield from readers[files_of(source).format](file, source)
     except OSError as error:
         if isinstance(error, SourceError):
             raise
         raise unreadable(file.name, error) from None
     file.require_unchanged()
+
+
+def files_of(source: Source) -> Files:
+    """The files that a source is read from; only asked of those that have some."""
+    files = source.source
+    assert files is not None  # noqa: S101  # a file of it was found
+    return files
 
 
 def shipped(source: Source) -> pa.Schema:
@@ -60,7 +67,7 @@ def _csv(file: FoundFile, source: Source) -> Blocks:
                 # One thread is as fast here, and knows which row it is at.
                 read_options=pc.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
                 parse_options=pc.ParseOptions(newlines_in_values=True),
-                convert_options=csv_convert(source.source, schema),
+                convert_options=csv_convert(files_of(source), schema),
             )
             for batch in reader:
                 yield batch, raw.tell() / max(file.size, 1)

@@ -41,6 +41,7 @@ class Task:
         schema: of the Parquet written, with Iceberg's field ids.
         folder: where it is written.
         prefix: what the written names begin with; names sort in order of the rows.
+        newest: the newest event time of the table before; None when lateness is not asked for.
     """
 
     file: FoundFile
@@ -50,6 +51,7 @@ class Task:
     schema: pa.Schema
     folder: str
     prefix: str
+    newest: int | None = None
 
     def run(self, advance: Callable[[float], object] = float) -> Staged:
         """Read, derive, write; ``advance`` is told the share of the file done so far.
@@ -68,7 +70,7 @@ class Task:
     def _derived(self, batch: pa.RecordBatch, before: int) -> pl.DataFrame:
         block = pl.DataFrame(pl.from_arrow(batch))
         try:
-            return derive(block, self.source, self.lookups)
+            return derive(block, self.source, self.lookups, self.newest)
         except PolarsError as error:
             found = first_fault(block, self.source, self.lookups)
             if found is None:  # only the block as a whole fails: it is the definition's fault, not a row's

@@ -14,13 +14,17 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
-from raypipe.contracts.records import SourceFile
+from raypipe.contracts.records import SourceFile, Taken
 from raypipe.lake import storage
 from raypipe.lake.columns import given_back
 
 MAIN, INCOMING = "main", "incoming"
 #: Where a branch's list of files stands as a table property.
 MIRROR = {MAIN: "raypipe.files.main", INCOMING: "raypipe.files.incoming"}
+#: Where it stands how far a branch has come with its log.
+TAKEN = {MAIN: "raypipe.taken.main", INCOMING: "raypipe.taken.incoming"}
+#: Where the sets of quarantined rows stand that snapshots named which are expired.
+SETS = "raypipe.sets"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Held:
         added: rows that came with the snapshot.
         repeated: rows that were read for it and already there.
         widened: columns that are kept wider than they are, with the type to give back.
+        taken: how far it has come with its log of live events.
     """
 
     snapshot_id: int
@@ -44,6 +49,7 @@ class Held:
     added: int
     repeated: int
     widened: Mapping[str, str]
+    taken: Taken
 
     @property
     def standing(self) -> "Held":
@@ -78,17 +84,20 @@ def held_by(table: Table, snapshot: Snapshot) -> Held:
     """What a snapshot holds, from its own summary and those of its ancestors."""
     files: dict[str, SourceFile] = {}
     own: Mapping[str, str] | None = None
+    taken: str | None = None
     complete = False
     for one in ancestors_of(snapshot, table.metadata):
         said = says(one)
         # A snapshot that only compacts says nothing: the one before it still holds.
         own = said if own is None and "raypipe.files" in said else own
         files = _by_digest(said.get("raypipe.files", "[]")) | files
+        taken = said.get("raypipe.taken") if taken is None else taken
         if complete := said.get("raypipe.from") == "nothing":
             break
     if not complete:
         branch = MAIN if snapshot.snapshot_id == main_of(table).snapshot_id else INCOMING
         files = _by_digest(table.properties.get(MIRROR[branch], "[]")) | files
+        taken = table.properties.get(TAKEN[branch]) if taken is None else taken
     own = own or {}
     return Held(
         snapshot_id=snapshot.snapshot_id,
@@ -98,7 +107,13 @@ def held_by(table: Table, snapshot: Snapshot) -> Held:
         added=int(own.get("raypipe.added", 0)),
         repeated=int(own.get("raypipe.repeated", 0)),
         widened=msgspec.json.decode(own.get("raypipe.widened", "{}"), type=dict[str, str]),
+        taken=Taken.from_json(taken) if taken else Taken(),
     )
+
+
+def mirror(branch: str, files: Iterable[SourceFile], taken: Taken) -> dict[str, str]:
+    """What a branch holds, as table properties."""
+    return {MIRROR[branch]: listed(files), TAKEN[branch]: taken.to_json()}
 
 
 def has_attempt(table: Table, attempt: str) -> bool:

@@ -6,6 +6,7 @@ from raypipe.spec.features import Derived, Request, derived, request
 from raypipe.spec.files import POLARS_TYPES, ColumnType, Files, csv, json_lines, parquet
 from raypipe.spec.finish import Finish
 from raypipe.spec.lint import lint
+from raypipe.spec.live import Live, kafka, kinesis, pubsub
 from raypipe.spec.load import load
 from raypipe.spec.log import Log
 from raypipe.spec.pipeline import AtLeast, Inputs, Periods, Pipeline, periods
@@ -41,6 +42,7 @@ __all__ = [
     "Inputs",
     "Keyed",
     "Label",
+    "Live",
     "Log",
     "Lookup",
     "Model",
@@ -64,12 +66,15 @@ __all__ = [
     "hours",
     "in_words",
     "json_lines",
+    "kafka",
+    "kinesis",
     "lint",
     "load",
     "micros",
     "minutes",
     "parquet",
     "periods",
+    "pubsub",
     "request",
     "seconds",
     "to_json",

@@ -14,6 +14,7 @@ from raypipe.spec import (
     features,
     files,
     finish,
+    live,
     log,
     pipeline,
     retrain,
@@ -28,8 +29,8 @@ _CLASSES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         agg.Aggregate, checks.Check, expressions.Expression, features.Derived, features.Request, files.Files,
-        finish.Finish, log.Log, pipeline.AtLeast, pipeline.Periods, pipeline.Pipeline, search.Choice, search.Model,
-        search.Range, search.Search, sources.Ask, sources.FeatureGroup, sources.Label, sources.Lookup,
+        finish.Finish, live.Live, log.Log, pipeline.AtLeast, pipeline.Periods, pipeline.Pipeline, search.Choice,
+        search.Model, search.Range, search.Search, sources.Ask, sources.FeatureGroup, sources.Label, sources.Lookup,
         sources.Moment, sources.Stream, sources.Table, sources.TableFeatures, retrain.Age, retrain.AllOf,
         retrain.Drift, retrain.Errors, retrain.EstimatedLoss, retrain.Freeze, retrain.NewRows, retrain.Regret,
         retrain.Retrain, retrain.Schedule,

@@ -10,6 +10,8 @@ from raypipe.spec.sources import Lookup, Source, Stream, Table
 
 #: The columns that the lake adds to every stream.
 ROW_TIMES = ("event_time", "known_at")
+#: And to those that say how late a row may come: true for rows that came later.
+LATE = "late"
 TIME = pl.Datetime("us", "UTC")
 
 
@@ -31,7 +33,10 @@ def in_lake(source: Source) -> dict[str, pl.DataType]:
 
     ``event_time`` is the row's first moment; ``known_at`` the last of its moments that came, plus the delay.
     """
-    return schema(source) | (dict.fromkeys(ROW_TIMES, TIME) if isinstance(source, Stream) else {})
+    if isinstance(source, Table):
+        return schema(source)
+    late = {} if source.late_by is None else {LATE: pl.Boolean()}
+    return schema(source) | dict.fromkeys(ROW_TIMES, TIME) | late
 
 
 def derivation(way: Expression | Lookup) -> pl.Expr:

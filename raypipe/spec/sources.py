@@ -11,6 +11,7 @@ from raypipe.spec.agg import Aggregate
 from raypipe.spec.checks import Check
 from raypipe.spec.expressions import Expression
 from raypipe.spec.files import ColumnType, Files
+from raypipe.spec.live import Live
 from raypipe.spec.values import FrozenMap, place, written_at
 
 
@@ -77,7 +78,8 @@ class Stream:
 
     Args:
         name: its name in the lake.
-        history: the files of the past.
+        history: the files of the past; None: there are none.
+        live: the log of what happens now; None: there is none. A row may come both ways: its id counts once.
         id: columns that identify a row; the same id counts once.
         time: the column with the row's first moment, from which it exists.
         columns: the columns as shipped, by their Python type: ``{int: "year month", str: "carrier"}``.
@@ -86,11 +88,13 @@ class Stream:
             columns that are known only from then on. Columns derived from them are known from then on too. All
             other columns are known before ``time``.
         delay: how long after a moment we can know of it: ``known_at = moment + delay``.
+        late_by: how far behind the newest event an event may come and still be in time. Later ones land too; a column
+            ``late`` of the lake marks them, and one that came live is known from when it came. None: nothing is late.
         gate: checks that it must pass before anything reads it.
     """
 
     name: str
-    history: Files
+    history: Files | None
     id: tuple[str, ...]
     time: str
     columns: FrozenMap[ColumnType]
@@ -98,27 +102,32 @@ class Stream:
     reveals: FrozenMap[tuple[str, ...]]
     delay: timedelta
     gate: tuple[Check, ...]
+    live: Live | None = None
+    late_by: timedelta | None = None
     where: str = place()
 
     def __init__(
         self,
         name: str,
-        history: Files,
+        history: Files | None = None,
         *,
+        live: Live | None = None,
         id: Sequence[str],
         time: str,
         columns: Mapping[ColumnType, str],
         derive: Mapping[str, Derivation] | None = None,
         reveals: Mapping[str, Sequence[str]] | None = None,
         delay: timedelta = timedelta(0),
+        late_by: timedelta | None = None,
         gate: Sequence[Check] = (),
     ) -> None:
+        _set(self, live=live, late_by=late_by)
         _set(self, name=name, history=history, id=tuple(id), time=time, columns=_by_name(columns), delay=delay)
         _set(self, derive=_derivations(derive), gate=tuple(gate), where=written_at())
         _set(self, reveals=FrozenMap({moment: tuple(names) for moment, names in (reveals or {}).items()}))
 
     @property
-    def source(self) -> Files:
+    def source(self) -> Files | None:
         """The files of the past, by the name that tables use."""
         return self.history
 

@@ -15,7 +15,7 @@ def towns(path: Path) -> Table:
     return Table("towns", csv(str(path)), key="town", columns={str: "town zone", int: "size"})
 
 
-def trips(path: Path, at: Table | None = None, **changes: object) -> Stream:
+def trips(path: Path | None, at: Table | None = None, **changes: object) -> Stream:
     """Trips: known when started; from ``ended_at`` on, how long they took and what they cost."""
     declared: dict[str, object] = {
         "id": ["id"],
@@ -28,7 +28,7 @@ def trips(path: Path, at: Table | None = None, **changes: object) -> Stream:
         "reveals": {"ended_at": ["minutes", "fare"]},
         "delay": minutes(5),
     }
-    return Stream("trips", csv(str(path)), **(declared | changes))  # type: ignore[arg-type]
+    return Stream("trips", None if path is None else csv(str(path)), **(declared | changes))  # type: ignore[arg-type]
 
 
 def line(id: int, town: str = "Bern", minutes: float | None = 10.0, fare: float | None = 7.5) -> str:

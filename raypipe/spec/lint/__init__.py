@@ -8,10 +8,16 @@ from raypipe.spec.lint.goals import finish_rule, label_rule, name_rule, search_r
 from raypipe.spec.lint.inputs import derived_rule, group_rule, name_clash_rule, request_rule, table_rule
 from raypipe.spec.lint.retrain import retrain_rule
 from raypipe.spec.lint.service import service_rule
-from raypipe.spec.lint.sources import column_rule, source_name_rule, time_rule
+from raypipe.spec.lint.sources import column_rule, live_rule, source_name_rule, time_rule
 from raypipe.spec.pipeline import Pipeline
 
-SOURCE_RULES: tuple[Callable[[Pipeline], Iterator[Fault]], ...] = (source_name_rule, column_rule, time_rule, check_rule)
+SOURCE_RULES: tuple[Callable[[Pipeline], Iterator[Fault]], ...] = (
+    source_name_rule,
+    column_rule,
+    time_rule,
+    live_rule,
+    check_rule,
+)
 PIPELINE_RULES: tuple[Callable[[Pipeline], Iterator[Fault]], ...] = (
     name_rule,
     request_rule,

@@ -58,6 +58,18 @@ def time_rule(pipeline: Pipeline) -> Iterator[Fault]:
             )
 
 
+def live_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """A stream comes from somewhere, and what it says of its log can be."""
+    for stream in pipeline.streams:
+        if stream.history is None and stream.live is None:
+            what = f"stream `{stream.name}` comes from nowhere"
+            yield Fault(stream.where, what, "Give it a `history` of files, a `live` log, or both")
+        if stream.late_by is not None and stream.late_by.total_seconds() < 0:
+            yield Fault(stream.where, f"stream `{stream.name}` has a negative `late_by`", "Give a length of time")
+        if (live := stream.live) is not None and not 0 <= live.at_most_bad <= 1:
+            yield Fault(live.where, f"`at_most_bad` is {live.at_most_bad}", "Give a share of messages, 0 to 1")
+
+
 def unknown(name: str, known: Mapping[str, pl.DataType], where: str, reader: str) -> Iterator[Fault]:
     """A fault when ``name`` is not among the known columns."""
     if name not in known:

@@ -1,0 +1,165 @@
+"""Ingestion that keeps going: live rows batch by batch, and the gate over them from time to time."""
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from hashlib import sha256
+from time import monotonic
+
+from raypipe.contracts.progress import Progress, Step
+from raypipe.contracts.records import Followed, Snapshot
+from raypipe.errors import DefinitionError, Fault, SourceError
+from raypipe.flows.gate import gate
+from raypipe.flows.ingest import ingest
+from raypipe.flows.meter import IngestMeter
+from raypipe.flows.platform import Platform
+from raypipe.lake.lake import Following
+from raypipe.spec import Pipeline, Stream
+
+#: A gate reads whole tables: between two of them at least so many times the last one's duration goes by.
+REST = 4
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How an ingestion keeps going.
+
+    Attributes:
+        every: seconds between two commits of a source.
+        gate_every: seconds between two gates, at least.
+        seconds: when to end; None: never.
+        metrics_port: where Prometheus asks; None: nowhere.
+        as_of: the moment that gates pretend to be at, microseconds UTC; None: now.
+    """
+
+    every: float = 10.0
+    gate_every: float = 60.0
+    seconds: float | None = None
+    metrics_port: int | None = None
+    as_of: int | None = None
+
+
+@dataclass
+class _Tally:
+    batches: int = 0
+    read: int = 0
+    rows: int = 0
+    bad: int = 0
+    late: int = 0
+    gates: int = 0
+    stopped: list[str] = field(default_factory=list)
+
+
+def follow(platform: Platform, progress: Progress, *, pipeline: Pipeline, pace: Pace) -> Followed:
+    """Take in files and live rows, then live rows as they come, and publish what the gate passes.
+
+    A source whose messages cannot be used stops alone, with a row in the ledger; the others go on.
+
+    Raises:
+        DefinitionError: no source of the pipeline has a live side.
+        SourceError: every live source stopped; the last one's reason.
+        GateError: the gate closed. What was published before stays; what waits is judged again by the next run.
+        WorkspaceError: another ingestion took over.
+    """
+    live = [stream for stream in pipeline.streams if stream.live is not None]
+    if not live:
+        cure = "Give a stream a `live=kafka(...)`"
+        raise DefinitionError([Fault(pipeline.where, "no source has a live side to follow", cure)])
+    ingested = ingest(platform, progress, pipeline=pipeline)
+    meter, tally = IngestMeter(platform.clock), _Tally()
+    if pace.metrics_port is not None:
+        meter.serve(pace.metrics_port, platform.services.host)
+    snapshots = {snapshot.table: snapshot for snapshot in ingested.snapshots}
+    with ExitStack() as stack, progress.step(f"follow {', '.join(one.name for one in live)}", None) as step:
+        takers = [stack.enter_context(platform.lake.follow(stream)) for stream in live]
+        _Follower(platform, progress, pipeline, pace, meter, tally, snapshots).run(takers, step)
+    return Followed(
+        batches=tally.batches,
+        read=tally.read,
+        rows=tally.rows,
+        bad=tally.bad,
+        late=tally.late,
+        gates=tally.gates,
+        stopped=tuple(tally.stopped),
+        snapshots=tuple(snapshots.values()),
+    )
+
+
+def follow_line(record: Followed) -> str:
+    """What came of it, in one line."""
+    line = f"{record.read:,} messages in {record.batches:,} batches, {record.rows:,} new rows, {record.gates:,} gates"
+    line += f", {record.bad:,} set aside" if record.bad else ""
+    line += f", {record.late:,} late" if record.late else ""
+    return line + (f"; stopped: {', '.join(record.stopped)}" if record.stopped else "")
+
+
+@dataclass
+class _Follower:
+    platform: Platform
+    progress: Progress
+    pipeline: Pipeline
+    pace: Pace
+    meter: IngestMeter
+    tally: _Tally
+    snapshots: dict[str, Snapshot]
+
+    def run(self, takers: list[Following], step: Step) -> None:
+        """Go round the sources until time is up, and judge what came."""
+        began, judged, waiting = monotonic(), -1e9, True
+        rest = 0.0
+        while True:
+            for following in list(takers):
+                try:
+                    waiting |= self._take(following, step, self.pace.every / len(takers))
+                except SourceError as error:
+                    self._stop(following.source, error)
+                    takers.remove(following)
+                    if not takers:
+                        raise
+            over = self.pace.seconds is not None and monotonic() - began >= self.pace.seconds
+            if waiting and (over or monotonic() - judged >= max(self.pace.gate_every, rest)):
+                started = monotonic()
+                self._judge(takers)
+                judged, waiting = monotonic(), False
+                rest = REST * (judged - started)
+            if over:
+                return
+
+    def _take(self, following: Following, step: Step, seconds: float) -> bool:
+        began, source, tally = monotonic(), following.source, self.tally
+        batch = following.take(seconds)
+        snapshot = following.snapshot()
+        if snapshot.taken is not None:
+            self.meter.state(source, snapshot.taken, following.lag())
+        if batch is None:
+            return False
+        self.snapshots[source.name] = snapshot
+        tally.batches, tally.read, tally.rows = tally.batches + 1, tally.read + batch.read, tally.rows + batch.added
+        tally.bad, tally.late = tally.bad + batch.bad, tally.late + batch.late
+        counts = {"messages": batch.read, "rows": batch.added, "quarantined": batch.bad, "late": batch.late}
+        self.meter.batch(source, counts, monotonic() - began)
+        step.advance(batch.read, f"{source.name}: {batch.added:,} rows")
+        if batch.extra:
+            body = json.dumps({"table": source.name, "columns": batch.extra})
+            self._write("source.columns", body)
+        return True
+
+    def _judge(self, takers: list[Following]) -> None:
+        for following in takers:
+            self.snapshots[following.source.name] = following.snapshot()
+        as_of = self.platform.clock.now() if self.pace.as_of is None else self.pace.as_of
+        wanted = tuple(self.snapshots[source.name] for source in self.pipeline.sources)
+        report = gate(self.platform, self.progress, pipeline=self.pipeline, snapshots=wanted, as_of=as_of)
+        self._write("stage.gate", report.to_json())
+        self.snapshots |= {snapshot.table: snapshot for snapshot in report.snapshots}
+        self.tally.gates += 1
+
+    def _stop(self, source: Stream, error: SourceError) -> None:
+        self._write("source.stopped", json.dumps({"table": source.name, "why": str(error)}))
+        self.tally.stopped.append(source.name)
+
+    def _write(self, kind: str, body: str) -> None:
+        """A row of the ledger, once for the same content."""
+        key = f"{kind}:{sha256(body.encode()).hexdigest()[:32]}"
+        if self.platform.ledger.get(key) is None:
+            self.platform.ledger.append(key, kind, self.pipeline.name, body)

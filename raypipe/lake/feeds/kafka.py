@@ -1,0 +1,141 @@
+"""A Kafka topic as a log. No consumer group: the lake's own snapshots say what was read."""
+
+from collections.abc import Mapping
+from time import monotonic
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from raypipe.clock import Clock
+from raypipe.contracts.streaming import Messages, Offsets
+from raypipe.errors import ServiceError, SourceError
+
+#: Messages asked for at a time, so that very large ones do not come all at once.
+AT_A_TIME = 5_000
+MOST_BYTES = 64 * 2**20
+ANSWER_SECONDS = 10.0
+_GONE = frozenset((KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET))
+_NO_TOPIC = frozenset((KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION))
+
+
+class KafkaLog:
+    """One topic. Offsets and partitions are Kafka's own.
+
+    Args:
+        topic: its name.
+        connection: settings of librdkafka, ``bootstrap.servers`` at least.
+        clock: says when a message came that does not say it itself.
+    """
+
+    def __init__(self, topic: str, connection: Mapping[str, str], clock: Clock) -> None:
+        self._topic, self._clock = topic, clock
+        settings: dict[str, str | int | float | bool] = {
+            "group.id": "raypipe",  # the client wants one; it is never joined
+            "isolation.level": "read_committed",
+            "log_level": 3,
+            "fetch.wait.max.ms": 100,  # questions about offsets wait behind it
+            **connection,
+            # These are what exactly-once rests on.
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+        }
+        try:
+            self._consumer = Consumer(settings)
+        except KafkaException as error:
+            raise ServiceError(f"the setting is refused: {_words(error)}", where="setting `kafka`") from None
+        self._at: dict[str, int] = {}
+        self._partitions: frozenset[str] = frozenset()
+
+    def identity(self) -> str:
+        """The cluster's id and the topic's name."""
+        return f"{self._known_partitions()[1]}/{self._topic}"
+
+    def read(self, after: Offsets, limit: int, seconds: float) -> Messages:
+        """The next messages; see ``StreamSource``."""
+        self._go_to(after)
+        found, size, until = Messages(), 0, monotonic() + seconds
+        while len(found) < limit and size < MOST_BYTES:
+            left = max(until - monotonic(), 0.0)
+            batch = self._consumer.consume(min(AT_A_TIME, limit - len(found)), left if not len(found) else min(left, 1))
+            for message in batch:
+                size += self._add(message, found)
+            if monotonic() >= until or (not batch and len(found)):
+                break
+        self._at.update(found.last)
+        return found
+
+    def lag(self, after: Offsets) -> dict[str, int]:
+        """Messages up to the end of each partition, those that hold no data included."""
+        names, _ = self._known_partitions()
+        try:
+            ends = {name: self._ends(name) for name in sorted(names)}
+        except KafkaException as error:
+            raise self._unreachable(error) from None
+        if beyond := [name for name, (_, high) in ends.items() if after.get(name, -1) >= high]:
+            name = beyond[0]
+            what = f"partition {name} ends at {ends[name][1]}, but {after[name]} was taken in: it was made anew"
+            raise SourceError(what, where=f"kafka {self._topic}", cure="Give the stream's table another name")
+        return {name: high - max(after.get(name, -1) + 1, low) for name, (low, high) in ends.items()}
+
+    def done(self, until: Offsets) -> None:
+        """Kafka forgets by its own rules."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
+
+    def _ends(self, name: str) -> tuple[int, int]:
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, int(name)), ANSWER_SECONDS)
+        return low, high
+
+    def _go_to(self, after: Offsets) -> None:
+        names = frozenset(self._known_partitions()[0]) if not self._partitions else self._partitions
+        if self._partitions and {name: self._at.get(name) for name in names} == {n: after.get(n) for n in names}:
+            return
+        places = [
+            TopicPartition(self._topic, int(name), after[name] + 1 if name in after else OFFSET_BEGINNING)
+            for name in names | after.keys()
+        ]
+        self._consumer.assign(places)
+        self._at, self._partitions = dict(after), names | after.keys()
+
+    def _known_partitions(self) -> tuple[list[str], str]:
+        try:
+            found = self._consumer.list_topics(self._topic, ANSWER_SECONDS)
+        except KafkaException as error:
+            raise self._unreachable(error) from None
+        topic = found.topics[self._topic]
+        if topic.error is not None:
+            cure = "Make the topic, or correct its name"
+            raise SourceError(f"cannot be read: {topic.error.str()}", where=f"kafka {self._topic}", cure=cure)
+        names = [str(number) for number in sorted(topic.partitions)]
+        if self._partitions and not self._partitions >= set(names):
+            self._partitions = frozenset()  # partitions were added: the next reading takes them too
+        return names, found.cluster_id or ""
+
+    def _add(self, message: Message, found: Messages) -> int:
+        if (error := message.error()) is not None:
+            self._say(error, message)
+            return 0
+        kind, milliseconds = message.timestamp()
+        value = message.value()
+        time = milliseconds * 1_000 if kind else self._clock.now()
+        found.add(str(message.partition()), message.offset() or 0, time, value)
+        return len(value or b"")
+
+    def _say(self, error: KafkaError, message: Message) -> None:
+        where = f"kafka {self._topic} partition {message.partition()}"
+        if error.code() in _GONE:
+            what = "the messages that come next are there no more: the topic kept them too short, or was made anew"
+            raise SourceError(what, where=where, cure="Keep them longer, and give the stream's table another name")
+        if error.code() in _NO_TOPIC:
+            raise SourceError(f"cannot be read: {error.str()}", where=where, cure="Make the topic, or correct its name")
+        if error.fatal():
+            raise ServiceError(f"cannot be read: {error.str()}", where=where)
+
+    def _unreachable(self, error: KafkaException) -> ServiceError:
+        cure = "Check the setting `kafka` and that its brokers are up"
+        return ServiceError(f"does not answer: {_words(error)}", where=f"kafka {self._topic}", cure=cure)
+
+
+def _words(error: KafkaException) -> str:
+    return str(error.args[0].str() if isinstance(error.args[0], KafkaError) else error.args[0])

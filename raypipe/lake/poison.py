@@ -1,0 +1,83 @@
+"""Messages that are no rows: set aside with where they stood, why, and all their bytes."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import polars as pl
+from pyiceberg.catalog.sql import SqlCatalog
+
+from raypipe.contracts.streaming import Messages
+from raypipe.errors import SourceError
+from raypipe.lake.aside import append_rows
+from raypipe.lake.decode import Poison
+from raypipe.spec import Stream
+
+CHECK = "readable"
+#: Below so many messages a share says little; among more than so many, old ones do not count.
+FEW, MANY = 1_000, 10_000
+
+
+def name_of(log: str, messages: Messages) -> str:
+    """Names one batch: the same messages have the same name."""
+    text = f"{log}\0{sorted(messages.first.items())}\0{sorted(messages.last.items())}\0{len(messages)}"
+    return sha256(text.encode()).hexdigest()[:32]
+
+
+def keep_poison(catalog: SqlCatalog, source: Stream, batch: str, messages: Messages, poison: Sequence[Poison]) -> None:
+    """Write messages into the quarantine, unless this very batch of them is there.
+
+    Raises:
+        CommitFailedException: somebody else wrote to it meanwhile; nothing was changed.
+    """
+    live = source.live
+    assert live is not None  # noqa: S101  # its messages were read
+    values = [messages.values[one.place] or b"" for one in poison]
+    frame = pl.DataFrame(
+        {
+            "set": pl.Series([batch] * len(poison), dtype=pl.String),
+            "source": source.name,
+            "snapshot": pl.Series([None] * len(poison), dtype=pl.Int64),
+            "check": CHECK,
+            "reason": [one.reason for one in poison],
+            "row": [value.decode("utf-8", errors="backslashreplace") for value in values],
+            "as_of": pl.Series([messages.times[one.place] for one in poison]).cast(pl.Datetime("us", "UTC")),
+            "origin": [f"{live.kind}:{live.topic}/{messages.partitions[one.place]}" for one in poison],
+            "offset": [str(messages.offsets[one.place]) for one in poison],
+            "bytes": pl.Series(values, dtype=pl.Binary),
+        }
+    )
+    append_rows(catalog, batch, frame)
+
+
+class BadShare:
+    """How many of the last messages were bad; too many stop the source.
+
+    Args:
+        source: says how many may be.
+    """
+
+    def __init__(self, source: Stream) -> None:
+        self._source = source
+        self._recent: list[tuple[int, int]] = []
+
+    def require(self, read: int, poison: Sequence[Poison]) -> None:
+        """Judge a batch with those before it.
+
+        Raises:
+            SourceError: more messages are bad than may be; says why the first of them is.
+        """
+        live = self._source.live
+        assert live is not None  # noqa: S101  # its messages were read
+        many = sum(count for count, _ in self._recent) + read
+        bad = sum(count for _, count in self._recent) + len(poison)
+        if not poison or bad <= live.at_most_bad * max(many, FEW):
+            return
+        what = f"{bad:,} of the last {many:,} messages cannot be read, such as: {poison[0].reason}"
+        cure = f"Correct what writes them, or the columns at {self._source.where}; nothing of this batch was taken in"
+        raise SourceError(what, where=f"{live.kind} {live.topic} ({live.where})", cure=cure)
+
+    def count(self, read: int, bad: int) -> None:
+        """A batch was taken in."""
+        self._recent.append((read, bad))
+        while sum(count for count, _ in self._recent[1:]) >= MANY:
+            self._recent.pop(0)

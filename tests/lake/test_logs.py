@@ -1,0 +1,144 @@
+"""Logs of every kind keep the same contract: Kafka on librdkafka's mock cluster, Kinesis on moto's server."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from raypipe.clock import SystemClock
+from raypipe.contracts.progress import Silent
+from raypipe.contracts.streaming import StreamSource
+from raypipe.errors import SourceError
+from raypipe.lake import Lake
+from raypipe.lake.feeds import open_log
+from raypipe.lake.feeds.contract import LogContract
+from raypipe.spec import kafka, kinesis, pubsub
+from tests.lake.logs import Broker, ride
+from tests.lake.sources import START, trips
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Broker:
+    return Broker()
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[dict[str, str]]:
+    """How to reach a Kinesis that moto serves on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {
+        "endpoint_url": f"http://{host}:{port}",
+        "region_name": "eu-central-1",
+        "aws_access_key_id": "none",
+        "aws_secret_access_key": "none",
+    }
+    server.stop()
+
+
+class TestKafka(LogContract):
+    @pytest.fixture
+    def topic(self) -> str:
+        return uuid4().hex
+
+    @pytest.fixture
+    def send(self, cluster: Broker, topic: str) -> Callable[..., None]:
+        return lambda *values: cluster.send(topic, *values)
+
+    @pytest.fixture
+    def open(self, cluster: Broker, topic: str) -> Callable[[], StreamSource]:
+        return lambda: open_log(kafka(topic), {"kafka": cluster.connection}, SystemClock())
+
+
+def put(aws: dict[str, str], stream: str, *values: bytes) -> None:
+    import boto3
+
+    client = boto3.client("kinesis", **aws)
+    if stream not in client.list_streams()["StreamNames"]:
+        client.create_stream(StreamName=stream, ShardCount=1)
+    for value in values:
+        client.put_record(StreamName=stream, Data=value, PartitionKey="1")
+    client.close()
+
+
+class TestKinesis(LogContract):
+    @pytest.fixture
+    def stream(self) -> str:
+        return uuid4().hex
+
+    @pytest.fixture
+    def send(self, aws: dict[str, str], stream: str) -> Callable[..., None]:
+        return lambda *values: put(aws, stream, *values)
+
+    @pytest.fixture
+    def open(self, aws: dict[str, str], stream: str) -> Callable[[], StreamSource]:
+        return lambda: open_log(kinesis(stream), {"kinesis": aws}, SystemClock())
+
+
+def test_kinesis_into_the_lake(tmp_path: Path, aws: dict[str, str]) -> None:
+    put(aws, "trips", ride(1), b"x", ride(2))
+    lake, stream = Lake(tmp_path / "lake", connections={"kinesis": aws}), trips(None, live=kinesis("trips"))
+    assert lake.ingest(stream, Silent()).rows == 2
+    put(aws, "trips", ride(2), ride(3))
+    snapshot = lake.ingest(stream, Silent())
+    lake.publish([snapshot])
+    assert lake.frame(snapshot, ["id"]).collect()["id"].to_list() == [1, 2, 3]
+    (bad,) = lake.quarantined(stream).collect().rows(named=True)
+    assert bad["origin"] == "kinesis:trips/shardId-000000000000"
+
+
+def test_no_such_stream(aws: dict[str, str]) -> None:
+    log = open_log(kinesis("nowhere"), {"kinesis": aws}, SystemClock())
+    with pytest.raises(SourceError, match=r"kinesis nowhere: cannot be read"):
+        log.identity()
+
+
+@pytest.mark.parametrize(
+    ("live", "module"),
+    [
+        (kafka("t"), "confluent_kafka"),
+        (kinesis("t"), "boto3"),
+        (pubsub("projects/p/subscriptions/s"), "google.cloud.pubsub_v1"),
+    ],
+)
+def test_a_client_that_is_not_installed_is_named(live: object, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr("raypipe.lake.feeds.find_spec", lambda name: None if name == module else object())
+    with pytest.raises(SourceError, match=rf"its client is not installed\. Run `pip install 'raypipe\[{live.kind}\]'`"):  # type: ignore[attr-defined]
+        open_log(live, {}, SystemClock())  # type: ignore[arg-type]
+
+
+def test_pubsub_keeps_what_was_not_kept_and_forgets_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Google's own client, with the network cut out: nothing can serve Pub/Sub here."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import pubsub_v1
+
+    kept = [
+        pubsub_v1.types.ReceivedMessage(
+            ack_id=str(i), message={"data": b"%d" % i, "message_id": str(i), "publish_time": START}
+        )
+        for i in range(3)
+    ]
+    client = pubsub_v1.SubscriberClient(credentials=AnonymousCredentials())
+    gone: list[str] = []
+    monkeypatch.setattr(
+        client,
+        "pull",
+        lambda request, timeout: pubsub_v1.types.PullResponse(
+            received_messages=[one for one in kept if one.ack_id not in gone]
+        ),
+    )
+    monkeypatch.setattr(client, "acknowledge", lambda request: gone.extend(request["ack_ids"]))
+    monkeypatch.setattr(pubsub_v1, "SubscriberClient", lambda: client)
+    log = open_log(pubsub("projects/p/subscriptions/s"), {}, SystemClock())
+    found = log.read({}, 2, 1.0)
+    assert (found.values, found.offsets, gone) == ([b"0", b"1"], [0, 1], [])
+    log.done(found.last)
+    assert gone == ["0", "1"]
+    assert log.lag({}) == {"0": 1}
+    assert log.read({}, 2, 1.0).values == [b"2"]
