@@ -9,11 +9,22 @@ from rich.text import Text
 
 from raypipe.clock import iso
 from raypipe.contracts.records import Candidate, ModelVersion, Trial
+from raypipe.spec import more_is_better
 
 Measure: TypeAlias = tuple[str, str, int]
 
 #: Heading, name of the metric, decimals. A column that no row fills is left out.
-QUALITY: tuple[Measure, ...] = (("AUC", "auc", 3), ("log loss", "log_loss", 4), ("calibration", "ece", 4))
+QUALITY: tuple[Measure, ...] = (
+    ("AUC", "auc", 3),
+    ("log loss", "log_loss", 4),
+    ("calibration", "ece", 4),
+    ("accuracy", "accuracy", 3),
+    ("RMSE", "rmse", 4),
+    ("MAE", "mae", 4),
+    ("R2", "r2", 3),
+    ("pinball", "pinball", 4),
+    ("deviance", "poisson_deviance", 4),
+)
 SPEED: Measure = ("p99 ms", "p99_ms_1", 2)
 
 
@@ -51,7 +62,7 @@ def duration(seconds: float) -> str:
 
 def trials_table(candidate: Candidate) -> Table:
     """All trials of a search, best first, the winner marked. ``p99 ms`` is the time to answer one row."""
-    trials = sorted(candidate.trials, key=lambda trial: -trial.metrics.get("auc", 0.0))
+    trials = sorted(candidate.trials, key=lambda trial: _rank(trial, candidate.metric))
     shown = _filled((*QUALITY, SPEED), [trial.metrics for trial in trials])
     title = f"Trials of {candidate.pipeline} on the tuning period"
     table = Table(
@@ -70,6 +81,13 @@ def trials_table(candidate: Candidate) -> Table:
         style = "bold green" if won else "" if trial.status == "finished" else "dim"
         table.add_row("→" if won else "", str(trial.number), name, *numbers, duration(trial.seconds), style=style)
     return table
+
+
+def _rank(trial: Trial, metric: str) -> float:
+    value = trial.metrics.get(metric)
+    if value is None:
+        return float("inf")
+    return -value if more_is_better(metric) else value
 
 
 def is_winner(trial: Trial, candidate: Candidate) -> bool:

@@ -103,8 +103,13 @@ class Reference(Record, frozen=True, kw_only=True):
     prediction: Bins
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, signature: Signature, scores: NDArray[np.float32]) -> "Reference":
-        """Cells for feature rows and the score of each, shape (rows,)."""
+    def of(
+        cls, frame: pl.DataFrame, signature: Signature, scores: NDArray[np.float32], classes: tuple[str, ...] = ()
+    ) -> "Reference":
+        """Cells for feature rows and the score of each, shape (rows,), or of classes (rows, classes).
+
+        Of classes the most probable one is counted.
+        """
         x = signature.encode(frame)
         return cls(
             rows=len(x),
@@ -114,5 +119,7 @@ class Reference(Record, frozen=True, kw_only=True):
                 else Bins.of_categories(column.name, column.vocabulary, x[:, i], frame[column.name].null_count())
                 for i, column in enumerate(signature.columns)
             ),
-            prediction=Bins.of_numbers("score", scores),
+            prediction=Bins.of_categories("score", classes, scores.argmax(axis=1).astype(np.float32) + 1, 0)
+            if classes
+            else Bins.of_numbers("score", scores),
         )

@@ -3,7 +3,7 @@
 ================== ============================================================================================
 file               what it holds
 ================== ============================================================================================
-``model.onnx``     the model that answers: input ``x`` float32 (rows, columns), output ``score`` float32 (rows,)
+``model.onnx``     the model that answers: input ``x`` float32 (rows, columns), output ``score`` float32, as `Target` says
 ``model.*``        the same model in its own format: ``model.txt``, ``model.safetensors`` and ``model.json``, …
 ``signature.json`` `Signature`: how feature rows become ``x``
 ``pipeline.json``  the definition it was made by
@@ -27,13 +27,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 
 from raypipe.contracts.bins import Reference
 from raypipe.contracts.evaluation import Evaluation
 from raypipe.contracts.records import Record
 from raypipe.contracts.signature import Signature
+from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import RaypipeError, RegistryError
 from raypipe.spec import Pipeline, from_json, to_json
 
@@ -78,6 +81,8 @@ class Manifest(Record, frozen=True, kw_only=True):
 class Card(Record, frozen=True, kw_only=True):
     """What the model is. ``metrics`` are on the holdout; a score of at least ``threshold`` counts as true.
 
+    ``costs`` are those of a model of classes, by truth and then by answer, in the order of the target's classes: it
+    answers what costs least. Empty: it answers what is most probable.
     Nothing is in it that differs between two makings of the same model, such as how long it took.
     """
 
@@ -87,6 +92,17 @@ class Card(Record, frozen=True, kw_only=True):
     threshold: float
     seed: int
     calibration: str = "none"
+    target: Target = BINARY
+    costs: tuple[tuple[float, ...], ...] = ()
+
+
+def agree(found: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which scores are the same but for rounding: within `TOLERANCE`, of numbers beyond 1 as a share of them.
+
+    >>> agree(np.array([0.5, 300.001, np.nan]), np.array([0.5, 300.0, 0.1])).tolist()
+    [True, True, False]
+    """
+    return np.asarray(np.abs(found - expected) <= TOLERANCE * np.maximum(1.0, np.abs(expected)))
 
 
 def write(folder: Path, *, signature: Signature, pipeline: Pipeline, card: Card, golden: pl.DataFrame) -> None:

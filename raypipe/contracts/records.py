@@ -137,7 +137,8 @@ class TrainingSet(Record, frozen=True, kw_only=True):
     """One row per prediction that could have been asked, with features as known then, split by period.
 
     ``digest`` is over the content: the same definition, snapshots and as-of time give the same digest.
-    ``left_out`` counts the rows of history that are not in it, by reason. Files are ``{folder}/{period}.parquet``.
+    ``positives`` counts labels that are true; empty where labels are no truths. ``left_out`` counts
+    the rows of history that are not in it, by reason. Files are ``{folder}/{period}.parquet``.
     """
 
     pipeline: str
@@ -196,6 +197,7 @@ class Candidate(Record, frozen=True, kw_only=True):
     trials: tuple[Trial, ...]
     reason: str
     experiment: str
+    metric: str = "auc"
 
 
 class Lineage(Record, frozen=True, kw_only=True):

@@ -72,6 +72,7 @@ def build_training_set(
         draft = Path(mkdtemp(dir=folder, prefix=f".{target.name}-"))
         try:
             digest = _write(frame, draft)
+            binary = frame.schema[spine.LABEL] == pl.Boolean
             record = TrainingSet(
                 pipeline=pipeline.name,
                 definition=definition,
@@ -81,7 +82,7 @@ def build_training_set(
                 digest=digest,
                 features=pipeline.feature_names,
                 rows=_by_period(frame, pl.len()),
-                positives=_by_period(frame, pl.col(spine.LABEL).sum()),
+                positives=_by_period(frame, pl.col(spine.LABEL).sum()) if binary else {},
                 left_out=asked.left_out,
             )
             (draft / RECORD).write_text(record.to_json())

@@ -6,7 +6,7 @@ from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, ModelVersion, TrainingSet
 from raypipe.flows.platform import Platform
 from raypipe.registry import capture, should_promote
-from raypipe.spec import HIGHER_IS_BETTER, Pipeline
+from raypipe.spec import Pipeline, more_is_better
 
 #: Who decides when nobody does: the pipeline's own rule.
 RULE = "the pipeline's rule"
@@ -35,7 +35,7 @@ def _promote(platform: Platform, pipeline: Pipeline, version: ModelVersion) -> M
     metric = pipeline.search.metric
     old = None if champion is None else champion.metrics[metric]
     margin = pipeline.promote.champion_plus
-    if not should_promote(version.metrics[metric], old, metric in HIGHER_IS_BETTER, margin):
+    if not should_promote(version.metrics[metric], old, more_is_better(metric), margin):
         return version
     why = f"holdout {metric} {version.metrics[metric]:.4f}"
     why += " is the first" if old is None else f" against {old:.4f} of version {champion.version if champion else 0}"

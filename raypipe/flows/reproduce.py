@@ -20,8 +20,6 @@ from raypipe.spec import Pipeline, fingerprint
 
 #: Files of a model in its own format whose bytes depend on nothing but data, parameters and seed.
 NATIVE = {"lightgbm": "model.txt", "linear": "model.skops"}
-#: Metrics that are no speeds: the same model has the same.
-QUALITY = ("auc", "auc_low", "auc_high", "log_loss", "brier", "average_precision", "ece")
 DATA = "data"
 
 
@@ -83,8 +81,8 @@ def _results(platform: Platform, version: ModelVersion, folder: Path, progress: 
         yield _compared(name, _digest(kept / name), _digest(made / name))
     yield _golden(bundle.golden(kept), bundle.golden(made))
     again = bundle.card(made).metrics
-    for name in QUALITY:
-        if name in card.metrics:
+    for name in card.metrics:
+        if not name.startswith("tune_"):
             yield _compared(f"holdout {name}", repr(card.metrics[name]), repr(again[name]))
     if (kept / bundle.EVALUATION).exists():
         # Threshold, calibration, reference bins, segments, importances: everything else that was made.
@@ -129,7 +127,7 @@ def _golden(kept: pl.DataFrame, made: pl.DataFrame) -> Compared:
     if not same:
         found = f"{made.height} scores of other rows"
         if kept.drop(bundle.SCORE).equals(made.drop(bundle.SCORE)):
-            gap = np.abs(kept[bundle.SCORE].to_numpy().astype(float) - made[bundle.SCORE].to_numpy())
+            gap = np.abs(kept[bundle.SCORE].to_numpy().astype(float) - made[bundle.SCORE].to_numpy().astype(float))
             found = f"{(gap > 0).sum()} of them differ, by up to {gap.max():.3g}"
     return Compared(what="golden rows", same=same, recorded=recorded, found=found)
 

@@ -31,4 +31,7 @@ def train(platform: Platform, progress: Progress, *, pipeline: Pipeline, trainin
 
 def train_line(record: Candidate) -> str:
     """What came of it, in one line."""
-    return f"{record.algorithm} wins of {len(record.trials)} trials: holdout AUC {record.metrics['auc']:.3f}"
+    shown = "AUC" if record.metric == "auc" else record.metric
+    return (
+        f"{record.algorithm} wins of {len(record.trials)} trials: holdout {shown} {record.metrics[record.metric]:.3f}"
+    )

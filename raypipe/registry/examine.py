@@ -4,7 +4,7 @@ import math
 import re
 from pathlib import Path
 
-import polars as pl
+import numpy as np
 
 from raypipe.contracts import bundle
 from raypipe.contracts.records import Candidate, Lineage
@@ -45,12 +45,17 @@ def _score_golden_rows(folder: Path) -> None:
     from raypipe.registry.pyfunc import Scorer  # ONNX Runtime: reading the registry does not need it
 
     golden = bundle.golden(folder)
-    expected = golden[bundle.SCORE].cast(pl.Float64)
-    found = pl.Series(Scorer(folder).score(golden), dtype=pl.Float64)
-    if not len(golden) or not (expected.is_finite() & expected.is_between(0, 1)).all():
+    expected = golden[bundle.SCORE].to_numpy().astype(float)
+    found = np.asarray(Scorer(folder).score(golden), dtype=float)
+    if not len(golden) or not np.isfinite(expected).all():
+        raise RegistryError("holds no golden rows with scores", where=f"bundle {folder}")
+    if not bundle.card(folder).target.numeric and not ((expected >= 0) & (expected <= 1)).all():
         raise RegistryError("holds no golden rows with scores between 0 and 1", where=f"bundle {folder}")
-    far = ((found - expected).abs() <= bundle.TOLERANCE).not_() | found.is_nan()
+    if found.shape != expected.shape:
+        what = f"the model gives scores of shape {found.shape}, but its trainer of {expected.shape}"
+        raise RegistryError(what, where=f"bundle {folder}", cure="Export the model again")
+    far = ~bundle.agree(found, expected)
     if far.any():
-        row = far.arg_true()[0]
-        what = f"the model scores golden row {row} {found[row]:.6f}, but its trainer said {expected[row]:.6f}"
+        at = tuple(np.argwhere(far)[0])
+        what = f"the model scores golden row {at[0]} {found[at]:.6f}, but its trainer said {expected[at]:.6f}"
         raise RegistryError(what, where=f"bundle {folder}", cure="Export the model again")

@@ -18,9 +18,6 @@ from raypipe.errors import ServingError
 from raypipe.serving.encode import Encoder
 from raypipe.spec import Pipeline
 
-#: How far a score may be from what the trainer computed on the same row.
-TOLERANCE = 1e-5
-
 # The errors of ONNX Runtime have no common parent but Exception.
 _ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_state.EPFail,
@@ -68,7 +65,7 @@ class Model:
         self._agree()
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probability of the label for each row of a matrix of shape (rows, columns)."""
+        """The score of each row of a matrix of shape (rows, columns); of classes one a class."""
         scores: NDArray[np.float32] = self._session.run(["score"], {"x": matrix})[0]
         return scores
 
@@ -86,11 +83,12 @@ class Model:
         expected = self.golden[bundle.SCORE].to_numpy()
         if got.shape != expected.shape:
             raise ServingError(f"gives scores of shape {got.shape} instead of {expected.shape}", where=where)
-        # Written so that NaN on either side counts as a disagreement.
-        wrong = ~(np.abs(got.astype(np.float64) - expected) <= TOLERANCE)
+        # NaN on either side counts as a disagreement.
+        wrong = ~bundle.agree(got.astype(np.float64), expected.astype(np.float64))
         if wrong.any():
+            rows = wrong.reshape(len(wrong), -1).any(axis=1)
             raise ServingError(
-                f"{wrong.sum()} of {len(wrong)} golden rows get another score than the trainer computed",
+                f"{rows.sum()} of {len(rows)} golden rows get another score than the trainer computed",
                 where=where,
                 cure="Register the model again; the version before goes on answering",
             )

@@ -11,7 +11,7 @@ from raypipe.spec.load import load
 from raypipe.spec.log import Log
 from raypipe.spec.pipeline import AtLeast, Inputs, Periods, Pipeline, periods
 from raypipe.spec.retrain import Retrain
-from raypipe.spec.search import HIGHER_IS_BETTER, Choice, Model, Parameter, Range, Search
+from raypipe.spec.search import HIGHER_IS_BETTER, TASK_METRICS, Choice, Model, Parameter, Range, Search, more_is_better
 from raypipe.spec.sources import (
     Ask,
     FeatureGroup,
@@ -29,6 +29,7 @@ from raypipe.spec.values import FrozenMap, days, hours, in_words, micros, minute
 __all__ = [
     "HIGHER_IS_BETTER",
     "POLARS_TYPES",
+    "TASK_METRICS",
     "Ask",
     "AtLeast",
     "Choice",
@@ -72,6 +73,7 @@ __all__ = [
     "load",
     "micros",
     "minutes",
+    "more_is_better",
     "parquet",
     "periods",
     "pubsub",

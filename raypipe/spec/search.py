@@ -1,16 +1,34 @@
 """Where the best model is looked for: algorithms, the ranges of their parameters, and the budget."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from raypipe.spec.values import FrozenMap, place, written_at
 
-Metric: TypeAlias = Literal["auc", "log_loss", "brier", "average_precision"]
+#: The name of a metric, or ``module:function`` of a gain of one's own: it takes labels and scores, and more is better.
+Metric: TypeAlias = str
 Constant: TypeAlias = str | int | float | bool
 
+#: What models of a task can be chosen by.
+TASK_METRICS: Mapping[str, tuple[str, ...]] = {
+    "binary": ("auc", "log_loss", "brier", "average_precision"),
+    "multiclass": ("log_loss", "accuracy", "auc"),
+    "regression": ("rmse", "mae", "r2"),
+    "quantile": ("pinball", "mae"),
+    "count": ("poisson_deviance", "rmse", "mae"),
+}
 #: Metrics of which more is better; of the others less is.
-HIGHER_IS_BETTER = frozenset({"auc", "average_precision"})
+HIGHER_IS_BETTER = frozenset({"auc", "average_precision", "accuracy", "r2"})
+
+
+def more_is_better(metric: str) -> bool:
+    """True for metrics of which more is better: some of ours, and all that users bring.
+
+    >>> more_is_better("auc"), more_is_better("rmse"), more_is_better("shop.gains:profit")
+    (True, False, True)
+    """
+    return metric in HIGHER_IS_BETTER or ":" in metric
 
 
 @dataclass(frozen=True)
@@ -71,9 +89,11 @@ class Search:
     Args:
         models: the algorithms, all in one search.
         trials: how many are tried in all.
-        metric: what is best on the tuning period.
+        metric: what is best on the tuning period: one of `TASK_METRICS`, or ``module:function`` of your own.
         p99_ms: leave out models that need longer than this for one row (99th percentile, in the serving path).
         seed: the same seed tries the same parameters.
+        class_weights: how much a row of each class counts in learning, such as ``{"true": 3.0}``; ``balanced``: all
+            rows of a class together count as those of any other. None: every row counts the same.
     """
 
     models: tuple[Model, ...]
@@ -81,6 +101,7 @@ class Search:
     metric: Metric
     p99_ms: float | None
     seed: int
+    class_weights: FrozenMap[float] | str | None = None
     where: str = place()
 
     def __init__(
@@ -91,7 +112,10 @@ class Search:
         metric: Metric = "auc",
         p99_ms: float | None = None,
         seed: int = 0,
+        class_weights: Mapping[str, float] | str | None = None,
     ) -> None:
+        weights = class_weights if class_weights is None or isinstance(class_weights, str) else FrozenMap(class_weights)
         fields = {"models": tuple(models), "trials": trials, "metric": metric, "p99_ms": p99_ms, "seed": seed}
+        fields["class_weights"] = weights
         for name, content in (fields | {"where": written_at()}).items():
             object.__setattr__(self, name, content)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import polars as pl
 
@@ -25,6 +25,7 @@ class Lookup:
     where: str = place()
 
 
+LabelTask: TypeAlias = Literal["binary", "multiclass", "regression", "quantile", "count"]
 Derivation: TypeAlias = pl.Expr | Expression | Lookup
 
 
@@ -143,9 +144,18 @@ class Stream:
         """One prediction a row of this stream, asked ``lead`` before ``moment``."""
         return Ask(self, moment, lead)
 
-    def label(self, truth: pl.Expr, *, settled_after: timedelta) -> "Label":
-        """What is to be predicted of each row: true or false, settled so long after the prediction is asked."""
-        return Label(self, Expression.of(truth), settled_after)
+    def label(
+        self, truth: pl.Expr, *, settled_after: timedelta, task: LabelTask = "binary", quantile: float | None = None
+    ) -> "Label":
+        """What is to be predicted of each row, settled so long after the prediction is asked.
+
+        Args:
+            truth: an expression over the row: true or false for ``binary``, text for ``multiclass``, else a number.
+            settled_after: how long after the asking it is known.
+            task: ``binary``, ``multiclass``, ``regression`` (the mean), ``quantile`` or ``count`` (never negative).
+            quantile: for ``quantile``: the share of rows that lie below the answer, between 0 and 1.
+        """
+        return Label(self, Expression.of(truth), settled_after, task, quantile)
 
 
 @dataclass(frozen=True)
@@ -208,11 +218,13 @@ class Ask:
 
 @dataclass(frozen=True)
 class Label:
-    """The truth about a row, as a boolean expression over it, known ``settled_after`` the asking at the latest."""
+    """The truth about a row, as an expression over it, known ``settled_after`` the asking at the latest."""
 
     stream: Stream
     truth: Expression
     settled_after: timedelta
+    task: LabelTask = "binary"
+    quantile: float | None = None
     where: str = place()
 
 

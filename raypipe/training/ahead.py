@@ -4,12 +4,12 @@ The holdout is for the test alone, and every other row was learned from. So the 
 older part of those rows, and score the part that follows; and again, a few times, each time further on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from raypipe.training.trainer import Examples, Task, Trainer, Vector
+from raypipe.training.trainer import Scores, Task, Trainer, Vector
 
 #: Where each fit ends and the next one's rows begin, as shares of the rows: the last third is forecast.
 CUTS = (0.64, 0.76, 0.88, 1.0)
@@ -20,7 +20,7 @@ class Forecasts:
     """Rows in order, each scored by a model that was fitted on older rows only; ``newest`` marks the last part."""
 
     y: Vector
-    scores: Vector
+    scores: Scores
     newest: Vector
 
 
@@ -36,8 +36,7 @@ def forecasts(make: Trainer, task: Task, params: dict[str, str | int | float | b
     parts = list(pairwise(ends))
     scores, newest = [], []
     for number, (end, until) in enumerate(parts):
-        older = Examples(task.train.x[:end], task.train.y[:end])
-        make.fit(Task(older, None, task.signature, task.metric, task.seed), dict(params))
+        make.fit(replace(task, train=task.train.rows(0, end), tune=None), dict(params))
         scores.append(make.predict(task.train.x[end:until]))
         newest.append(np.full(until - end, number == len(parts) - 1, dtype=np.float32))
     return Forecasts(task.train.y[ends[0] :], np.concatenate(scores), np.concatenate(newest))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from raypipe.errors import TrainingError
-from raypipe.spec import HIGHER_IS_BETTER, Search
+from raypipe.spec import Search, more_is_better
 from raypipe.training.outcome import FINISHED, Outcome
 
 SPEED = "p99_ms_1"
@@ -39,7 +39,7 @@ def _name(outcome: Outcome) -> str:
 
 def _reason(ranked: Sequence[Outcome], search: Search, slow: int) -> str:
     metric = search.metric
-    best = "highest" if metric in HIGHER_IS_BETTER else "lowest"
+    best = "highest" if more_is_better(metric) else "lowest"
     values = [f"{_name(outcome)} {outcome.trial.metrics[metric]:.4f}" for outcome in _podium(ranked)]
     rule = f"the {best} {metric} on the tuning period"
     if search.p99_ms is not None:

@@ -8,8 +8,10 @@ from polars.exceptions import PolarsError
 
 from raypipe.contracts.records import TrainingSet
 from raypipe.contracts.signature import Signature
-from raypipe.errors import TrainingError
-from raypipe.training.trainer import Examples
+from raypipe.contracts.target import BINARY, Target
+from raypipe.errors import TrainingError, did_you_mean
+from raypipe.spec import Label, Search
+from raypipe.training.trainer import Examples, Vector
 
 LABEL = "label"
 PERIODS = ("train", "tune", "holdout")
@@ -30,7 +32,7 @@ def read(training_set: TrainingSet, period: str, beside: tuple[str, ...] = ()) -
         raise TrainingError(what, where=where, cure="Build the training set again") from None
     if frame[LABEL].null_count():
         raise TrainingError(f"{frame[LABEL].null_count():,} rows have no label", where=where)
-    _check_labels(frame.height, int(frame[LABEL].sum()), where)
+    _check_labels(frame, where)
     for name in training_set.features:
         if frame[name].dtype.is_float() and (infinite := int(frame[name].is_infinite().sum())):
             what = f"feature `{name}` is infinite in {infinite:,} rows"
@@ -45,16 +47,57 @@ def check_counts(training_set: TrainingSet) -> None:
         TrainingError: a period has no rows, or only one of the two labels.
     """
     for period in PERIODS:
-        rows, positives = training_set.rows.get(period, 0), training_set.positives.get(period, 0)
-        _check_labels(rows, positives, f"{training_set.pipeline}: period {period}")
+        rows, positives = training_set.rows.get(period, 0), training_set.positives.get(period)
+        where = f"{training_set.pipeline}: period {period}"
+        _check_rows(rows, where)
+        if positives in {0, rows}:
+            raise _same_label(rows, "true" if positives else "false", where)
 
 
-def _check_labels(rows: int, positives: int, where: str) -> None:
+def _check_labels(frame: pl.DataFrame, where: str) -> None:
+    _check_rows(frame.height, where)
+    labels = frame[LABEL]
+    if labels.dtype.is_float() and (wrong := int((~labels.is_finite()).sum())):
+        cure = "Let the label be null there: such rows are left out and counted"
+        raise TrainingError(f"the label is NaN or infinite in {wrong:,} rows", where=where, cure=cure)
+    if labels.n_unique() == 1:
+        raise _same_label(frame.height, str(labels[0]).lower(), where)
+
+
+def _check_rows(rows: int, where: str) -> None:
     if not rows:
         raise TrainingError("has no rows", where=where, cure="Widen the period, or ingest more history")
-    if positives in {0, rows}:
-        what = f"all {rows:,} labels are {'true' if positives else 'false'}"
-        raise TrainingError(what, where=where, cure="Widen the period, or predict something that varies")
+
+
+def _same_label(rows: int, label: str, where: str) -> TrainingError:
+    cure = "Widen the period, or predict something that varies"
+    return TrainingError(f"all {rows:,} labels are {label}", where=where, cure=cure)
+
+
+def learn_target(train: pl.DataFrame, label: Label) -> Target:
+    """What is predicted, with the classes that the training period shows."""
+    classes = tuple(train[LABEL].cast(pl.String).unique().sort()) if label.task == "multiclass" else ()
+    return Target(task=label.task, classes=classes, quantile=label.quantile)
+
+
+def class_weights(y: Vector, target: Target, search: Search) -> Vector | None:
+    """How much each row counts, by its class; ``balanced``: every class together counts the same.
+
+    Raises:
+        TrainingError: a class is weighed that there is not.
+    """
+    weights, classes = search.class_weights, target.classes or ("false", "true")
+    if weights is None:
+        return None
+    if isinstance(weights, str):
+        counts = np.bincount(y.astype(int), minlength=len(classes))
+        each = len(y) / (len(classes) * np.maximum(counts, 1))
+    else:
+        if unknown := sorted(set(weights) - set(classes)):
+            cure = did_you_mean(unknown[0], classes) or f"There are {', '.join(classes)}"
+            raise TrainingError(f"there is no class `{unknown[0]}` to weigh", where=search.where, cure=cure)
+        each = np.array([weights.get(name, 1.0) for name in classes])
+    return np.asarray(each[y.astype(int)], dtype=np.float32)
 
 
 def learn_signature(train: pl.DataFrame, features: tuple[str, ...], pipeline: str) -> Signature:
@@ -74,11 +117,12 @@ def learn_signature(train: pl.DataFrame, features: tuple[str, ...], pipeline: st
     return Signature.fit(train, features)
 
 
-def examples(frame: pl.DataFrame, signature: Signature) -> Examples:
+def examples(frame: pl.DataFrame, signature: Signature, target: Target = BINARY) -> Examples:
     """A period as a matrix and its labels."""
-    return Examples(signature.encode(frame), frame[LABEL].cast(pl.Float32).to_numpy())
+    return Examples(signature.encode(frame), target.encode(frame[LABEL]))
 
 
 def together(first: Examples, second: Examples) -> Examples:
     """The rows of both."""
-    return Examples(np.concatenate([first.x, second.x]), np.concatenate([first.y, second.y]))
+    both = None if first.w is None or second.w is None else np.concatenate([first.w, second.w])
+    return Examples(np.concatenate([first.x, second.x]), np.concatenate([first.y, second.y]), both)

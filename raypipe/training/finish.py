@@ -5,7 +5,7 @@ that is worth 0.01 of AUC in June. The holdout is read here for the first time, 
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,12 @@ from raypipe.spec import Pipeline
 from raypipe.training.ahead import forecasts
 from raypipe.training.calibration import Calibration, calibrate
 from raypipe.training.data import LABEL, examples, read, together
-from raypipe.training.judge import ASKED_AT, judge
-from raypipe.training.metrics import MEASURES, auc_interval, quality
+from raypipe.training.judge import ASKED_AT, Judged, judge
+from raypipe.training.metrics import auc_interval, quality
 from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import Outcome
-from raypipe.training.threshold import choose_threshold
-from raypipe.training.trainer import Matrix, Task, Trainer, Vector
+from raypipe.training.threshold import EVEN, choose_threshold, cost_matrix
+from raypipe.training.trainer import Matrix, Scores, Task, Trainer
 from raypipe.training.trainers import trainer
 from raypipe.training.trial import Data, in_words
 
@@ -41,9 +41,10 @@ class Finished:
     calibration: Calibration | None
     calibrated_by: str
     threshold: float
+    costs: tuple[tuple[float, ...], ...] = ()
 
-    def predict(self, x: Matrix) -> Vector:
-        """The answers of ``x`` float32 (rows, columns), float32 (rows,), by the algorithm's own library."""
+    def predict(self, x: Matrix) -> Scores:
+        """The answers of ``x`` float32 (rows, columns), by the algorithm's own library."""
         scores = self.trainer.predict(x)
         return scores if self.calibration is None else self.calibration(scores)
 
@@ -61,13 +62,17 @@ def refit(winner: Outcome, data: Data, pipeline: Pipeline) -> Finished:
     """
     search, finish, params = pipeline.search, pipeline.finish, dict(winner.trial.params)
     task = Task(together(data.train, data.tune), None, data.signature, search.metric, search.seed)
+    task = replace(task, target=data.target)
+    decides = data.target.task == "binary"
     try:
-        ahead = forecasts(trainer(winner.trial.algorithm), task, params)
+        ahead = forecasts(trainer(winner.trial.algorithm), task, params) if decides else None
         model = trainer(winner.trial.algorithm)
         model.fit(task, params)
     except Exception as error:  # a trainer may raise anything
         what = f"the winner could not be fitted again on train and tune: {in_words(error)}"
         raise TrainingError(what, where=winner.trial.algorithm) from error
+    if ahead is None:
+        return Finished(model, None, "none", EVEN, cost_matrix(finish, data.target, pipeline.name))
     calibration, name = calibrate(ahead.y, ahead.scores, ahead.newest, finish.calibrate)
     mended = ahead.scores if calibration is None else calibration(ahead.scores)
     return Finished(model, calibration, name, choose_threshold(ahead.y, mended, finish))
@@ -88,14 +93,19 @@ def seal(
     finish = pipeline.finish
     beside = read(training_set, "holdout", (*finish.by, *finish.fair, ASKED_AT))
     held_out = beside.select(*training_set.features, LABEL)
-    served, rows = OnnxModel(part), examples(held_out, data.signature)
-    gap = difference(model, served, rows.x, winner.trial.algorithm)
+    served, rows = OnnxModel(part), examples(held_out, data.signature, data.target)
+    gap = difference(model, served, rows.x, winner.trial.algorithm, data.target)
     scores = served.predict(rows.x)
-    low, high = auc_interval(rows.y, scores)
-    evaluation = judge(rows, scores, beside, served.predict, pipeline.search.metric, model.threshold, finish)
-    metrics = quality(rows.y, scores) | {"auc_low": low, "auc_high": high}
+    metric, target = pipeline.search.metric, data.target
+    judged = Judged(rows, scores, served.predict, metric, target, model.threshold, model.costs)
+    # A column that is judged by stands behind the features, which keep the model's order.
+    evaluation = judge(judged, beside.drop(LABEL), finish)
+    metrics = quality(rows.y, scores, target, metric)
+    if target.task == "binary":
+        low, high = auc_interval(rows.y, scores)
+        metrics |= {"auc_low": low, "auc_high": high}
     metrics |= {} if evaluation.cost is None else {"cost": evaluation.cost}
-    metrics |= {f"tune_{name}": winner.trial.metrics[name] for name in MEASURES}
+    metrics |= {f"tune_{name}": winner.trial.metrics[name] for name in metrics if name in winner.trial.metrics}
     metrics |= {"bytes": float(served.bytes), "onnx_difference": gap}
     golden = golden_rows(held_out, data.signature)
     scored = golden.with_columns(pl.Series(bundle.SCORE, model.predict(data.signature.encode(golden))))
@@ -106,9 +116,11 @@ def seal(
         threshold=model.threshold,
         seed=pipeline.search.seed,
         calibration=model.calibrated_by,
+        target=target,
+        costs=model.costs,
     )
     bundle.write(part, signature=data.signature, pipeline=pipeline, card=card, golden=scored)
-    reference = Reference.of(held_out, data.signature, scores)
+    reference = Reference.of(held_out, data.signature, scores, target.classes)
     (part / bundle.BINS).write_text(reference.to_json(), encoding="utf-8")
     (part / bundle.EVALUATION).write_text(evaluation.to_json(), encoding="utf-8")
     bundle.seal(part)

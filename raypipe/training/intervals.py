@@ -6,12 +6,15 @@ how often a row counts, so each measure is computed from sorted sums, in a milli
 """
 
 from collections.abc import Callable, Mapping
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.contracts.evaluation import Interval
-from raypipe.training.trainer import Vector
+from raypipe.contracts.target import Target
+from raypipe.training.metrics import class_losses, deviances, pinball
+from raypipe.training.trainer import Scores, Vector
 
 DRAWS = 200
 LEVEL = 0.95
@@ -84,6 +87,19 @@ def binary(y: Vector, scores: Vector) -> dict[str, Weighted]:
         "log_loss": mean_of(losses),
         "brier": mean_of((scores.astype(float) - truth) ** 2),
     }
+
+
+def others(y: Vector, scores: Scores, target: Target) -> dict[str, Weighted]:
+    """The measures of classes and of numbers, ready to be weighed."""
+    if target.task == "multiclass":
+        right = (scores.argmax(axis=1) == y).astype(float)
+        return {"log_loss": mean_of(class_losses(y, scores)), "accuracy": mean_of(right)}
+    gaps = y.astype(float) - scores.astype(float)
+    squares = mean_of(gaps**2)
+    found: dict[str, Weighted] = {"rmse": lambda weights: sqrt(squares(weights)), "mae": mean_of(np.abs(gaps))}
+    if target.quantile is not None:
+        found |= {"pinball": mean_of(pinball(target.quantile)(y, scores)), "below": mean_of((gaps <= 0).astype(float))}
+    return found | ({"poisson_deviance": mean_of(deviances(y, scores))} if target.task == "count" else {})
 
 
 def mean_of(losses: Floats) -> Weighted:

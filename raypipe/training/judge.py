@@ -1,19 +1,22 @@
 """One test on the holdout: how good, how surely, for whom, how fairly, and because of which features."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
+from fairlearn.metrics import MetricFrame, demographic_parity_difference, equalized_odds_difference
 from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, mean_absolute_error
 
 from raypipe.contracts.evaluation import Evaluation, Fairness, Importance, Segment
+from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import TrainingError
 from raypipe.spec.finish import Finish
-from raypipe.training.intervals import binary, blocks_of, intervals
-from raypipe.training.metrics import MEASURES, goodness, measure
-from raypipe.training.threshold import mean_cost
-from raypipe.training.trainer import Examples, Matrix, Vector
+from raypipe.training.intervals import binary, blocks_of, intervals, others
+from raypipe.training.metrics import goodness, measure, quality
+from raypipe.training.threshold import mean_class_cost, mean_cost
+from raypipe.training.trainer import Examples, Matrix, Scores, Vector
 
 #: A column with more values than this is judged on the most frequent; a value in fewer rows tells nothing.
 MOST_VALUES, FEWEST_ROWS = 30, 30
@@ -22,59 +25,95 @@ SHUFFLED, SHUFFLES = 3_000, 3
 ASKED_AT = "asked_at"
 OTHERS = "others"
 
-Predict = Callable[[Matrix], Vector]
+Predict = Callable[[Matrix], Scores]
 
 
-def judge(
-    rows: Examples, scores: Vector, frame: pl.DataFrame, predict: Predict, metric: str, threshold: float, finish: Finish
-) -> Evaluation:
+@dataclass(frozen=True)
+class Judged:
+    """What is judged.
+
+    Attributes:
+        rows: of the holdout.
+        scores: what is served for them.
+        predict: the model that gave the scores.
+        metric: that importances are told in.
+        target: what is predicted.
+        threshold: of truths: a score of at least this counts as true.
+        costs: of classes: what each answer costs, by truth and then by answer.
+    """
+
+    rows: Examples
+    scores: Scores
+    predict: Predict
+    metric: str
+    target: Target = BINARY
+    threshold: float = 0.5
+    costs: tuple[tuple[float, ...], ...] = ()
+
+    def quality(self, own: NDArray[np.bool_]) -> dict[str, float]:
+        """Every measure on some of the rows; none where they cannot tell."""
+        y = self.rows.y[own]
+        if len(y) < 2 or len(np.unique(y)) < 2:
+            return {}
+        return quality(y, self.scores[own], self.target, self.metric)
+
+
+def judge(judged: Judged, frame: pl.DataFrame, finish: Finish) -> Evaluation:
     """Judge scores on the holdout.
 
     Args:
-        rows: of the holdout.
-        scores: what is served for them.
+        judged: rows and scores.
         frame: the same rows with ``asked_at`` and the columns that ``finish`` names.
-        predict: the model that gave the scores.
-        metric: that importances are told in.
-        threshold: a score of at least this counts as true.
         finish: what to judge by.
 
     Raises:
         TrainingError: a column that is to be judged by has one value only.
     """
+    y, scores, target = judged.rows.y, judged.scores, judged.target
     asked_at = frame[ASKED_AT].to_physical().to_numpy() if ASKED_AT in frame.columns else None
-    blocks = blocks_of(asked_at, len(rows.y))
-    weighed = binary(rows.y, scores)
-    said = scores >= threshold
+    blocks = blocks_of(asked_at, len(y))
+    weighed = binary(y, scores) if target.task == "binary" else others(y, scores, target)
+    values = {name: measure(name, y, scores, target) for name in weighed}
     return Evaluation(
-        rows=len(rows.y),
-        metrics=intervals({name: measure(name, rows.y, scores) for name in weighed}, weighed, blocks),
-        segments=tuple(s for name in finish.by for s in _segments(_groups(frame, name), rows.y, scores, name)),
-        fairness=tuple(_fairness(_groups(frame, name), rows.y, said, name) for name in finish.fair),
-        importances=importances(rows, predict, metric, list(frame.columns)),
-        cost=mean_cost(rows.y, scores, threshold, finish),
+        rows=len(y),
+        metrics=intervals(values, weighed, blocks),
+        segments=tuple(s for name in finish.by for s in _segments(_groups(frame, name), judged, name)),
+        fairness=tuple(_fairness(_groups(frame, name), judged, name) for name in finish.fair),
+        importances=importances(judged, list(frame.columns)),
+        cost=_cost(judged, finish),
         blocks=int(blocks.max()) + 1,
     )
 
 
-def importances(rows: Examples, predict: Predict, metric: str, names: list[str]) -> tuple[Importance, ...]:
+def _cost(judged: Judged, finish: Finish) -> float | None:
+    if judged.target.numeric:
+        return None
+    if judged.target.classes:
+        return mean_class_cost(judged.rows.y, judged.scores, judged.costs)
+    return mean_cost(judged.rows.y, judged.scores, judged.threshold, finish)
+
+
+def importances(judged: Judged, names: list[str]) -> tuple[Importance, ...]:
     """What the metric loses when each feature is shuffled, the most important first.
 
     L. Breiman, "Random forests", Machine Learning 45, 2001. The same rows and the same shuffles for every model.
     """
     rng = np.random.default_rng(0)
-    chosen = np.sort(rng.permutation(len(rows.y))[:SHUFFLED])
-    x, y = rows.x[chosen], rows.y[chosen]
+    chosen = np.sort(rng.permutation(len(judged.rows.y))[:SHUFFLED])
+    x, y, metric = judged.rows.x[chosen], judged.rows.y[chosen], judged.metric
     if len(np.unique(y)) < 2:
         return ()
-    whole = goodness(metric, measure(metric, y, predict(x)))
-    found = []
+
+    def value(x: Matrix) -> float:
+        return goodness(metric, measure(metric, y, judged.predict(x), judged.target))
+
+    whole, found = value(x), []
     for column in range(x.shape[1]):
         losses = []
         for _ in range(SHUFFLES):
             shuffled = x.copy()
             shuffled[:, column] = x[rng.permutation(len(x)), column]
-            losses.append(whole - goodness(metric, measure(metric, y, predict(shuffled))))
+            losses.append(whole - value(shuffled))
         found.append(
             Importance(feature=names[column], loss=float(np.mean(losses)), deviation=float(np.std(losses, ddof=1)))
         )
@@ -93,12 +132,13 @@ def _groups(frame: pl.DataFrame, name: str) -> pl.Series:
     ]
 
 
-def _segments(groups: pl.Series, y: Vector, scores: Vector, column: str) -> list[Segment]:
-    found = []
+def _segments(groups: pl.Series, judged: Judged, column: str) -> list[Segment]:
+    y, scores, found = judged.rows.y, judged.scores, []
+    if judged.target.classes:
+        # Of classes there is no mean: how often the answer is right stands for it.
+        y, scores = np.ones(len(y), dtype=np.float32), (scores.argmax(axis=1) == y).astype(np.float32)
     for value in groups.unique().sort():
         own = (groups == value).to_numpy()
-        both = len(np.unique(y[own])) == 2
-        metrics = {name: measure(name, y[own], scores[own]) for name in MEASURES} if both else {}
         found.append(
             Segment(
                 column=column,
@@ -106,23 +146,37 @@ def _segments(groups: pl.Series, y: Vector, scores: Vector, column: str) -> list
                 rows=int(own.sum()),
                 truth=float(y[own].mean(dtype=float)),
                 answer=float(scores[own].mean(dtype=float)),
-                metrics=metrics,
+                metrics=judged.quality(own),
             )
         )
     return sorted(found, key=lambda segment: (segment.value == OTHERS, -segment.rows, segment.value))
 
 
-def _fairness(groups: pl.Series, y: Vector, said: NDArray[np.bool_], column: str) -> Fairness:
-    """M. Hardt et al., "Equality of opportunity in supervised learning", 2016; as fairlearn computes it."""
+def _fairness(groups: pl.Series, judged: Judged, column: str) -> Fairness:
+    """M. Hardt et al., "Equality of opportunity in supervised learning", 2016; as fairlearn computes it.
+
+    Of truths it is about what is decided, of classes about how often that is right, of numbers about how far off they
+    are, and to which side: each the largest difference between two values of the column.
+    """
     # What a few rows of rare values are told is chance.
     told = ((groups != OTHERS) | ((groups == OTHERS).sum() >= FEWEST_ROWS)).to_numpy()
-    truth, said, sensitive = (y[told] > 0.5).astype(int), said[told], groups.to_numpy()[told]
-    measures = {
-        "demographic_parity_difference": float(
-            demographic_parity_difference(truth, said.astype(int), sensitive_features=sensitive)
-        ),
-        "equalized_odds_difference": float(
-            equalized_odds_difference(truth, said.astype(int), sensitive_features=sensitive)
-        ),
-    }
-    return Fairness(column=column, values=len(np.unique(sensitive)), measures=measures)
+    y, scores, sensitive = judged.rows.y[told], judged.scores[told], groups.to_numpy()[told]
+    if judged.target.task == "binary":
+        truth, said = (y > 0.5).astype(int), (scores >= judged.threshold).astype(int)
+        measures = {
+            "demographic_parity_difference": demographic_parity_difference(truth, said, sensitive_features=sensitive),
+            "equalized_odds_difference": equalized_odds_difference(truth, said, sensitive_features=sensitive),
+        }
+    elif judged.target.classes:
+        measures = {"accuracy_difference": _difference(accuracy_score, y, scores.argmax(axis=1), sensitive)}
+    else:
+        measures = {
+            "mae_difference": _difference(mean_absolute_error, y, scores, sensitive),
+            "bias_difference": _difference(lambda truth, said: float(np.mean(said - truth)), y, scores, sensitive),
+        }
+    known = {name: float(value) for name, value in measures.items()}
+    return Fairness(column=column, values=len(np.unique(sensitive)), measures=known)
+
+
+def _difference(metric: Callable[..., float], y: Vector, said: Matrix, sensitive: NDArray[np.str_]) -> float:
+    return float(MetricFrame(metrics=metric, y_true=y, y_pred=said, sensitive_features=sensitive).difference())

@@ -11,8 +11,9 @@ from onnx import TensorProto, helper
 from onnx.utils import Extractor
 
 from raypipe.contracts.bundle import MODEL, SCORE
+from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import TrainingError
-from raypipe.training.trainer import Matrix, Vector
+from raypipe.training.trainer import Matrix, Scores
 
 #: A larger difference between a model and its ONNX file, as probabilities, is not float32 rounding.
 TOLERANCE = 1e-5
@@ -30,9 +31,9 @@ class OnnxModel:
         self.bytes = (folder / MODEL).stat().st_size
         self._session = onnxruntime.InferenceSession(folder / MODEL, options, providers=["CPUExecutionProvider"])
 
-    def predict(self, x: Matrix) -> Vector:
-        """The scores of ``x`` float32 (rows, columns), float32 (rows,)."""
-        scores: Vector = self._session.run([SCORE], {"x": x})[0]
+    def predict(self, x: Matrix) -> Scores:
+        """The scores of ``x`` float32 (rows, columns), as `Trainer.predict` gives them."""
+        scores: Scores = self._session.run([SCORE], {"x": x})[0]
         return scores
 
     def speed(self, x: Matrix) -> dict[str, float]:
@@ -59,37 +60,55 @@ class OnnxModel:
 class Predicts(Protocol):
     """What gives scores: a trainer, or a finished model."""
 
-    def predict(self, x: Matrix) -> Vector:
-        """The scores of ``x`` float32 (rows, columns), float32 (rows,)."""
+    def predict(self, x: Matrix) -> Scores:
+        """The scores of ``x`` float32 (rows, columns)."""
         ...
 
 
-def difference(trainer: Predicts, model: OnnxModel, x: Matrix, algorithm: str) -> float:
-    """The largest difference between a trainer's scores and its ONNX file's.
+def difference(trainer: Predicts, model: OnnxModel, x: Matrix, algorithm: str, target: Target = BINARY) -> float:
+    """The largest difference between a trainer's scores and its ONNX file's; of numbers beyond 1 as a share of them.
 
     Raises:
-        TrainingError: they differ by more than rounding, or are no probabilities.
+        TrainingError: they differ by more than rounding, or are not of the target's shape.
     """
     own, served = trainer.predict(x), model.predict(x)
+    shape = (len(target.classes),) if target.classes else ()
+    kind = "numbers" if target.numeric else "probabilities"
     for which, scores in (("the trainer", own), ("the ONNX file", served)):
-        if scores.shape != (len(x),) or not np.isfinite(scores).all():
+        if scores.shape != (len(x), *shape) or not np.isfinite(scores).all():
             what = f"{which} gave scores of shape {scores.shape}, {int((~np.isfinite(scores)).sum())} of them NaN"
-            raise TrainingError(what, where=algorithm, cure=f"A trainer gives {len(x)} probabilities for as many rows")
-    largest = float(np.abs(own - served).max())
+            raise TrainingError(what, where=algorithm, cure=f"A trainer gives {len(x)} {kind} for as many rows")
+    # Of large numbers float32 has the first seven digits.
+    gaps = np.abs(own - served) / np.maximum(1, np.abs(own))
+    largest = float(gaps.max())
     if largest > TOLERANCE:
-        row = int(np.abs(own - served).argmax())
-        what = f"the ONNX file answers {served[row]:.6f} where the trainer answers {own[row]:.6f} (row {row})"
+        at = np.unravel_index(int(gaps.argmax()), gaps.shape)
+        what = f"the ONNX file answers {served[at]:.6f} where the trainer answers {own[at]:.6f} (row {at[0]})"
         raise TrainingError(what, where=algorithm, cure="They must agree: the ONNX file is what serves")
     return largest
 
 
-def with_score(model: onnx.ModelProto, probabilities: str) -> onnx.ModelProto:
-    """A converted classifier that gives ``score``, its second probability, and nothing else."""
-    model = Extractor(model).extract_model(["x"], [probabilities])
+def with_score(model: onnx.ModelProto, output: str, target: Target = BINARY) -> onnx.ModelProto:
+    """A converted model that gives ``score`` and nothing else.
+
+    Of probabilities (rows, 2) it is the second, of classes all of them; of a column of numbers (rows, 1) the numbers,
+    and of the logarithms of counts the counts.
+    """
+    model = Extractor(model).extract_model(["x"], [output])
     graph = model.graph
-    graph.initializer.append(helper.make_tensor("second", TensorProto.INT64, [], [1]))
-    graph.node.append(helper.make_node("Gather", [probabilities, "second"], [SCORE], axis=1))
+    shape: list[str | int] = ["rows"]
+    if target.task == "binary":
+        graph.initializer.append(helper.make_tensor("second", TensorProto.INT64, [], [1]))
+        graph.node.append(helper.make_node("Gather", [output, "second"], [SCORE], axis=1))
+    elif target.task == "multiclass":
+        graph.node.append(helper.make_node("Identity", [output], [SCORE]))
+        shape.append(len(target.classes))
+    else:
+        graph.initializer.append(helper.make_tensor("last", TensorProto.INT64, [1], [1]))
+        kind = "Exp" if target.task == "count" else "Identity"
+        graph.node.append(helper.make_node("Squeeze", [output, "last"], ["number"]))
+        graph.node.append(helper.make_node(kind, ["number"], [SCORE]))
     del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, ["rows"]))
+    graph.output.append(helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, shape))
     onnx.checker.check_model(model)
     return model

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, TrainingSet
-from raypipe.errors import RaypipeError, WorkspaceError
+from raypipe.errors import RaypipeError, TrainingError, WorkspaceError
 from raypipe.failpoints import failpoint
 from raypipe.spec import Pipeline, fingerprint
 from raypipe.training.choice import choose
-from raypipe.training.data import check_counts, examples, learn_signature, read
+from raypipe.training.data import check_counts, class_weights, examples, learn_signature, learn_target, read
 from raypipe.training.finish import refit, seal
 from raypipe.training.metrics import check_metric
 from raypipe.training.space import Space
+from raypipe.training.trainer import Examples
 from raypipe.training.trial import Data, Plan
 
 #: What decides, beside data and search, how a trial turns out.
@@ -52,9 +53,9 @@ def search(
     from raypipe.training.tracking import Tracking
     from raypipe.training.tuning import try_all
 
-    check_metric(pipeline.search.metric, pipeline.search.where)
     space = Space.of(pipeline.search)
     data = prepare(pipeline, training_set)
+    check_metric(pipeline.search.metric, pipeline.search.where, data.target)
     key = _key(pipeline, training_set)
     plan = Plan((folder / f"{pipeline.name}-{key}").absolute(), pipeline.search.metric, pipeline.search.seed)
     with _room_in(plan.folder), Tracking(tracking_uri, pipeline.name, key) as tracking:
@@ -66,7 +67,7 @@ def search(
             step.advance(1, winner.trial.algorithm)
             sealed = plan.folder / f"bundle-{fingerprint(pipeline.finish)}"
             metrics = seal(model, winner, data, pipeline, training_set, sealed)
-            step.advance(1, f"holdout auc {metrics['auc']:.4f}")
+            step.advance(1, f"holdout {pipeline.search.metric} {metrics[pipeline.search.metric]:.4f}")
         tags = {"algorithm": winner.trial.algorithm, "winner": winner.trial.run_id, "reason": reason}
         tracking.finish(metrics, tags)
     return Candidate(
@@ -80,6 +81,7 @@ def search(
         trials=tuple(outcome.trial for outcome in outcomes),
         reason=reason,
         experiment=pipeline.name,
+        metric=pipeline.search.metric,
     )
 
 
@@ -88,7 +90,14 @@ def prepare(pipeline: Pipeline, training_set: TrainingSet) -> Data:
     check_counts(training_set)
     train, tuning = read(training_set, "train"), read(training_set, "tune")
     signature = learn_signature(train, training_set.features, pipeline.name)
-    return Data(examples(train, signature), examples(tuning, signature), signature)
+    target = learn_target(train, pipeline.label)
+    both = []
+    for part in (examples(train, signature, target), examples(tuning, signature, target)):
+        if unseen := int((part.y < 0).sum()) if target.classes else 0:
+            what = f"{unseen:,} rows are of classes that the training period does not have"
+            raise TrainingError(what, where=f"{pipeline.name}: period tune", cure="Widen the training period")
+        both.append(Examples(part.x, part.y, class_weights(part.y, target, pipeline.search)))
+    return Data(both[0], both[1], signature, target)
 
 
 def _key(pipeline: Pipeline, training_set: TrainingSet) -> str:
@@ -96,6 +105,7 @@ def _key(pipeline: Pipeline, training_set: TrainingSet) -> str:
     versions = [f"{name}={metadata.version(name)}" for name in _LIBRARIES]
     parts = [
         fingerprint(pipeline.search),
+        fingerprint(pipeline.label),
         training_set.digest,
         *training_set.features,
         *versions,

@@ -1,9 +1,13 @@
 """From which probability on a model says yes, so that its errors cost least."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from raypipe.contracts.target import Target
+from raypipe.errors import TrainingError, did_you_mean
 from raypipe.spec.finish import Finish
-from raypipe.training.trainer import Vector
+from raypipe.training.trainer import Scores, Vector
 
 #: Without a stated cost both errors weigh the same.
 EVEN = 0.5
@@ -35,6 +39,33 @@ def choose_threshold(y: Vector, scores: Vector, finish: Finish) -> float:
     cuts = np.append(True, np.append(sorted_scores[1:] != sorted_scores[:-1], True))
     best = int(np.flatnonzero(cuts)[np.argmin(total[cuts])])
     return 1.0 if best == 0 else round(float(sorted_scores[best - 1]), 6)
+
+
+def cost_matrix(finish: Finish, target: Target, where: str) -> tuple[tuple[float, ...], ...]:
+    """What each answer costs, by truth and then by answer, in the order of the target's classes; () without costs.
+
+    Raises:
+        TrainingError: a cost names a class that there is not.
+    """
+    if finish.costs is None or not target.classes:
+        return ()
+    for name in {*finish.costs, *(answer for row in finish.costs.values() for answer in row)}:
+        if name not in target.classes:
+            cure = did_you_mean(name, target.classes) or f"There are {', '.join(target.classes)}"
+            raise TrainingError(f"the costs name a class `{name}` that there is not", where=where, cure=cure)
+    empty: Mapping[str, float] = {}
+    return tuple(
+        tuple(float(finish.costs.get(truth, empty).get(answer, 0.0)) for answer in target.classes)
+        for truth in target.classes
+    )
+
+
+def mean_class_cost(y: Vector, scores: Scores, costs: tuple[tuple[float, ...], ...]) -> float:
+    """What a row costs on average when the answer of least expected cost is given; without costs, each error is 1."""
+    matrix = np.asarray(costs) if costs else 1 - np.eye(scores.shape[1])
+    known = y >= 0
+    answers = (scores.astype(float) @ matrix).argmin(axis=1)
+    return float(np.where(known, matrix[np.maximum(y, 0).astype(int), answers], matrix.max()).mean())
 
 
 def mean_cost(y: Vector, scores: Vector, threshold: float, finish: Finish) -> float:

@@ -15,6 +15,7 @@ from ray import tune
 
 from raypipe.contracts.records import Trial
 from raypipe.contracts.signature import Signature
+from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import TrainingError
 from raypipe.failpoints import failpoint
 from raypipe.spec.search import Metric
@@ -38,6 +39,7 @@ class Data:
     train: Examples
     tune: Examples
     signature: Signature
+    target: Target = BINARY
 
 
 @dataclass(frozen=True)
@@ -105,15 +107,17 @@ def _fit(point: Point, data: Data, plan: Plan, curve: dict[int, float]) -> Outco
 
     model = trainer(point.algorithm)
     began = perf_counter()
-    task = Task(data.train, data.tune, data.signature, plan.metric, plan.seed, report)
+    task = Task(data.train, data.tune, data.signature, plan.metric, plan.seed, report, data.target)
     found = model.fit(task, dict(point.params))
     fitted = perf_counter() - began
     # Only measured here: the winner is fitted again, on more data.
     with tempfile.TemporaryDirectory() as files:
         model.save(Path(files))
         served = OnnxModel(Path(files))
-    gap = difference(model, served, data.tune.x[:COMPARED], point.algorithm)
-    metrics = quality(data.tune.y, served.predict(data.tune.x)) | served.speed(data.tune.x[:COMPARED])
+    gap = difference(model, served, data.tune.x[:COMPARED], point.algorithm, data.target)
+    metrics = quality(data.tune.y, served.predict(data.tune.x), data.target, plan.metric) | served.speed(
+        data.tune.x[:COMPARED]
+    )
     metrics |= {"bytes": float(served.bytes), "onnx_difference": gap, "fit_seconds": fitted}
     return _outcome(point, plan, FINISHED, perf_counter() - began, curve, metrics, found)
 

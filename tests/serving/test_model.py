@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from raypipe.contracts import bundle
-from raypipe.contracts.bundle import Card
+from raypipe.contracts.bundle import TOLERANCE, Card
 from raypipe.contracts.signature import Column, Signature
 from raypipe.errors import FeatureError, RegistryError, RequestError, ServingError
 from raypipe.serving.encode import Encoder
 from raypipe.serving.engine import Engine
 from raypipe.serving.meter import Meter
-from raypipe.serving.model import TOLERANCE, Model, Served
+from raypipe.serving.model import Model, Served
 from raypipe.spec import Pipeline
 from tests.serving.conftest import GOLDEN, expected, linear, make_bundle
 from tests.serving.reader import FakeReader

@@ -1,6 +1,7 @@
 """Rules about what is predicted, how it is judged, and how the model is looked for."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
 import polars as pl
@@ -10,13 +11,21 @@ from raypipe.errors import Fault, did_you_mean
 from raypipe.spec.features import Request
 from raypipe.spec.lint.sources import NAME, columns, type_of, unknown
 from raypipe.spec.pipeline import Pipeline
-from raypipe.spec.search import Choice, Range
+from raypipe.spec.search import TASK_METRICS, Choice, Range
 from raypipe.spec.shape import known_from
 from raypipe.spec.values import in_words
 
 ALGORITHMS = frozenset({"lightgbm", "network", "linear"})
+OWN_METRIC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 CALIBRATIONS = frozenset({"auto", "none", "platt", "isotonic"})
-METRICS = frozenset({"auc", "log_loss", "brier", "average_precision"})
+#: What a label of each task is written as.
+LABELS: Mapping[str, tuple[str, Callable[[pl.DataType], bool], str]] = {
+    "binary": ("true or false", lambda kind: kind == pl.Boolean, "Compare it with something, or name another `task`"),
+    "multiclass": ("text", lambda kind: kind in (pl.String, pl.Categorical), "Cast it to `pl.String`"),
+    "regression": ("a number", lambda kind: kind.is_numeric(), "Cast it to `pl.Float64`, or name another `task`"),
+    "quantile": ("a number", lambda kind: kind.is_numeric(), "Cast it to `pl.Float64`, or name another `task`"),
+    "count": ("a number", lambda kind: kind.is_numeric(), "Cast it to `pl.Int64`, or name another `task`"),
+}
 
 
 def name_rule(pipeline: Pipeline) -> Iterator[Fault]:
@@ -55,8 +64,7 @@ def label_rule(pipeline: Pipeline) -> Iterator[Fault]:
     except PolarsError as error:
         yield Fault(label.where, f"the label does not fit its columns: {str(error).splitlines()[0]}")
         return
-    if kind != pl.Boolean:
-        yield Fault(label.where, f"the label is {kind}, not true or false", "Compare it with something")
+    yield from _task(pipeline, kind)
 
 
 def split_rule(pipeline: Pipeline) -> Iterator[Fault]:
@@ -84,8 +92,7 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
     if search.trials < len(search.models):
         what = f"{search.trials} trials cannot try {len(search.models)} models"
         yield Fault(search.where, what, "Give at least one trial a model")
-    if search.metric not in METRICS:
-        yield Fault(search.where, f"unknown metric `{search.metric}`", did_you_mean(search.metric, METRICS))
+    yield from _metric(pipeline)
     if search.p99_ms is not None and not search.p99_ms > 0:
         yield Fault(search.where, f"no model answers within {search.p99_ms:g} ms", "Give a positive `p99_ms`, or none")
     for model in search.models:
@@ -101,6 +108,46 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
                 yield Fault(value.where, f"{model.algorithm}: `{name}` has nothing to choose from", "Give an option")
 
 
+def _task(pipeline: Pipeline, kind: pl.DataType) -> Iterator[Fault]:
+    label = pipeline.label
+    if label.task not in LABELS:
+        yield Fault(label.where, f"unknown task `{label.task}`", did_you_mean(label.task, LABELS))
+        return
+    words, fits, cure = LABELS[label.task]
+    if not fits(kind):
+        yield Fault(label.where, f"the label is {kind}, not {words}", cure)
+    if label.task == "quantile" and not (label.quantile is not None and 0 < label.quantile < 1):
+        yield Fault(label.where, "the label is a quantile, but does not say which", "Give `quantile` between 0 and 1")
+    if label.task != "quantile" and label.quantile is not None:
+        yield Fault(label.where, f"`quantile` means nothing to the task {label.task}", 'Say `task="quantile"`')
+    for model in pipeline.search.models:
+        if model.algorithm == "linear" and label.task == "quantile":
+            yield Fault(model.where, "the linear model has no quantiles", "Leave it out, or predict the mean")
+    weights = pipeline.search.class_weights
+    if weights is not None and label.task not in ("binary", "multiclass"):
+        yield Fault(pipeline.search.where, f"class weights mean nothing to the task {label.task}", "Leave them out")
+    if isinstance(weights, str) and weights != "balanced":
+        yield Fault(
+            pipeline.search.where, f"unknown class weights `{weights}`", "Say `balanced`, or give each class one"
+        )
+    if not isinstance(weights, str) and any(not 0 < weight < float("inf") for weight in (weights or {}).values()):
+        yield Fault(pipeline.search.where, "a class weight is not a positive number", "Give a positive number")
+
+
+def _metric(pipeline: Pipeline) -> Iterator[Fault]:
+    metric, task = pipeline.search.metric, pipeline.label.task
+    if ":" in metric:
+        if not OWN_METRIC.fullmatch(metric):
+            yield Fault(pipeline.search.where, f"`{metric}` names no function", "Write it as `package.module:function`")
+        return
+    fitting = TASK_METRICS.get(task, TASK_METRICS["binary"])
+    if metric not in fitting:
+        known = any(metric in names for names in TASK_METRICS.values())
+        what = f"the metric {metric} is not for the task {task}" if known else f"unknown metric `{metric}`"
+        cure = did_you_mean(metric, fitting) if not known else f"Choose by {', '.join(fitting)}"
+        yield Fault(pipeline.search.where, what, cure or f"Choose by {', '.join(fitting)}")
+
+
 def finish_rule(pipeline: Pipeline) -> Iterator[Fault]:
     """The model is judged by columns that there are, calibrated in a way that is known, at costs that are costs."""
     finish = pipeline.finish
@@ -113,12 +160,19 @@ def finish_rule(pipeline: Pipeline) -> Iterator[Fault]:
         yield Fault(
             finish.where, f"unknown calibration `{finish.calibrate}`", did_you_mean(finish.calibrate, CALIBRATIONS)
         )
+    task = pipeline.label.task
+    if finish.calibrate in ("platt", "isotonic") and task != "binary":
+        yield Fault(
+            finish.where, f"{finish.calibrate} calibration is for true or false, not for {task}", "Leave it out"
+        )
+    if finish.costs is not None and task not in ("binary", "multiclass"):
+        yield Fault(finish.where, f"costs by answer mean nothing to the task {task}", "Leave them out")
     for truth, row in (finish.costs or {}).items():
         for answer, cost in row.items():
             if not (0 <= cost < float("inf")):
                 what = f"to answer {answer} when the truth is {truth} costs {cost:g}"
                 yield Fault(finish.where, what, "Give a cost of zero or more")
-            if not {truth, answer} <= {"true", "false"}:
+            if task == "binary" and not {truth, answer} <= {"true", "false"}:
                 what = f"the costs name `{truth}` and `{answer}`, but the label is true or false"
                 yield Fault(finish.where, what, 'Write {"true": {"false": 5.0}}: the truth, then the answer')
     if finish.costs is not None and not any(cost > 0 for row in finish.costs.values() for cost in row.values()):

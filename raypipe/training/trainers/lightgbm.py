@@ -8,19 +8,35 @@ import numpy as np
 import onnx
 from lightgbm.basic import _ConfigAliases
 from lightgbm.callback import CallbackEnv
+from numpy.typing import NDArray
 
 from raypipe.contracts.bundle import MODEL
-from raypipe.training.trainer import STEPS, Examples, Matrix, Params, Task, Vector
+from raypipe.contracts.target import Target
+from raypipe.spec.search import more_is_better
+from raypipe.training.metrics import measure
+from raypipe.training.trainer import STEPS, Examples, Matrix, Params, Scores, Task
 from raypipe.training.trainers.trees import as_onnx
 
 NATIVE = "model.txt"
-#: Our metrics by LightGBM's names; its ``l2`` of a probability is the Brier score.
-METRICS = {"auc": "auc", "log_loss": "binary_logloss", "average_precision": "average_precision", "brier": "l2"}
+#: Our metrics by LightGBM's names, by task; its ``l2`` of a probability is the Brier score. We compute the others.
+METRICS = {
+    "binary": {"auc": "auc", "log_loss": "binary_logloss", "average_precision": "average_precision", "brier": "l2"},
+    "multiclass": {"log_loss": "multi_logloss"},
+    "regression": {"rmse": "rmse", "mae": "l1"},
+    "quantile": {"pinball": "quantile", "mae": "l1"},
+    "count": {"rmse": "rmse", "mae": "l1"},
+}
+OBJECTIVES = {
+    "binary": "binary",
+    "multiclass": "multiclass",
+    "regression": "regression",
+    "quantile": "quantile",
+    "count": "poisson",
+}
 
 
 #: What a trainer's contract settles: one thread, the same bits for the same seed, a probability.
 SETTLED: Params = {
-    "objective": "binary",
     "num_threads": 1,
     "deterministic": True,
     "force_row_wise": True,
@@ -31,7 +47,7 @@ SETTLED: Params = {
 PARAMETERS = {
     name: main
     for main, others in _ConfigAliases._get_all_param_aliases().items()
-    if main not in {*SETTLED, "metric", "seed"}
+    if main not in {*SETTLED, "objective", "num_class", "alpha", "metric", "seed"}
     for name in (main, *others)
 }
 
@@ -43,20 +59,23 @@ class LightGBM:
         """Boost, and stop when the metric on ``tune`` has not improved for ``early_stopping_round`` rounds."""
         params = dict(params)
         rounds, patience = int(params.pop("num_iterations")), int(params.pop("early_stopping_round"))
-        own: Params = {**params, **SETTLED, "metric": METRICS[task.metric], "seed": task.seed}
+        known = METRICS[task.target.task].get(task.metric)
+        own: Params = {**params, **SETTLED, **_goal(task.target), "metric": known or "None", "seed": task.seed}
         train = _dataset(task.train, task, own)
         if task.tune is None:
             booster = lightgbm.train(own, train, rounds)
         else:
             stop = lightgbm.early_stopping(patience, verbose=False)
-            valid = train.create_valid(task.tune.x, task.tune.y)
-            booster = lightgbm.train(own, train, rounds, valid_sets=[valid], callbacks=[_reporter(task, rounds), stop])
+            valid = train.create_valid(task.tune.x, task.tune.y, weight=task.tune.w)
+            watch: list[Callable[[CallbackEnv], None]] = [_reporter(task, rounds), stop]
+            gain = None if known else _own(task)
+            booster = lightgbm.train(own, train, rounds, valid_sets=[valid], feval=gain, callbacks=watch)
         self._text = booster.model_to_string(num_iteration=booster.best_iteration)
         self._booster = lightgbm.Booster(model_str=self._text)
-        return {"num_iterations": self._booster.num_trees()}
+        return {"num_iterations": self._booster.num_trees() // max(1, len(task.target.classes))}
 
-    def predict(self, x: Matrix) -> Vector:
-        """The probability by LightGBM itself."""
+    def predict(self, x: Matrix) -> Scores:
+        """The scores by LightGBM itself."""
         return np.asarray(self._booster.predict(x, num_threads=1), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
@@ -67,7 +86,28 @@ class LightGBM:
 
 def _dataset(examples: Examples, task: Task, params: Params) -> lightgbm.Dataset:
     categories = list(task.signature.categories)
-    return lightgbm.Dataset(examples.x, examples.y, categorical_feature=categories, params=params)
+    return lightgbm.Dataset(examples.x, examples.y, weight=examples.w, categorical_feature=categories, params=params)
+
+
+def _goal(target: Target) -> Params:
+    goal: Params = {"objective": OBJECTIVES[target.task]}
+    if target.task == "multiclass":
+        goal["num_class"] = len(target.classes)
+    if target.quantile is not None:
+        goal["alpha"] = target.quantile
+    return goal
+
+
+def _own(task: Task) -> Callable[[NDArray[np.float64], lightgbm.Dataset], tuple[str, float, bool]]:
+    """A metric that LightGBM does not know, as it wants it."""
+    assert task.tune is not None  # noqa: S101  # without rows to stop on nothing is measured
+    y = task.tune.y
+
+    def gain(scores: NDArray[np.float64], _: lightgbm.Dataset) -> tuple[str, float, bool]:
+        value = measure(task.metric, y, np.asarray(scores, dtype=np.float32), task.target)
+        return task.metric, value, more_is_better(task.metric)
+
+    return gain
 
 
 def _reporter(task: Task, rounds: int) -> Callable[[CallbackEnv], None]:

@@ -1,4 +1,4 @@
-"""Logistic regression on scaled numbers and one-hot categories."""
+"""Linear models on scaled numbers and one-hot categories: logistic, ridge or Poisson regression, as the task asks."""
 
 import io
 import json
@@ -12,14 +12,15 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from raypipe.contracts.bundle import MODEL
 from raypipe.contracts.signature import Signature
+from raypipe.errors import TrainingError
 from raypipe.training.onnx_model import with_score
-from raypipe.training.trainer import Matrix, Params, Task, Vector
+from raypipe.training.trainer import Matrix, Params, Scores, Task
 
 NATIVE = "model.skops"
 #: What skops has to be told to accept when it reads such a file, beside what it knows itself; runs no code.
@@ -33,22 +34,46 @@ class Linear:
     def fit(self, task: Task, params: Params) -> Params:
         """Solve; there is nothing to stop early."""
         columns = len(task.signature.columns)
-        regression = LogisticRegression(C=float(params["C"]), max_iter=int(params["max_iter"]))
-        self._columns = columns
+        strength, most = float(params["C"]), int(params["max_iter"])
+        regression: LogisticRegression | Ridge | PoissonRegressor = LogisticRegression(C=strength, max_iter=most)
+        if task.target.task == "regression":
+            regression = Ridge(alpha=1 / strength)
+        elif task.target.task == "count":
+            # Its penalty is for the mean loss, the others' for the sum.
+            regression = PoissonRegressor(alpha=1 / (strength * len(task.train.y)), max_iter=most)
+        elif task.target.task == "quantile":
+            raise TrainingError("the linear model has no quantiles", where="linear", cure="Leave it out of the search")
+        self._columns, self._target = columns, task.target
         self._model = Pipeline([("prepare", _prepare(task.signature)), ("regression", regression)])
-        self._model.fit(task.train.x, task.train.y)
+        self._model.fit(task.train.x, task.train.y, regression__sample_weight=task.train.w)
+        if isinstance(regression, PoissonRegressor):
+            self._model.steps[1] = ("regression", _straight(regression))
         return {}
 
-    def predict(self, x: Matrix) -> Vector:
-        """The probability by scikit-learn itself."""
-        return np.asarray(self._model.predict_proba(x)[:, 1], dtype=np.float32)
+    def predict(self, x: Matrix) -> Scores:
+        """The scores by scikit-learn itself."""
+        if self._target.numeric:
+            numbers = self._model.predict(x)
+            return np.asarray(np.exp(numbers) if self._target.task == "count" else numbers, dtype=np.float32)
+        scores = np.asarray(self._model.predict_proba(x), dtype=np.float32)
+        return scores if self._target.classes else scores[:, 1]
 
     def save(self, folder: Path) -> None:
         """Write ``model.skops``, a format of scikit-learn models that runs no code of its own, and ``model.onnx``."""
         (folder / NATIVE).write_bytes(without_addresses(skops.io.dumps(self._model)))
         inputs = [("x", FloatTensorType([None, self._columns]))]
-        converted = to_onnx(self._model, initial_types=inputs, options={"zipmap": False}, target_opset=OPSET)
-        onnx.save(with_score(converted, "probabilities"), folder / MODEL)
+        options = None if self._target.numeric else {"zipmap": False}
+        converted = to_onnx(self._model, initial_types=inputs, options=options, target_opset=OPSET)
+        output = "variable" if self._target.numeric else "probabilities"
+        onnx.save(with_score(converted, output, self._target), folder / MODEL)
+
+
+def _straight(fitted: PoissonRegressor) -> Ridge:
+    """The same coefficients as a model of the logarithm; scikit-learn's own holds objects that skops cannot write."""
+    straight = Ridge()
+    straight.coef_, straight.intercept_ = fitted.coef_, fitted.intercept_
+    straight.n_features_in_ = fitted.n_features_in_
+    return straight
 
 
 def _prepare(signature: Signature) -> ColumnTransformer:

@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from raypipe.contracts.bundle import MODEL, SCORE
-from raypipe.contracts.signature import Signature
+from raypipe.contracts.target import Target
 from raypipe.training.metrics import goodness, measure
-from raypipe.training.trainer import Matrix, Params, Task, Vector
+from raypipe.training.trainer import Matrix, Params, Scores, Task
 
 NATIVE, SHAPE = "model.safetensors", "model.json"
 OPSET = 20
@@ -40,10 +40,14 @@ class Shape:
     hidden: int
     layers: int
     dropout: float
+    outputs: int = 1
 
 
 class Net(nn.Module):
-    """The network. Takes a batch of x, float32 (rows, columns); gives the log odds, float32 (rows,)."""
+    """The network without its end. Takes x, float32 (rows, columns); gives (rows,), of classes (rows, classes)."""
+
+    middle: Tensor
+    scale: Tensor
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -64,7 +68,9 @@ class Net(nn.Module):
                 nn.Dropout(shape.dropout),
             ]
             width = shape.hidden
-        self.body = nn.Sequential(*layers, nn.Linear(width, 1))
+        self.body = nn.Sequential(*layers, nn.Linear(width, shape.outputs))
+        self.register_buffer("middle", torch.tensor(0.0))
+        self.register_buffer("scale", torch.tensor(1.0))
 
     def standardise_by(self, x: Tensor) -> None:
         """Learn what a missing number is replaced by, and the scale of each number."""
@@ -75,7 +81,7 @@ class Net(nn.Module):
         self.deviation = (filled - self.mean).square().mean(dim=0).sqrt().clamp(min=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The log odds of each row."""
+        """Log odds, or a standardised number, of each row."""
         numbers = x[:, list(self.shape.numbers)]
         filled = torch.where(numbers.isnan(), self.median, numbers)
         parts = [((filled - self.mean) / self.deviation).clamp(-LIMIT, LIMIT)]
@@ -84,16 +90,40 @@ class Net(nn.Module):
         for (column, _), embedding in zip(self.shape.categories, self.embeddings, strict=True):
             parts.append(embedding(x[:, column].long()))
         odds: Tensor = self.body(torch.cat(parts, dim=1))
-        return odds.squeeze(1)
+        return odds.squeeze(1) if self.shape.outputs == 1 else odds
 
 
-class _Probability(nn.Module):
-    def __init__(self, net: Net) -> None:
+class _Answer(nn.Module):
+    """The net with its end: from log odds to probabilities, or from standardised numbers to numbers."""
+
+    def __init__(self, net: Net, target: Target) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.task = net, target.task
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.net(x))
+        out: Tensor = self.net(x)
+        if self.task == "binary":
+            return torch.sigmoid(out)
+        if self.task == "multiclass":
+            return torch.softmax(out, dim=1)
+        return torch.exp(out) if self.task == "count" else out * self.net.scale + self.net.middle
+
+
+def _losses(target: Target, net: Net) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of each row: from the net's output and the label, both (rows,) but for classes."""
+    if target.task == "binary":
+        return nn.BCEWithLogitsLoss(reduction="none")
+    if target.task == "multiclass":
+        return lambda out, y: nn.functional.cross_entropy(out, y.long(), reduction="none")
+    if target.task == "count":
+        return nn.PoissonNLLLoss(log_input=True, reduction="none")
+    share = target.quantile
+
+    def numbers(out: Tensor, y: Tensor) -> Tensor:
+        above = (y - net.middle) / net.scale - out
+        return above.square() if share is None else torch.maximum(share * above, (share - 1) * above)
+
+    return numbers
 
 
 class Network:
@@ -106,21 +136,25 @@ class Network:
             torch.manual_seed(task.seed)
             # Copied: arrays from Ray's store cannot be written to, and torch has no such tensors.
             x, y = (torch.tensor(part, device=device) for part in (task.train.x, task.train.y))
-            self._net = Net(_shape(task.signature, task.train.x, params)).to(device)
+            w = None if task.train.w is None else torch.tensor(task.train.w, device=device)
+            self._target = task.target
+            self._net = Net(_shape(task, params)).to(device)
             self._net.standardise_by(x)
-            return {"epochs": self._train(x, y, task, params)}
+            if task.target.task in {"regression", "quantile"}:
+                self._net.middle, self._net.scale = y.mean(), y.std().clamp(min=1e-6)
+            return {"epochs": self._train(x, y, w, task, params)}
 
-    def _train(self, x: Tensor, y: Tensor, task: Task, params: Params) -> int:
+    def _train(self, x: Tensor, y: Tensor, w: Tensor | None, task: Task, params: Params) -> int:
         """Leaves the weights of the best epoch in place; returns its number."""
         epochs, patience = int(params["epochs"]), int(params["patience"])
         rate, decay = float(params["learning_rate"]), float(params["weight_decay"])
         optimizer = torch.optim.AdamW(self._net.parameters(), lr=rate, weight_decay=decay)
         best, best_epoch, weights = -np.inf, 0, {}
         for epoch in range(1, epochs + 1):
-            self._epoch(x, y, optimizer, int(params["batch_size"]))
+            self._epoch(x, y, w, optimizer, int(params["batch_size"]))
             if task.tune is None:
                 continue
-            value = measure(task.metric, task.tune.y, self.predict(task.tune.x))
+            value = measure(task.metric, task.tune.y, self.predict(task.tune.x), task.target)
             if goodness(task.metric, value) > best:
                 best, best_epoch = goodness(task.metric, value), epoch
                 weights = {name: tensor.clone() for name, tensor in self._net.state_dict().items()}
@@ -131,22 +165,23 @@ class Network:
             self._net.load_state_dict(weights)
         return best_epoch or epochs
 
-    def _epoch(self, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer, size: int) -> None:
+    def _epoch(self, x: Tensor, y: Tensor, w: Tensor | None, optimizer: torch.optim.Optimizer, size: int) -> None:
         self._net.train()
-        loss = nn.BCEWithLogitsLoss()
+        losses = _losses(self._target, self._net)
         for rows in torch.randperm(len(x), device=x.device).split(size):
             if len(rows) > 1:  # batch normalisation has no variance of one row
                 optimizer.zero_grad(set_to_none=True)
-                loss(self._net(x[rows]), y[rows]).backward()
+                each = losses(self._net(x[rows]), y[rows])
+                (each if w is None else each * w[rows]).mean().backward()
                 optimizer.step()
 
-    def predict(self, x: Matrix) -> Vector:
-        """The probability by torch itself."""
-        self._net.eval()
+    def predict(self, x: Matrix) -> Scores:
+        """The scores by torch itself."""
+        answer = _Answer(self._net, self._target).eval()
         device = self._net.median.device
         with _one_thread(), torch.inference_mode():
             chunks = (torch.tensor(x[start : start + CHUNK], device=device) for start in range(0, len(x), CHUNK))
-            parts = [torch.sigmoid(self._net(chunk)).cpu() for chunk in chunks]
+            parts = [answer(chunk).cpu() for chunk in chunks]
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
@@ -157,7 +192,7 @@ class Network:
         columns = len(net.shape.categories) + len(net.shape.numbers)
         with _quiet(), _one_thread():
             program = torch.onnx.export(
-                _Probability(net),
+                _Answer(net, self._target).eval(),
                 (torch.zeros(2, columns),),
                 input_names=["x"],
                 output_names=[SCORE],
@@ -170,7 +205,8 @@ class Network:
         program.save(folder / MODEL)
 
 
-def _shape(signature: Signature, x: Matrix, params: Params) -> Shape:
+def _shape(task: Task, params: Params) -> Shape:
+    signature, x = task.signature, task.train.x
     categories = signature.categories
     numbers = tuple(column for column in range(x.shape[1]) if column not in categories)
     missing = np.atleast_1d(np.isnan(x).any(axis=0))
@@ -181,6 +217,7 @@ def _shape(signature: Signature, x: Matrix, params: Params) -> Shape:
         hidden=int(params["hidden"]),
         layers=int(params["layers"]),
         dropout=float(params["dropout"]),
+        outputs=max(1, len(task.target.classes)),
     )
 
 

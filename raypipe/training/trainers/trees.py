@@ -22,6 +22,15 @@ AT_MOST, MEMBER = 0, 6
 
 Ints = NDArray[np.int64]
 
+#: From the sum of the leaves to the answer. Softmax takes the last axis, which is that of the classes.
+_ENDS = {
+    "binary": "Sigmoid",
+    "multiclass": "Softmax",
+    "regression": "Identity",
+    "quantile": "Identity",
+    "poisson": "Exp",
+}
+
 
 @dataclass
 class _Ensemble:
@@ -36,6 +45,7 @@ class _Ensemble:
     left: list[Ints] = field(default_factory=list)
     right: list[Ints] = field(default_factory=list)
     weights: list[NDArray[np.float64]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     nodes: int = 0
     leaves: int = 0
 
@@ -69,10 +79,11 @@ class _Ensemble:
             child = _ints(tree[name])
             side.append(np.where(child < 0, child - self.leaves, child + self.nodes))
         self.weights.append(weights)
+        self.sizes.append(len(weights))
         self.nodes, self.leaves = self.nodes + len(bits), self.leaves + len(weights)
 
-    def node(self, scale: float) -> onnx.NodeProto:
-        """The operator: from ``x`` to ``odds``, the sum of one leaf of each tree, (rows, 1)."""
+    def node(self, scale: float, targets: int) -> onnx.NodeProto:
+        """The operator: from ``x`` to ``odds``, the sum of one leaf of each tree, (rows, targets); trees by turns."""
         left, right = np.concatenate(self.left), np.concatenate(self.right)
         weights = np.concatenate(self.weights) * scale
         members = np.concatenate(self.sets) if self.sets else None
@@ -82,7 +93,7 @@ class _Ensemble:
             ["x"],
             ["odds"],
             domain="ai.onnx.ml",
-            n_targets=1,
+            n_targets=targets,
             tree_roots=self.roots,
             nodes_featureids=np.concatenate(self.columns).tolist(),
             nodes_modes=numpy_helper.from_array(np.concatenate(self.kinds).astype(np.uint8)),
@@ -93,13 +104,15 @@ class _Ensemble:
             nodes_falsenodeids=np.where(right < 0, ~right, right).tolist(),
             nodes_falseleafs=(right < 0).astype(int).tolist(),
             leaf_weights=numpy_helper.from_array(weights.astype(np.float32)),
-            leaf_targetids=[0] * self.leaves,
+            leaf_targetids=np.repeat(np.arange(len(self.sizes)) % targets, self.sizes).tolist(),
             **sets,
         )
 
 
 def as_onnx(text: str) -> onnx.ModelProto:
-    """The graph of a binary classifier, from `Booster.model_to_string`: ``x`` (rows, columns) to ``score`` (rows,).
+    """The graph of a booster, from `Booster.model_to_string`: ``x`` (rows, columns) to ``score``.
+
+    Of classes the score is (rows, classes), else (rows,).
 
     Raises:
         TrainingError: the model uses something that ONNX cannot express.
@@ -112,17 +125,19 @@ def as_onnx(text: str) -> onnx.ModelProto:
     ensemble = _Ensemble()
     for tree in _trees(text):
         ensemble.add(tree)
-    steepness = float(about["objective"].partition("sigmoid:")[2].split()[0])
+    objective, targets = about["objective"].split()[0], int(about["num_class"])
+    steepness = float(about["objective"].partition("sigmoid:")[2].split()[0]) if objective == "binary" else 1.0
+    shape: list[str | int] = ["rows"] if targets == 1 else ["rows", targets]
     columns = int(about["max_feature_idx"]) + 1
     graph = helper.make_graph(
         [
-            ensemble.node(steepness),
-            helper.make_node("Sigmoid", ["odds"], ["probability"]),
-            helper.make_node("Squeeze", ["probability", "last"], [SCORE]),
+            ensemble.node(steepness, targets),
+            helper.make_node(_ENDS[objective], ["odds"], ["answers" if targets == 1 else SCORE]),
+            *([helper.make_node("Squeeze", ["answers", "last"], [SCORE])] if targets == 1 else []),
         ],
         "lightgbm",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", columns])],
-        [helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, ["rows"])],
+        [helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, shape)],
         [numpy_helper.from_array(np.array([1]), "last")],
     )
     versions = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
