@@ -99,9 +99,17 @@ def models(name: Name, json: AsJson = False) -> None:
 
 def _sentence(answer: "Prediction") -> Text:
     return Text.assemble(
-        (f"{answer.probability:.1%}", "bold"),
+        (_told(answer), "bold"),
         (f"   {answer.model} version {answer.version}   request {answer.request_id}", "dim"),
     )
+
+
+def _told(answer: "Prediction") -> str:
+    """The answer in a few characters: a probability, a class with its probability, or a number."""
+    if answer.value == answer.value:
+        return f"{answer.value:.7g}"
+    shown = f"{answer.probability:.1%}"
+    return f"{answer.label} {shown}" if isinstance(answer.label, str) else shown
 
 
 def _table(answers: "list[Prediction]") -> Table:
@@ -110,5 +118,5 @@ def _table(answers: "list[Prediction]") -> Table:
         table.add_column(heading, justify="right")
     table.add_column("request")
     for number, answer in enumerate(answers, 1):
-        table.add_row(str(number), f"{answer.probability:.1%}", str(answer.version), answer.request_id)
+        table.add_row(str(number), _told(answer), str(answer.version), answer.request_id)
     return table

@@ -28,8 +28,10 @@ ROWS_A_REQUEST = 1_000
 
 
 class _Score(msgspec.Struct):
-    probability: float
-    label: bool
+    probability: float = math.nan
+    label: bool | str | None = None
+    value: float = math.nan
+    probabilities: dict[str, float] = {}
 
 
 class _Answers(msgspec.Struct):
@@ -43,6 +45,8 @@ class _Answers(msgspec.Struct):
             yield Prediction(
                 probability=score.probability,
                 label=score.label,
+                value=score.value,
+                probabilities=score.probabilities,
                 model=self.model,
                 version=self.version,
                 request_id=self.request_id,

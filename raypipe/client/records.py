@@ -1,5 +1,6 @@
 """What the client gives back."""
 
+from math import nan
 from typing import Any
 
 import msgspec
@@ -9,18 +10,22 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to one question.
 
     Attributes:
-        probability: that the label is true, 0 to 1.
-        label: True when the probability is at least the model's threshold.
+        probability: that the label is true, 0 to 1; of classes that of the one that is answered; of numbers NaN.
+        label: True when the probability is at least the model's threshold; of classes the class; of numbers None.
+        value: the number that a model of numbers answers, else NaN.
+        probabilities: of each class, where there are classes.
         model: the pipeline's name.
         version: of the model that answered.
         request_id: names the request in the service's logs; the rows of one request share it.
     """
 
     probability: float
-    label: bool
+    label: bool | str | None
     model: str
     version: int
     request_id: str
+    value: float = nan
+    probabilities: dict[str, float] = {}
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 ================== ============================================================================================
 file               what it holds
 ================== ============================================================================================
-``model.onnx``     the model that answers: input ``x`` float32 (rows, columns), output ``score`` float32, as `Target` says
+``model.onnx``     the model that answers: ``x`` float32 (rows, columns) to ``score`` float32, as `Target` says
 ``model.*``        the same model in its own format: ``model.txt``, ``model.safetensors`` and ``model.json``, …
 ``signature.json`` `Signature`: how feature rows become ``x``
 ``pipeline.json``  the definition it was made by

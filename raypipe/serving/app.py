@@ -186,7 +186,7 @@ class App:
         rows, many = engine.parser.parse(await self.body(call))
         predictions = await self.ask(engine, rows, call.id)
         about = {"request_id": call.id.decode(), "model": self.name, "version": engine.model.served.version}
-        told = [{"probability": p.probability, "label": p.label} for p in predictions]
+        told = [prediction.told for prediction in predictions]
         return Response(200, _encode(about | ({"predictions": told} if many else told[0])))
 
     async def _docs(self, engine: Engine, description: Description, call: Call) -> Response:

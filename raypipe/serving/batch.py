@@ -82,6 +82,9 @@ class Scorer:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._engine = Engine(job.served, job.open_reader, Meter())
+        if (task := self._engine.model.card.target.task) != "binary":
+            cure = "Ask over HTTP, with up to 4,096 rows a request"
+            raise RequestError(f"files are not answered by models of the task {task}", where=job.name, cure=cure)
 
     def __call__(self, item: dict[str, Part]) -> dict[str, int]:
         """Score a part and write its file, unless it is there. Gives how many rows it has."""

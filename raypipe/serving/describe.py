@@ -27,7 +27,7 @@ class Description:
 
     def __init__(self, engine: Engine) -> None:
         self._model, self._parser = engine.model, engine.parser
-        self._example = engine.example()
+        self._example, self._answer = engine.example(), engine.answers.schema
         self.metadata = self._metadata()
         self.openapi = msgspec.json.encode(self._openapi())
         self.html = self._page().encode()
@@ -39,6 +39,7 @@ class Description:
             "version": model.served.version,
             "digest": model.served.digest,
             "algorithm": card.algorithm,
+            "task": card.target.task,
             "threshold": card.threshold,
             "metrics": card.metrics,
             "fields": [
@@ -51,7 +52,7 @@ class Description:
     def _openapi(self) -> Node:
         name, version = self._model.pipeline.name, self._model.served.version
         about = {"request_id": {"type": "string"}, "model": {"const": name}, "version": {"type": "integer"}}
-        prediction = {"probability": {"type": "number", "minimum": 0, "maximum": 1}, "label": {"type": "boolean"}}
+        prediction = self._answer
         row = _object(
             {f.name: f.json_schema for f in self._parser.fields}, [f.name for f in self._parser.fields if f.required]
         )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from raypipe.clock import iso
 from raypipe.contracts.reader import OpenReader
 from raypipe.errors import FeatureError, RequestError, ServingError
+from raypipe.serving.answers import Answers, Told
 from raypipe.serving.batcher import Batcher
 from raypipe.serving.fields import request_fields
 from raypipe.serving.log import Question, Recorder
@@ -32,16 +33,23 @@ class Prediction:
     """The answer for one row.
 
     Attributes:
-        probability: of the label being true.
-        label: True when the probability is at least the model's threshold.
+        probability: of the label being true, or of the class that is answered; of numbers the number.
+        label: True when the probability is at least the model's threshold; None where nothing is true or false.
         version: of the model that answered.
         arm: the part that it played, such as ``champion``.
+        other: what callers are told where it is not probability and label.
     """
 
     probability: float
-    label: bool
+    label: bool | None
     version: int
     arm: str = "champion"
+    other: Told | None = None
+
+    @property
+    def told(self) -> Told:
+        """What the caller is told of the row."""
+        return {"probability": self.probability, "label": self.label} if self.other is None else self.other
 
 
 class Engine:
@@ -74,7 +82,7 @@ class Engine:
         self.batcher: Batcher[Question, Prediction] = Batcher(self._answer)
         self._reader = open_reader(self.model.pipeline)
         self._meter = meter
-        self._threshold = self.model.card.threshold
+        self.answers = Answers(self.model.card)
         self._recorder = open_recorder(self.model, self.parser.names) if open_recorder is not None else None
         self._rehearse()
 
@@ -94,19 +102,17 @@ class Engine:
         """Predictions for parsed rows, in their order, which are not kept; errors as in `answer`."""
         features, matrix, scores = self._score(self.parser.frame(rows))
         self._count_unseen(features, matrix)
-        return [Prediction(*score, self.model.served.version) for score in self._judged(scores)]
+        judged, told, version = self.answers.judged(scores), self.answers.told(scores), self.model.served.version
+        return [Prediction(*one, version, other=other) for one, other in zip(judged, told, strict=True)]
 
     def _answer(self, questions: list[Question]) -> list[Prediction]:
         features, matrix, scores = self._score(self.parser.frame([question.row for question in questions]))
         self._count_unseen(features, matrix)
-        judged, version = self._judged(scores), self.model.served.version
+        judged, told, version = self.answers.judged(scores), self.answers.told(scores), self.model.served.version
         if self._recorder is not None:
             self._recorder.record(questions, features, judged, self._reader.state(), perf_counter())
-        return [Prediction(*one, version, question.arm) for question, one in zip(questions, judged, strict=True)]
-
-    def _judged(self, scores: Scores) -> list[tuple[float, bool]]:
-        # Seven digits are all that a float32 holds.
-        return [(round(score, 7), score >= self._threshold) for score in scores.tolist()]
+        both = zip(questions, judged, told, strict=True)
+        return [Prediction(*one, version, question.arm, other) for question, one, other in both]
 
     def _count_unseen(self, features: pl.DataFrame, matrix: Scores) -> None:
         for name, count in self.model.encode.unseen(features, matrix).items():
@@ -135,7 +141,7 @@ class Engine:
             raise ServingError(f"its own example is refused: {error}", where=self.model.pipeline.name) from None
 
     def scores(self, requests: pl.DataFrame) -> Scores:
-        """The probability for each row of a frame of request fields; errors as in `answer`."""
+        """The model's score of each row of a frame of request fields; errors as in `answer`."""
         return self._score(requests)[2]
 
     def _score(self, requests: pl.DataFrame) -> tuple[pl.DataFrame, Scores, Scores]:

@@ -110,7 +110,7 @@ class Recorder:
         self,
         questions: Sequence[Question],
         features: pl.DataFrame,
-        answers: Sequence[tuple[float, bool]],
+        answers: Sequence[tuple[float, bool | None]],
         state: tuple[int, int],
         now: float,
     ) -> None:
@@ -119,7 +119,7 @@ class Recorder:
         Args:
             questions: what was asked.
             features: what the model saw, one row a question.
-            answers: score and label of each.
+            answers: score and label of each; no label where nothing is true or false.
             state: generation and watermark of the stored features.
             now: by ``time.perf_counter``.
 

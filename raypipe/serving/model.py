@@ -86,9 +86,9 @@ class Model:
         # NaN on either side counts as a disagreement.
         wrong = ~bundle.agree(got.astype(np.float64), expected.astype(np.float64))
         if wrong.any():
-            rows = wrong.reshape(len(wrong), -1).any(axis=1)
+            rows = [bool(row.any()) for row in wrong]
             raise ServingError(
-                f"{rows.sum()} of {len(rows)} golden rows get another score than the trainer computed",
+                f"{sum(rows)} of {len(rows)} golden rows get another score than the trainer computed",
                 where=where,
                 cure="Register the model again; the version before goes on answering",
             )

@@ -52,7 +52,11 @@ def training_set(folder: Path, rows: int = 1_500, **changed: pl.DataFrame) -> Tr
         digest=json.dumps([rows, sorted(changed)]),
         features=FEATURES,
         rows={name: len(period) for name, period in frames.items()},
-        positives={name: int(period["label"].sum()) for name, period in frames.items() if len(period)},
+        positives={
+            name: int(period["label"].sum())
+            for name, period in frames.items()
+            if len(period) and period["label"].dtype == pl.Boolean
+        },
         left_out={},
     )
 

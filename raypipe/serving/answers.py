@@ -1,0 +1,72 @@
+"""From scores to answers: a probability and a decision, a class with all probabilities, or a number."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raypipe.contracts.bundle import Card
+
+#: What is written down of an answer: a score, and what was decided where something is.
+Judged = tuple[float, bool | None]
+Told = dict[str, object]
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+
+
+class Answers:
+    """Turns a model's scores into what callers are told.
+
+    ======================== =======================================================================
+    task                     a row's answer
+    ======================== =======================================================================
+    binary                   ``{"probability": 0.31, "label": true}``
+    multiclass               ``{"label": "late", "probability": 0.6, "probabilities": {"late": 0.6, …}}``
+    regression, quantile,    ``{"value": 12.5}``
+    count
+    ======================== =======================================================================
+
+    Of classes the one of least expected cost is answered; without costs the most probable one.
+    """
+
+    def __init__(self, card: Card) -> None:
+        self._target, self._threshold = card.target, card.threshold
+        classes = card.target.classes
+        self._costs = np.asarray(card.costs) if card.costs else 1 - np.eye(len(classes)) if classes else None
+
+    def judged(self, scores: NDArray[np.float32]) -> list[Judged]:
+        """A score for each row, with the decision of a model of truths."""
+        # Seven digits are all that a float32 holds.
+        if self._target.task == "binary":
+            return [(round(score, 7), score >= self._threshold) for score in scores.tolist()]
+        if self._target.classes:
+            chosen = self._chosen(scores)
+            return [(round(score, 7), None) for score in scores[np.arange(len(scores)), chosen].tolist()]
+        return [(float(f"{score:.7g}"), None) for score in scores.tolist()]
+
+    def told(self, scores: NDArray[np.float32]) -> Sequence[Told | None]:
+        """What callers are told of each row beyond what is judged; None for a model of truths."""
+        if self._target.task == "binary":
+            return [None] * len(scores)
+        if not self._target.classes:
+            return [{"value": value} for value, _ in self.judged(scores)]
+        names = self._target.classes
+        found: list[Told] = []
+        for row, k in zip(scores.tolist(), self._chosen(scores).tolist(), strict=True):
+            each = {name: round(p, 7) for name, p in zip(names, row, strict=True)}
+            found.append({"label": names[k], "probability": each[names[k]], "probabilities": each})
+        return found
+
+    @property
+    def schema(self) -> dict[str, object]:
+        """The members of a row's answer, as JSON schema."""
+        if self._target.task == "binary":
+            return {"probability": _SHARE, "label": {"type": "boolean"}}
+        if not self._target.classes:
+            return {"value": {"type": "number"}}
+        names = list(self._target.classes)
+        each = {"type": "object", "properties": dict.fromkeys(names, _SHARE), "required": names}
+        return {"label": {"enum": names}, "probability": _SHARE, "probabilities": each}
+
+    def _chosen(self, scores: NDArray[np.float32]) -> NDArray[np.intp]:
+        assert self._costs is not None  # noqa: S101  # there are classes, so each answer has its cost
+        return np.asarray((scores.astype(float) @ self._costs).argmin(axis=1))
