@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from raypipe.cli import champions, definition, export, gates, life, lineage, logs, models, reproduce, services
+from raypipe.cli import card, champions, definition, export, gates, life, lineage, logs, models, reproduce, services
 
 
 def examples(*lines: str) -> str:
@@ -115,6 +115,7 @@ add(champions.promote, MODEL, 'raypipe promote flights 3 --why "better on JFK"')
 add(champions.rollback, MODEL, 'raypipe rollback flights --why "complaints from JFK"')
 add(champions.history, MODEL, "raypipe history flights", "raypipe history flights --at 2013-08-01T00:00Z")
 add(lineage.lineage, MODEL, "raypipe lineage flights/3", "raypipe lineage flights/champion --html lineage.html")
+add(card.card, MODEL, "raypipe card flights/3", "raypipe card flights/champion --html card.html")
 add(
     reproduce.reproduce,
     MODEL,

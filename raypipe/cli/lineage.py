@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.json import encode
 from rich.text import Text
 from rich.tree import Tree
 
@@ -27,21 +28,33 @@ def lineage(
     svg: Annotated[
         Path | None, typer.Option("--svg", metavar="FILE", show_default=False, help="Draw it as a picture.")
     ] = None,
+    openlineage: Annotated[
+        Path | None,
+        typer.Option(
+            "--openlineage", metavar="FILE", show_default=False, help="Write it as OpenLineage events, a line each."
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Tell where a version comes from: files, snapshots, gate, training set, trials; and since when it answers."""
     from raypipe.registry import drawing
+    from raypipe.registry.openlineage import events
     from raypipe.registry.walk import walk
 
     out = Output(json)
     name, number = split(version)
     with kept() as found:
-        way = walk(found.ledger, found.registry.get(name, number))
+        record = found.registry.get(name, number)
+        way = walk(found.ledger, record)
     for file, draw in ((html, drawing.html), (svg, drawing.svg)):
         if file is not None:
             _write(file, draw(way))
             out.say(Text.assemble(("✓", "green"), f" {file}"))
-    if not json and html is None and svg is None:
+    if openlineage is not None:
+        told = [encode(event).decode() for event in events(way, record)]
+        _write(openlineage, "".join(f"{line}\n" for line in told))
+        out.say(Text.assemble(("✓", "green"), f" {openlineage}: {len(told)} events"))
+    if not json and html is None and svg is None and openlineage is None:
         out.say(_tree(way), *(Text(f"The ledger lacks {missing}.", "yellow") for missing in way.missing))
     out.result(way)
 

@@ -1,6 +1,7 @@
 """The way of a model from its files to its service, put together from the rows of the ledger and nothing else."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from raypipe.clock import iso
@@ -37,14 +38,30 @@ class Way(Record, frozen=True, kw_only=True):
         return [node for node in self.nodes if node.id in wanted]
 
 
+@dataclass(frozen=True)
+class Past:
+    """The records that led to a version, as far as the ledger has them."""
+
+    training_set: TrainingSet | None
+    gate: GateReport | None
+    candidate: Candidate | None
+
+
+def past(ledger: Ledger, version: ModelVersion) -> Past:
+    """What the ledger knows of how a version came about."""
+    return Past(
+        _last(ledger, "features", TrainingSet, version, _made),
+        _last(ledger, "gate", GateReport, version, _judged),
+        _last(ledger, "train", Candidate, version, _chosen),
+    )
+
+
 def walk(ledger: Ledger, version: ModelVersion) -> Way:
     """Everything between the files that a version was learned from and its service."""
     build = _Walk(version)
-    training_set = _last(ledger, "features", TrainingSet, version, _made)
-    gate = _last(ledger, "gate", GateReport, version, _judged)
-    candidate = _last(ledger, "train", Candidate, version, _chosen)
-    build.data(training_set, gate)
-    build.trials(candidate)
+    known = past(ledger, version)
+    build.data(known.training_set, known.gate)
+    build.trials(known.candidate)
     build.add(nodes.version(version))
     build.deployments([d for _, d in deployments(ledger, version.name)])
     return Way(

@@ -92,9 +92,9 @@ REFUSED = {
     "no number": (lambda c: {"metrics": {"auc": float("nan")}}, None, "metric auc is nan"),
     "no files": (lambda c: {"folder": c.folder + "-not"}, None, "cannot be read: No such file"),
     "other scores": (None, ROWS.with_columns(score=0.5), "the model scores golden row 0 0.6"),
-    "scores that are no numbers": (None, ROWS.with_columns(score=NAN_SCORES), "no golden rows with scores between"),
-    "scores that are no probabilities": (None, ROWS.with_columns(score=1.5), "no golden rows with scores between"),
-    "no golden rows": (None, ROWS.head(0).with_columns(score=pl.lit(0.5)), "no golden rows with scores between"),
+    "scores that are no numbers": (None, ROWS.with_columns(score=NAN_SCORES), "no golden rows with scores"),
+    "scores that are no probabilities": (None, ROWS.with_columns(score=1.5), "no golden rows with scores"),
+    "no golden rows": (None, ROWS.head(0).with_columns(score=pl.lit(0.5)), "no golden rows with scores"),
 }
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 import polars as pl
 
 from raypipe import AtLeast, Pipeline, Search, Stream, Table, agg, checks, csv, derived, hours, days, minutes
-from raypipe import models, periods, request, retrain, search, Retrain
+from raypipe import Finish, models, periods, request, retrain, search, Retrain
 
 zones = Table(
     "zones",

@@ -1,0 +1,45 @@
+"""``raypipe card``: what a version is, for people who have to answer for it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raypipe.cli.kept import VersionName, kept, split
+from raypipe.cli.output import Output
+from raypipe.errors import WorkspaceError
+
+
+def card(
+    version: VersionName,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", show_default=False, help="Write it as a page that needs no network."),
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", show_default=False, help="Write it as Markdown.")
+    ] = None,
+) -> None:
+    """Print a version's model card: data, features, search, quality by segment, fairness, limits, decisions.
+
+    Everything in it comes from the ledger and the version's own files; nothing is typed by hand.
+    """
+    from raypipe.registry import card as cards
+
+    out = Output(json=False)
+    name, number = split(version)
+    with kept() as found:
+        sections = cards.card(found.ledger, found.registry.get(name, number))
+    for file, write in ((html, cards.html), (markdown, cards.markdown)):
+        if file is not None:
+            _write(file, write(sections))
+            out.say(f"✓ {file}")
+    if html is None and markdown is None:
+        typer.echo(cards.markdown(sections), nl=False)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(file)) from None
