@@ -22,7 +22,16 @@ from raypipe.spec.retrain import (
     Trigger,
 )
 
-_GUARDS = ("cooldown_days", "new_rows", "daily_cap", "budget_seconds", "freeze", "backoff_days", "approval", "challenge")
+_GUARDS = (
+    "cooldown_days",
+    "new_rows",
+    "daily_cap",
+    "budget_seconds",
+    "freeze",
+    "backoff_days",
+    "approval",
+    "challenge",
+)
 
 
 def read_policy(source: str) -> Retrain:

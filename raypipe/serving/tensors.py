@@ -207,10 +207,16 @@ _ASKED: dict[type, str] = {
 
 
 def output(name: str, predictions: Sequence[Prediction]) -> list[float] | list[bool]:
-    """One output: an element a row."""
-    if name == "probability":
-        return [prediction.probability for prediction in predictions]
-    return [prediction.label for prediction in predictions]
+    """One output: an element a row.
+
+    Raises:
+        RequestError: the model predicts classes or numbers, for which these outputs have no place.
+    """
+    labels = [prediction.label for prediction in predictions if prediction.label is not None]
+    if len(labels) != len(predictions):
+        cure = "Ask at /predict, which answers for every task"
+        raise RequestError("is not of a model of true or false", where=f"output `{name}`", cure=cure, status=400)
+    return labels if name == "label" else [prediction.probability for prediction in predictions]
 
 
 def raw_output(name: str, predictions: Sequence[Prediction]) -> bytes:
