@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from raypipe.cli.kept import VersionName, kept, split
-from raypipe.cli.output import Output
+from raypipe.cli.output import AsJson, Output
 from raypipe.errors import WorkspaceError
 
 
@@ -19,6 +19,7 @@ def card(
     markdown: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", show_default=False, help="Write it as Markdown.")
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Print a version's model card: data, features, search, quality by segment, fairness, limits, decisions.
 
@@ -26,7 +27,7 @@ def card(
     """
     from raypipe.registry import card as cards
 
-    out = Output(json=False)
+    out = Output(json)
     name, number = split(version)
     with kept() as found:
         sections = cards.card(found.ledger, found.registry.get(name, number))
@@ -34,8 +35,9 @@ def card(
         if file is not None:
             _write(file, write(sections))
             out.say(f"✓ {file}")
-    if html is None and markdown is None:
+    if not json and html is None and markdown is None:
         typer.echo(cards.markdown(sections), nl=False)
+    out.result(sections)
 
 
 def _write(file: Path, text: str) -> None:

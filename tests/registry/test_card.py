@@ -1,5 +1,6 @@
 """A model card and OpenLineage events out of a registered version and the rows of the ledger."""
 
+import json
 import uuid
 from datetime import datetime
 from html.parser import HTMLParser
@@ -101,6 +102,8 @@ def test_the_command_prints_it_and_writes_it(kept, tmp_path: Path, capsys: pytes
     assert main(["card", "rides/1"]) == 0
     printed = capsys.readouterr().out
     assert printed == markdown(card(*kept))
+    assert main(["card", "rides/1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["title"] == "rides/1"
     files = tmp_path / "card.html", tmp_path / "card.md"
     assert main(["card", "rides/champion", "--html", str(files[0]), "--markdown", str(files[1])]) == 0
     assert files[1].read_text() == printed
