@@ -106,7 +106,7 @@ def _sentence(answer: "Prediction") -> Text:
 
 def _told(answer: "Prediction") -> str:
     """The answer in a few characters: a probability, a class with its probability, or a number."""
-    if answer.value == answer.value:
+    if answer.value is not None:
         return f"{answer.value:.7g}"
     shown = f"{answer.probability:.1%}"
     return f"{answer.label} {shown}" if isinstance(answer.label, str) else shown

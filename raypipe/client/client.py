@@ -30,7 +30,7 @@ ROWS_A_REQUEST = 1_000
 class _Score(msgspec.Struct):
     probability: float = math.nan
     label: bool | str | None = None
-    value: float = math.nan
+    value: float | None = None
     probabilities: dict[str, float] = {}
 
 

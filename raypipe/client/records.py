@@ -1,18 +1,17 @@
 """What the client gives back."""
 
-from math import nan
 from typing import Any
 
 import msgspec
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+class Prediction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to one question.
 
     Attributes:
         probability: that the label is true, 0 to 1; of classes that of the one that is answered; of numbers NaN.
         label: True when the probability is at least the model's threshold; of classes the class; of numbers None.
-        value: the number that a model of numbers answers, else NaN.
+        value: the number that a model of numbers answers, else None.
         probabilities: of each class, where there are classes.
         model: the pipeline's name.
         version: of the model that answered.
@@ -24,7 +23,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     version: int
     request_id: str
-    value: float = nan
+    value: float | None = None
     probabilities: dict[str, float] = {}
 
 
