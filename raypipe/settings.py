@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     online_url: str = Field("", description="Redis or Valkey server of the online features; empty: in the workspace")
     kafka: dict[str, str] = Field({}, description="How Kafka is reached, in librdkafka's words: `bootstrap.servers` …")
     kinesis: dict[str, str] = Field({}, description="How Kinesis is reached, in boto3's words: `region_name` …")
+    key: str = Field("", description="Key that the client shows to the service", repr=False)
     replicas: int = Field(1, ge=1, description="Serve replicas of each pipeline")
 
     @classmethod

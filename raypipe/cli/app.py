@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from raypipe.cli import card, champions, definition, export, gates, life, lineage, logs, models, reproduce, services
+from raypipe.cli import (
+    card,
+    champions,
+    definition,
+    export,
+    gates,
+    keys,
+    life,
+    lineage,
+    logs,
+    models,
+    reproduce,
+    services,
+)
 
 
 def examples(*lines: str) -> str:
@@ -123,3 +136,20 @@ add(
     "raypipe reproduce flights/champion --json | jq .identical",
 )
 add(export.export, MODEL, "raypipe export flights@champion --onnx flights-edge")
+
+group = typer.Typer(rich_markup_mode="rich", no_args_is_help=True)
+group.command("add")(keys.add)
+group.command("list")(keys.list_)
+group.command("revoke")(keys.revoke)
+app.add_typer(
+    group,
+    name="keys",
+    help="Say who may ask the service: add, list and revoke keys. Each takes --json .",
+    short_help="Say who may ask the service.",
+    rich_help_panel=MACHINE,
+    epilog=examples(
+        "raypipe keys add airline --scope predict --scope feedback --rate 100",
+        "raypipe keys list",
+        "raypipe keys revoke 1f0c22ab --after 1d",
+    ),
+)

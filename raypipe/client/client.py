@@ -75,7 +75,8 @@ class Client:
         self._settings: Settings = load_settings()
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._settings.host, self._settings.host)  # noqa: S104  # compared, not bound
         cure = "Start it with `raypipe up`; `raypipe status` says what is up"
-        self._service = Transport(url or f"http://{host}:{self._settings.serve_port}", seconds, cure)
+        shown = {"Authorization": f"Bearer {self._settings.key}"} if self._settings.key else {}
+        self._service = Transport(url or f"http://{host}:{self._settings.serve_port}", seconds, cure, shown)
         self._dashboard = Transport(dashboard or f"http://127.0.0.1:{self._settings.dashboard_port}", seconds, cure)
 
     def __enter__(self) -> Self:

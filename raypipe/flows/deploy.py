@@ -67,6 +67,7 @@ def recipe(platform: Platform, name: str, served: Served | None = None) -> Recip
         served=served,
         replicas=platform.replicas,
         max_body_bytes=platform.max_body_bytes,
+        require_keys=not platform.services.on_loopback,
         log=str(log_folder(platform.workspace)),
     )
 

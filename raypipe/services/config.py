@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 # A Unix socket's path holds at most 107 bytes, and HAProxy needs the better part of them below this folder.
@@ -50,6 +51,18 @@ class ServicesConfig:
         """Where the HTTP service is reached from this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104  # compared, not bound
         return f"http://{host}:{self.serve_port}"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the HTTP service can be reached from this machine alone.
+
+        >>> ServicesConfig(Path("/srv")).on_loopback, ServicesConfig(Path("/srv"), host="10.0.0.7").on_loopback
+        (True, False)
+        """
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def dashboard_url(self) -> str:

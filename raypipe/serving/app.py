@@ -19,6 +19,7 @@ from polars.exceptions import PanicException
 
 from raypipe.clock import Clock, SystemClock
 from raypipe.errors import RequestError
+from raypipe.serving import access, invocations
 from raypipe.serving.call import Call, Face, Paths, Route
 from raypipe.serving.describe import Description
 from raypipe.serving.engine import Engine, Prediction
@@ -66,6 +67,7 @@ class App:
         limits: what one request may take.
         echo_id: send the ``X-Request-Id`` header; False behind a server that adds it.
         clock: says when a request came.
+        guard: asks for keys; None: nobody does.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class App:
         *,
         echo_id: bool = True,
         clock: Clock | None = None,
+        guard: access.Guard | None = None,
     ) -> None:
         self.name = name
+        self._guard = guard
         self._clock = clock or SystemClock()
         self.limits = limits or Limits()
         #: The version that was to take over last and could not, and why.
@@ -85,7 +89,7 @@ class App:
         self.reason = ""
         self._held: tuple[Engine, Description] | None = None
         self._meter, self._echo = meter, echo_id
-        self._faces: tuple[Face, ...] = (self._own(), Rest(self))
+        self._faces: tuple[Face, ...] = (self._own(), Rest(self), invocations.face(self))
 
     def add(self, face: Face) -> None:
         """Answer at the paths of another protocol, too."""
@@ -108,6 +112,15 @@ class App:
     def refuse(self, served: Served, reason: str) -> None:
         """Go on with what is held, and remember why another version did not take over."""
         self.refused, self.reason = served, reason
+
+    def admit(self, authorization: bytes, scope: access.Scope) -> None:
+        """Let a caller pass who has a key for this, where keys are asked for.
+
+        Raises:
+            RequestError: status 401, 403 or 429.
+        """
+        if self._guard is not None:
+            self._guard.check(authorization, scope)
 
     async def ask(self, engine: Engine, rows: list[Row], id_: bytes) -> list[Prediction]:
         """Predictions for parsed rows: the one way, whatever the protocol; errors as in `Engine.answer`."""
@@ -144,6 +157,8 @@ class App:
             response = tell(error, call.id)
             if route is not None and error.status == 405:
                 response.headers.append((b"allow", route.allow))
+            if error.status == 401:
+                response.headers.append((b"www-authenticate", b'Bearer, Basic realm="raypipe"'))
         except ClientGoneError:
             raise
         except (Exception, PanicException):
@@ -156,6 +171,8 @@ class App:
     async def _answer(self, route: Route, call: Call) -> Response:
         if call.method == "OPTIONS":
             return Response(204, b"", headers=[(b"allow", route.allow)])
+        if not route.public:
+            self.admit(call.headers.get(b"authorization", b""), route.scope)
         if call.method not in route.methods:
             cure = f"Use {route.allow.decode()}"
             raise RequestError("is not allowed here", where="method", cure=cure, status=405)

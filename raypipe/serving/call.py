@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from raypipe.errors import RequestError
+from raypipe.serving.access import Scope
 from raypipe.serving.describe import Description
 from raypipe.serving.engine import Engine
 from raypipe.serving.http import Receive, Response
@@ -44,12 +45,14 @@ class Route:
         methods: that it takes, besides OPTIONS, as `Allow` lists them.
         tell: writes an error as callers of this path expect one.
         public: True when no key is asked for.
+        scope: what a key must allow.
     """
 
     handler: Handler
     methods: tuple[str, ...]
     tell: Tell
     public: bool = False
+    scope: Scope = "predict"
 
     @property
     def allow(self) -> bytes:

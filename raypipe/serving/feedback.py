@@ -95,7 +95,7 @@ class FeedbackFace(Paths):
 
     def __init__(self, log: FeedbackLog, body_bytes: int, body_seconds: float) -> None:
         self._log, self._bytes, self._seconds = log, body_bytes, body_seconds
-        super().__init__({"/feedback": Route(self._take, ("POST",), failure)})
+        super().__init__({"/feedback": Route(self._take, ("POST",), failure, scope="feedback")})
 
     async def _take(self, engine: Engine, description: Description, call: Call) -> Response:
         require_json(call.headers)

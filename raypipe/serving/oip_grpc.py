@@ -9,6 +9,7 @@ from polars.exceptions import PanicException
 
 from raypipe.errors import RequestError
 from raypipe.serving import oip, tensors
+from raypipe.serving.access import bearer
 from raypipe.serving.app import App
 from raypipe.serving.engine import Engine, Prediction
 from raypipe.serving.http import new_id
@@ -74,12 +75,12 @@ class GrpcService:
 
     async def ModelReady(self, request: Any, grpc_context: Context) -> Any:  # noqa: N802, ANN401
         """Whether the model of a name, and version, answers."""
-
-        async def ready(engine: Engine) -> Any:  # noqa: ANN401
-            oip.require(engine, request.name, request.version)
-            return message("ModelReadyResponse")(ready=True)
-
-        return await self._told("ModelReadyResponse", ready, grpc_context)
+        engine, ready = self._app.engine, True
+        try:
+            oip.require(engine, request.name, request.version) if engine else None
+        except RequestError:
+            ready = False  # one that is not there is not ready: no error, as Triton has it
+        return message("ModelReadyResponse")(ready=ready and engine is not None)
 
     async def ServerMetadata(self, request: Any, grpc_context: Context) -> Any:  # noqa: N802, ANN401
         """What the server is."""
@@ -117,6 +118,7 @@ class GrpcService:
             engine = self._app.engine
             if engine is None:
                 raise RequestError("has no model yet", where="server", cure="Try again in a second", status=503)
+            self._app.admit(bearer(dict(context.invocation_metadata())), "predict")
             return await work(engine)
         except RequestError as error:
             refused = error

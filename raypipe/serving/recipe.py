@@ -15,6 +15,7 @@ from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.reader import FeatureReader
 from raypipe.contracts.records import Record
 from raypipe.errors import ServingError
+from raypipe.serving.access import Guard, Keyring
 from raypipe.serving.app import Limits
 from raypipe.serving.feedback import FeedbackLog
 from raypipe.serving.keys import the_key
@@ -44,6 +45,7 @@ class Recipe(Record, frozen=True, kw_only=True):
         folder: where the version in service is kept; every replica sees it, under this path.
         replicas: how many processes answer.
         max_body_bytes: the largest request body.
+        require_keys: answer to keys alone, even when none has been made; else from the first one on.
         log: where what is answered, and told about it, is written until it is in the lake, beside the key that ids are
             hashed with; empty: nothing is kept.
         served: the version to put into service when the application is built; None: the one that is.
@@ -55,6 +57,7 @@ class Recipe(Record, frozen=True, kw_only=True):
     reader_args: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
     replicas: int = 1
     max_body_bytes: int = 4 * 2**20
+    require_keys: bool = False
     log: str = ""
     served: Served | None = None
 
@@ -113,6 +116,7 @@ def application(recipe: Recipe) -> serve.Application:
         recipe.pointer,
         Limits(body_bytes=recipe.max_body_bytes),
         partial(_open_logs, Path(recipe.log), recipe.name) if recipe.log else None,
+        Guard(Keyring(Path(recipe.folder), SystemClock()), SystemClock(), required=recipe.require_keys),
     )
     return bound
 

@@ -11,6 +11,7 @@ from ray.util.metrics import Counter
 from raypipe.contracts.reader import OpenReader
 from raypipe.contracts.records import Record
 from raypipe.errors import ServingError
+from raypipe.serving.access import Guard
 from raypipe.serving.app import App, Limits
 from raypipe.serving.engine import Engine
 from raypipe.serving.feedback import FeedbackFace, FeedbackLog
@@ -49,6 +50,7 @@ class Replica(GrpcService):
         pointer: says which version is in service.
         limits: what one request may take.
         open_logs: opens the logs of what it answers and of what it is told; None: nothing is kept.
+        guard: asks for keys; None: nobody does.
 
     Raises:
         RaypipeError: the version in service cannot be used, or there is none; Serve reports it as the reason why the
@@ -62,6 +64,7 @@ class Replica(GrpcService):
         pointer: Pointer,
         limits: Limits,
         open_logs: Callable[[Meter], Logs] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._open_reader, self._pointer = open_reader, pointer
         self._taking = asyncio.Lock()
@@ -70,7 +73,7 @@ class Replica(GrpcService):
         logs = None if open_logs is None else open_logs(self._meter)
         self._log = None if logs is None else logs.predictions
         # Serve adds the X-Request-Id header itself.
-        self._app = App(name, self._meter, limits, echo_id=False)
+        self._app = App(name, self._meter, limits, echo_id=False, guard=guard)
         if logs is not None:
             self._app.add(FeedbackFace(logs.feedback, limits.body_bytes, limits.body_seconds))
         self._app.hold(self._engine(self._in_service()))

@@ -242,7 +242,7 @@ class Plain:
         return answer
 
 
-def over_grpc(app: App, meter: Meter, name: str, /, **fields: Any) -> Any:
+def over_grpc(app: App, meter: Meter, name: str, /, metadata: tuple[tuple[str, str], ...] = (), **fields: Any) -> Any:
     """One call over a real connection; the answer, or the error."""
 
     async def ask() -> Any:
@@ -257,7 +257,7 @@ def over_grpc(app: App, meter: Meter, name: str, /, **fields: Any) -> Any:
                     request_serializer=lambda m: m.SerializeToString(),
                     response_deserializer=message(f"{name}Response").FromString,  # type: ignore[attr-defined]
                 )
-                return await call(message(f"{name}Request")(**fields), timeout=10)
+                return await call(message(f"{name}Request")(**fields), timeout=10, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             return error
         finally:
