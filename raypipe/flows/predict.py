@@ -18,7 +18,7 @@ from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import ModelVersion, Record
 from raypipe.errors import ServingError, SourceError, did_you_mean
 from raypipe.failpoints import failpoint
-from raypipe.features.opening import open_lmdb
+from raypipe.flows.deploy import recipe
 from raypipe.flows.platform import Platform
 from raypipe.flows.remote import on_cluster
 from raypipe.serving.batch import BESIDE, Job, Part, Scorer
@@ -94,7 +94,7 @@ def _work(
                 batch=batch,
                 at=platform.clock.now(),
                 served=served,
-                open_reader=partial(open_lmdb, folder=str(platform.workspace / "online")),
+                open_reader=recipe(platform, version.name).open_reader,
                 schema=schema,
                 name=questions,
                 since=since,

@@ -12,7 +12,7 @@ from ray.serve.schema import LoggingConfig
 
 from raypipe.clock import SystemClock
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
-from raypipe.contracts.reader import FeatureReader
+from raypipe.contracts.reader import FeatureReader, OpenReader
 from raypipe.contracts.records import Record
 from raypipe.errors import ServingError
 from raypipe.serving.access import Guard, Keyring
@@ -62,6 +62,11 @@ class Recipe(Record, frozen=True, kw_only=True):
     served: Served | None = None
 
     @property
+    def open_reader(self) -> OpenReader:
+        """Opens the features in the process that needs them."""
+        return partial(_open, self.reader, self.reader_args)
+
+    @property
     def pointer(self) -> Pointer:
         """The version in service."""
         return Pointer(Path(self.folder), self.name)
@@ -109,10 +114,9 @@ def application(recipe: Recipe) -> serve.Application:
         logging_config=LoggingConfig(enable_access_log=False),
     )
     deployment: serve.Deployment = deployed(serve.ingress()(Replica))
-    open_reader = partial(_open, recipe.reader, recipe.reader_args)
     bound: serve.Application = deployment.bind(
         recipe.name,
-        open_reader,
+        recipe.open_reader,
         recipe.pointer,
         Limits(body_bytes=recipe.max_body_bytes),
         partial(_open_logs, Path(recipe.log), recipe.name) if recipe.log else None,
