@@ -74,12 +74,12 @@ def track(shape: TrackPlan, coded: pl.DataFrame, name: str, numbers: Ints, times
     """One track: the events that have a value, and the forms of it that are asked for."""
     values = coded[name] if shape.value is not None else None
     if values is not None:
-        there = values.is_not_null()
+        gaps = values.is_null().to_numpy() if values.null_count() else None
         if values.dtype.is_float():
-            there &= values.is_not_nan()
-        if not there.all():
-            mask = there.to_numpy()
-            values, numbers, times = values.filter(there), numbers[mask], times[mask]
+            nothing = np.isnan(values.to_numpy())  # also where there is a null
+            gaps = nothing if nothing.any() else None
+        if gaps is not None:
+            values, numbers, times = values.filter(pl.Series(~gaps)), numbers[~gaps], times[~gaps]
     starts = np.searchsorted(numbers, np.arange(many + 1, dtype=np.int64))
     doubles = None
     if values is not None and (values.dtype.is_numeric() or values.dtype == pl.Boolean):

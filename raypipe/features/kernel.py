@@ -30,21 +30,17 @@ def compute(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -
         keys: for each question the key's number, or -1 for a key without any history.
         asked: for each question its time.
     """
-    known = keys >= 0
-    everyone = bool(known.all())
-    if not everyone:
-        keys, asked = keys[known], asked[known]
-    if len(keys) <= FEW:
-        answers = _answers(plan, tracks, keys, asked)
-    else:
+    many = len(keys)
+    where = None if bool((keys >= 0).all()) else np.flatnonzero(keys >= 0)
+    if where is not None:
+        keys, asked = keys[where], asked[where]
+    if len(keys) > FEW:
         # In the order of the events, questions find what they look at in the processor's cache: half the time.
         order = np.lexsort((asked, keys))
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        found = _answers(plan, tracks, keys[order], asked[order])
-        answers = {i: _taken(answer, back) for i, answer in found.items()}
-    if not everyone:
-        answers = {i: _spread(answer, known, plan.features[i].op) for i, answer in answers.items()}
+        keys, asked, where = keys[order], asked[order], order if where is None else where[order]
+    answers = _answers(plan, tracks, keys, asked)
+    if where is not None:
+        answers = {i: _spread(answer, where, many, plan.features[i].op) for i, answer in answers.items()}
     return [answers[i] for i in range(len(plan.features))]
 
 
@@ -62,10 +58,6 @@ def _answers(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) 
             found = [_since(batch, track, view) if batch.op == "since" else _last(batch, track, view)]
         answers.update(zip(batch.features, found, strict=True))
     return answers
-
-
-def _taken(answer: Answer, places: Ints) -> Answer:
-    return Answer(answer.values[places], None if answer.missing is None else answer.missing[places])
 
 
 @dataclass(slots=True)
@@ -119,6 +111,11 @@ def _windowed(batch: Batch, track: Track, view: _View) -> list[Answer]:
 def _last(batch: Batch, track: Track, view: _View) -> Answer:
     """The latest event's value, unless it is too old."""
     fresh, kept = _fresh(batch, track, view), there(track.kept)
+    if kept.dtype == np.float64:
+        # No event holds a NaN, so that it can say that there is nothing.
+        values = np.full(len(fresh), np.nan)
+        values[fresh] = kept[view.latest[fresh]]
+        return Answer(values)
     values = blank(len(fresh), kept.dtype)
     values[fresh] = kept[view.latest[fresh]]
     return Answer(values, ~fresh)
@@ -155,14 +152,17 @@ def _decayed(batch: Batch, track: Track, view: _View) -> Answer:
     return Answer(with_infinities(track, values, view.starts, view.end))
 
 
-def _spread(answer: Answer, known: NDArray[np.bool_], op: str) -> Answer:
-    """Answers for all questions from those for keys with a history."""
-    values = blank(len(known), answer.values.dtype)
-    if answer.values.dtype == np.float64 and op not in _ZERO_WHEN_EMPTY:
-        values[:] = np.nan
-    values[known] = answer.values
+def _spread(answer: Answer, where: Ints, many: int, op: str) -> Answer:
+    """Answers for all questions from those for keys with a history, each put where its question is."""
+    if len(where) == many:
+        values = np.empty(many, answer.values.dtype)
+    else:
+        values = blank(many, answer.values.dtype)
+        if answer.values.dtype == np.float64 and op not in _ZERO_WHEN_EMPTY:
+            values[:] = np.nan
+    values[where] = answer.values
     if answer.missing is None:
         return Answer(values)
-    missing = np.ones(len(known), np.bool_)
-    missing[known] = answer.missing
+    missing = np.ones(many, np.bool_)
+    missing[where] = answer.missing
     return Answer(values, missing)

@@ -1,0 +1,198 @@
+"""Runs every system on every case, each in a process of its own with a cap on time and memory, and reports.
+
+The answers to a sample of questions are compared with an oracle; a system that is too slow or too large for a case is
+not run on a larger one.
+"""
+
+import json
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import monotonic, sleep
+
+import psutil
+import pyarrow.parquet as pq
+
+from benchmarks.features import data, oracle
+from benchmarks.report import QUICK, Aim, Figure, Row, versions, write
+
+HOME = Path(__file__).parents[2]
+WORK = HOME / ".raypipe-bench"
+PEERS = ("polars", "duckdb", "pandas")
+ENVIRONMENTS = {"peers": ("duckdb", "pandas>=3", "polars", "pyarrow"), "feast": ("feast==0.67.0",)}
+SECONDS, MEGABYTES = 120.0, 12_000.0
+#: So many answers are compared with the oracle.
+ASKED = 30
+
+
+@dataclass(frozen=True)
+class Case:
+    """One table of events and its questions; ``work`` is what is done with it."""
+
+    name: str
+    work: str
+    make: Callable[[Path], None]
+    systems: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return WORK / "features" / self.name.replace(" ", "-").replace("#", "-").replace(",", "")
+
+
+def cases() -> list[Case]:
+    """What is run, the small before the large."""
+    sizes = ((50_000, 50_000),) if QUICK else ((1_000_000, 1_000_000), (10_000_000, 1_000_000), (50_000_000, 1_000_000))
+    found = []
+    for events, asked in sizes:
+        make = partial(data.windows, events=events, questions=asked)
+        found.append(Case(f"windows, {events // 1000:,}k events", "windows", make, PEERS))
+    rows = 50_000 if QUICK else 2_000_000
+    found.append(Case("feast#2331", "as-of", partial(data.itself, rows=rows), (*PEERS, "feast")))
+    return [*found, Case("feast#3003", "as-of", data.wide, (*PEERS, "feast"))]
+
+
+def main() -> None:
+    """Every case in turn."""
+    pythons = {name: _environment(name, packages) for name, packages in ENVIRONMENTS.items()}
+    rows: list[Row] = []
+    given_up: set[tuple[str, str]] = set()
+    for case in cases():
+        if not case.folder.exists():
+            draft = case.folder.with_suffix(".draft")
+            case.make(draft)
+            draft.rename(case.folder)
+        truth = (oracle.windows if case.work == "windows" else oracle.as_of)(case.folder, ASKED)
+        for system in ("raypipe", *case.systems):
+            if (system, case.work) in given_up:
+                rows.append(Row(system, case.name, {"result": "not run: the smaller case was too much"}))
+                continue
+            figures = _run(system, case, pythons, truth)
+            if "seconds" not in figures:
+                given_up.add((system, case.work))
+            rows.append(Row(system, case.name, figures))
+            print(system, case.name, dict(figures), file=sys.stderr)
+    rows += _online()
+    used = versions("polars", "numpy", "pyarrow") | _peers(pythons)
+    write("features", rows, _aims(rows), used, NOTES)
+
+
+NOTES = """
+Each system runs alone in its process, from the Parquet files to all features in the order of the questions; what it
+needs to be told of the features (definitions, `feast apply`) is not timed. Windows are exact, `[q - W, q)`: count, sum,
+mean, min and max over 1 h, 1 d and 30 d, of 100,000 keys with Zipf's law (1.1). `wrong` is how many of thirty answers
+differ from an oracle in plain Python by more than 1e-9. feast#2331: a table asked for at each of its own rows.
+feast#3003: ten views of a hundred columns, 17,000 questions. Caps: 120 s and 12 GB.
+"""
+
+
+def _run(system: str, case: Case, pythons: dict[str, str], truth: list[oracle.Answer]) -> dict[str, Figure]:
+    out = case.folder / f"{system}.answers"
+    out.unlink(missing_ok=True)
+    if system == "raypipe":
+        command = [sys.executable, "-m", "benchmarks.features.ours", case.work, str(case.folder), str(out)]
+    else:
+        python = pythons["feast" if system == "feast" else "peers"]
+        command = [python, str(Path(__file__).with_name("peers.py")), system, case.work, str(case.folder), str(out)]
+    with (WORK / "features" / "log.txt").open("w+") as log:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=HOME)
+        why = _watched(child)
+        said = child.stdout.read() if child.stdout else ""
+        if why:
+            return {"result": why}
+        if child.returncode:
+            log.seek(0)
+            return {
+                "result": f"failed: {next((x for x in reversed(log.read().splitlines()) if 'Error' in x), '')[:120]}"
+            }
+    took = json.loads(said.strip().splitlines()[-1])
+    found = pq.read_table(out).to_pylist()
+    by_row = {row["row"]: row for row in found}
+    answered = [by_row.get(i, {}) for i in range(len(truth))]
+    missing = pq.read_metadata(case.folder / "questions.parquet").num_rows - took["rows"]
+    wrong = oracle.wrong(answered, truth)
+    return {"seconds": took["seconds"], "peak_rss_mb": took["rss_mb"], "wrong": wrong, "missing_rows": missing}
+
+
+def _watched(child: "subprocess.Popen[str]") -> str:
+    """Wait for a process; why it was ended, if it was."""
+    began, process = monotonic(), psutil.Process(child.pid)
+    while child.poll() is None:
+        sleep(0.1)
+        try:
+            size = process.memory_info().rss / 2**20
+        except psutil.NoSuchProcess:
+            break
+        why = "over 12 GB" if size > MEGABYTES else "over 120 s" if monotonic() - began > SECONDS else ""
+        if why:
+            child.kill()
+            child.wait()
+            return why
+    child.wait()
+    return ""
+
+
+def _environment(name: str, packages: tuple[str, ...]) -> str:
+    """A Python with these packages, made once; none of them comes into the project's."""
+    folder = WORK / f"venv-{name}"
+    python = folder / "bin" / "python"
+    if not (folder / "made").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+        (folder / "made").touch()
+    return str(python)
+
+
+def _peers(pythons: dict[str, str]) -> dict[str, str]:
+    script = "import sys; from importlib.metadata import version; print(*(version(n) for n in sys.argv[1:]))"
+    found: dict[str, str] = {}
+    for environment, names in (("peers", ("duckdb", "pandas")), ("feast", ("feast",))):
+        said = subprocess.run([pythons[environment], "-c", script, *names], capture_output=True, text=True, check=True)
+        found |= dict(zip(names, said.stdout.split(), strict=True))
+    return found
+
+
+def _aims(rows: list[Row]) -> list[Aim]:
+    took = {(row.case, row.system): row.figures for row in rows}
+    aims = []
+    for case in cases():
+        mine = took[case.name, "raypipe"].get("seconds")
+        others = {s: v for s in PEERS if isinstance(v := took[case.name, s].get("seconds"), float)}
+        if not isinstance(mine, float):
+            aims.append(Aim(case.name, str(took[case.name, "raypipe"].get("result")), "done", met=False))
+        elif case.work == "windows":
+            best = min(others.values(), default=None)
+            value = f"{best / mine:.1f} times as fast" if best else "no peer got through"
+            aims.append(Aim(f"{case.name}: against the fastest peer", value, "no slower", best is None or best >= mine))
+        elif isinstance(feast := took[case.name, "feast"].get("seconds"), float):
+            aims.append(
+                Aim(f"{case.name}: against Feast", feast / mine, "at least 20 times as fast", feast >= 20 * mine)
+            )
+        aims.append(
+            Aim(
+                f"{case.name}: answers",
+                took[case.name, "raypipe"].get("wrong"),
+                "none wrong",
+                _right(took[case.name, "raypipe"]),
+            )
+        )
+    sizes = [took[case.name, "raypipe"].get("peak_rss_mb") for case in cases() if case.work == "windows"]
+    if len(sizes) > 1 and isinstance(large := sizes[-1], float) and isinstance(small := sizes[-2], float):
+        aims.append(Aim("memory, 10M to 50M events", large / small, "less than 1.5 times", large < 1.5 * small))
+    return aims
+
+
+def _right(figures: object) -> bool:
+    return isinstance(figures, dict) and figures.get("wrong") == 0 and figures.get("missing_rows") == 0
+
+
+def _online() -> list[Row]:
+    return []
+
+
+if __name__ == "__main__":
+    main()
