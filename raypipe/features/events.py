@@ -13,6 +13,7 @@ from raypipe.stats.exact import Floats, Ints, exact, squares
 
 TIME = "__time"
 KEY = "__key"
+KNOWN = "__known"
 
 
 def events(plan: GroupPlan, table: pl.LazyFrame, known_by: int) -> pl.LazyFrame:
@@ -26,17 +27,20 @@ def events(plan: GroupPlan, table: pl.LazyFrame, known_by: int) -> pl.LazyFrame:
         known_by: microseconds UTC.
 
     Returns:
-        Columns ``k0``, ``k1`` … (the key), ``__time``, ``v0``, ``v1`` … (each track's value), and ``i0``, ``i1`` … (the
-        id) when the order of events at the same time matters.
+        Columns ``k0``, ``k1`` … (the key), ``__time``, ``v0``, ``v1`` … (each track's value), ``__known`` when each row
+        has a time of its own from which it is known, and ``i0``, ``i1`` … (the id) when the order of events at the same
+        time matters.
     """
     stream, names = plan.group.moment.stream, plan.group.key
     kinds, time = schema(stream), pl.col(plan.group.moment.at)
     found = pl.all_horizontal(pl.col(name).is_not_null() for name in (time.meta.output_name(), *names))
     time = time.cast(pl.Int64)
-    return table.filter(found & (time <= known_by - plan.delay)).select(
+    known = [plan.known_at().alias(KNOWN)] if plan.late else []
+    return table.filter(found & (plan.known_at() <= known_by)).select(
         *(keys.expression(name, kinds[name]).alias(f"k{i}") for i, name in enumerate(names)),
         time.alias(TIME),
         *(track.value.polars.alias(f"v{i}") for i, track in enumerate(plan.tracks) if track.value is not None),
+        *known,
         *(pl.col(name).alias(f"i{i}") for i, name in enumerate(stream.id) if plan.ordered),
     )
 
@@ -53,7 +57,7 @@ def numbered(found: pl.DataFrame, asked: pl.DataFrame, where: str) -> tuple[pl.D
         The events with their key's number, sorted by it, by time and by id; for each question its key's number, -1 for
         a key without events; and the keys in the order of their numbers.
     """
-    names, ids = asked.columns, [name for name in found.columns if name.startswith("i")]
+    names, ids = asked.columns, [name for name in found.columns if name == KNOWN or name.startswith("i")]
     keys.require_alike(found.select(names), asked, where)
     known = found.select(names).unique().sort(names).with_row_index(KEY).with_columns(pl.col(KEY).cast(pl.Int64))
     coded = found.join(known, on=names, how="left", maintain_order="left").drop(names)
@@ -61,7 +65,7 @@ def numbered(found: pl.DataFrame, asked: pl.DataFrame, where: str) -> tuple[pl.D
     # Several stable sorts by one column take a quarter of the time of one sort by several.
     for name in reversed((KEY, TIME, *ids)):
         coded = coded.sort(name, maintain_order=True)
-    return coded.drop(ids), numbers.to_numpy(), known.select(names)
+    return coded.drop(name for name in ids if name != KNOWN), numbers.to_numpy(), known.select(names)
 
 
 def tracks(plan: GroupPlan, coded: pl.DataFrame, many: int) -> list[Track]:

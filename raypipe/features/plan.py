@@ -135,7 +135,7 @@ class GroupPlan:
 
     Attributes:
         group: what was declared.
-        delay: known_at - event_time, in microseconds.
+        delay: known_at - event_time, in microseconds; zero when each row has a ``known_at`` of its own.
         tracks: the distinct values it reads.
         features: in the order declared.
         windows: of all features, each once.
@@ -149,6 +149,17 @@ class GroupPlan:
     features: tuple[Feature, ...]
     windows: tuple[Window, ...]
     ordered: bool
+
+    @property
+    def late(self) -> bool:
+        """Each row has a ``known_at`` of its own: events become known in another order than they happen."""
+        return self.group.moment.stream.published is not None
+
+    def known_at(self) -> pl.Expr:
+        """When a row was known, in microseconds UTC."""
+        stream, moment = self.group.moment.stream, pl.col(self.group.moment.at).cast(pl.Int64)
+        since = moment if stream.published is None else pl.coalesce(pl.col(stream.published).cast(pl.Int64), moment)
+        return since + micros(stream.delay)
 
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
@@ -195,8 +206,10 @@ class GroupPlan:
     def columns(self) -> tuple[str, ...]:
         """Columns of the stream that it reads."""
         values = (root for track in self.tracks if track.value for root in track.value.roots)
-        ids = self.group.moment.stream.id if self.ordered else ()
-        return tuple(dict.fromkeys((self.group.moment.at, *self.group.key, *values, *ids)))
+        stream = self.group.moment.stream
+        ids = stream.id if self.ordered else ()
+        published = () if stream.published is None else (stream.published,)
+        return tuple(dict.fromkeys((self.group.moment.at, *self.group.key, *values, *ids, *published)))
 
 
 @cache
@@ -214,7 +227,7 @@ def plan(group: FeatureGroup) -> GroupPlan:
     )
     return GroupPlan(
         group=group,
-        delay=micros(group.moment.stream.delay),
+        delay=0 if group.moment.stream.published is not None else micros(group.moment.stream.delay),
         tracks=tracks,
         features=features,
         windows=windows,

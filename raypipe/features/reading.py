@@ -101,16 +101,20 @@ class Tables:
         return cut
 
     def _rows(self, stream: Stream) -> pl.LazyFrame:
-        """The rows of a stream, read once for all groups; the same id counts once, at its first time."""
+        """The rows of a stream, read once for all groups; the same id counts once, as it was first known."""
         if stream.name not in self._held:
             used = [plan.columns for plan in plans(self.pipeline) if plan.group.moment.stream == stream]
-            wanted = dict.fromkeys((*stream.id, stream.time, *(name for columns in used for name in columns)))
+            published = () if stream.published is None else (stream.published,)
+            wanted = dict.fromkeys(
+                (*stream.id, *published, stream.time, *(name for columns in used for name in columns))
+            )
             frame = self.table(stream.name).select(list(wanted)).collect()
             whole = pl.all_horizontal(pl.col(*stream.id).is_not_null())
             repeated = pl.struct(stream.id).is_duplicated() & whole
             if frame.select(repeated.any()).item():
                 later = ~pl.struct(stream.id).is_first_distinct() & whole
-                frame = frame.sort(stream.time, maintain_order=True).filter(~later)
+                first = pl.coalesce(*published, stream.time)
+                frame = frame.sort(first, stream.time, maintain_order=True).filter(~later)
             self._held[stream.name] = frame.lazy()
         return self._held[stream.name]
 

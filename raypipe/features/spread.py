@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from raypipe.contracts.records import Snapshot
 from raypipe.features import events, frames, keys
-from raypipe.features.kernel import compute
+from raypipe.features.late import answer
 from raypipe.features.plan import GroupPlan
 from raypipe.spec.shape import schema
 from raypipe.stats.exact import Ints
@@ -76,9 +76,7 @@ def _features(plan: GroupPlan, part: pl.DataFrame) -> pa.Table:
     names = [f"k{i}" for i in range(len(plan.group.key))]
     questions = part.filter(pl.col(ROW) >= 0)
     found = part.filter(pl.col(ROW) < 0).drop(ROW, PART)
-    coded, numbers, known = events.numbered(found, questions.select(names), plan.group.where)
-    times = questions[events.TIME].to_numpy()
-    answers = compute(plan, events.tracks(plan, coded, known.height), numbers, times)
+    answers = answer(plan, found, questions.select(names), questions[events.TIME].to_numpy())
     columns = [frames.Made(f.name, f.dtype, answer).column() for f, answer in zip(plan.features, answers, strict=True)]
     return pl.DataFrame([questions[ROW], *columns]).to_arrow(compat_level=pl.CompatLevel.oldest())
 

@@ -14,12 +14,11 @@ from raypipe.contracts.progress import Progress, Step
 from raypipe.contracts.records import Snapshot, TrainingSet
 from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
-from raypipe.features import events, frames, keys, spine, spread
-from raypipe.features.kernel import compute
+from raypipe.features import frames, keys, spine, spread
+from raypipe.features.late import answer
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Read, Tables
 from raypipe.features.spread import Scan
-from raypipe.features.tracks import Answer
 from raypipe.spec import FeatureGroup, Pipeline, TableFeatures, fingerprint
 from raypipe.stats.exact import Ints
 
@@ -134,12 +133,6 @@ def group_features(plan: GroupPlan, tables: Tables, asked: pl.DataFrame, as_of: 
         order.append(places)
     back = np.argsort(np.concatenate(order))
     return [pl.concat(pieces).gather(back) for pieces in zip(*columns, strict=True)]
-
-
-def answer(plan: GroupPlan, found: pl.DataFrame, asked_keys: pl.DataFrame, times: Ints) -> list[Answer]:
-    """What the kernel says of some events to some questions."""
-    coded, numbers, known = events.numbered(found, asked_keys, plan.group.where)
-    return compute(plan, events.tracks(plan, coded, known.height), numbers, times)
 
 
 def _require_free_names(pipeline: Pipeline) -> None:

@@ -42,6 +42,8 @@ def derive(
     if isinstance(source, Stream):
         # The row is complete at the last of its moments that came.
         complete = pl.max_horizontal(source.time, *source.reveals)
+        if source.published is not None:
+            complete = pl.coalesce(source.published, complete)
         frame = frame.with_columns(
             pl.col(source.time).alias("event_time"),
             (complete + pl.duration(microseconds=micros(source.delay))).alias("known_at"),

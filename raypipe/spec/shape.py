@@ -31,7 +31,8 @@ def schema(source: Source) -> dict[str, pl.DataType]:
 def in_lake(source: Source) -> dict[str, pl.DataType]:
     """Column types of the source's table in the lake, which gives every row of a stream its times.
 
-    ``event_time`` is the row's first moment; ``known_at`` the last of its moments that came, plus the delay.
+    ``event_time`` is the row's first moment; ``known_at`` when it was published, or the last of its moments that came,
+    plus the delay.
     """
     if isinstance(source, Table):
         return schema(source)

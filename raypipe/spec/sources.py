@@ -92,6 +92,8 @@ class Stream:
         late_by: how far behind the newest event an event may come and still be in time. Later ones land too; a column
             ``late`` of the lake marks them, and one that came live is known from when it came. None: nothing is late.
         gate: checks that it must pass before anything reads it.
+        published: the column that says when each row was published, if the rows' delays differ:
+            ``known_at = published + delay``; where it is null, the moment takes its place.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Stream:
     gate: tuple[Check, ...]
     live: Live | None = None
     late_by: timedelta | None = None
+    published: str | None = None
     where: str = place()
 
     def __init__(
@@ -121,9 +124,11 @@ class Stream:
         delay: timedelta = timedelta(0),
         late_by: timedelta | None = None,
         gate: Sequence[Check] = (),
+        published: str | None = None,
     ) -> None:
         _set(self, live=live, late_by=late_by)
         _set(self, name=name, history=history, id=tuple(id), time=time, columns=_by_name(columns), delay=delay)
+        _set(self, published=published)
         _set(self, derive=_derivations(derive), gate=tuple(gate), where=written_at())
         _set(self, reveals=FrozenMap({moment: tuple(names) for moment, names in (reveals or {}).items()}))
 

@@ -48,7 +48,10 @@ def time_rule(pipeline: Pipeline) -> Iterator[Fault]:
     for stream in pipeline.streams:
         known = columns(stream)
         yield from unknown(stream.time, known, stream.where, stream.name)
-        for name in (stream.time, *stream.reveals):
+        published = () if stream.published is None else (stream.published,)
+        for name in published:
+            yield from unknown(name, known, stream.where, stream.name)
+        for name in (stream.time, *stream.reveals, *published):
             if name in known and known[name] != TIME:
                 what = f"`{stream.name}.{name}` is {known[name]}, not a time in UTC"
                 yield Fault(stream.where, what, "Derive it with `to_utc`, or `.dt.convert_time_zone('UTC')`")
