@@ -73,7 +73,7 @@ def materialize(
         definition=definition(pipeline),
         snapshots=used,
         watermark=as_of,
-        oldest=as_of - EXACT_FOR,
+        oldest=as_of if any(plan.late for plan in plans(pipeline)) else as_of - EXACT_FOR,
         generation=generation,
         entities=tally.entities,
         bytes=tally.bytes,

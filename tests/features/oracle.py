@@ -43,10 +43,12 @@ def features(
             if at is None or None in key or tuple(row[part] for part in group.key) != key:
                 continue
             time = micros(at)
+            published = row[stream.published] if stream.published else None
+            known = (time if published is None else micros(published)) + delay
             value = values[name][place] if aggregate.value is not None else True
-            if value is None or value != value or time + delay > as_of or time + delay > q:
+            if value is None or value != value or known > as_of or known > q:
                 continue
-            seen.append((time, time + delay, tuple(row[part] for part in stream.id), value))
+            seen.append((time, known, tuple(row[part] for part in stream.id), value))
         found[name] = one(aggregate, sorted(seen, key=lambda event: event[:3]), q)
     return found
 

@@ -32,14 +32,19 @@ AMOUNT = pl.col("amount")
 LEAD = minutes(10)
 
 
+#: Given as a delay: every payment says when it was published.
+EACH_ITS_OWN = timedelta(microseconds=7)
+
+
 def payments(delay: timedelta) -> Stream:
     return Stream(
         "payments",
         csv("payments.csv"),
         id=["id"],
         time="at",
-        columns={str: "id user kind", int: "shop units", float: "amount", datetime: "at", bool: "refund"},
+        columns={str: "id user kind", int: "shop units", float: "amount", datetime: "at out", bool: "refund"},
         delay=delay,
+        published="out" if delay == EACH_ITS_OWN else None,
     )
 
 
@@ -102,6 +107,7 @@ def pipeline(delay: timedelta) -> Pipeline:
 SCHEMA = {
     "id": pl.String(), "user": pl.String(), "shop": pl.Int64(), "kind": pl.String(), "units": pl.Int64(),
     "amount": pl.Float64(), "refund": pl.Boolean(), "at": pl.Datetime("us", "UTC"),
+    "out": pl.Datetime("us", "UTC"),
 }  # fmt: skip
 TIME = pl.Datetime("us", "UTC")
 
@@ -115,8 +121,10 @@ def asked_frame(asks: list[tuple[str | None, int | None, int]]) -> pl.DataFrame:
     return pl.DataFrame(asks, schema=columns, orient="row").with_columns(pl.col("asked_at").cast(TIME))
 
 
-def offline(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int) -> pl.DataFrame:
-    tables = tables_of(delay, rows)
+def offline(
+    delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: int, rows_at_once: int = 1_000_000
+) -> pl.DataFrame:
+    tables = tables_of(delay, rows, rows_at_once)
     made = [group_features(plan(group), tables, asked, as_of) for group in tables.pipeline.groups]
     return pl.DataFrame([column for columns in made for column in columns])
 

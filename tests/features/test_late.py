@@ -1,0 +1,120 @@
+"""Rows that say when they were published: each question sees what was known, in training and in serving."""
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from raypipe.errors import RequestError
+from raypipe.features import late
+from raypipe.spec import days, hours, minutes
+from tests.features import payments
+from tests.features.oracle import EPOCH, micros
+from tests.features.test_meaning import VALUES
+
+OWN = payments.EACH_ITS_OWN
+BASE = micros(datetime(2013, 3, 10, 7, tzinfo=UTC))
+STEP = micros(minutes(10))
+#: Published before it happened, at once, a moment later, after the next question, after all of them; not said.
+LAGS = [-micros(hours(1)), 0, 1, STEP - micros(OWN), STEP, micros(hours(2)), micros(days(40)), None]
+
+
+def payment(number: int, user: str | None, steps: int, nudge: int, lag: int | None, amount: float | None) -> dict:
+    time = BASE - steps * STEP + nudge
+    return {
+        "id": str(number), "user": user, "shop": 1, "kind": "ab"[steps % 2], "units": steps, "amount": amount,
+        "refund": steps % 3 == 0, "at": EPOCH + timedelta(microseconds=time),
+        "out": None if lag is None else EPOCH + timedelta(microseconds=time + lag),
+    }  # fmt: skip
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame]:
+    rows = [
+        payment(
+            number,
+            draw(st.sampled_from(["a", "a", "a", "b", None])),
+            draw(st.sampled_from([0, 0, 1, 1, 2, 6, 12, 13, 72, 144, 145, 432, 4320])),
+            draw(st.sampled_from([-1, 0, 0, 1])),
+            draw(st.sampled_from(LAGS)),
+            draw(st.sampled_from(VALUES)),
+        )
+        for number in range(draw(st.integers(0, 16)))
+    ]
+    nudges = st.sampled_from([-1, 0, 0, 1, micros(OWN)])
+    asks = [BASE - draw(st.sampled_from([0, 0, 1, 2, 12])) * STEP + draw(nudges) for _ in range(4)]
+    return payments.frame_of(rows), payments.asked_frame([(draw(st.sampled_from("aab")), 1, q) for q in asks])
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), st.sampled_from([0, 1, STEP, micros(days(50))]), st.integers(0, 3))
+def test_training_sees_what_was_known_then(history: tuple[pl.DataFrame, pl.DataFrame], later: int, order: int) -> None:
+    rows, asked = history
+    as_of = BASE + later
+    truth = payments.expected(OWN, rows, asked, as_of)
+    rows = rows.sample(fraction=1.0, shuffle=True, seed=order)
+    assert not payments.differences(payments.offline(OWN, rows, asked, as_of), truth, rows)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), st.sampled_from([0, 1, 3, STEP]))
+def test_serving_sees_what_is_known_now(history: tuple[pl.DataFrame, pl.DataFrame], earlier: int) -> None:
+    rows, asked = history
+    as_of = asked["asked_at"].cast(pl.Int64).min() - earlier
+    truth = payments.expected(OWN, rows, asked, as_of)
+    online = payments.online(OWN, rows, asked, as_of)
+    assert not payments.differences(online, truth, rows)
+    exact = [name for name in online.columns if not name.startswith("fad")]
+    assert online.select(exact).equals(payments.offline(OWN, rows, asked, as_of).select(exact))
+
+
+def test_serving_refuses_what_it_cannot_tell() -> None:
+    """State as known now does not say what was known before, when events overtake one another."""
+    rows = payments.frame_of([payment(1, "a", 5, 0, 1, 2.0)])
+    asked = payments.asked_frame([("a", 1, BASE - 1)])
+    with pytest.raises(RequestError, match="is older than the stored features"):
+        payments.online(OWN, rows, asked, BASE)
+
+
+def test_many_keys_in_parts_and_in_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = Random(5)
+    users = [f"u{i}" for i in range(20)] + ["hot"] * 10
+    rows = payments.frame_of(
+        [
+            payment(i, random.choice(users), random.randrange(4_400), 0, random.choice(LAGS), random.gauss(0, 9))
+            for i in range(2_700)
+        ]
+    )
+    asks = [(random.choice(users), 1, BASE - random.randrange(4_000) * STEP) for _ in range(100)]
+    asked, as_of = payments.asked_frame(asks), BASE + micros(days(50))
+    whole = payments.offline(OWN, rows, asked, as_of)
+    assert not payments.differences(whole.head(12), payments.expected(OWN, rows, asked.head(12), as_of), rows)
+    monkeypatch.setattr(late, "AT_ONCE", 700)
+    assert payments.offline(OWN, rows, asked, as_of).equals(whole)
+    for rows_at_once in (2_500, 900):
+        assert payments.offline(OWN, rows, asked, as_of, rows_at_once).equals(whole)
+
+
+def test_what_becomes_known_later_changes_nothing() -> None:
+    """A leak canary, and the promise that a training set rebuilt after late rows came in is the same."""
+    rows = payments.frame_of([payment(i, "a", i % 50, 0, LAGS[i % 7], 1.5 * i) for i in range(200)])
+    asked = payments.asked_frame([("a", 1, BASE - i * STEP) for i in range(20)])
+    as_of = BASE + micros(days(1))
+    built = payments.offline(OWN, rows, asked, as_of)
+    unknown = pl.col("out").cast(pl.Int64) + micros(OWN) > as_of
+    assert rows.filter(unknown).height > 10
+    assert payments.offline(OWN, rows.filter(~unknown), asked, as_of).equals(built)
+    changed = rows.with_columns(pl.when(unknown).then(-1.0).otherwise("amount").alias("amount"))
+    assert payments.offline(OWN, changed, asked, as_of).equals(built)
+
+
+def test_a_correction_is_no_event_and_the_first_that_was_known_counts() -> None:
+    first, second = payment(1, "a", 5, 0, 0, 2.0), payment(1, "a", 6, 0, micros(hours(1)), 99.0)
+    asked = payments.asked_frame([("a", 1, BASE + micros(hours(3)))])
+    alone = payments.offline(OWN, payments.frame_of([first]), asked, BASE + micros(days(1)))
+    for rows in ([first, second], [second, first]):
+        assert payments.offline(OWN, payments.frame_of(rows), asked, BASE + micros(days(1))).equals(alone)
+        assert payments.online(OWN, payments.frame_of(rows), asked, BASE + micros(hours(2))).equals(alone)
