@@ -5,6 +5,7 @@ not run on a larger one.
 """
 
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -98,8 +99,10 @@ def _run(system: str, case: Case, pythons: dict[str, str], truth: list[oracle.An
     else:
         python = pythons["feast" if system == "feast" else "peers"]
         command = [python, str(Path(__file__).with_name("peers.py")), system, case.work, str(case.folder), str(out)]
+    # Feast leaves a data base where it runs.
+    where = os.environ | {"PYTHONPATH": str(HOME)}
     with (WORK / "features" / "log.txt").open("w+") as log:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=HOME)
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=case.folder, env=where)
         why = _watched(child)
         said = child.stdout.read() if child.stdout else ""
         if why:

@@ -6,16 +6,20 @@ answers both. Such a question costs as much as there are events in its longest w
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from raypipe.features import events
 from raypipe.features.kernel import compute
-from raypipe.features.plan import GroupPlan
+from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.tracks import Answer
 from raypipe.stats.exact import Ints
 from raypipe.stats.ranges import places
+
+if TYPE_CHECKING:
+    from raypipe.features.reading import Tables
 
 #: So many events of histories of their own are in memory at a time.
 AT_ONCE = 2_000_000
@@ -33,7 +37,7 @@ def answer(plan: GroupPlan, found: pl.DataFrame, asked_keys: pl.DataFrame, times
     coded, numbers, known = events.numbered(found, asked_keys, plan.group.where)
     answers = compute(plan, events.tracks(plan, coded, known.height), numbers, times)
     if plan.late:
-        waiting = _waiting(coded, numbers, times, known.height)
+        waiting = _waiting(coded, numbers, times, known.height, plan.delay)
         for places_, again in _as_known(plan, coded, numbers, times, waiting, known.height):
             for one, other in zip(answers, again, strict=True):
                 one.values[places_] = other.values
@@ -42,9 +46,31 @@ def answer(plan: GroupPlan, found: pl.DataFrame, asked_keys: pl.DataFrame, times
     return answers
 
 
-def _waiting(coded: pl.DataFrame, keys: Ints, times: Ints, many: int) -> Ints:
+def oldest(tables: "Tables", as_of: int, reach: int) -> int:
+    """The earliest question that a state as known at ``as_of`` answers as history would.
+
+    It reaches back as far as the state is kept, but not beyond the moment at which a late event became known: what was
+    known before, the state does not tell.
+
+    Args:
+        tables: what the state is made of.
+        as_of: microseconds UTC.
+        reach: how far back the state is kept.
+    """
+    earliest = as_of - reach
+    for plan in plans(tables.pipeline):
+        if plan.late:
+            moment, known = pl.col(plan.group.moment.at).cast(pl.Int64), plan.known_at()
+            late = (known > moment + plan.delay) & known.is_between(earliest, as_of)
+            rows = tables.table(plan.group.moment.stream.name)
+            last = rows.filter(late).select(known.max()).collect(engine="streaming").item()
+            earliest = earliest if last is None else max(earliest, last)
+    return earliest
+
+
+def _waiting(coded: pl.DataFrame, keys: Ints, times: Ints, many: int, delay: int) -> Ints:
     """The questions at whose time an event of their key had happened and was not known."""
-    late = coded.filter(pl.col(events.KNOWN) > pl.col(events.TIME))
+    late = coded.filter(pl.col(events.KNOWN) > pl.col(events.TIME) + delay)
     order = np.lexsort((times, keys))
     starts = np.searchsorted(keys[order], np.arange(many + 1, dtype=np.int64))
     bounds = np.stack([late[events.TIME].to_numpy(), late[events.KNOWN].to_numpy()])

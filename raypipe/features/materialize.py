@@ -13,6 +13,7 @@ from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
 from raypipe.features import events, frames, keys, state
 from raypipe.features.blocks import Block, Shared, block, cut
+from raypipe.features.late import oldest
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Read, Tables
 from raypipe.features.tracks import Track
@@ -73,7 +74,7 @@ def materialize(
         definition=definition(pipeline),
         snapshots=used,
         watermark=as_of,
-        oldest=as_of if any(plan.late for plan in plans(pipeline)) else as_of - EXACT_FOR,
+        oldest=oldest(tables, as_of, EXACT_FOR),
         generation=generation,
         entities=tally.entities,
         bytes=tally.bytes,

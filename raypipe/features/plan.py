@@ -10,7 +10,7 @@ import polars as pl
 
 from raypipe.spec import Expression, FeatureGroup, Pipeline, micros
 from raypipe.spec.agg import Aggregate, Op
-from raypipe.spec.shape import schema
+from raypipe.spec.shape import LATE, schema
 from raypipe.stats.exact import Ints
 
 _TOTALS = frozenset({"sum", "mean", "std"})
@@ -152,14 +152,25 @@ class GroupPlan:
 
     @property
     def late(self) -> bool:
-        """Each row has a ``known_at`` of its own: events become known in another order than they happen."""
-        return self.group.moment.stream.published is not None
+        """Rows have a ``known_at`` of their own: events become known in another order than they happen."""
+        return self.group.moment.stream.published is not None or self._marked
+
+    @property
+    def _marked(self) -> bool:
+        """The lake marks rows that came live and late, and says when they came."""
+        return self.group.moment.stream.live is not None and self.group.moment.stream.late_by is not None
 
     def known_at(self) -> pl.Expr:
         """When a row was known, in microseconds UTC."""
-        stream, moment = self.group.moment.stream, pl.col(self.group.moment.at).cast(pl.Int64)
-        since = moment if stream.published is None else pl.coalesce(pl.col(stream.published).cast(pl.Int64), moment)
-        return since + micros(stream.delay)
+        stream, delay = self.group.moment.stream, micros(self.group.moment.stream.delay)
+        published = [] if stream.published is None else [stream.published]
+        known = pl.coalesce(*published, self.group.moment.at).cast(pl.Int64) + delay
+        if not self._marked:
+            return known
+        complete = pl.coalesce(*published, pl.max_horizontal(stream.time, *stream.reveals)).cast(pl.Int64) + delay
+        came = pl.col("known_at").cast(pl.Int64)
+        # Rows of files are marked too, but nobody knows when they came.
+        return pl.when(pl.col(LATE) & (came > complete)).then(pl.max_horizontal(came, known)).otherwise(known)
 
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
@@ -208,8 +219,8 @@ class GroupPlan:
         values = (root for track in self.tracks if track.value for root in track.value.roots)
         stream = self.group.moment.stream
         ids = stream.id if self.ordered else ()
-        published = () if stream.published is None else (stream.published,)
-        return tuple(dict.fromkeys((self.group.moment.at, *self.group.key, *values, *ids, *published)))
+        known = self.known_at().meta.root_names()
+        return tuple(dict.fromkeys((self.group.moment.at, *self.group.key, *values, *ids, *known)))
 
 
 @cache

@@ -16,7 +16,7 @@ from raypipe.features import events, keys
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.spread import Scan
 from raypipe.spec import Pipeline, Stream
-from raypipe.spec.shape import schema
+from raypipe.spec.shape import in_lake
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -88,7 +88,7 @@ class Tables:
         # A part that no event fell into has no file.
         files = sorted(self._cut.folder.glob(f"{PART}={part}/*.ipc"))
         if not files:
-            return events.events(plan, pl.LazyFrame(schema=schema(stream)), known_by).collect()
+            return events.events(plan, pl.LazyFrame(schema=in_lake(stream)), known_by).collect()
         return pl.scan_ipc(files).collect()
 
     def _cut_up(self, plan: GroupPlan, known_by: int) -> "_Cut":

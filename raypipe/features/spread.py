@@ -10,7 +10,7 @@ from raypipe.contracts.records import Snapshot
 from raypipe.features import events, frames, keys
 from raypipe.features.late import answer
 from raypipe.features.plan import GroupPlan
-from raypipe.spec.shape import schema
+from raypipe.spec.shape import in_lake
 from raypipe.stats.exact import Ints
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _features(plan: GroupPlan, part: pl.DataFrame) -> pa.Table:
 
 def _kinds(plan: GroupPlan) -> pl.Schema:
     """What events and questions look like on their way to one another."""
-    return _events(plan, pl.LazyFrame(schema=schema(plan.group.moment.stream)), 0, 1).collect_schema()
+    return _events(plan, pl.LazyFrame(schema=in_lake(plan.group.moment.stream)), 0, 1).collect_schema()
 
 
 def _arrow(frame: pl.DataFrame, kinds: pl.Schema) -> pa.Table:

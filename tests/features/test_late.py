@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raypipe.errors import RequestError
-from raypipe.features import late
-from raypipe.spec import days, hours, minutes
+from raypipe.features import events, late
+from raypipe.features.plan import plan
+from raypipe.spec import Stream, agg, csv, days, hours, kafka, minutes
+from raypipe.spec.shape import in_lake
 from tests.features import payments
 from tests.features.oracle import EPOCH, micros
 from tests.features.test_meaning import VALUES
@@ -72,11 +74,46 @@ def test_serving_sees_what_is_known_now(history: tuple[pl.DataFrame, pl.DataFram
 
 
 def test_serving_refuses_what_it_cannot_tell() -> None:
-    """State as known now does not say what was known before, when events overtake one another."""
-    rows = payments.frame_of([payment(1, "a", 5, 0, 1, 2.0)])
-    asked = payments.asked_frame([("a", 1, BASE - 1)])
+    """State as known now does not say what was known before a late event came."""
+    came = BASE - STEP
+    rows = payments.frame_of([payment(1, "a", 5, 0, 4 * STEP - micros(OWN), 2.0)])
+    asked = payments.asked_frame([("a", 1, came)])
+    assert payments.online(OWN, rows, asked, BASE).equals(payments.offline(OWN, rows, asked, BASE))
     with pytest.raises(RequestError, match="is older than the stored features"):
-        payments.online(OWN, rows, asked, BASE)
+        payments.online(OWN, rows, payments.asked_frame([("a", 1, came - 1)]), BASE)
+
+
+def test_rows_that_came_live_and_late_are_known_from_when_they_came() -> None:
+    stream = Stream(
+        "trips",
+        csv("trips.csv"),
+        id=["id"],
+        time="start",
+        columns={str: "id", int: "n", datetime: "start end"},
+        reveals={"end": ["n"]},
+        delay=minutes(1),
+        live=kafka("trips"),
+        late_by=hours(1),
+    )
+    group = stream.at("start").by("id").features(trips=agg.count(hours(2)))
+    noon = datetime(2013, 1, 1, 12, tzinfo=UTC)
+    shipped = {"id": "a", "n": 1, "start": noon, "end": noon + minutes(30), "event_time": noon}
+    came = noon + hours(1)
+    rows = pl.DataFrame(
+        [
+            shipped | {"known_at": noon + minutes(31), "late": False},
+            shipped | {"known_at": noon + minutes(31), "late": True},  # from a file
+            shipped | {"known_at": came, "late": True},
+        ],
+        schema=in_lake(stream),
+    )
+    known = rows.select(plan(group).known_at()).to_series().to_list()
+    assert known == [micros(noon + minutes(1)), micros(noon + minutes(1)), micros(came)]
+    asked = pl.DataFrame({"id": ["a"] * 3, "asked_at": [noon + minutes(1), came - timedelta(microseconds=1), came]})
+    found = events.events(plan(group), rows.lazy(), micros(noon + days(1))).collect()
+    times = asked["asked_at"].cast(pl.Int64).to_numpy()
+    answers = late.answer(plan(group), found, asked.select(k0="id"), times)
+    assert answers[0].values.tolist() == [2, 2, 3]
 
 
 def test_many_keys_in_parts_and_in_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
