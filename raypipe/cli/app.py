@@ -18,6 +18,8 @@ from raypipe.cli import (
     lineage,
     logs,
     models,
+    policy,
+    replay,
     reproduce,
     services,
 )
@@ -102,6 +104,18 @@ add(
     "raypipe ingest pipeline.py --follow --every 5 --metrics-port 9108",
 )
 add(gates.gates, PIPELINE, "raypipe gates flights", "raypipe gates examples/flights/pipeline.py --html gates.html")
+add(
+    replay.replay,
+    PIPELINE,
+    "raypipe replay examples/flights/pipeline.py --from 2013-07-01 --to 2013-12-31 --policy hybrid",
+    "raypipe replay pipeline.py --from 2013-07-01 --to 2013-09-30 --policy a.toml --policy b.toml --plot loss.png",
+)
+add(
+    policy.policy,
+    PIPELINE,
+    "raypipe policy explain examples/flights/pipeline.py --policy hybrid",
+    "raypipe policy explain pipeline.py --at 2013-11-04 --json | jq .action",
+)
 add(life.deploy, PIPELINE, "raypipe deploy examples/flights/pipeline.py")
 add(services.up, MACHINE, "raypipe up", "RAYPIPE_SERVE_PORT=8080 raypipe up")
 add(services.status, MACHINE, "raypipe status", "raypipe status --json")

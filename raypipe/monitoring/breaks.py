@@ -1,12 +1,15 @@
-"""Broken data looks like drift, and must not be learned from: the faults that can be told from counts alone."""
+"""Broken data looks like drift, and must not be learned from: the faults that can be told from counts alone.
+
+Values beyond all that the reference had are none of them: a column that counts days leaves its range every day.
+"""
 
 import numpy as np
 
 from raypipe.contracts.watched import Watched
-from raypipe.stats.bins import ABOVE, BELOW, CELLS, MISSING, UNSEEN
+from raypipe.stats.bins import ABOVE, CELLS, FIRST, MISSING, UNSEEN
 from raypipe.stats.exact import Ints
 
-#: So large a share of gaps, of unseen or of impossible values, more than there was, is no change of the world.
+#: So large a share of gaps or of unseen values, more than there was, is no change of the world.
 _JUMP = 0.2
 #: Fewer rows say nothing.
 _LEAST = 50
@@ -25,12 +28,12 @@ def breaks(window: Ints, watched: Watched) -> tuple[str, ...]:
         return ()
     now, before = window / rows, watched.counts / known
     for i, name in enumerate(watched.names):
-        for cells, word in (([MISSING], "missing"), ([UNSEEN], "never seen before"), ([BELOW, ABOVE], "out of range")):
-            share, usual = float(now[i, cells].sum()), float(before[i, cells].sum())
+        for cell, word in ((MISSING, "missing"), (UNSEEN, "never seen before")):
+            share, usual = float(now[i, cell]), float(before[i, cell])
             if share - usual >= _JUMP:
                 found.append((share - usual, f"{name}: {share:.0%} {word}, {usual:.0%} in the reference"))
-        own, own_before = window[i, BELOW : ABOVE + 1], watched.counts[i, BELOW : ABOVE + 1]
-        if own.sum() >= _LEAST and np.count_nonzero(own) == 1 and (own_before > 0).sum() > 1:
+        own, own_before = window[i, FIRST:ABOVE], watched.counts[i, FIRST:ABOVE]
+        if own.sum() == rows and np.count_nonzero(own) == 1 and (own_before > 0).sum() > 1:
             share = float(own_before[int(own.argmax())] / own_before.sum())
             # A binary flag may well be the same all day; a column of many values may not.
             if share < 1 - _JUMP and (own_before > 0).sum() > CELLS // 20:

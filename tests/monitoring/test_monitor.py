@@ -101,3 +101,14 @@ def test_memory_is_flat(watched):
         monitor.close(at=tick)
     assert len(monitor.snapshot()) < size + 1_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+
+
+def test_a_column_that_counts_days_leaves_its_range_and_is_not_broken_but_a_constant_is(watched):
+    rng = np.random.default_rng(7)
+    rows = rng.normal(size=(ROWS, COLUMNS + 1)).astype(np.float32)
+    rows[:, 0], rows[:, -1] = 100.0, rng.random(ROWS)
+    rows[:, 1] = 0.5
+    monitor = Monitor("m", 1, watched, Plan())
+    monitor.add(watched.binning.count(rows))
+    report = monitor.close(at=0)
+    assert [text.partition(":")[0] for text in report.breaks] == ["c1"]

@@ -1,0 +1,109 @@
+"""``raypipe replay``: try retraining policies on history before production does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from raypipe.cli.definition import PipelineFile, read
+from raypipe.cli.life import moment_of
+from raypipe.cli.output import AsJson, Output
+from raypipe.cli.progress import watch
+from raypipe.contracts.records import GateReport
+from raypipe.errors import SettingsError
+
+if TYPE_CHECKING:
+    from raypipe.flows.replay import Replayed
+
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE|NAME",
+        show_default=False,
+        help="A policy as a TOML file, or a preset: recommender, fraud, compliance, forecasting, hybrid, daily. "
+        "Default: the pipeline's own. `never` is always beside it.",
+    ),
+]
+From = Annotated[str, typer.Option("--from", metavar="DATE", help="The first day that is lived through.")]
+To = Annotated[str, typer.Option("--to", metavar="DATE", help="The last day, included.")]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", show_default=False, help="Draw the loss over time (.png, .svg or .pdf)."),
+]
+_DAY = 86_400_000_000
+
+
+def replay(
+    file: PipelineFile, start: From, end: To, policy: Policies = None, plot: Plot = None, json: AsJson = False
+) -> None:
+    """Try retraining policies on history: what each would have done, gained and cost.
+
+    Requests, late labels, drift, decisions, trainings and promotions, with the code that runs in production and a
+    simulated clock. The same command gives the same figures.
+    """
+    pipeline = read(file)
+    first, last = moment_of(start), moment_of(end)
+    assert first is not None  # noqa: S101  # both are required
+    assert last is not None  # noqa: S101
+    if last + _DAY <= first:
+        raise SettingsError("the last day is before the first", where="--to", cure="Give a later day")
+    from raypipe.retraining import read_policy
+    from raypipe.spec.retrain import never
+
+    if not policy and pipeline.retrain is None:
+        what = f"{file.name} has no `retrain`"
+        raise SettingsError(what, where="--policy", cure="Give a policy, such as `--policy hybrid`")
+    asked = [read_policy(name) for name in policy] if policy else [pipeline.retrain]
+    policies = [one for one in asked if one is not None]
+    if all(one.name != "never" for one in policies):
+        policies.insert(0, never())
+    out = Output(json)
+    # Seconds of imports: a fault in what was asked is told before them.
+    from raypipe.cli.opened import opened
+    from raypipe.flows import Run
+    from raypipe.flows.replay.run import replay_pipeline
+
+    progress = watch(out.console)
+    with opened(progress, f"raypipe: replay {pipeline.name}") as platform:
+        work = Run(pipeline, file, platform, progress, last + 7 * _DAY, "gate")
+        for result in work:
+            out.say(f"{result.stage}: {result.line}")
+            snapshots = result.record.snapshots if isinstance(result.record, GateReport) else ()
+        results, recipe, folder = replay_pipeline(platform, pipeline, snapshots, policies, first, last + _DAY, progress)
+    shown(results, out)
+    if plot is not None:
+        from raypipe.cli.replay_plot import draw
+
+        draw(results, plot, pipeline.name)
+        out.say(f"{plot} shows the loss over time.")
+    out.say(f"Every decision is in {folder / 'ledger.db'}.")
+    out.result({"pipeline": pipeline.name, "algorithm": recipe.algorithm, "params": recipe.params, "policies": results})
+
+
+def shown(results: "list[Replayed]", out: Output) -> None:
+    """A table of policies, and what each did."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("policy", "log loss", "gain", "trainings", "took over", "training s", "alarms", "recovery d"):
+        table.add_column(name, justify="left" if name == "policy" else "right")
+    frozen = next(result.loss for result in results if result.policy == "never")
+    for result in sorted(results, key=lambda result: result.loss):
+        recovery = "" if result.recovery_days is None else f"{result.recovery_days:.1f}"
+        table.add_row(
+            result.policy,
+            f"{result.loss:.4f}",
+            f"{frozen - result.loss:.4f}",
+            str(result.trainings),
+            str(result.won),
+            f"{result.seconds:.0f}",
+            str(result.alarms),
+            recovery,
+        )
+    out.say(table)
+    for result in results:
+        for line in result.decisions[:12]:
+            out.say(Text(f"{result.policy}: {line}", "dim"))
+        if result.diagnosis:
+            out.say(f"{result.policy}: {result.diagnosis}")

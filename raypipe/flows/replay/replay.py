@@ -1,0 +1,208 @@
+"""Policies against history, tick by tick: requests, late labels, drift, decisions, trainings, promotions.
+
+The clock is simulated, the rest is what runs in production: the monitor, the join of labels, the policy's decision and
+the challenge. The same inputs give the same result to the last digit; what a training takes is reckoned from its rows.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+from msgspec import structs
+
+from raypipe.clock import ManualClock, iso
+from raypipe.contracts.decisions import Decision, Training
+from raypipe.contracts.progress import Progress
+from raypipe.contracts.records import Record
+from raypipe.errors import SettingsError
+from raypipe.flows.replay.models import Models
+from raypipe.flows.replay.past import Past
+from raypipe.flows.replay.service import DAY, HELD_OUT, Service, held_out
+from raypipe.ledger import Ledger
+from raypipe.monitoring import Plan
+from raypipe.retraining import decide, judge
+from raypipe.spec import Pipeline
+from raypipe.spec.retrain import Retrain
+from raypipe.stats.estimate import log_loss
+from raypipe.training.recipe import Recipe
+
+#: What a training is reckoned to take: seconds a row, on one core.
+SECONDS_A_ROW = 5e-5
+_WEEK = 7
+
+Floats: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+class Replayed(Record, frozen=True, kw_only=True):
+    """What became of one policy.
+
+    Attributes:
+        policy: its name.
+        rows: predictions that were made, and have a label.
+        loss: their mean log loss, each by the model that was in service.
+        weekly: start of each week, and its mean log loss.
+        trainings: how many challengers were trained,
+        won: and how many of them took over.
+        seconds: reckoned training time.
+        alarms: alarms that were raised.
+        recovery_days: from the first day a trigger asked until a new model was in service, on average; None: never.
+        decisions: those that were more than ``nothing``, in words.
+        diagnosis: of the first drift that led to a training.
+    """
+
+    policy: str
+    rows: int
+    loss: float
+    weekly: tuple[tuple[str, float], ...]
+    trainings: int
+    won: int
+    seconds: float
+    alarms: int
+    recovery_days: float | None
+    decisions: tuple[str, ...]
+    diagnosis: str = ""
+
+
+def replay(
+    pipeline: Pipeline,
+    past: Past,
+    recipe: Recipe,
+    policies: Sequence[Retrain],
+    start: int,
+    end: int,
+    ledger: Ledger,
+    clock: ManualClock,
+    progress: Progress,
+    tick: int = DAY,
+) -> list[Replayed]:
+    """Live through a stretch of history once for each policy.
+
+    Args:
+        pipeline: what is asked.
+        past: everything that was asked until ``end``.
+        recipe: what every model is made by.
+        policies: each has a ledger of its own decisions, told apart by their names.
+        start: the first model is trained on what was known then; microseconds UTC.
+        end: when the replay is over.
+        ledger: takes every decision, stamped with the simulated time.
+        clock: of the ledger; it is moved.
+        progress: is told of each tick.
+        tick: microseconds between two looks.
+
+    Raises:
+        SettingsError: there is not history enough before ``start``, or two policies have one name.
+        TrainingError: a model cannot be fitted.
+    """
+    names = [policy.name for policy in policies]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"two policies are called the same: {', '.join(names)}", where="--policy")
+    if past.before(start - HELD_OUT) < 1_000:
+        what = f"fewer than 1,000 labels were known 14 days before {iso(start)}"
+        raise SettingsError(what, where="--from", cure="Give a later date")
+    models, results = Models(pipeline, past, recipe), []
+    for policy in policies:
+        with progress.step(f"policy {policy.name}", (end - start) // tick) as step:
+            clock.advance(start - clock.now())
+            life = _Life(pipeline, models, policy, start, tick, ledger)
+            while clock.now() + tick <= end:
+                clock.advance(tick)
+                life.tick(clock.now())
+                step.advance(1, f"{iso(clock.now())[:10]}  {len(life.history)} trainings")
+            results.append(life.result(start, end))
+    return results
+
+
+class _Life:
+    """One policy's history."""
+
+    def __init__(
+        self, pipeline: Pipeline, models: Models, policy: Retrain, start: int, tick: int, ledger: Ledger
+    ) -> None:
+        self._name, self._models, self._policy, self._ledger = pipeline.name, models, policy, ledger
+        self._plan = Plan(budget=90 * DAY / tick, material=0.1, rows=1 << 62, span=tick)
+        self._looked, self._start = start, start
+        self.history: list[Training] = []
+        self._asked: int | None = None
+        self._recovery: list[float] = []
+        self._said: list[str] = []
+        self._alarms, self._diagnosis = 0, ""
+        self._in_service: list[int] = [start]
+        rehearsal, judged = held_out(models.past, 0, start)
+        models.prepare(rehearsal, start)
+        self._service = Service(self._name, models, 1, start, rehearsal, judged, start, self._plan)
+
+    def tick(self, now: int) -> None:
+        """Serve, watch, decide, and do what was decided."""
+        drift, performance = self._service.live(now)
+        if drift is not None:
+            self._alarms += len(drift.raised)
+        facts = self._service.situation(now, self._looked, drift, performance)
+        decision = decide(self._policy, facts, self.history)
+        self._looked = now
+        if decision.action == "train" and drift is not None and drift.alarms:
+            decision = structs.replace(decision, diagnosis=self._service.diagnosis(drift, now))
+            self._diagnosis = self._diagnosis or decision.diagnosis
+        self._write_down(decision)
+        if decision.action != "nothing" and self._asked is None:
+            self._asked = now
+        if decision.action == "train":
+            self._train(now)
+
+    def _write_down(self, decision: Decision) -> None:
+        self._ledger.append(decision.key, f"decision.{decision.action}", self._name, decision.to_json())
+        if decision.action in ("train", "ask"):
+            self._said.append(f"{iso(decision.situation.at)[:10]} {decision.why}")
+
+    def _train(self, now: int) -> None:
+        models, champion = self._models, self._service.moment
+        rehearsal, judged = held_out(models.past, champion, now)
+        models.prepare(rehearsal, now)
+        truth = models.past.truth[judged]
+        old, new = (log_loss(truth, models.scores(moment, judged)) for moment in (champion, rehearsal))
+        verdict = judge(old, new)
+        won = verdict.won or not self._policy.challenge
+        spent = SECONDS_A_ROW * (models.rows(now) + (models.rows(rehearsal) if self._policy.challenge else 0))
+        self.history.append(Training(at=now, seconds=spent, outcome="won" if won else "lost"))
+        key = f"training:{self._name}:{self._policy.name}:{now}"
+        self._ledger.append(key, "training", self._name, self.history[-1].to_json())
+        self._said.append(
+            f"{iso(now)[:10]} The challenger {'takes over' if won else 'loses'}: it spares {verdict.gain:.4f} a row "
+            f"(at least {verdict.low:.4f}) on {verdict.rows:,} rows."
+        )
+        if not won:
+            return
+        if self._asked is not None:
+            self._recovery.append((now - self._asked) / DAY)
+            self._asked = None
+        self._in_service.append(now)
+        version = self._service.version + 1
+        self._service = Service(self._name, models, version, now, rehearsal, judged, now, self._plan)
+
+    def result(self, start: int, end: int) -> Replayed:
+        """Everything that was answered, by who answered it."""
+        losses, times = [], []
+        past = self._models.past
+        # A model that goes into service has learned up to that very moment.
+        for since, until in pairwise([*self._in_service, end]):
+            rows = past.asked(since, until)
+            losses.append(log_loss(past.truth[rows], self._models.scores(since, rows)))
+            times.append(past.at[rows])
+        every, at = np.concatenate(losses), np.concatenate(times)
+        weeks = (at - start) // (_WEEK * DAY)
+        return Replayed(
+            policy=self._policy.name,
+            rows=len(every),
+            loss=float(every.mean()),
+            weekly=tuple(
+                (iso(start + int(week) * _WEEK * DAY)[:10], float(every[weeks == week].mean()))
+                for week in np.unique(weeks)
+            ),
+            trainings=len(self.history),
+            won=len(self._in_service) - 1,
+            seconds=sum(training.seconds for training in self.history),
+            alarms=self._alarms,
+            recovery_days=float(np.mean(self._recovery)) if self._recovery else None,
+            decisions=tuple(self._said),
+            diagnosis=self._diagnosis,
+        )

@@ -1,0 +1,138 @@
+"""One model in service during a replay: it is watched and judged as in production, by the same code."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from raypipe.contracts.bins import Reference
+from raypipe.contracts.decisions import Situation
+from raypipe.contracts.watched import Watched
+from raypipe.contracts.watching import DriftReport, PerformanceReport
+from raypipe.flows.replay.models import Models
+from raypipe.flows.replay.past import Past
+from raypipe.monitoring import Monitor, Performance, Plan
+from raypipe.monitoring.diagnosis import Losses, Sides, diagnose
+from raypipe.monitoring.performance import Judged
+from raypipe.stats.estimate import log_loss
+from raypipe.training.recipe import importance
+
+DAY = 86_400_000_000
+#: A model is judged on the newest rows of so many days that neither it nor the one before has learned from.
+HELD_OUT = 14 * DAY
+#: Segments are told of for text columns of a request with at most so many values.
+_VALUES = 40
+
+
+def held_out(past: Past, since: int, now: int) -> tuple[int, slice]:
+    """Up to which moment a challenger's rehearsal may learn, and the rows that it and the champion are judged on.
+
+    Args:
+        past: what was asked.
+        since: up to when the champion has learned.
+        now: what is settled by now is known.
+    """
+    until = max(now - HELD_OUT, (since + now) // 2)
+    return until, slice(past.before(until), past.before(now))
+
+
+class Service:
+    """A version that answers, with its monitor and its performance.
+
+    Args:
+        name: of the pipeline.
+        models: makes and asks models.
+        version: its number.
+        moment: up to when it has learned.
+        rehearsal: the moment of the model that was judged in its place,
+        judged: on these rows, which it had not learned from.
+        now: since when it is in service.
+        plan: how it is watched.
+    """
+
+    def __init__(
+        self, name: str, models: Models, version: int, moment: int, rehearsal: int, judged: slice, now: int, plan: Plan
+    ) -> None:
+        self.models, self.past, self.version, self.moment, self.since = models, models.past, version, moment, now
+        self._rehearsal, self._judged, self._now = rehearsal, judged, now
+        signature, scores = models.of(rehearsal).signature, models.scores(rehearsal, judged)
+        frame = self.past.frame[judged]
+        self.watched = Watched.of(Reference.of(frame, signature, scores.astype(np.float32)))
+        weights = importance(models.of(rehearsal), signature.encode(frame))
+        self.monitor = Monitor(name, version, self.watched, plan, importance=weights, at=now)
+        self.performance = Performance(
+            Judged(self.past.truth[judged], scores), span=plan.span, settles=int(self.past.settled[0] - self.past.at[0])
+        )
+        self.losses: list[tuple[slice, float]] = []
+
+    def live(self, now: int) -> tuple[DriftReport | None, PerformanceReport]:
+        """What was asked since the last call is answered and counted, what has settled is joined."""
+        rows = self.past.asked(self._now, now)
+        if rows.stop > rows.start:
+            self._answer(rows)
+        settled = slice(self.past.before(self._now), self.past.before(now))
+        # What was asked before belongs to the version before.
+        settled = slice(max(settled.start, self.past.asked(0, self.since).stop), settled.stop)
+        if settled.stop > settled.start:
+            self.performance.labelled(_ids(settled), self.past.truth[settled])
+        self._now = now
+        report = self.monitor.close(now) if self.monitor.ready(now) else None
+        return report, self.performance.report(now, cohorts=3)
+
+    def _answer(self, rows: slice) -> None:
+        scores = self.models.scores(self.moment, rows)
+        # Categories are counted by the codes of the reference, whoever answers.
+        signature, frame = self.models.of(self._rehearsal).signature, self.past.frame[rows]
+        names = [column.name for column in signature.columns]
+        unseen = {names.index(name): count for name, count in signature.unseen(frame).items()}
+        matrix = np.column_stack([signature.encode(frame), scores.astype(np.float32)])
+        self.monitor.add(self.watched.binning.count(matrix, unseen))
+        self.performance.predicted(_ids(rows), self.past.at[rows], scores)
+
+    def situation(self, now: int, looked: int, drift: DriftReport | None, performance: PerformanceReport) -> Situation:
+        """What a policy may decide on."""
+        reference = performance.reference[0]
+        newest = [cohort for cohort in performance.cohorts if cohort.predictions]
+        low = min((cohort.estimated[1] for cohort in newest), default=reference)
+        return Situation(
+            pipeline=self.monitor.pipeline,
+            version=self.version,
+            at=now,
+            since=self.moment,
+            looked=looked,
+            new_rows=self.past.before(now) - self.past.before(self.moment),
+            errors=performance.alarm,
+            regret=performance.regret,
+            estimated_rise=low / reference - 1,
+            drift_mass=None if drift is None else drift.mass,
+            drifted=() if drift is None else tuple(column.column for column in drift.alarms),
+            breaks=() if drift is None else drift.breaks,
+        )
+
+    def diagnosis(self, drift: DriftReport, now: int, days: int = 7) -> str:
+        """What is behind the drift, from the newest rows."""
+        model, rows = self.models.of(self._rehearsal), self.past.asked(now - days * DAY, now)
+        names = tuple(column.name for column in model.signature.columns)
+        before, after = (model.signature.encode(self.past.frame[part][:3_000]) for part in (self._judged, rows))
+        sides = Sides(names, before, after, model.score) if len(after) else None
+        settled = slice(
+            max(self.past.before(now - days * DAY), self.past.asked(0, self.since).stop), self.past.before(now)
+        )
+        losses = self._losses(settled) if settled.stop - settled.start > 500 else None
+        return diagnose(drift, sides, losses).text
+
+    def _losses(self, settled: slice) -> Losses:
+        def lost(moment: int, rows: slice) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+            return log_loss(self.past.truth[rows], self.models.scores(moment, rows))
+
+        frame = self.past.frame
+        texts = [name for name, kind in frame.schema.items() if kind == pl.String and frame[name].n_unique() <= _VALUES]
+        sides = [
+            {name: frame[name][part].fill_null("missing").to_list() for name in texts}
+            for part in (self._judged, settled)
+        ]
+        return Losses(lost(self._rehearsal, self._judged), lost(self.moment, settled), *sides)
+
+
+def _ids(rows: slice) -> Sequence[str]:
+    return [str(i) for i in range(rows.start, rows.stop)]

@@ -1,0 +1,44 @@
+"""``raypipe policy explain`` and what ``raypipe replay`` refuses, before anything is started."""
+
+import json
+
+import pytest
+
+from raypipe.cli.main import main
+from tests.spec.rides import RIDES
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "pipeline.py"
+    path.write_text(RIDES)
+    return str(path)
+
+
+def told(capsys):
+    return json.loads(capsys.readouterr().out)["error"]
+
+
+def test_without_a_champion_there_is_nothing_to_decide(file, workspace, capsys):
+    assert main(["policy", "explain", file, "--policy", "fraud", "--json"]) == 1
+    assert told(capsys)["what"] == "has no champion"
+
+
+@pytest.mark.parametrize("command", [["policy", "explain"], ["replay", "--from", "2013-07-01", "--to", "2013-07-02"]])
+def test_a_pipeline_without_a_policy_needs_one(file, workspace, capsys, command):
+    assert main([*command, file, "--json"]) == 2
+    assert "hybrid" in told(capsys)["cure"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--from", "2013-07-02", "--to", "2013-06-01", "--policy", "fraud"], "last day is before"),
+        (["--from", "July", "--to", "2013-07-02", "--policy", "fraud"], "not a date"),
+        (["--from", "2013-07-01", "--to", "2013-07-02", "--policy", "frod"], "fraud"),
+        (["--from", "2013-07-01", "--to", "2013-07-02", "--policy", "none.toml"], "No such file"),
+    ],
+)
+def test_a_replay_tells_its_faults_before_it_starts_anything(file, workspace, capsys, options, said):
+    assert main(["replay", file, *options, "--json"]) in (2, 3)
+    assert said in json.dumps(told(capsys))

@@ -1,0 +1,122 @@
+"""Replays of a small world whose rule changes half-way: a policy that looks finds it, and all is repeatable."""
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from raypipe import Pipeline, Search, Stream, csv, days, hours, models, periods, request
+from raypipe.clock import ManualClock
+from raypipe.contracts.decisions import Decision
+from raypipe.contracts.progress import Silent
+from raypipe.errors import SettingsError
+from raypipe.flows.replay import Past, replay
+from raypipe.flows.replay.service import DAY
+from raypipe.ledger import Ledger
+from raypipe.spec.retrain import Errors, Regret, Retrain, Schedule, daily, never
+from raypipe.training.recipe import Recipe
+
+START, ROWS, BREAK, LAST = 40 * DAY, 300, 55, 80
+RECIPE = Recipe("linear", {"C": 1.0, "max_iter": 200})
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    asked = Stream("asked", csv("a.csv"), id=["city"], time="at", columns={str: "city", float: "x", bool: "late"})
+    return Pipeline(
+        "small",
+        ask=asked.before("at", hours(1)),
+        inputs=[request("city", "x", "at").with_features(city="city", x="x")],
+        label=asked.label("late", settled_after=days(2)),
+        split=periods(train="2013-01", tune="2013-02", holdout="2013-03"),
+        search=Search([models.Linear()], metric="log_loss"),
+    )
+
+
+@pytest.fixture(scope="module")
+def past():
+    """80 days of 300 questions; from day 55 on ``x`` is drawn from elsewhere, and means the opposite."""
+    rng = np.random.default_rng(0)
+    at = np.sort(rng.integers(0, LAST * DAY, LAST * ROWS))
+    later = at >= BREAK * DAY
+    x, city = rng.normal(later * 0.7, 1.0), rng.choice(["a", "b", "c"], len(at))
+    odds = np.where(later, -1.5, 1.5) * x + (city == "b") - 0.5
+    truth = rng.random(len(at)) < 1 / (1 + np.exp(-odds))
+    frame = pl.DataFrame({"city": city, "x": x, "label": truth})
+    return Past(frame, at, at + 2 * DAY, truth.astype(float), "small")
+
+
+def run(pipeline, past, folder, *policies, start=START, end=LAST * DAY):
+    clock = ManualClock(start)
+    ledger = Ledger.in_folder(folder, clock)
+    results = replay(pipeline, past, RECIPE, policies, start, end, ledger, clock, Silent())
+    entries = ledger.entries()
+    ledger.close()
+    return results, entries
+
+
+@pytest.fixture(scope="module")
+def replayed(pipeline, past, tmp_path_factory):
+    policy = Retrain((Regret(30), Errors()), cooldown=timedelta(days=3), new_rows=500, name="looks")
+    return run(pipeline, past, tmp_path_factory.mktemp("replay"), never(), policy)
+
+
+def test_who_looks_recovers_and_who_does_not_pays(replayed):
+    (frozen, looks), _ = replayed
+    assert frozen.trainings == 0
+    assert frozen.rows == looks.rows == pytest.approx((LAST - 40) * ROWS, rel=0.02)
+    assert frozen.loss - looks.loss > 0.2
+    assert 1 <= looks.won <= looks.trainings <= 12
+    assert looks.recovery_days <= 4
+    assert looks.alarms >= 1
+    assert "x (median" in looks.diagnosis
+    before = [loss for _, loss in looks.weekly][:2]
+    assert before == [loss for _, loss in frozen.weekly][:2]  # nothing is trained while nothing changes
+    assert looks.weekly[-1][1] < frozen.weekly[-1][1] - 0.3
+
+
+def test_every_decision_is_in_the_ledger_also_to_do_nothing(replayed):
+    (_, looks), entries = replayed
+    decisions = [Decision.from_json(entry.body) for entry in entries if entry.kind.startswith("decision.")]
+    mine = [decision for decision in decisions if decision.policy == "looks"]
+    assert len(mine) == LAST - 40
+    assert sum(decision.action == "train" for decision in mine) == looks.trainings
+    assert sum(decision.action == "nothing" for decision in mine) > 10
+    assert all(decision.situation.at == START + (i + 1) * DAY for i, decision in enumerate(mine))
+    first = next(decision for decision in mine if decision.action != "nothing")
+    # Labels come after two days: nobody can know sooner that the rule has changed.
+    assert BREAK * DAY + 2 * DAY <= first.situation.at <= (BREAK + 8) * DAY
+
+
+def test_the_same_replay_gives_the_same_figures(replayed, pipeline, past, tmp_path):
+    policy = Retrain((Regret(30), Errors()), cooldown=timedelta(days=3), new_rows=500, name="looks")
+    again, entries = run(pipeline, past, tmp_path, never(), policy)
+    assert again == replayed[0]
+    assert [(e.key, e.body, e.at) for e in entries] == [(e.key, e.body, e.at) for e in replayed[1]]
+
+
+def test_the_future_is_not_known(pipeline, past, tmp_path):
+    """Another future after the replay's end changes nothing in it."""
+    end, policy = 54 * DAY, Retrain((Schedule("0 0 * * MON"),), new_rows=0, name="weekly")
+    seen = past.asked(0, end).stop
+    other = past.frame.with_columns(
+        pl.when(pl.int_range(pl.len()) < seen).then(pl.col("x")).otherwise(99.0).alias("x"),
+    )
+    changed = Past(other, past.at, past.settled, past.truth, "other")
+    one, _ = run(pipeline, past, tmp_path / "a", policy, end=end)
+    two, _ = run(pipeline, changed, tmp_path / "b", policy, end=end)
+    assert one == two
+    assert one[0].trainings == 2
+
+
+def test_a_challenger_that_is_no_better_does_not_take_over_but_daily_always_does(pipeline, past, tmp_path):
+    always, _ = run(pipeline, past, tmp_path, daily(), end=START + 4 * DAY)
+    assert (always[0].trainings, always[0].won) == (4, 4)
+
+
+def test_two_policies_of_one_name_and_a_start_without_history_are_refused(pipeline, past, tmp_path):
+    with pytest.raises(SettingsError, match="called the same"):
+        run(pipeline, past, tmp_path, never(), never())
+    with pytest.raises(SettingsError, match=r"fewer than 1,000 labels"):
+        run(pipeline, past, tmp_path, never(), start=15 * DAY)
