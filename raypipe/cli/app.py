@@ -19,6 +19,7 @@ from raypipe.cli import (
     logs,
     models,
     policy,
+    releases,
     replay,
     reproduce,
     services,
@@ -139,6 +140,14 @@ add(
     "raypipe log flights --since 2013-07-03 --last 1000 --json | jq '.[].score'",
 )
 add(champions.promote, MODEL, 'raypipe promote flights 3 --why "better on JFK"')
+add(
+    releases.release,
+    MODEL,
+    'raypipe release flights/4 10% --why "fewer missed delays in July"',
+    'raypipe release flights/4 10% --where origin=JFK --why "trained on JFK"',
+    'raypipe release flights/4 100% --shadow --why "how would it do?"',
+    'raypipe release flights/4 0% --why "no better"',
+)
 add(champions.rollback, MODEL, 'raypipe rollback flights --why "complaints from JFK"')
 add(champions.history, MODEL, "raypipe history flights", "raypipe history flights --at 2013-08-01T00:00Z")
 add(lineage.lineage, MODEL, "raypipe lineage flights/3", "raypipe lineage flights/champion --html lineage.html")

@@ -110,7 +110,7 @@ def _known(found: Kept, name: str) -> int | None:
 
 
 def _tell(found: Kept, before: int | None, after: "ModelVersion", why: str, out: Output) -> None:
-    deployment = _swap(found, after, out)
+    deployment = swapped(found, after, out)
     changed = before != after.version
     if deployment is None:
         served = "It is not in service: only the registry says so; `raypipe deploy FILE` serves it."
@@ -133,8 +133,8 @@ def _tell(found: Kept, before: int | None, after: "ModelVersion", why: str, out:
     )
 
 
-def _swap(found: Kept, version: "ModelVersion", out: Output) -> "Deployment | None":
-    """Swap the version in where the model is in service; None where it is not."""
+def swapped(found: Kept, version: "ModelVersion", out: Output) -> "Deployment | None":
+    """Swap a version in where the model is in service; None where it is not."""
     from raypipe import services
     from raypipe.wiring import services_config
 

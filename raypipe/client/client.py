@@ -28,16 +28,17 @@ ROWS_A_REQUEST = 1_000
 
 
 class _Score(msgspec.Struct):
+    version: int
     probability: float = math.nan
     label: bool | str | None = None
     value: float | None = None
     probabilities: dict[str, float] = {}
+    arm: str = "champion"
 
 
 class _Answers(msgspec.Struct):
     predictions: tuple[_Score, ...]
     model: str
-    version: int
     request_id: str
 
     def each(self) -> Iterator[Prediction]:
@@ -48,7 +49,8 @@ class _Answers(msgspec.Struct):
                 value=score.value,
                 probabilities=score.probabilities,
                 model=self.model,
-                version=self.version,
+                version=score.version,
+                arm=score.arm,
                 request_id=self.request_id,
             )
 

@@ -15,6 +15,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         probabilities: of each class, where there are classes.
         model: the pipeline's name.
         version: of the model that answered.
+        arm: the part that it plays, such as ``champion`` or ``challenger/4``.
         request_id: names the request in the service's logs; the rows of one request share it.
     """
 
@@ -25,6 +26,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request_id: str
     value: float | None = None
     probabilities: dict[str, float] = {}
+    arm: str = "champion"
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):

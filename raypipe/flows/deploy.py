@@ -1,9 +1,15 @@
 """The champion answers: its features in the online store, its model behind HTTP."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
 from raypipe import features
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Deployment, ModelVersion, Snapshot
-from raypipe.errors import RegistryError
+from raypipe.errors import RegistryError, ServingError
 from raypipe.failpoints import failpoint
 from raypipe.flows.collect import log_folder, start_collector
 from raypipe.flows.platform import Platform
@@ -12,6 +18,9 @@ from raypipe.serving.deploy import deploy as serve_version
 from raypipe.serving.model import Served
 from raypipe.serving.recipe import Recipe
 from raypipe.spec import Pipeline
+
+#: How long a deploy waits for another one; each gives up by itself before.
+LOCK_SECONDS = 300.0
 
 
 def deploy(
@@ -36,11 +45,32 @@ def put_into_service(platform: Platform, progress: Progress, *, version: ModelVe
         ServingError: it cannot be served; what answered before goes on answering.
     """
     api = ServeApi(platform.services.dashboard_url, platform.services.serve_url)
-    deployment = serve_version(version, recipe(platform, version.name), api, clock=platform.clock, progress=progress)
+    beside = platform.registry.arms(version.name)
+    made = recipe(platform, version.name)
+    with one_at_a_time(platform.workspace):
+        deployment = serve_version(
+            version, made, api, clock=platform.clock, progress=progress, arms=beside.arms, salt=beside.salt
+        )
     start_collector(platform)
     failpoint("deploy.before_ledger")
     platform.registry.deployed(deployment)
     return deployment
+
+
+@contextmanager
+def one_at_a_time(workspace: Path) -> Iterator[None]:
+    """Serve's REST API takes all applications at once, so of two deploys at the same time one would undo the other.
+
+    Raises:
+        ServingError: another one takes too long.
+    """
+    lock = FileLock(workspace / "serving.lock", timeout=LOCK_SECONDS)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        what = f"another deploy has been at work for {LOCK_SECONDS:.0f} s"
+        raise ServingError(what, where=str(workspace), cure="Try again when it is done") from None
 
 
 def champion(platform: Platform, name: str) -> ModelVersion:

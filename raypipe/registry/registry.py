@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from raypipe.contracts.records import Candidate, Deployment, Lineage, ModelVersion
 from raypipe.errors import KeyTakenError, RegistryError, did_you_mean
@@ -11,6 +12,7 @@ from raypipe.failpoints import failpoint
 from raypipe.ledger import Entry, Ledger
 from raypipe.registry.examine import examine
 from raypipe.registry.files import keep, locked
+from raypipe.registry.releases import Arms, Released, arms_of, placed, release
 from raypipe.registry.rows import (
     DEPLOYED,
     PROMOTED,
@@ -161,6 +163,37 @@ class Registry:
     def history(self, name: str, slot: str = CHAMPION) -> list[tuple[Entry, Promotion]]:
         """Every change of who holds the slot, in order: when, which, why, and by whom."""
         return promotions(self._ledger, name, slot)
+
+    def arms(self, name: str) -> Arms:
+        """The versions that answer beside the champion, with their files."""
+        found = arms_of(self._ledger, name)
+        folders = {version.version: (version.folder, version.digest) for version in self.versions(name)}
+        return structs.replace(found, arms=placed(found, folders))
+
+    def release(
+        self, name: str, version: int, *, role: str, share: float, where: dict[str, str], why: str, who: str = ""
+    ) -> Arms:
+        """Let a version answer, or only compute, for a share of the units beside the champion; 0 ends it.
+
+        Args:
+            name: the model.
+            version: which one.
+            role: ``challenger`` or ``shadow``.
+            share: 0 to 1.
+            where: only rows whose request fields, as text, have these values.
+            why: the reason, for the record.
+            who: the person or the process that decided, for the record.
+
+        Raises:
+            RegistryError: no such version, it is champion, or somebody else changed the arms just now.
+            SettingsError: so large a share is not free.
+        """
+        chosen = self.get(name, version)
+        if CHAMPION in chosen.aliases and share:
+            raise RegistryError("is champion: it answers already", where=f"{name}/{version}", cure="Release another")
+        row = Released(version=chosen.version, role=role, share=share, where=where, why=why, who=who)
+        release(self._ledger, name, row)
+        return self.arms(name)
 
     def deployed(self, deployment: Deployment) -> None:
         """Write down which version answers; one that answered already is not written down again."""

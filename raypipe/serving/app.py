@@ -10,6 +10,7 @@
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -34,11 +35,12 @@ from raypipe.serving.http import (
     request_id,
     require_json,
 )
-from raypipe.serving.log import Asked, Question
+from raypipe.serving.log import Asked
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Served
 from raypipe.serving.oip_rest import Rest
 from raypipe.serving.parse import Row
+from raypipe.serving.routing import Router
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class App:
         echo_id: send the ``X-Request-Id`` header; False behind a server that adds it.
         clock: says when a request came.
         guard: asks for keys; None: nobody does.
+        hash_: turns a unit into what may be logged; None: it is left as it is.
     """
 
     def __init__(
@@ -79,10 +82,12 @@ class App:
         echo_id: bool = True,
         clock: Clock | None = None,
         guard: access.Guard | None = None,
+        hash_: Callable[[object], str] | None = None,
     ) -> None:
         self.name = name
         self._guard = guard
-        self._clock = clock or SystemClock()
+        self._clock, self._hash = clock or SystemClock(), hash_
+        self._router: Router | None = None
         self.limits = limits or Limits()
         #: The version that was to take over last and could not, and why.
         self.refused: Served | None = None
@@ -100,9 +105,16 @@ class App:
         """What answers now."""
         return self._held[0] if self._held else None
 
-    def hold(self, engine: Engine) -> None:
-        """Answer with this engine from the next request on; requests under way end with the one before."""
-        self._held = (engine, Description(engine))
+    def hold(self, engine: Engine, router: Router | None = None) -> None:
+        """Answer with this engine from the next request on; requests under way end with the one before.
+
+        Args:
+            engine: the champion.
+            router: the champion and those beside it; None: it is alone.
+        """
+        description = Description(engine)
+        self._router = router or Router(engine, hash_=self._hash)
+        self._held = (engine, description)
         self.accept()
 
     def accept(self) -> None:
@@ -125,7 +137,11 @@ class App:
     async def ask(self, engine: Engine, rows: list[Row], id_: bytes) -> list[Prediction]:
         """Predictions for parsed rows: the one way, whatever the protocol; errors as in `Engine.answer`."""
         asked = Asked(id_.decode(), self._clock.now(), perf_counter())
-        return await engine.answer([Question(row, place, asked) for place, row in enumerate(rows)])
+        router = self._router
+        if router is None or router.champion is not engine:
+            # Another one took over while the body came in.
+            router = Router(engine, hash_=self._hash)
+        return await router.ask(rows, asked)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry point."""
@@ -203,7 +219,7 @@ class App:
         rows, many = engine.parser.parse(await self.body(call))
         predictions = await self.ask(engine, rows, call.id)
         about = {"request_id": call.id.decode(), "model": self.name, "version": engine.model.served.version}
-        told = [prediction.told for prediction in predictions]
+        told = [one.told | {"version": one.version, "arm": one.arm} for one in predictions]
         return Response(200, _encode(about | ({"predictions": told} if many else told[0])))
 
     async def _docs(self, engine: Engine, description: Description, call: Call) -> Response:

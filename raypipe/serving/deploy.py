@@ -10,6 +10,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from raypipe.clock import Clock
+from raypipe.contracts.arms import Arm
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Deployment, ModelVersion
 from raypipe.errors import ServingError
@@ -24,7 +25,15 @@ _ANSWER_SECONDS = 90.0
 
 
 def deploy(
-    version: ModelVersion, recipe: Recipe, api: ServeApi, *, clock: Clock, progress: Progress, timeout: float = 120.0
+    version: ModelVersion,
+    recipe: Recipe,
+    api: ServeApi,
+    *,
+    clock: Clock,
+    progress: Progress,
+    timeout: float = 120.0,
+    arms: tuple[Arm, ...] = (),
+    salt: str = "",
 ) -> Deployment:
     """Serve a version: start the pipeline's application if there is none, else swap the model in its replicas.
 
@@ -37,6 +46,8 @@ def deploy(
         clock: dates the record.
         progress: is told how it goes.
         timeout: seconds until it is given up.
+        arms: the versions beside it.
+        salt: spreads the units among them all.
 
     Returns:
         The record, once every replica answers with this version.
@@ -48,10 +59,11 @@ def deploy(
     if not ray.is_initialized():
         # Serve would start a cluster of its own.
         raise ServingError("this process is not connected to Ray", where=version.name, cure="Run `raypipe up` first")
-    served = Served(folder=version.folder, digest=version.digest, version=version.version)
+    served = Served(folder=version.folder, digest=version.digest, version=version.version, arms=arms, salt=salt)
     with progress.step(f"deploy {version.name}/{version.version}", total=3) as step:
         # Most bad versions are found out here, before the cluster has heard of them.
-        Model(served)
+        for one in served.all:
+            Model(one)
         step.advance(note="checked")
         configs, before = api.configs(), recipe.pointer.read()
         try:

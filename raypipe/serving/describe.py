@@ -52,7 +52,7 @@ class Description:
     def _openapi(self) -> Node:
         name, version = self._model.pipeline.name, self._model.served.version
         about = {"request_id": {"type": "string"}, "model": {"const": name}, "version": {"type": "integer"}}
-        prediction = self._answer
+        prediction = self._answer | {"version": {"type": "integer"}, "arm": {"type": "string"}}
         row = _object(
             {f.name: f.json_schema for f in self._parser.fields}, [f.name for f in self._parser.fields if f.required]
         )

@@ -26,13 +26,14 @@ class Meter:
     >>> meter = Meter()
     >>> meter.unseen("carrier", 2)
     >>> meter.counts()
-    {'unseen': {'carrier': 2}, 'refused': {}, 'unlogged': 0}
+    {'unseen': {'carrier': 2}, 'refused': {}, 'unlogged': 0, 'failed': {}}
     """
 
     def __init__(self, sink: Sink | None = None) -> None:
         self._sink = sink
         self._unseen: Counter[str] = Counter()
         self._refused: Counter[int] = Counter()
+        self._failed: Counter[str] = Counter()
         self._unlogged = 0
 
     def unseen(self, field: str, count: int) -> None:
@@ -53,10 +54,15 @@ class Meter:
         if self._sink is not None:
             self._sink.unlogged(count)
 
+    def failed(self, arm: str) -> None:
+        """A version beside the champion could not answer once more, and the champion did."""
+        self._failed[arm] += 1
+
     def counts(self) -> dict[str, dict[str, int] | int]:
         """All counts by name."""
         return {
             "unseen": dict(sorted(self._unseen.items())),
             "refused": {str(status): count for status, count in sorted(self._refused.items())},
             "unlogged": self._unlogged,
+            "failed": dict(sorted(self._failed.items())),
         }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from raypipe.contracts import bundle
+from raypipe.contracts.arms import Arm
 from raypipe.contracts.bundle import Card
 from raypipe.contracts.records import Record
 from raypipe.contracts.signature import Signature
@@ -34,11 +35,26 @@ _LOADING_ERRORS: tuple[type[Exception], ...] = (*_ORT_ERRORS, DecodeError)
 
 
 class Served(Record, frozen=True, kw_only=True):
-    """Which model version a replica is to answer with: its files, their digest, its number."""
+    """Which model version a replica is to answer with: its files, their digest, its number.
+
+    ``arms`` are the versions beside it, ``salt`` spreads the units among them all.
+    """
 
     folder: str
     digest: str
     version: int
+    arms: tuple[Arm, ...] = ()
+    salt: str = ""
+
+    @property
+    def alone(self) -> "Served":
+        """The version without those beside it."""
+        return Served(folder=self.folder, digest=self.digest, version=self.version)
+
+    @property
+    def all(self) -> tuple["Served", ...]:
+        """Every version that must be in memory, this one first."""
+        return (self.alone, *(Served(folder=a.folder, digest=a.digest, version=a.version) for a in self.arms))
 
 
 class Model:

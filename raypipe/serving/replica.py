@@ -10,7 +10,7 @@ from ray.util.metrics import Counter
 
 from raypipe.contracts.reader import OpenReader
 from raypipe.contracts.records import Record
-from raypipe.errors import ServingError
+from raypipe.errors import RaypipeError, ServingError
 from raypipe.serving.access import Guard
 from raypipe.serving.app import App, Limits
 from raypipe.serving.engine import Engine
@@ -20,6 +20,7 @@ from raypipe.serving.meter import Meter
 from raypipe.serving.model import Model, Served
 from raypipe.serving.oip_grpc import GrpcService
 from raypipe.serving.pointer import Pointer
+from raypipe.serving.routing import Router
 
 logger = logging.getLogger("ray.serve")
 
@@ -73,10 +74,14 @@ class Replica(GrpcService):
         logs = None if open_logs is None else open_logs(self._meter)
         self._log = None if logs is None else logs.predictions
         # Serve adds the X-Request-Id header itself.
-        self._app = App(name, self._meter, limits, echo_id=False, guard=guard)
+        hash_ = None if self._log is None else self._log.hash
+        self._app = App(name, self._meter, limits, echo_id=False, guard=guard, hash_=hash_)
+        #: The models in memory, by what they are of.
+        self._engines: dict[Served, Engine] = {}
+        self._serving: Served | None = None
         if logs is not None:
             self._app.add(FeedbackFace(logs.feedback, limits.body_bytes, limits.body_seconds))
-        self._app.hold(self._engine(self._in_service()))
+        self._begin(self._in_service())
 
     def __serve_build_asgi_app__(self) -> App:  # the name that Serve looks for
         """What Serve hands requests to."""
@@ -119,18 +124,41 @@ class Replica(GrpcService):
         return Holding(served=self._held(), refused=self._app.refused, reason=self._app.reason).to_json()
 
     def _held(self) -> Served | None:
-        return self._app.engine.model.served if self._app.engine else None
+        return self._serving
+
+    def _begin(self, served: Served) -> None:
+        """Start with what is in service; a version beside the champion that cannot be loaded keeps nobody waiting."""
+        try:
+            self._hold(served, self._load(served))
+        except RaypipeError as error:
+            if not served.arms:
+                raise
+            logger.exception("the versions beside the champion are left out")
+            self._hold(served.alone, self._load(served.alone))
+            self._app.refuse(served, str(error))
 
     async def _swap(self, served: Served) -> None:
-        loading = asyncio.to_thread(self._engine, served)
+        loading = asyncio.to_thread(self._load, served)
         try:
-            self._app.hold(await asyncio.wait_for(loading, _LOAD_SECONDS))
+            self._hold(served, await asyncio.wait_for(loading, _LOAD_SECONDS))
         except TimeoutError:
             self._app.refuse(served, f"it did not load within {_LOAD_SECONDS:g} seconds")
         except (Exception, PanicException) as error:
             # Whatever is wrong with the other version, the one that answers well goes on.
             logger.exception("version %s is refused", served.version)
             self._app.refuse(served, str(error))
+
+    def _load(self, served: Served) -> tuple[dict[Served, Engine], Router]:
+        """Every model that is needed: those in memory stay there."""
+        engines = {one: self._engines.get(one) or self._engine(one) for one in served.all}
+        beside = [(arm, engines[one]) for arm, one in zip(served.arms, served.all[1:], strict=True)]
+        hash_ = None if self._log is None else self._log.hash
+        return engines, Router(engines[served.alone], beside, salt=served.salt, hash_=hash_, meter=self._meter)
+
+    def _hold(self, served: Served, loaded: tuple[dict[Served, Engine], Router]) -> None:
+        engines, router = loaded
+        self._app.hold(router.champion, router)
+        self._engines, self._serving = engines, served
 
     def _engine(self, served: Served) -> Engine:
         recorder = None if self._log is None else self._recorder

@@ -1,0 +1,123 @@
+"""``raypipe release``: let a version answer for some, beside the champion."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from raypipe.cli.champions import Why, swapped
+from raypipe.cli.kept import Kept, VersionName, because, kept, person, split
+from raypipe.cli.output import AsJson, Output
+from raypipe.contracts.arms import CHALLENGER, SHADOW
+from raypipe.errors import RegistryError, ServingError, SettingsError
+
+if TYPE_CHECKING:
+    from raypipe.contracts.arms import Arm
+
+
+def release(
+    version: VersionName,
+    share: Annotated[
+        str, typer.Argument(metavar="SHARE", help="Of the units, such as 10%; 0% ends it.", show_default=False)
+    ],
+    why: Why,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Compute and log only; the answers stay the champion's.")
+    ] = False,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where", metavar="FIELD=VALUE", show_default=False, help="Only rows with this value; may be repeated."
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Let a version answer for a share of the units, beside the champion: a challenger, or only in its shadow.
+
+    A unit is what the pipeline names as `unit`, else each request. It stays with its version: to widen a share moves
+    nobody between challengers, and nothing is lost by a restart. If a challenger cannot answer, the champion does.
+    """
+    wanted, reason = share_of(share), because(why)
+    name, number = split(version)
+    segment = segment_of(where or [])
+    role = SHADOW if shadow else CHALLENGER
+    with kept(writes=True) as found:
+        if found.registry.champion(name) is None:
+            raise RegistryError("has no champion to stand beside", where=name, cure="Promote a version first")
+        chosen = found.registry.get(name, number)
+        before = found.registry.arms(name).arms
+        arms = _give(found, name, chosen.version, role, wanted, segment, reason)
+        url = _serve(found, name, before, chosen.version, Output(json))
+    out = Output(json)
+    for line in ([Text(line_of(arm)) for arm in arms] or [Text("Only the champion answers now.")]) if not json else []:
+        out.say(line)
+    if url is None:
+        out.say("It is not in service: only the registry says so; `raypipe deploy FILE` serves it.")
+    out.result({"model": name, "url": url, "arms": [shown(arm) for arm in arms]})
+
+
+def share_of(text: str) -> float:
+    """A share out of text.
+
+    >>> share_of("10%"), share_of("0.5%")
+    (0.1, 0.005)
+
+    Raises:
+        SettingsError: it is none.
+    """
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        share = -1.0
+    if not text.endswith("%") or not 0 <= share <= 1:
+        raise SettingsError(f"`{text}` is not a share", where="SHARE", cure="Write it as 10%")
+    return share
+
+
+def segment_of(pairs: list[str]) -> dict[str, str]:
+    """Fields and their values.
+
+    >>> segment_of(["origin=JFK"])
+    {'origin': 'JFK'}
+
+    Raises:
+        SettingsError: a pair is none.
+    """
+    for pair in pairs:
+        if "=" not in pair:
+            raise SettingsError(f"`{pair}` is not a field and its value", where="--where", cure="Write origin=JFK")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def line_of(arm: "Arm") -> str:
+    """An arm in one line."""
+    segment = "".join(f" where {name} is {text}" for name, text in arm.where)
+    does = "computes" if arm.role == SHADOW else "answers"
+    return f"{arm.name} {does} for {arm.share * 100:g}%{segment}"
+
+
+def shown(arm: "Arm") -> dict[str, object]:
+    """An arm for programs."""
+    return {"name": arm.name, "version": arm.version, "role": arm.role, "share": arm.share, "where": dict(arm.where)}
+
+
+def _give(
+    found: Kept, name: str, version: int, role: str, share: float, where: dict[str, str], why: str
+) -> "tuple[Arm, ...]":
+    return found.registry.release(name, version, role=role, share=share, where=where, why=why, who=person()).arms
+
+
+def _serve(found: Kept, name: str, before: "tuple[Arm, ...]", version: int, out: Output) -> str | None:
+    """Tell the replicas; if they refuse, the ledger goes back to what is in service."""
+    champion = found.registry.get(name, "champion")
+    try:
+        deployment = swapped(found, champion, out)
+    except ServingError as error:
+        was = next((arm for arm in before if arm.version == version), None)
+        now = next((arm for arm in found.registry.arms(name).arms if arm.version == version), None)
+        back = was or now
+        if back is not None:
+            share = was.share if was else 0.0
+            _give(found, name, version, back.role, share, dict(back.where), f"refused: {error.what}")
+        raise
+    return None if deployment is None else deployment.url
