@@ -8,18 +8,24 @@ from rich.text import Text
 
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
+from raypipe.errors import RaypipeError
 
 if TYPE_CHECKING:
     from raypipe.services import ServicesConfig, ServiceStatus
 
 
 def up(json: AsJson = False) -> None:
-    """Start Ray, MLflow and the HTTP service on this machine; what runs already is left alone."""
+    """Start Ray, MLflow and the HTTP service on this machine; what runs already is left alone.
+
+    The champions that answered before answer again, with the features that are stored.
+    """
     from raypipe import services
 
     out = Output(json)
     running = services.up(_config(), watch(out.console))
     out.say("Everything is up already." if running.already else "Everything is up.")
+    if not running.already:
+        _serve_again(out)
     _show(running.services, out)
 
 
@@ -38,6 +44,36 @@ def down(json: AsJson = False) -> None:
     stopped = services.down(config, watch(out.console))
     out.say("Everything is down." if stopped else "Nothing was running.")
     out.result(services.status(config))
+
+
+def _serve_again(out: Output) -> None:
+    """Let each champion that was in service answer again: Serve has forgotten it, the ledger has not."""
+    from raypipe.settings import load_settings
+
+    if not (load_settings().home / "ledger.db").exists():
+        return
+    from raypipe.cli.kept import kept
+
+    with kept() as found:
+        registry = found.registry
+        names = [name for name in registry.names() if registry.deployments(name) and registry.champion(name)]
+    if not names:
+        return
+    # Seconds of imports.
+    from raypipe.cli.opened import opened
+    from raypipe.flows.swap import swap
+
+    progress = watch(out.console)
+    with opened(progress, "raypipe: up") as platform:
+        for name in names:
+            champion = platform.registry.get(name, "champion")
+            try:
+                with progress.stage("deploy"):
+                    deployment = swap(platform, champion, progress)
+            except RaypipeError as error:
+                out.say(Text(f"{name} does not answer: {error}", "red"))
+            else:
+                out.say(f"{name}/{champion.version} answers again at {deployment.url}")
 
 
 def _config() -> "ServicesConfig":

@@ -1,6 +1,7 @@
 """A model version in memory, checked before it answers."""
 
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import onnx
@@ -18,6 +19,9 @@ from raypipe.contracts.signature import Signature
 from raypipe.errors import ServingError
 from raypipe.serving.encode import Encoder
 from raypipe.spec import Pipeline
+
+#: How long a version may take to score its golden rows before it is refused.
+GOLDEN_SECONDS = 20.0
 
 # The errors of ONNX Runtime have no common parent but Exception.
 _ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -85,6 +89,23 @@ class Model:
         scores: NDArray[np.float32] = self._session.run(["score"], {"x": matrix})[0]
         return scores
 
+    def _in_time(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same as `score`, given up after a while: a model may hold a loop that never ends."""
+        options = ort.RunOptions()
+        giving_up = Timer(GOLDEN_SECONDS, lambda: setattr(options, "terminate", True))
+        giving_up.start()
+        try:
+            scores: NDArray[np.float32] = self._session.run(["score"], {"x": matrix}, options)[0]
+        except _ORT_ERRORS:
+            if options.terminate:
+                where = f"{self.pipeline.name}/{self.served.version}"
+                what = f"does not score its golden rows within {GOLDEN_SECONDS:g} seconds"
+                raise ServingError(what, where=where) from None
+            raise
+        finally:
+            giving_up.cancel()
+        return scores
+
     def _agree(self) -> None:
         where = f"{self.pipeline.name}/{self.served.version}"
         wanted = tuple(column.name for column in self.signature.columns)
@@ -93,7 +114,7 @@ class Model:
         if self.golden.is_empty():
             raise ServingError("has no golden rows to be checked on", where=where)
         try:
-            got = self.score(self.encode(self.golden))
+            got = self._in_time(self.encode(self.golden))
         except _SCORING_ERRORS as error:
             raise ServingError(f"cannot score its golden rows: {_first_line(error)}", where=where) from None
         expected = self.golden[bundle.SCORE].to_numpy()

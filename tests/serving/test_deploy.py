@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 import pytest
 import ray
 from msgspec import structs
@@ -17,9 +18,16 @@ from ray.serve.schema import ServeDeploySchema
 
 from raypipe.clock import ManualClock
 from raypipe.contracts import bundle
+from raypipe.contracts.arms import Arm, with_share
+from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Deployment, Lineage, ModelVersion
 from raypipe.errors import RegistryError, ServingError
+from raypipe.flows.collect import collect
+from raypipe.lake import Lake
+from raypipe.ledger import Ledger
+from raypipe.registry import Registry
+from raypipe.registry.rows import REGISTERED, Registered
 from raypipe.serving import api as serving_api
 from raypipe.serving.api import ServeApi
 from raypipe.serving.deploy import deploy, holdings
@@ -249,3 +257,63 @@ def test_a_large_body_is_refused_over_http(service: Service, versions: list[Mode
     answer = httpx.post(f"{service.api.url}/late/predict", content=b"[" * 10_000_000, headers=headers, timeout=30)
     assert (answer.status_code, answer.json()["error"]["field"]) == (413, "body")
     assert service.ask()["version"] == 1
+
+
+def test_a_challenger_and_a_shadow_answer_beside_the_champion(
+    service: Service, versions: list[ModelVersion], tmp_path: Path
+) -> None:
+    """On the real Serve: who answers says so, and all of it is in the lake."""
+    arms = with_share(with_share((), challenger(versions[1]), 0.5), challenger(versions[2], "shadow"), 1.0)
+    arms = tuple(
+        structs.replace(a, folder=versions[a.version - 1].folder, digest=versions[a.version - 1].digest) for a in arms
+    )
+    recipe = structs.replace(service.recipe, log=str(tmp_path / "log"))
+    clock = ManualClock(7)
+    deploy(versions[0], recipe, service.api, clock=clock, progress=Silent(), timeout=60, arms=arms, salt="s")
+    url, seen = f"{service.api.url}/late", {}
+    with httpx.Client(timeout=10) as http:
+        for number in range(20):
+            answer = http.post(f"{url}/predict", json=GOOD, headers={"X-Request-Id": f"id-{number}"}).json()
+            seen[answer["request_id"]] = (answer["arm"], answer["version"])
+        assert http.post(f"{url}/feedback", json={"request_id": "id-0", "label": True}).json()["accepted"] == 1
+    assert set(seen.values()) == {("champion", 1), ("challenger/2", 2)}
+    lake = Lake(tmp_path / "lake")
+    eventually(lambda: collect(lake, tmp_path, ManualClock(1)) >= 0 and logged(lake).height == 40)
+    rows = logged(lake)
+    answered = rows.filter("answered")
+    assert {id_: (arm, version) for id_, arm, version in answered.select("request_id", "arm", "version").rows()} == seen
+    assert rows.filter(~pl.col("answered"))["arm"].unique().to_list() == ["shadow/3"]
+    assert lake.log(FEEDBACK, "late").rows().collect()["request_id"].to_list() == ["id-0"]
+    service.deploy(versions[0])
+    assert {service.ask()["arm"] for _ in range(5)} == {"champion"}
+
+
+def test_a_rollback_takes_two_seconds_at_most_with_the_registry_down(
+    service: Service, versions: list[ModelVersion], tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    """The history says who was champion before; MLflow, its copy, does not answer."""
+    ledger = Ledger.in_folder(tmp_path, ManualClock(1))
+    for version in versions[:2]:
+        row = Registered(
+            version=version.version, algorithm="linear", metrics={}, digest=version.digest, lineage=version.lineage
+        )
+        ledger.append(f"{REGISTERED}/late/{version.version}", REGISTERED, "late", row.to_json())
+    registry = Registry(tmp_path / "registry", ledger, "")
+    registry.promote("late", 1, expect=None, why="first")
+    registry.promote("late", 2, expect=1, why="better")
+    service.deploy(versions[0])
+    service.deploy(versions[1])
+    registry = Registry(tmp_path / "registry", ledger, f"http://127.0.0.1:{free_port()}")
+    began = time.perf_counter()
+    back = registry.rollback("late", "worse")
+    service.deploy(structs.replace(back, folder=versions[0].folder))
+    assert service.ask()["version"] == 1
+    assert time.perf_counter() - began < 2.0
+
+
+def challenger(version: ModelVersion, role: str = "challenger") -> Arm:
+    return Arm(version=version.version, role=role, ranges=())
+
+
+def logged(lake: Lake) -> pl.DataFrame:
+    return lake.log(PREDICTIONS, "late").rows().collect()
