@@ -44,7 +44,6 @@ def test_a_question_as_json(server: Server, capsys: pytest.CaptureFixture[str]) 
     assert found == {
         "probability": 0.9,
         "label": True,
-        "arm": "champion",
         "model": "flights",
         "version": 3,
         "request_id": server.asked[-1].headers["x-request-id"],
