@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     kafka: dict[str, str] = Field({}, description="How Kafka is reached, in librdkafka's words: `bootstrap.servers` …")
     kinesis: dict[str, str] = Field({}, description="How Kinesis is reached, in boto3's words: `region_name` …")
     key: str = Field("", description="Key that the client shows to the service", repr=False)
+    audit_folder: str = Field("", description="Where signed checkpoints of the ledger are; empty: in the workspace")
+    audit_key: str = Field("", description="Private key that signs checkpoints, by reference: env:NAME, file:/path")
+    audit_public_key: str = Field("", description="Public key that checks them, by reference")
     replicas: int = Field(1, ge=1, description="Serve replicas of each pipeline")
 
     @classmethod
@@ -58,6 +61,13 @@ class Settings(BaseSettings):
     def _no_password(cls, value: str) -> str:
         if not is_reference(value) and urlsplit(value).password:
             raise ValueError("holds a password; put it in a variable or a file, and write env:NAME or file:/path")
+        return value
+
+    @field_validator("audit_key", "audit_public_key")
+    @classmethod
+    def _only_by_reference(cls, value: str) -> str:
+        if value and not is_reference(value):
+            raise ValueError("is not a reference; write env:NAME or file:/path")
         return value
 
     @field_validator("warehouse_url")

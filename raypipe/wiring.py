@@ -15,6 +15,7 @@ from raypipe.settings import Settings, load_settings
 if TYPE_CHECKING:
     from raypipe.contracts.stores import OnlineStore
     from raypipe.flows import Platform
+    from raypipe.flows.doctor import Parts
     from raypipe.ledger import Ledger
     from raypipe.registry import Registry
     from raypipe.services import ServicesConfig
@@ -138,6 +139,22 @@ def _store(settings: Settings) -> "OnlineStore":
     from raypipe.features.stores.lmdb import LmdbStore
 
     return LmdbStore(settings.home / "online")
+
+
+def parts(settings: Settings | None = None) -> "Parts":
+    """What there is to look at in a deployment."""
+    telemetry.turn_off()
+    from raypipe.flows.doctor import Parts
+
+    settings = settings or load_settings()
+    return Parts(
+        services=services_config(settings),
+        ledger_url=settings.ledger_url,
+        catalog_url=settings.catalog_url,
+        warehouse_url=settings.warehouse_url,
+        online_url=settings.online_url,
+        clock=SystemClock(),
+    )
 
 
 def services_config(settings: Settings) -> "ServicesConfig":

@@ -8,9 +8,11 @@ import typer
 from rich.markup import escape
 
 from raypipe.cli import (
+    audit,
     card,
     champions,
     definition,
+    doctor,
     export,
     gates,
     keys,
@@ -121,6 +123,14 @@ add(life.deploy, PIPELINE, "raypipe deploy examples/flights/pipeline.py")
 add(services.up, MACHINE, "raypipe up", "RAYPIPE_SERVE_PORT=8080 raypipe up")
 add(services.status, MACHINE, "raypipe status", "raypipe status --json")
 add(services.down, MACHINE, "raypipe down")
+add(doctor.doctor, MACHINE, "raypipe doctor", "raypipe doctor --json | jq '.[] | select(.state != \"ok\")'")
+add(
+    audit.audit,
+    MACHINE,
+    "raypipe audit ledger",
+    "raypipe audit checkpoint",
+    "raypipe audit keys --folder secrets",
+)
 add(
     models.predict,
     MODEL,

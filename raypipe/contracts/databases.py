@@ -9,6 +9,7 @@ from raypipe.errors import SettingsError
 from raypipe.references import reveal
 
 POSTGRES = "postgresql+psycopg"
+CONNECT_SECONDS = "5"
 
 
 def database_url(value: str) -> URL:
@@ -30,7 +31,9 @@ def database_url(value: str) -> URL:
     if find_spec("psycopg") is None:
         cure = "Install it with `pip install 'raypipe[postgres]'`"
         raise SettingsError("PostgreSQL needs a driver that is not installed", where=value, cure=cure)
-    return url.set(drivername=POSTGRES)
+    url = url.set(drivername=POSTGRES)
+    # A host that swallows packets would be waited for without end.
+    return url if "connect_timeout" in url.query else url.update_query_dict({"connect_timeout": CONNECT_SECONDS})
 
 
 _CURE = "Write it as postgresql://user@host/database; with a password, in a variable or a file: env:NAME, file:/path"

@@ -18,6 +18,7 @@ from pyiceberg.types import NestedField
 
 from raypipe.errors import SourceError, WorkspaceError
 from raypipe.failpoints import failpoint
+from raypipe.lake import storage
 from raypipe.lake.catalog import PROPERTIES
 from raypipe.lake.columns import iceberg_types
 from raypipe.lake.commit import evolve
@@ -61,6 +62,9 @@ class Batches:
         """
         with self._guard():
             table = self._find() or self._make(columns)
+            if storage.remote(table.location()):
+                cure = "Score from a workspace whose warehouse is a folder"
+                raise WorkspaceError("batches cannot be written to S3", where=f"table {self.name}", cure=cure)
             data = Path(urlsplit(table.location()).path) / "data"
             data.mkdir(parents=True, exist_ok=True)
             lock = FileLock(data / "batch.lock", timeout=0)

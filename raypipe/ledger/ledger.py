@@ -1,7 +1,7 @@
 """The one append-only history: every decision and every effect outside the process is one row, chained by hash."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -40,7 +40,9 @@ _ROWS = Table(
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
 )
-_GENESIS = "0" * 64
+COLUMNS = frozenset(column.name for column in _ROWS.columns)
+#: What the first row names as the hash before it.
+GENESIS = "0" * 64
 _WRITES = "raypipe_writes"
 _TRIES = 100
 
@@ -130,11 +132,17 @@ class Ledger:
         with self._connection() as connection:
             return self._find(connection, key)
 
+    def row(self, seq: int) -> Entry | None:
+        """The row with this number, from 1."""
+        with self._connection() as connection:
+            row = connection.execute(select(_ROWS).where(_ROWS.c.seq == seq)).first()
+        return None if row is None else Entry(*row)
+
     def entries(self, kind: str | None = None, subject: str | None = None) -> list[Entry]:
         """Rows in order, all or those of a kind and subject."""
         return list(self._walk(kind, subject))
 
-    def verify(self, anchor: Entry | None = None) -> int:
+    def verify(self, anchor: Entry | None = None, signed: Mapping[int, str] | None = None) -> int:
         """Walk the chain and return how many rows it has.
 
         A chain alone cannot tell that its end was cut off, or that all of it was written anew. Compare it with a row
@@ -142,11 +150,12 @@ class Ledger:
 
         Args:
             anchor: a row that must still be there, as it was.
+            signed: the hash that each of these rows had when it was signed; see ``ledger.checkpoint``.
 
         Raises:
             LedgerError: a row was changed, removed, inserted or reordered; names the first.
         """
-        previous, count = _GENESIS, 0
+        previous, count = GENESIS, 0
         for entry in self._walk():
             count += 1
             if entry.seq != count:
@@ -156,7 +165,11 @@ class Ledger:
                 raise LedgerError(f"row {entry.seq} (`{entry.key}`) is not what was written", where="ledger")
             if anchor is not None and anchor.seq == count and anchor != entry:
                 raise LedgerError(f"row {entry.seq} is not the row that was there before", where="ledger")
+            if signed and signed.get(count, entry.hash) != entry.hash:
+                raise LedgerError(f"row {entry.seq}, or one before it, is not what was signed", where="ledger")
             previous = entry.hash
+        if signed and (most := max(signed)) > count:
+            raise LedgerError(f"it ends at row {count}, but had {most} rows when it was signed", where="ledger")
         if anchor is not None and anchor.seq > count:
             raise LedgerError(f"it ends at row {count}, but had {anchor.seq} rows before", where="ledger")
         return count
@@ -206,7 +219,7 @@ class Ledger:
 
     def _insert(self, connection: Connection, key: str, kind: str, subject: str, body: str) -> Entry:
         last = connection.execute(select(_ROWS.c.seq, _ROWS.c.hash).order_by(_ROWS.c.seq.desc()).limit(1)).first()
-        seq, previous = (1, _GENESIS) if last is None else (last.seq + 1, last.hash)
+        seq, previous = (1, GENESIS) if last is None else (last.seq + 1, last.hash)
         at = self._clock.now()
         entry = Entry(seq, key, kind, subject, at, body, previous, _hash(seq, key, kind, subject, at, body, previous))
         connection.execute(_ROWS.insert().values(**vars(entry)))

@@ -66,7 +66,7 @@ def test_what_is_imported_is_declared() -> None:
     declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     optional = {
         canonicalize_name(Requirement(line).name)
-        for key in ("alerts", "avro", "kafka", "kinesis", "pubsub", "redis")
+        for key in ("alerts", "avro", "kafka", "kinesis", "postgres", "pubsub", "redis")
         for line in PROJECT["optional-dependencies"][key]
     }
     providers = metadata.packages_distributions()
