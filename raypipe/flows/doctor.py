@@ -32,12 +32,14 @@ def examine(parts: Parts) -> list[Finding]:
 
 def _looks(parts: Parts) -> list[Look]:
     from raypipe.services import examine as services
+    from raypipe.serving.access import FILE
 
     config = parts.services
+    has_keys = (config.workspace / "serving" / FILE).is_file()
     looks: list[Look] = [
         lambda: services.examine_workspace(config.workspace),
         lambda: services.examine_services(config),
-        lambda: services.examine_safety(config.host, config.ray_address),
+        lambda: services.examine_safety(config.host, config.ray_address, has_keys=has_keys),
     ]
     if parts.ledger_url:
         from raypipe.ledger.examine import examine as ledger

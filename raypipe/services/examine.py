@@ -59,7 +59,7 @@ def examine_services(config: ServicesConfig) -> Iterator[Finding]:
         yield _mlflow(config.mlflow_url)
 
 
-def examine_safety(host: str, ray_address: str) -> Iterator[Finding]:
+def examine_safety(host: str, ray_address: str, *, has_keys: bool) -> Iterator[Finding]:
     """Telemetry is off; outside of loopback a key is asked for."""
     on = [name for name, value in telemetry.OFF.items() if os.environ.get(name, value).lower() != value.lower()]
     if on:
@@ -68,9 +68,12 @@ def examine_safety(host: str, ray_address: str) -> Iterator[Finding]:
     else:
         yield Finding(part="safety", check="telemetry", state="ok", detail="is off")
     if host not in LOOPBACK:
-        cure = "Put a proxy with a login in front, or set host = 127.0.0.1"
-        detail = f"the HTTP service listens on {host} and asks for no key"
-        yield Finding(part="safety", check="key", state="warning", detail=detail, cure=cure)
+        if has_keys:
+            yield Finding(part="safety", check="key", state="ok", detail=f"the HTTP service on {host} asks for keys")
+        else:
+            detail = f"the HTTP service on {host} answers to keys alone, and none was made"
+            cure = "Make one: `raypipe keys add NAME`"
+            yield Finding(part="safety", check="key", state="warning", detail=detail, cure=cure)
     elif not ray_address:
         yield Finding(part="safety", check="key", state="ok", detail="everything listens on loopback only")
     if ray_address and os.environ.get("RAY_AUTH_MODE", "").lower() != "token":

@@ -134,14 +134,15 @@ def test_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port:
 
 
 @pytest.mark.parametrize(
-    ("host", "ray", "environment", "mode", "state"),
+    ("host", "ray", "environment", "mode", "keys", "state"),
     [
-        ("127.0.0.1", "", {}, 0o600, "ok"),
-        ("0.0.0.0", "", {}, 0o600, "warning"),
-        ("127.0.0.1", "auto", {"RAY_AUTH_MODE": "disabled"}, 0o600, "fault"),
-        ("127.0.0.1", "auto", {"RAY_AUTH_MODE": "token"}, 0o600, "ok"),
-        ("127.0.0.1", "auto", {"RAY_AUTH_MODE": "token"}, 0o644, "fault"),
-        ("127.0.0.1", "auto", {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "nowhere"}, 0o600, "fault"),
+        ("127.0.0.1", "", {}, 0o600, False, "ok"),
+        ("0.0.0.0", "", {}, 0o600, False, "warning"),
+        ("0.0.0.0", "", {}, 0o600, True, "ok"),
+        ("127.0.0.1", "auto", {"RAY_AUTH_MODE": "disabled"}, 0o600, False, "fault"),
+        ("127.0.0.1", "auto", {"RAY_AUTH_MODE": "token"}, 0o600, False, "ok"),
+        ("127.0.0.1", "auto", {"RAY_AUTH_MODE": "token"}, 0o644, False, "fault"),
+        ("127.0.0.1", "auto", {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "nowhere"}, 0o600, False, "fault"),
     ],
 )
 def test_keys(
@@ -151,13 +152,14 @@ def test_keys(
     ray: str,
     environment: dict[str, str],
     mode: int,
+    keys: bool,
     state: str,
 ) -> None:
     (tmp_path / "token").write_text("x")
     (tmp_path / "token").chmod(mode)
     for name, value in ({"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")} | environment).items():
         monkeypatch.setenv(name, value)
-    found = [one for one in services.examine_safety(host, ray) if one.check == "key"]
+    found = [one for one in services.examine_safety(host, ray, has_keys=keys) if one.check == "key"]
     assert [one.state for one in found] == [state]
 
 
