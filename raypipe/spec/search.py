@@ -92,6 +92,13 @@ class Search:
         metric: what is best on the tuning period: one of `TASK_METRICS`, or ``module:function`` of your own.
         p99_ms: leave out models that need longer than this for one row (99th percentile, in the serving path).
         seed: the same seed tries the same parameters.
+        seconds: begin no more trials after so long; those under way end as they would. None: no limit. How many trials
+            that is depends on the machine, so two such searches may find different models.
+        money: begin no more trials when those that ended have cost this much, at ``cpu_hour`` for an hour of one core.
+        cpu_hour: what an hour of one core costs, in the unit of ``money``.
+        trial_seconds: a trial that takes longer is ended and counts as failed.
+        warm_start: try also what was best in earlier searches for the same label with the same models, such as last
+            week's.
         class_weights: how much a row of each class counts in learning, such as ``{"true": 3.0}``; ``balanced``: all
             rows of a class together count as those of any other. None: every row counts the same.
     """
@@ -102,6 +109,11 @@ class Search:
     p99_ms: float | None
     seed: int
     class_weights: FrozenMap[float] | str | None = None
+    seconds: float | None = None
+    money: float | None = None
+    cpu_hour: float = 0.0
+    trial_seconds: float = 3_600.0
+    warm_start: bool = False
     where: str = place()
 
     def __init__(
@@ -113,9 +125,21 @@ class Search:
         p99_ms: float | None = None,
         seed: int = 0,
         class_weights: Mapping[str, float] | str | None = None,
+        seconds: float | None = None,
+        money: float | None = None,
+        cpu_hour: float = 0.0,
+        trial_seconds: float = 3_600.0,
+        warm_start: bool = False,
     ) -> None:
         weights = class_weights if class_weights is None or isinstance(class_weights, str) else FrozenMap(class_weights)
-        fields = {"models": tuple(models), "trials": trials, "metric": metric, "p99_ms": p99_ms, "seed": seed}
-        fields["class_weights"] = weights
+        fields: dict[str, object] = {
+            "models": tuple(models),
+            "trials": trials,
+            "metric": metric,
+            "p99_ms": p99_ms,
+            "seed": seed,
+        }
+        fields |= {"class_weights": weights, "trial_seconds": trial_seconds, "warm_start": warm_start}
+        fields |= {"seconds": seconds, "money": money, "cpu_hour": cpu_hour}
         for name, content in (fields | {"where": written_at()}).items():
             object.__setattr__(self, name, content)

@@ -39,6 +39,24 @@ def keep(folder: Path, outcome: Outcome) -> None:
     half.replace(folder / _FILE)
 
 
+def kept_count(search: Path) -> int:
+    """How many trials of a search have an outcome that is not looked for again."""
+    return sum(kept(file.parent) is not None for file in search.glob(f"trials/*/{_FILE}"))
+
+
+def best_of(search: Path) -> dict[str, Outcome]:
+    """The best finished trial of each algorithm that a search has kept."""
+    best: dict[str, Outcome] = {}
+    for file in sorted(search.glob(f"trials/*/{_FILE}")):
+        outcome = kept(file.parent)
+        if outcome is None or outcome.goodness is None or outcome.trial.status != FINISHED:
+            continue
+        before = best.get(outcome.trial.algorithm)
+        if before is None or outcome.goodness > (before.goodness or 0.0):
+            best[outcome.trial.algorithm] = outcome
+    return best
+
+
 def kept(folder: Path) -> Outcome | None:
     """The outcome that was kept, unless the trial failed: then it gets another try."""
     if not (folder / _FILE).is_file():

@@ -7,13 +7,18 @@ that were answered are answered at once.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
 from statistics import median
+from time import perf_counter
 
 import optuna
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from raypipe.training.outcome import Outcome
 from raypipe.training.space import Space
+from raypipe.training.trainer import Params
 from raypipe.training.trial import Point
 
 #: How far a proposal lags behind what is known. No more trials than this can run side by side.
@@ -24,18 +29,30 @@ RANDOM = 10
 RUNGS, PEERS = (3, 6), 3
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What a search may use beside its number of trials, and what it tries first beside the defaults."""
+
+    seconds: float = inf
+    money: float = inf
+    cpu_hour: float = 0.0
+    warm: list[Params] = field(default_factory=list)
+
+
 class Proposals(OptunaSearch):
     """Optuna's tree-structured Parzen estimator over a space whose first question is the algorithm."""
 
-    def __init__(self, space: Space, seed: int, lag: int = LAG) -> None:
+    def __init__(self, space: Space, seed: int, lag: int = LAG, budget: Budget | None = None) -> None:
+        first = space.first() + (budget.warm if budget else [])
         super().__init__(
             space=space.draw,
             metric="goodness",
             mode="max",
-            points_to_evaluate=space.first(),
+            points_to_evaluate=first,
             sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM),
         )
-        self._lag = lag
+        self._lag, self._budget, self._least = lag, budget or Budget(), len(space.algorithms)
+        self._began = perf_counter()
         self._asked: list[str] = []
         self._outcomes: dict[str, Outcome | None] = {}
         self._settled: list[Outcome | None] = []
@@ -43,6 +60,8 @@ class Proposals(OptunaSearch):
     def suggest(self, trial_id: str) -> dict[str, object] | None:
         """The next point, or None while a trial that it draws on is under way."""
         number = len(self._asked)
+        if number >= self._least and self._spent():
+            return Searcher.FINISHED  # type: ignore[return-value]  # what Tune takes for "no more"
         due = self._asked[: max(0, number - self._lag + 1)]
         if any(earlier not in self._outcomes for earlier in due):
             return None
@@ -59,6 +78,13 @@ class Proposals(OptunaSearch):
     def on_trial_complete(self, trial_id: str, result: dict[str, object] | None = None, error: bool = False) -> None:
         """Keep what came of a trial, None when its worker died, until its turn comes."""
         self._outcomes[trial_id] = None if error or not result else Outcome.from_json(str(result["outcome"]))
+
+    def _spent(self) -> bool:
+        """Whether the budget is used up; each algorithm is tried once whatever it is."""
+        if perf_counter() - self._began > self._budget.seconds:
+            return True
+        done = (outcome.trial.seconds for outcome in self._outcomes.values() if outcome)
+        return sum(done) / 3_600 * self._budget.cpu_hour >= self._budget.money
 
     def _settle(self, trial_id: str, outcome: Outcome | None) -> None:
         self._settled.append(outcome)

@@ -18,6 +18,7 @@ from raypipe.training.metrics import check_metric
 from raypipe.training.space import Space
 from raypipe.training.trainer import Examples
 from raypipe.training.trial import Data, Plan
+from raypipe.training.warm import warm_points
 
 #: What decides, beside data and search, how a trial turns out.
 _LIBRARIES = ("raypipe", "lightgbm", "torch", "scikit-learn", "optuna", "onnxruntime")
@@ -57,9 +58,16 @@ def search(
     data = prepare(pipeline, training_set)
     check_metric(pipeline.search.metric, pipeline.search.where, data.target)
     key = _key(pipeline, training_set)
-    plan = Plan((folder / f"{pipeline.name}-{key}").absolute(), pipeline.search.metric, pipeline.search.seed)
+    plan = Plan(
+        (folder / f"{pipeline.name}-{key}").absolute(),
+        pipeline.search.metric,
+        pipeline.search.seed,
+        pipeline.search.trial_seconds,
+    )
     with _room_in(plan.folder), Tracking(tracking_uri, pipeline.name, key) as tracking:
-        outcomes = try_all(pipeline, space, data, plan, tracking, cpus, progress)
+        outcomes = try_all(
+            pipeline, space, data, plan, tracking, cpus, progress, warm_points(pipeline, space, plan.folder)
+        )
         winner, reason = choose(outcomes, pipeline.search, pipeline.name)
         failpoint("training.before_refit")
         with progress.step("fit the winner again and judge it", 2) as step:

@@ -85,12 +85,30 @@ class Space:
             points.append({"algorithm": name, **tried_first})
         return points
 
+    def point(self, algorithm: str, params: Params) -> Params | None:
+        """A point to try again, from the parameters of an earlier trial; None when this space does not hold it."""
+        found: Params = {"algorithm": algorithm}
+        for name, default in self.algorithms.get(algorithm, {}).items():
+            if not isinstance(default.range, Range | Choice):
+                continue
+            value = params.get(name)
+            if value is None or not _holds(default.range, value):
+                return None
+            found[f"{algorithm}.{name}"] = value
+        return found if len(found) > 1 else None
+
     def draw(self, trial: optuna.Trial) -> dict[str, object]:
         """One point: the algorithm first, then the parameters that it has."""
         algorithm = trial.suggest_categorical("algorithm", list(self.algorithms))
         params = self.algorithms[str(algorithm)]
         drawn = {key: _draw(trial, f"{algorithm}.{key}", default.range) for key, default in params.items()}
         return {"algorithm": algorithm, "params": drawn}
+
+
+def _holds(given: Range | Choice, value: Constant) -> bool:
+    if isinstance(given, Choice):
+        return value in given.options
+    return isinstance(value, int | float) and given.low <= value <= given.high
 
 
 def _merged(model: Model) -> dict[str, Default]:

@@ -4,11 +4,14 @@ What waits for what: a trial holds `CPUS` while it runs and waits for nothing bu
 work hold the CPUs, trials wait in Ray's queue and hold nothing there, so nothing can wait for them in a circle.
 """
 
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import nan
+from math import inf, isinf, nan
 from pathlib import Path
+from threading import Timer
 from time import perf_counter
 
 from ray import tune
@@ -44,11 +47,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Plan:
-    """What every trial of a search is told. ``folder`` is the search's; all nodes that run trials must see it."""
+    """What every trial of a search is told. ``folder`` is the search's; all nodes that run trials must see it.
+
+    A trial that takes ``longest`` seconds is ended.
+    """
 
     folder: Path
     metric: Metric
     seed: int
+    longest: float = inf
 
 
 @dataclass(frozen=True)
@@ -67,9 +74,52 @@ class _Stopped(Exception):  # noqa: N818  # not an error
 
 def run(config: Mapping[str, Point], data: Data, plan: Plan) -> None:
     """The function that Ray Tune calls in a worker process."""
-    outcome = answer(config["point"], data, plan)
+    point = config["point"]
+    with watched(point, plan):
+        outcome = hung(point, plan) or answer(point, data, plan)
     # Tune insists on the number that its searcher was told of.
     tune.report({"outcome": outcome.to_json(), "goodness": nan if outcome.goodness is None else outcome.goodness})
+
+
+@contextmanager
+def watched(point: Point, plan: Plan) -> Iterator[None]:
+    """End this process when the trial takes too long: nothing else stops a loop in compiled code.
+
+    The reason is written down first; the process that Tune starts in place of this one finds it.
+    """
+    if isinf(plan.longest):
+        yield
+        return
+    timer = Timer(plan.longest, _end, (point, plan))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end(point: Point, plan: Plan) -> None:
+    note = _note(point, plan)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(str(os.getpid()), encoding="utf-8")
+    os._exit(1)
+
+
+def _note(point: Point, plan: Plan) -> Path:
+    return trial_folder(plan.folder, point.algorithm, point.params) / "hung"
+
+
+def hung(point: Point, plan: Plan) -> Outcome | None:
+    """The outcome of a trial that was ended because it took too long, told once; asked again, it gets another try."""
+    note = _note(point, plan)
+    if not note.exists():
+        return None
+    note.unlink()
+    error = f"it was ended after {plan.longest:g} s: it hangs, or needs more than `trial_seconds`"
+    outcome = _outcome(point, plan, FAILED, plan.longest, {}, {}, error=error)
+    keep(note.parent, outcome)
+    return outcome
 
 
 def answer(point: Point, data: Data, plan: Plan) -> Outcome:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 
 from ray import tune
 from ray.tune.error import TuneError
@@ -13,10 +14,11 @@ from ray.tune.experiment import Trial as TuneTrial
 from raypipe.contracts.progress import Progress
 from raypipe.errors import RaypipeError
 from raypipe.spec import Pipeline
-from raypipe.training.outcome import Outcome
-from raypipe.training.proposals import LAG, Proposals
+from raypipe.training.outcome import Outcome, kept_count
+from raypipe.training.proposals import LAG, Budget, Proposals
 from raypipe.training.space import Space
 from raypipe.training.tracking import Tracking
+from raypipe.training.trainer import Params
 from raypipe.training.trial import CPUS, Data, Plan, run
 from raypipe.training.watcher import Watcher
 
@@ -25,25 +27,37 @@ _LOST_WORKERS = 1
 
 
 def try_all(
-    pipeline: Pipeline, space: Space, data: Data, plan: Plan, tracking: Tracking, cpus: int, progress: Progress
+    pipeline: Pipeline,
+    space: Space,
+    data: Data,
+    plan: Plan,
+    tracking: Tracking,
+    cpus: int,
+    progress: Progress,
+    warm: list[Params],
 ) -> list[Outcome]:
     """The outcome of every trial, in order of number.
 
-    Up to ``cpus`` of them run side by side; more than `LAG` of those change which trials are proposed.
+    ``warm`` are points to try after the defaults. Up to ``cpus`` of them run side by side; more than `LAG` of those
+    change which trials are proposed.
     """
     trials = pipeline.search.trials
     side_by_side = max(1, min(cpus, trials))
     # Tune's own records serve one run only: what a search must remember lies in the trials' folders.
     scratch = plan.folder / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
-    with progress.step("trials", trials) as step, _quiet_tune():
+    before = kept_count(plan.folder)
+    name = f"trials, {before} kept from before" if before else "trials"
+    search = pipeline.search
+    budget = Budget(search.seconds or inf, search.money or inf, search.cpu_hour, warm)
+    with progress.step(name, trials) as step, _quiet_tune():
         watcher = Watcher(plan, tracking, step)
         trainable = tune.with_resources(tune.with_parameters(run, data=data, plan=plan), {"cpu": CPUS})
         trainable.__name__ = f"{pipeline.name} trial"
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=Proposals(space, pipeline.search.seed, lag=max(LAG, side_by_side)),
+                search_alg=Proposals(space, pipeline.search.seed, lag=max(LAG, side_by_side), budget=budget),
                 num_samples=trials,
                 max_concurrent_trials=side_by_side,
                 reuse_actors=True,

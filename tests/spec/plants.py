@@ -250,6 +250,8 @@ PLANTS = {
         "auc",
     ),
     "own metric": ("trials=4", 'trials=4, metric="gain:"', "`gain:` names no function", "package.module:function"),
+    "no time": ("trials=4", "trials=4, seconds=0", "a search of seconds 0 tries nothing", "Give a positive"),
+    "no price": ("trials=4", "trials=4, money=5.0", "a budget of money, but no price", "Give `cpu_hour`"),
     "weights": ("trials=4", 'trials=4, class_weights="even"', "unknown class weights `even`", "balanced"),
     "weight": ("trials=4", 'trials=4, class_weights={"true": 0}', "a class weight is not a positive", "positive"),
     "task": (

@@ -95,6 +95,14 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
     yield from _metric(pipeline)
     if search.p99_ms is not None and not search.p99_ms > 0:
         yield Fault(search.where, f"no model answers within {search.p99_ms:g} ms", "Give a positive `p99_ms`, or none")
+    limits = {"seconds": search.seconds, "money": search.money, "trial_seconds": search.trial_seconds}
+    for name, limit in limits.items():
+        if limit is not None and not limit > 0:
+            yield Fault(search.where, f"a search of {name} {limit:g} tries nothing", f"Give a positive `{name}`")
+    if search.money is not None and not search.cpu_hour > 0:
+        yield Fault(
+            search.where, "the search has a budget of money, but no price", "Give `cpu_hour`, what an hour costs"
+        )
     for model in search.models:
         if model.algorithm not in ALGORITHMS:
             yield Fault(

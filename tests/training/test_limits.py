@@ -1,0 +1,102 @@
+"""The limits of a search: time, money, a trial that hangs; and what it takes over from earlier ones."""
+
+import pytest
+
+from raypipe import models
+from raypipe.contracts.progress import Silent
+from raypipe.contracts.records import Trial
+from raypipe.errors import TrainingError
+from raypipe.spec import Search
+from raypipe.spec.search import log
+from raypipe.training import search, trial
+from raypipe.training.outcome import Outcome, keep, kept, kept_count, trial_folder
+from raypipe.training.proposals import Budget, Proposals
+from raypipe.training.space import Space
+from raypipe.training.trial import Plan, Point, hung
+from raypipe.training.warm import warm_points
+from tests.training.data import pipeline, training_set
+
+LINEAR = models.Linear(C=log(0.01, 10.0))
+SPACE = Space.of(Search([models.LightGBM(), LINEAR], trials=12))
+
+
+def outcome(algorithm="linear", value=0.7, seconds=1.0, status="finished", **params):
+    made = Trial(number=0, algorithm=algorithm, params=params, status=status, metrics={}, seconds=seconds)
+    return Outcome(trial=made, goodness=value)
+
+
+def asked(budget):
+    """How many trials are proposed when each ends at once and takes an hour."""
+    proposals = Proposals(SPACE, 0, budget=budget)
+    for number in range(8):
+        if proposals.suggest(str(number)) == "FINISHED":
+            return number
+        proposals.on_trial_complete(str(number), {"outcome": outcome(seconds=3_600.0).to_json()})
+    return 8
+
+
+def test_a_budget_ends_the_search_but_every_algorithm_is_tried_once():
+    assert asked(Budget()) == 8
+    assert asked(Budget(seconds=0.0)) == 2
+    assert asked(Budget(money=1.0, cpu_hour=0.25)) == 4
+    assert asked(Budget(money=0.01, cpu_hour=0.25)) == 2
+
+
+def test_warm_points_come_after_the_defaults():
+    warm = {"algorithm": "linear", "linear.C": 0.5}
+    proposals = Proposals(SPACE, 0, budget=Budget(warm=[warm]))
+    points = [proposals.suggest(str(number))["point"] for number in range(3)]
+    assert [point.algorithm for point in points] == ["lightgbm", "linear", "linear"]
+    assert points[2].params["C"] == 0.5
+
+
+def test_what_earlier_searches_found_is_tried_where_the_space_holds_it(tmp_path):
+    wish = pipeline(LINEAR)
+    for name, points in {"old": {"C": 0.3}, "new": {"C": 0.9}, "beyond": {"C": 55.0}}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        warm_points(wish, SPACE, folder)  # as a search does that is not warm: it says what it is about
+        for value, params in ((0.6, {"C": 2.0}), (0.8, points), (0.9, {"C": 7.0})):
+            status = "failed" if params["C"] == 7.0 else "finished"
+            keep(trial_folder(folder, "linear", params), outcome(value=value, status=status, **params))
+    object.__setattr__(wish, "search", Search([LINEAR], warm_start=True))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    assert warm_points(wish, SPACE, mine) == [{"algorithm": "linear", "linear.C": 0.9}]
+    (tmp_path / "new" / "warm.json").unlink()
+    assert warm_points(wish, SPACE, mine) == [{"algorithm": "linear", "linear.C": 0.9}], "a killed search asks the same"
+    object.__setattr__(wish, "search", Search([LINEAR], warm_start=True, metric="log_loss"))
+    other = tmp_path / "other"
+    other.mkdir()
+    assert warm_points(wish, SPACE, other) == []
+
+
+def test_kept_trials_are_counted(tmp_path):
+    assert kept_count(tmp_path) == 0
+    keep(trial_folder(tmp_path, "linear", {"C": 1.0}), outcome(C=1.0))
+    keep(trial_folder(tmp_path, "linear", {"C": 2.0}), outcome(C=2.0, status="failed"))
+    assert kept_count(tmp_path) == 1
+
+
+def test_a_trial_that_was_ended_says_so_once_and_then_gets_another_try(tmp_path, monkeypatch):
+    plan, point = Plan(tmp_path, "auc", 0, 5.0), Point(3, "linear", {"C": 1.0}, {})
+    monkeypatch.setattr(trial.os, "_exit", lambda code: None)
+    assert hung(point, plan) is None
+    trial._end(point, plan)
+    told = hung(point, plan)
+    assert told.trial.error == "it was ended after 5 s: it hangs, or needs more than `trial_seconds`"
+    assert (told.trial.status, told.trial.number) == ("failed", 3)
+    assert hung(point, plan) is None
+    assert kept(trial_folder(tmp_path, "linear", {"C": 1.0})) is None
+
+
+@pytest.mark.slow
+def test_a_search_whose_trials_hang_ends_and_says_which(ray_local, tracking_uri, tmp_path):
+    wish = pipeline(LINEAR, trials=1, metric="tests.training.hanging:for_ever")
+    object.__setattr__(wish, "search", _with(wish.search, trial_seconds=4.0))
+    with pytest.raises(TrainingError, match=r"no trial of 1 finished: linear: it was ended after 4 s: it hangs"):
+        search(wish, training_set(tmp_path / "set", 300), tmp_path / "searches", tracking_uri, 1, Silent())
+
+
+def _with(search, **changed):
+    return Search(search.models, trials=search.trials, metric=search.metric, **changed)
