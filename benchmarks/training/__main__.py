@@ -234,9 +234,10 @@ def main() -> None:
 NOTES = """
 The peer fits the same parameters as raypipe's trials on the same rows, two processes on two cores, and stores nothing.
 It does not stop a trial that falls behind its peers; raypipe does (median stopping), so its trials may be cheaper.
-raypipe also exports each to ONNX, compares the two, times it, and writes it to MLflow. Framework time is what two cores
-had beyond fitting, divided by the trials: it includes the start of worker processes. The interval of the winner is drawn
-over days. Other work ran on the machine at the same time.
+raypipe also exports each to ONNX, compares the two, times it, and writes it to MLflow.
+
+Framework time is what two cores had beyond fitting, divided by the trials, the start of worker processes included. The
+interval of the winner is drawn over days. Other work ran on the machine at the same time.
 """
 
 if __name__ == "__main__":
