@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
-import polars as pl
 from rich.text import Text
 
 from raypipe.cli.output import Output
 from raypipe.cli.tables import model_document, trials_table, winner_sentences
 from raypipe.contracts.records import Candidate, Deployment, Ingested, ModelVersion, Record, Trial
 from raypipe.flows import Platform, Run, StageResult
+from raypipe.flows.question import question
 
 R = TypeVar("R", bound=Record)
 
@@ -25,7 +25,7 @@ def report(run: Run, results: Sequence[StageResult], out: Output) -> None:
     if candidate is not None:
         out.say("", trials_table(candidate), *winner_sentences(candidate))
     if deployment is not None:
-        _ways_in(deployment, example_question(run, _last(results, Ingested)), run.platform, out)
+        _ways_in(deployment, _example(run, _last(results, Ingested)), run.platform, out)
     out.result(as_document(run.pipeline.name, results))
 
 
@@ -66,17 +66,9 @@ def _program() -> str:
     return "raypipe" if shutil.which("raypipe") else os.path.relpath(sys.argv[0])
 
 
-def example_question(run: Run, ingested: Ingested | None) -> dict[str, object]:
-    """A question that could be asked right now: the first row of the asked stream after the run's as-of time."""
-    stream, fields = run.pipeline.ask.stream, list(run.pipeline.request.fields)
+def _example(run: Run, ingested: Ingested | None) -> dict[str, object]:
     snapshots = () if ingested is None else ingested.snapshots
-    for snapshot in snapshots:
-        if snapshot.table == stream.name:
-            rows = run.platform.lake.frame(snapshot, list(dict.fromkeys([*fields, stream.time]))).drop_nulls()
-            later = pl.col(stream.time).dt.epoch("us") > run.as_of
-            found = rows.sort(later.not_(), stream.time).head(1).select(fields).collect()
-            return found.to_dicts()[0] if found.height else {}
-    return {}
+    return question(run.platform, run.pipeline, snapshots, run.as_of)
 
 
 def _last(results: Sequence[StageResult], kind: type[R]) -> R | None:

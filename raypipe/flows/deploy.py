@@ -13,6 +13,7 @@ from raypipe.errors import RegistryError, ServingError
 from raypipe.failpoints import failpoint
 from raypipe.flows.collect import log_folder, start_collector
 from raypipe.flows.platform import Platform
+from raypipe.flows.question import question
 from raypipe.serving.api import ServeApi
 from raypipe.serving.deploy import deploy as serve_version
 from raypipe.serving.model import Served
@@ -35,6 +36,7 @@ def deploy(
     version = champion(platform, pipeline.name)
     by_name = {snapshot.table: snapshot for snapshot in snapshots}
     features.materialize(pipeline, by_name, platform.lake.frame, platform.store, as_of, progress)
+    recipe(platform, version.name).pointer.suggest(question(platform, pipeline, snapshots, as_of))
     return put_into_service(platform, progress, version=version)
 
 

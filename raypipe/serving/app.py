@@ -9,11 +9,13 @@
 =============================== =================================================================
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
+from urllib.parse import parse_qs
 
 import msgspec
 from polars.exceptions import PanicException
@@ -44,6 +46,8 @@ from raypipe.serving.routing import Router
 
 logger = logging.getLogger(__name__)
 
+#: So many rows of one request are explained at most: it takes a hundred times as long as to answer them.
+MOST_EXPLAINED = 64
 _encode = msgspec.json.Encoder().encode
 
 
@@ -216,10 +220,24 @@ class App:
 
     async def _predict(self, engine: Engine, description: Description, call: Call) -> Response:
         require_json(call.headers)
+        explain = _explain(call.query)
         rows, many = engine.parser.parse(await self.body(call))
+        if explain and engine.model.card.target.task != "binary":
+            raise RequestError("is for models of true or false", where="explain")
+        if explain and len(rows) > MOST_EXPLAINED:
+            what = f"holds {len(rows)} rows, and {MOST_EXPLAINED} are explained at a time"
+            raise RequestError(what, where="rows", cure="Ask in several requests", status=413)
         predictions = await self.ask(engine, rows, call.id)
         about = {"request_id": call.id.decode(), "model": self.name, "version": engine.model.served.version}
         told = [one.told | {"version": one.version, "arm": one.arm} for one in predictions]
+        if explain:
+            # Features are read by this thread alone; what comes after takes long, so another one does it.
+            found = await asyncio.to_thread(engine.explain, engine.matrix(rows))
+            # What another version said, this one cannot explain.
+            mine = [
+                why if one.version == about["version"] else None for one, why in zip(predictions, found, strict=True)
+            ]
+            told = [one | {"explanation": why} for one, why in zip(told, mine, strict=True)]
         return Response(200, _encode(about | ({"predictions": told} if many else told[0])))
 
     async def _docs(self, engine: Engine, description: Description, call: Call) -> Response:
@@ -237,6 +255,14 @@ class App:
         served = engine.model.served
         told = {"status": "ok", "model": self.name, "version": served.version, "digest": served.digest}
         return Response(200, _encode(told))
+
+
+def _explain(query: bytes) -> bool:
+    """Whether explanations are asked for."""
+    asked = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("explain", ["false"])
+    if asked not in (["true"], ["false"]):
+        raise RequestError("must be true or false", where="explain")
+    return asked == ["true"]
 
 
 def _path(scope: Scope, name: str) -> str:

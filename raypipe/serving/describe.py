@@ -53,6 +53,15 @@ class Description:
         name, version = self._model.pipeline.name, self._model.served.version
         about = {"request_id": {"type": "string"}, "model": {"const": name}, "version": {"type": "integer"}}
         prediction = self._answer | {"version": {"type": "integer"}, "arm": {"type": "string"}}
+        why = _object(
+            {
+                "method": {"enum": ["tree-shap", "sampled-shapley"]},
+                "base": {"type": "number"},
+                "contributions": {"type": "object", "additionalProperties": {"type": "number"}},
+            }
+        )
+        explained = prediction | {"explanation": {"anyOf": [why, {"type": "null"}]}}
+        always = list(prediction)
         row = _object(
             {f.name: f.json_schema for f in self._parser.fields}, [f.name for f in self._parser.fields if f.required]
         )
@@ -60,8 +69,8 @@ class Description:
         schemas: Node = {
             "Row": row | {"example": self._example},
             "Rows": _object({"rows": rows}, ["rows"]),
-            "Answer": _object(about | prediction),
-            "Answers": _object(about | {"predictions": {"type": "array", "items": _object(prediction)}}),
+            "Answer": _object(about | explained, [*about, *always]),
+            "Answers": _object(about | {"predictions": {"type": "array", "items": _object(explained, always)}}),
             "Error": _object(
                 {
                     "error": _object(
@@ -75,6 +84,14 @@ class Description:
         predict: Node = {
             "summary": "Predict for one row, or for many",
             "operationId": "predict",
+            "parameters": [
+                {
+                    "name": "explain",
+                    "in": "query",
+                    "description": "Say what each feature adds to the log odds",
+                    "schema": {"type": "boolean", "default": False},
+                }
+            ],
             "requestBody": {"required": True, "content": _json({"oneOf": [_ref("Row"), _ref("Rows")]})},
             "responses": {
                 "200": {"description": "Predictions", "content": _json({"oneOf": [_ref("Answer"), _ref("Answers")]})},

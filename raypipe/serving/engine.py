@@ -1,8 +1,9 @@
 """From the body of a request to its predictions: one model with everything that belongs to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from time import perf_counter
 from typing import TypeAlias
 
@@ -16,6 +17,7 @@ from raypipe.contracts.reader import OpenReader
 from raypipe.errors import FeatureError, RequestError, ServingError
 from raypipe.serving.answers import Answers, Told
 from raypipe.serving.batcher import Batcher
+from raypipe.serving.explain import Explainer, explainer
 from raypipe.serving.fields import request_fields
 from raypipe.serving.log import Question, Recorder
 from raypipe.serving.meter import Meter
@@ -61,6 +63,7 @@ class Engine:
         meter: counts what happens.
         max_rows: how many rows one request may hold.
         open_recorder: opens the log of what it answers; None: nothing is kept.
+        suggested: values of fields for the example; those of a wrong type are passed over.
 
     Raises:
         RegistryError: the files are not what the digest says.
@@ -76,7 +79,9 @@ class Engine:
         *,
         max_rows: int = 4_096,
         open_recorder: OpenRecorder | None = None,
+        suggested: Mapping[str, object] | None = None,
     ) -> None:
+        self._suggested = suggested or {}
         self.model = Model(served)
         self.parser = Parser(request_fields(self.model.pipeline), max_rows)
         self.batcher: Batcher[Question, Prediction] = Batcher(self._answer)
@@ -105,6 +110,15 @@ class Engine:
         judged, told, version = self.answers.judged(scores), self.answers.told(scores), self.model.served.version
         return [Prediction(*one, version, other=other) for one, other in zip(judged, told, strict=True)]
 
+    def matrix(self, rows: list[Row]) -> NDArray[np.float32]:
+        """What the model sees of some rows, of shape (rows, columns); errors as in `answer`."""
+        return self._score(self.parser.frame(rows))[1]
+
+    @cached_property
+    def explain(self) -> Explainer:
+        """Explains rows of `matrix`; may be used by another thread than the one that predicts."""
+        return explainer(self.model)
+
     def _answer(self, questions: list[Question]) -> list[Prediction]:
         features, matrix, scores = self._score(self.parser.frame([question.row for question in questions]))
         self._count_unseen(features, matrix)
@@ -121,16 +135,24 @@ class Engine:
     def example(self) -> dict[str, object]:
         """A request that looks real and can be answered now.
 
-        A field that is a feature too has its value from the first golden row; times are as far as the features reach.
+        Values are those of the suggestion, else those of a typical golden row, for fields that are features too;
+        times are as far as the features reach.
         """
-        pipeline, golden = self.model.pipeline, self.model.golden.row(0, named=True)
+        pipeline, golden = self.model.pipeline, self._typical()
         moment = iso((self._reader.watermark() + micros(pipeline.ask.lead)) // 1_000_000 * 1_000_000)
         example: dict[str, object] = {}
         for field in self.parser.fields:
-            known = golden.get(field.name)
+            known = self._suggested.get(field.name, golden.get(field.name))
             other = moment if field.kind is datetime else field.example
             example[field.name] = known if type(known) is field.kind else other
         return example
+
+    def _typical(self) -> dict[str, object]:
+        """The golden row with the fewest gaps and values that training never saw."""
+        matrix = self.model.encode(self.model.golden)
+        categories = list(self.model.signature.categories)
+        odd = np.isnan(matrix).sum(axis=1) + (matrix[:, categories] == 0).sum(axis=1)
+        return self.model.golden.row(int(odd.argmin()), named=True)
 
     def _rehearse(self) -> None:
         """Answer one request before the first caller does: the whole way works, and caches are warm."""

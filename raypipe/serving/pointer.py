@@ -6,6 +6,7 @@ HAProxy is started anew for each such change. Here nothing in front of the repli
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,7 @@ class Pointer:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.json"
+        self._example = folder / f"{name}.example.json"
 
     def read(self) -> Served | None:
         """The version in service; None when none ever was.
@@ -40,6 +42,27 @@ class Pointer:
             raise ServingError(
                 f"cannot be read: {error}", where=str(self.path), cure="Remove it, then `raypipe deploy`"
             ) from None
+
+    def suggest(self, example: Mapping[str, object]) -> None:
+        """Keep a question that looks real, for whoever wants to see one.
+
+        Raises:
+            WorkspaceError: the folder cannot be written to.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._example.with_suffix(".new")
+            draft.write_bytes(msgspec.json.encode(example))
+            draft.replace(self._example)
+        except OSError as error:
+            raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(self._example)) from None
+
+    def suggested(self) -> dict[str, object]:
+        """The question that was kept; empty when there is none, or none that can be read."""
+        try:
+            return msgspec.json.decode(self._example.read_bytes(), type=dict[str, object])
+        except (OSError, msgspec.MsgspecError):
+            return {}
 
     def write(self, served: Served | None) -> None:
         """Make this the version in service, or none, in one step that survives a crash.

@@ -162,7 +162,8 @@ class Replica(GrpcService):
 
     def _engine(self, served: Served) -> Engine:
         recorder = None if self._log is None else self._recorder
-        engine = Engine(served, self._open_reader, self._meter, open_recorder=recorder)
+        suggested = self._pointer.suggested()
+        engine = Engine(served, self._open_reader, self._meter, open_recorder=recorder, suggested=suggested)
         if engine.model.pipeline.name != self._app.name:
             raise ServingError(
                 f"is a model of `{engine.model.pipeline.name}`", where=f"{self._app.name}/{served.version}"
