@@ -41,9 +41,31 @@ class SourceError(RaypipeError, OSError):
 
 
 class GateError(RaypipeError):
-    """Data did not pass a gate; nothing was moved on."""
+    """Data did not pass a gate; nothing was moved on.
+
+    Args:
+        checks: what each check that failed found, as records.
+        shown: the same for people, a line or more each.
+    """
 
     exit_code = 4
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        cure: str = "",
+        checks: tuple[object, ...] = (),
+        shown: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(what, where=where, cure="" if shown else cure)
+        self.cure, self.checks, self.shown = cure, checks, shown
+        if shown:
+            Exception.__init__(self, "\n".join((str(self), *shown, f"  {cure}.")))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_gate, (self.what, self.where, self.cure, self.checks, self.shown))
 
 
 class FeatureError(RaypipeError, ValueError):
@@ -142,6 +164,10 @@ def _sentence(what: str, where: str, cure: str) -> str:
 
 def _rebuild(kind: type[RaypipeError], what: str, where: str, cure: str) -> RaypipeError:
     return kind(what, where=where, cure=cure)
+
+
+def _rebuild_gate(what: str, where: str, cure: str, checks: tuple[object, ...], shown: tuple[str, ...]) -> GateError:
+    return GateError(what, where=where, cure=cure, checks=checks, shown=shown)
 
 
 def _rebuild_request(what: str, where: str, cure: str, status: int) -> RequestError:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from raypipe.errors import DefinitionError, RaypipeError
+from raypipe.errors import DefinitionError, GateError, RaypipeError
 
 #: Wider lines are hard to read; a log has no width of its own.
 MAX_WIDTH = 100
@@ -91,6 +91,8 @@ def _as_json(error: RaypipeError) -> dict[str, object]:
     if isinstance(error, DefinitionError):
         shown["what"] = _count(len(error.faults))
         shown["faults"] = [{"what": f.what, "where": f.where, "cure": f.cure} for f in error.faults]
+    if isinstance(error, GateError):
+        shown["checks"] = error.checks
     return shown
 
 

@@ -100,7 +100,9 @@ def require(report: GateReport) -> None:
     if not failed:
         return
     what = f"{len(failed)} of {len(report.results)} checks failed as of {iso(report.as_of)}; nothing was moved on"
-    raise GateError("\n".join((what, *(_sentence(result) for result in failed))), where=f"gate of {report.pipeline}")
+    cure = "Correct the data, set bad rows aside with `.quarantine()`, or go on with `--bypass-gate REASON`"
+    shown = tuple(_sentence(result) for result in failed)
+    raise GateError(what, where=f"gate of {report.pipeline}", cure=cure, checks=failed, shown=shown)
 
 
 def _keys(source: Source, frames: Mapping[str, pl.LazyFrame]) -> dict[str, pl.Series]:

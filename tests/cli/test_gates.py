@@ -75,3 +75,36 @@ def test_a_page_that_cannot_be_written(workspace: Path, capsys: pytest.CaptureFi
     told(workspace, (1, "gate.stopped"))
     assert main(["gates", "trips", "--html", str(workspace / "none" / "x.html")]) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_closed_gate_is_told_check_by_check(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a program reads of it holds every check as a record, and what to do; also after crossing processes."""
+    import pickle
+
+    from raypipe.cli.output import tell_error
+    from raypipe.contracts.records import CheckResult, GateReport
+    from raypipe.errors import GateError
+    from raypipe.validation import require
+
+    result = CheckResult(
+        table="trips",
+        check="between(fare, 0..100)",
+        columns=("fare",),
+        passed=False,
+        rows=40,
+        failed=2,
+        detail="2 of 40 rows fail",
+        where="pipeline.py:7",
+        sample=('{"fare":900.0}',),
+    )
+    with pytest.raises(GateError) as raised:
+        require(GateReport(pipeline="trips", as_of=0, snapshots=(), results=(result,)))
+    tell_error(pickle.loads(pickle.dumps(raised.value)), json=True)  # our own bytes
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["what"] == "1 of 1 checks failed as of 1970-01-01T00:00:00Z; nothing was moved on"
+    assert "--bypass-gate" in error["cure"]
+    (check,) = error["checks"]
+    assert {"table", "check", "columns", "rows", "failed", "sample", "where"} <= check.keys()
+    assert (check["failed"], check["sample"]) == (2, ['{"fare":900.0}'])
+    tell_error(raised.value, json=False)
+    assert '2 of 40 rows fail (pipeline.py:7)\n    {"fare":900.0}\n  Correct the data' in capsys.readouterr().err

@@ -343,6 +343,7 @@ def test_the_error_tells_every_failed_check() -> None:
         '    {"id":0,"text":null}',
         "  visits: between(real, 0..1) failed: 1 of 1 rows fail (100.00%) (test_gate.py:N)",
         '    {"id":0,"real":2.0}',
+        "  Correct the data, set bad rows aside with `.quarantine()`, or go on with `--bypass-gate REASON`.",
     ]
 
 
