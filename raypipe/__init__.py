@@ -11,6 +11,7 @@ from raypipe.spec import (
     Stream,
     Table,
     agg,
+    avro,
     checks,
     csv,
     days,
@@ -21,6 +22,7 @@ from raypipe.spec import (
     kinesis,
     minutes,
     models,
+    orc,
     parquet,
     periods,
     pubsub,
@@ -28,6 +30,7 @@ from raypipe.spec import (
     retrain,
     search,
     seconds,
+    sql,
     to_utc,
 )
 from raypipe.spec.search import Search
@@ -48,6 +51,7 @@ __all__ = [
     "Table",
     "__version__",
     "agg",
+    "avro",
     "checks",
     "csv",
     "days",
@@ -59,6 +63,7 @@ __all__ = [
     "load",
     "minutes",
     "models",
+    "orc",
     "parquet",
     "periods",
     "pubsub",
@@ -66,6 +71,7 @@ __all__ = [
     "retrain",
     "search",
     "seconds",
+    "sql",
     "to_utc",
 ]
 __version__ = "0.1.0"

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     )
     warehouse_url: str = Field("", description="Where tables are, `s3://bucket/prefix`; empty: in the workspace")
     online_url: str = Field("", description="Redis or Valkey server of the online features; empty: in the workspace")
+    databases: dict[str, str] = Field({}, description="Where databases are that rows come from, by name; references")
     kafka: dict[str, str] = Field({}, description="How Kafka is reached, in librdkafka's words: `bootstrap.servers` …")
     kinesis: dict[str, str] = Field({}, description="How Kinesis is reached, in boto3's words: `region_name` …")
     key: str = Field("", description="Key that the client shows to the service", repr=False)
@@ -55,6 +56,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, the environment over the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("databases")
+    @classmethod
+    def _no_passwords(cls, value: dict[str, str]) -> dict[str, str]:
+        return {name: cls._no_password(url) for name, url in value.items()}
 
     @field_validator("ledger_url", "catalog_url", "online_url", "mlflow_url", "warehouse_url")
     @classmethod

@@ -45,7 +45,7 @@ def connect(settings: Settings | None = None, clock: Clock | None = None) -> "Pl
             home / "lake",
             catalog=settings.catalog_url,
             warehouse=settings.warehouse_url,
-            connections={"kafka": settings.kafka, "kinesis": settings.kinesis},
+            connections={"kafka": settings.kafka, "kinesis": settings.kinesis, "sql": settings.databases},
             clock=clock,
         ),
         registry=open_registry(settings, ledger),

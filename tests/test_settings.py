@@ -79,3 +79,9 @@ def test_other_variables_of_ours_are_no_settings(monkeypatch: pytest.MonkeyPatch
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_databases_hold_no_passwords() -> None:
+    assert load_settings(databases={"shop": "env:SHOP_URL"}).databases == {"shop": "env:SHOP_URL"}
+    with pytest.raises(SettingsError, match="setting `databases`: holds a password"):
+        load_settings(databases={"shop": "postgresql://u:secret@host/shop"})

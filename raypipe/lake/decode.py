@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -62,6 +62,36 @@ class Decoded:
     extra: tuple[str, ...]
 
 
+class Rows:
+    """Values of declared columns, judged strictly: every column is there, with a value of its type or null.
+
+    Args:
+        columns: the columns and their types.
+    """
+
+    def __init__(self, columns: Mapping[str, ColumnType]) -> None:
+        self._columns = columns
+        names = {f"f{place}": name for place, name in enumerate(columns)}
+        kinds = [(key, _TYPES[columns[name]] | None) for key, name in names.items()]
+        self.kind = msgspec.defstruct("Row", kinds, rename=names, gc=False)
+
+    def of(self, record: object) -> msgspec.Struct:
+        """A record that was read already; raises ``msgspec.ValidationError`` when it is no row."""
+        return msgspec.convert(record, self.kind)
+
+    def frame(self, rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
+        """Rows as columns."""
+        series = []
+        for place, (name, kind) in enumerate(self._columns.items()):
+            values = list(map(attrgetter(f"f{place}"), rows))
+            if kind is datetime:
+                values = [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values]
+                series.append(pl.Series(name, values, pl.Int64).cast(POLARS_TYPES[kind]))
+            else:
+                series.append(pl.Series(name, values, POLARS_TYPES[kind]))
+        return pl.DataFrame(series)
+
+
 class Decoder:
     """Reads the messages of one stream.
 
@@ -75,15 +105,12 @@ class Decoder:
     """
 
     def __init__(self, source: Stream) -> None:
-        self._columns = source.columns
-        names = {f"f{place}": name for place, name in enumerate(source.columns)}
-        kinds = [(key, _TYPES[source.columns[name]] | None) for key, name in names.items()]
-        self._row = msgspec.defstruct("Row", kinds, rename=names, gc=False)
+        self._columns, self._rows = source.columns, Rows(source.columns)
         self._loose: Callable[[bytes], Any] = msgspec.json.decode
-        self._read: Callable[[bytes], Any] = msgspec.json.Decoder(self._row).decode
+        self._read: Callable[[bytes], Any] = msgspec.json.Decoder(self._rows.kind).decode
         if source.live is not None and source.live.avro:
             self._loose = _avro(source)
-            self._read = lambda value: msgspec.convert(self._loose(value), self._row)
+            self._read = lambda value: self._rows.of(self._loose(value))
 
     def decode(self, messages: Messages) -> Decoded:
         """Read messages in order."""
@@ -103,18 +130,7 @@ class Decoder:
                 places.append(place)
         # Two look for all: a producer that begins to send another column goes on to.
         extra = {name for place in {*places[:1], *places[-1:]} for name in self._extra(messages.values[place])}
-        return Decoded(self._frame(rows), places, poison, tuple(sorted(extra)))
-
-    def _frame(self, rows: list[msgspec.Struct]) -> pl.DataFrame:
-        series = []
-        for place, (name, kind) in enumerate(self._columns.items()):
-            values = list(map(attrgetter(f"f{place}"), rows))
-            if kind is datetime:
-                values = [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values]
-                series.append(pl.Series(name, values, pl.Int64).cast(POLARS_TYPES[kind]))
-            else:
-                series.append(pl.Series(name, values, POLARS_TYPES[kind]))
-        return pl.DataFrame(series)
+        return Decoded(self._rows.frame(rows), places, poison, tuple(sorted(extra)))
 
     def _extra(self, value: bytes | None) -> set[str]:
         return set(self._loose(value or b"{}")) - set(self._columns)

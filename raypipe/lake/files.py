@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from raypipe.errors import SourceError
+from raypipe.lake.remote import RemoteFile, find_remote, is_remote
 from raypipe.spec import Files
 
 PACKAGE = "package://"
@@ -19,6 +20,8 @@ SUFFIXES = {
     "csv": (".csv", ".csv.zip"),
     "json": (".json", ".jsonl", ".ndjson", ".json.zip", ".jsonl.zip", ".ndjson.zip"),
     "parquet": (".parquet", ".pq"),
+    "orc": (".orc",),
+    "avro": (".avro",),
 }
 
 
@@ -30,7 +33,7 @@ class FoundFile:
     """
 
     name: str
-    path: Path
+    path: Path | RemoteFile
     size: int
     changed: int
 
@@ -39,7 +42,7 @@ class FoundFile:
         """SHA-256 of its bytes, in hex."""
         try:
             with self.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+                return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         except OSError as error:
             raise unreadable(self.name, error) from None
 
@@ -55,8 +58,13 @@ def find(files: Files) -> tuple[FoundFile, ...]:
     Raises:
         SourceError: nothing is there, or the package is not installed.
     """
-    root, shown = _locate(files)
     try:
+        if is_remote(files.path) and not files.path.startswith(PACKAGE):
+            found = find_remote(files.path, SUFFIXES[files.format])
+            if not found:
+                raise _nothing(files, "no file is there", "Check the URL, the pattern, and your rights")
+            return tuple(FoundFile(one.url, one, *one.stamp()) for one in found)
+        root, shown = _locate(files)
         return tuple(FoundFile(shown(path), path, *_stamp(path)) for path in _paths(files, root))
     except OSError as error:
         if isinstance(error, SourceError):
@@ -144,8 +152,10 @@ def _member(file: FoundFile, archive: zipfile.ZipFile) -> str:
     return names[0]
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path | RemoteFile) -> tuple[int, int]:
     try:
+        if isinstance(path, RemoteFile):
+            return path.stamp()
         stat = path.stat()
     except OSError as error:
         raise unreadable(str(path), error) from None

@@ -131,7 +131,7 @@ class Lake:
     @contextmanager
     def _opened(self, source: Stream) -> Iterator[StreamSource]:
         assert source.live is not None, f"{source.name} has no log"  # noqa: S101
-        log = open_log(source.live, self._connections, self._clock)
+        log = open_log(source.live, self._connections, self._clock, list(source.columns))
         try:
             yield log
         finally:

@@ -1,9 +1,13 @@
 """Files read in blocks, strictly as their source declares them: a value of another type is a fault, never a null."""
 
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import IO
 
+import msgspec
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.json as pj
@@ -11,6 +15,7 @@ import pyarrow.parquet as pq
 
 from raypipe.errors import SourceError, did_you_mean
 from raypipe.lake import faults
+from raypipe.lake.decode import Rows
 from raypipe.lake.files import FoundFile, opened, unreadable
 from raypipe.spec import ColumnType, Files, Source
 
@@ -24,6 +29,7 @@ TYPES: dict[ColumnType, pa.DataType] = {
 #: Bytes of text, and rows of Parquet, that are in memory at a time.
 BLOCK_BYTES = 8 * 2**20
 BLOCK_ROWS = 2**17
+AVRO_ROWS = 2**14
 
 Blocks = Iterator[tuple[pa.RecordBatch, float]]
 
@@ -34,7 +40,13 @@ def blocks(file: FoundFile, source: Source) -> Blocks:
     Raises:
         SourceError: the file is missing, corrupt, or not of the declared shape; says which line and column.
     """
-    readers: dict[str, Callable[[FoundFile, Source], Blocks]] = {"csv": _csv, "json": _json, "parquet": _parquet}
+    readers: dict[str, Callable[[FoundFile, Source], Blocks]] = {
+        "csv": _csv,
+        "json": _json,
+        "parquet": _parquet,
+        "orc": _orc,
+        "avro": _avro,
+    }
     try:
         yield from readers[files_of(source).format](file, source)
     except OSError as error:
@@ -153,6 +165,57 @@ def _parquet(file: FoundFile, source: Source) -> Blocks:
             raise
         why = str(error).strip().splitlines()[0]
         raise SourceError(f"the Parquet file is corrupt: {why}", where=file.name, cure="Get the file again") from None
+
+
+def _orc(file: FoundFile, source: Source) -> Blocks:
+    from pyarrow import orc
+
+    try:
+        with file.path.open("rb") as raw:
+            content, schema, rows = orc.ORCFile(pa.PythonFile(raw, mode="r")), shipped(source), 0
+            require_columns(file, source, content.schema.names)
+            for field in schema:
+                _require_type(file, field, content.schema.field(field.name).type)
+            for stripe in range(content.nstripes):
+                batch = content.read_stripe(stripe, columns=schema.names).select(schema.names)
+                rows += batch.num_rows
+                yield _cast(file, batch, schema), rows / max(content.nrows, 1)
+            if rows != content.nrows:
+                raise SourceError(f"holds {rows} of {content.nrows} rows", where=file.name)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, SourceError) or (isinstance(error, OSError) and error.errno):
+            raise
+        why = str(error).strip().splitlines()[0]
+        raise SourceError(f"the ORC file is corrupt: {why}", where=file.name, cure="Get the file again") from None
+
+
+def _avro(file: FoundFile, source: Source) -> Blocks:
+    try:
+        import fastavro
+    except ImportError:
+        cure = "Run `pip install 'raypipe[avro]'`"
+        raise SourceError("fastavro is not installed", where=file.name, cure=cure) from None
+    schema, rows, row = shipped(source), Rows(source.columns), 0
+    try:
+        with file.path.open("rb") as raw:
+            reader = fastavro.reader(raw)
+            names = [one["name"] for one in reader.writer_schema.get("fields", [])]  # type: ignore[union-attr]
+            require_columns(file, source, names)
+            while records := list(islice(reader, AVRO_ROWS)):
+                made = []
+                for record in records:
+                    row += 1
+                    made.append(rows.of(record))
+                table = rows.frame(made).to_arrow().cast(schema)
+                yield from ((batch, raw.tell() / max(file.size, 1)) for batch in table.to_batches())
+    except msgspec.ValidationError as error:
+        where = f"{file.name} row {row}"
+        raise SourceError(str(error), where=where, cure=f"Change the file, or the types at {source.where}") from None
+    except OSError:
+        raise
+    except (ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SourceError(f"the Avro file is corrupt: {why}", where=file.name, cure="Get the file again") from None
 
 
 def _cast(file: FoundFile, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -3,10 +3,10 @@
 from raypipe.spec.codec import fingerprint, from_json, to_json
 from raypipe.spec.expressions import Expression, to_utc
 from raypipe.spec.features import Derived, Request, derived, request
-from raypipe.spec.files import POLARS_TYPES, ColumnType, Files, csv, json_lines, parquet
+from raypipe.spec.files import POLARS_TYPES, ColumnType, Files, avro, csv, json_lines, orc, parquet
 from raypipe.spec.finish import Finish
 from raypipe.spec.lint import lint
-from raypipe.spec.live import Live, kafka, kinesis, pubsub
+from raypipe.spec.live import Live, kafka, kinesis, pubsub, sql
 from raypipe.spec.load import load
 from raypipe.spec.log import Log
 from raypipe.spec.pipeline import AtLeast, Inputs, Periods, Pipeline, periods
@@ -59,6 +59,7 @@ __all__ = [
     "Stream",
     "Table",
     "TableFeatures",
+    "avro",
     "csv",
     "days",
     "derived",
@@ -74,11 +75,13 @@ __all__ = [
     "micros",
     "minutes",
     "more_is_better",
+    "orc",
     "parquet",
     "periods",
     "pubsub",
     "request",
     "seconds",
+    "sql",
     "to_json",
     "to_utc",
 ]

@@ -25,10 +25,11 @@ class Files:
     """Files of one format.
 
     ``path`` is a file, a folder, a glob, ``archive.zip`` with one member, or ``package://NAME/path/inside`` for data
-    that an installed package ships (the package is found, never imported).
+    that an installed package ships (the package is found, never imported); or a URL of a file, a folder or a glob, such
+    as ``s3://bucket/flights/*.csv``, ``gs://…``, ``abfss://…``, or any scheme that fsspec knows.
     """
 
-    format: Literal["csv", "json", "parquet"]
+    format: Literal["csv", "json", "parquet", "orc", "avro"]
     path: str
     nulls: tuple[str, ...] = ()
     where: str = place()
@@ -47,3 +48,13 @@ def json_lines(path: str) -> Files:
 def parquet(path: str) -> Files:
     """Parquet files."""
     return Files("parquet", path)
+
+
+def orc(path: str) -> Files:
+    """ORC files."""
+    return Files("orc", path)
+
+
+def avro(path: str) -> Files:
+    """Avro files, each with its own schema."""
+    return Files("avro", path)

@@ -1,11 +1,12 @@
 """Logs of live events, opened by what a stream declares."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 
 from raypipe.clock import Clock
 from raypipe.contracts.streaming import StreamSource
 from raypipe.errors import SourceError
+from raypipe.references import reveal
 from raypipe.spec.live import Live, LogKind
 
 #: By kind of log, how it is reached, in the words of its own client.
@@ -14,11 +15,12 @@ _NEEDS: dict[LogKind, tuple[str, ...]] = {
     "kafka": ("confluent_kafka",),
     "kinesis": ("boto3",),
     "pubsub": ("google", "google.cloud", "google.cloud.pubsub_v1"),
+    "sql": (),
 }
 
 
-def open_log(live: Live, connections: Connections, clock: Clock) -> StreamSource:
-    """Open the log that a stream declares.
+def open_log(live: Live, connections: Connections, clock: Clock, columns: Sequence[str] = ()) -> StreamSource:
+    """Open the log that a stream with these columns declares.
 
     Raises:
         SourceError: its client is not installed, or nobody said how to reach it.
@@ -32,8 +34,10 @@ def open_log(live: Live, connections: Connections, clock: Clock) -> StreamSource
         "kafka": _kafka,
         "kinesis": _kinesis,
         "pubsub": _pubsub,
+        "sql": lambda *given: _sql(columns, *given),
     }
-    return openers[live.kind](live, connections.get(live.kind, {}), clock)
+    connection = {name: reveal(value) for name, value in connections.get(live.kind, {}).items()}
+    return openers[live.kind](live, connection, clock)
 
 
 def _kafka(live: Live, connection: Mapping[str, str], clock: Clock) -> StreamSource:
@@ -55,3 +59,9 @@ def _pubsub(live: Live, _: Mapping[str, str], __: Clock) -> StreamSource:
     from raypipe.lake.feeds.pubsub import PubSubLog
 
     return PubSubLog(live.topic)
+
+
+def _sql(columns: Sequence[str], live: Live, connection: Mapping[str, str], clock: Clock) -> StreamSource:
+    from raypipe.lake.feeds.sql import SqlLog
+
+    return SqlLog(live.topic, live.by, list(columns), live.shards, connection, clock)

@@ -69,7 +69,11 @@ def live_rule(pipeline: Pipeline) -> Iterator[Fault]:
             yield Fault(stream.where, what, "Give it a `history` of files, a `live` log, or both")
         if stream.late_by is not None and stream.late_by.total_seconds() < 0:
             yield Fault(stream.where, f"stream `{stream.name}` has a negative `late_by`", "Give a length of time")
-        if (live := stream.live) is not None and not 0 <= live.at_most_bad <= 1:
+        if (live := stream.live) is not None and live.kind == "sql":
+            yield from unknown(live.by, columns(stream), live.where, f"stream {stream.name}")
+            if live.shards < 1:
+                yield Fault(live.where, f"{live.shards} shards read nothing", "Give at least one")
+        if live is not None and not 0 <= live.at_most_bad <= 1:
             yield Fault(live.where, f"`at_most_bad` is {live.at_most_bad}", "Give a share of messages, 0 to 1")
 
 
