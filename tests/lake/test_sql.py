@@ -35,9 +35,7 @@ def shop(url: str) -> Iterator[Engine]:
     with engine.begin() as database:
         database.execute(text("DROP TABLE IF EXISTS trips"))
         database.execute(
-            text(
-                f"CREATE TABLE trips (id BIGINT, town TEXT, started {kind}, minutes NUMERIC, fare FLOAT, n BIGINT)"
-            )
+            text(f"CREATE TABLE trips (id BIGINT, town TEXT, started {kind}, minutes NUMERIC, fare FLOAT, n BIGINT)")
         )
     yield engine
     engine.dispose()
