@@ -13,6 +13,7 @@ from raypipe.cli import (
     champions,
     definition,
     doctor,
+    drift,
     export,
     gates,
     keys,
@@ -160,6 +161,7 @@ add(
 )
 add(champions.rollback, MODEL, 'raypipe rollback flights --why "complaints from JFK"')
 add(champions.history, MODEL, "raypipe history flights", "raypipe history flights --at 2013-08-01T00:00Z")
+add(drift.drift, MODEL, "raypipe drift flights", "raypipe drift flights --by origin --html drift.html")
 add(lineage.lineage, MODEL, "raypipe lineage flights/3", "raypipe lineage flights/champion --html lineage.html")
 add(card.card, MODEL, "raypipe card flights/3", "raypipe card flights/champion --html card.html")
 add(

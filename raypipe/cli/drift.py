@@ -1,0 +1,122 @@
+"""``raypipe drift``: has the world moved away from what a model was judged on, and what became of its answers?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from raypipe.cli.kept import Name, kept
+from raypipe.cli.life import moment_of
+from raypipe.cli.output import AsJson, Output
+from raypipe.clock import iso
+from raypipe.errors import RegistryError, SettingsError
+
+if TYPE_CHECKING:
+    from raypipe.contracts.watching import ColumnDrift, DriftReport
+    from raypipe.flows.watch import Watch
+
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="DATE", show_default=False, help="Only predictions from then on (UTC).")
+]
+Rows = Annotated[int, typer.Option("--rows", metavar="N", min=50, help="Predictions in a tick.")]
+Budget = Annotated[float, typer.Option("--budget", metavar="TICKS", min=2, help="Ticks between two false alarms.")]
+By = Annotated[str, typer.Option("--by", metavar="FIELD", help="Tell outcomes by this request field too.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", show_default=False, help="Write a page with pictures.")
+]
+
+
+def drift(
+    name: Name,
+    since: Since = None,
+    rows: Rows = 1_000,
+    budget: Budget = 2_160,
+    by: By = "",
+    html: Html = None,
+    json: AsJson = False,
+) -> None:
+    """Compare what the champion answered with what it was judged on, column by column.
+
+    One budget of false alarms covers all columns and windows. Below stands what became of its predictions, by version
+    and arm, as far as feedback came.
+
+    Works from the prediction log alone, so nothing needs to run.
+    """
+    moment = moment_of(since)
+    out = Output(json)
+    with kept() as history:
+        version = history.registry.champion(name)
+        if version is None:
+            raise RegistryError("has no champion", where=name, cure="Run `raypipe run` first")
+        from raypipe.cli.logs import read_log
+        from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
+        from raypipe.flows.watch import watch
+        from raypipe.monitoring import Plan
+
+        plan = Plan(budget=budget, rows=rows, least=min(200, rows))
+        predictions, feedback = read_log(PREDICTIONS, name, moment), read_log(FEEDBACK, name)
+        found = watch(version, predictions, feedback, plan, by)
+    if not predictions.height:
+        raise SettingsError("nothing is in its prediction log", where=name, cure="Ask it something first")
+    say(found, predictions.height, out)
+    if html is not None:
+        from raypipe.cli.drift_page import write
+
+        write(found, html, f"{name}/{version.version}")
+        out.say(f"{html} shows it.")
+    out.result(found)
+
+
+def say(found: "Watch", predictions: int, out: Output) -> None:
+    """The newest tick, and the outcomes."""
+    if found.ticks:
+        newest = found.ticks[-1]
+        out.say(_head(newest, len(found.ticks)))
+        out.say(_columns(newest))
+    else:
+        out.say(f"{predictions:,} predictions are in the log: too few for a tick; `--rows` makes ticks smaller.")
+    if found.diagnosis:
+        out.say(found.diagnosis)
+    out.say(_outcomes(found))
+
+
+def _head(report: "DriftReport", ticks: int) -> Text:
+    alarms, breaks = len(report.alarms), len(report.breaks)
+    what = f"{alarms} of {len(report.columns)} columns have an open alarm" if alarms else "no alarm"
+    told = f"{report.pipeline}/{report.version}, tick {ticks} to {iso(report.at)[:19]}: {what}"
+    told += f"; {breaks} look broken" if breaks else ""
+    return Text.assemble((told, "bold"), f"  (one false alarm in {report.budget:,.0f} ticks)")
+
+
+def _columns(report: "DriftReport", shown: int = 12) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for head in ("column", "alarm", "excess", "distance", "ticks", "PSI", "JS", "W1/sd", "median"):
+        table.add_column(head, justify="left" if head in ("column", "alarm", "median") else "right")
+    for one in report.columns[:shown]:
+        table.add_row(*_row(one))
+    return table
+
+
+def _row(one: "ColumnDrift") -> tuple[str, ...]:
+    alarm = "" if one.open_for is None else "raised" if one.open_for == 0 else f"for {one.open_for} ticks"
+    median = "" if one.median_before is None else f"{one.median_before:.4g}"
+    median += "" if one.median_after is None else f" to {one.median_after:.4g}"
+    what = one.column if one.stream == "values" else f"{one.column} ({one.stream})"
+    figures = (f"{one.psi:.3f}", f"{one.jensen_shannon:.3f}", f"{one.wasserstein:.2f}")
+    return what, alarm, f"{one.excess:.2f}", f"{one.distance:.3f}", str(one.ticks), *figures, median
+
+
+def _outcomes(found: "Watch") -> Table:
+    figures = sorted({name for outcome in found.outcomes for name in outcome.outcomes})
+    table = Table(box=None, pad_edge=False)
+    for head in ("who", "predictions", "labelled", "log loss", "errors", "p50 ms", "p99 ms", *figures):
+        table.add_column(head, justify="left" if head == "who" else "right")
+    for one in found.outcomes:
+        loss = "" if one.loss is None else f"{one.loss:.4f}"
+        error = "" if one.error is None else f"{one.error[0]:.1%} ({one.error[1]:.1%} to {one.error[2]:.1%})"
+        told = [f"{one.outcomes[name]:.4g}" if name in one.outcomes else "" for name in figures]
+        speed = (f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}")
+        table.add_row(one.who, f"{one.predictions:,}", f"{one.labelled:,}", loss, error, *speed, *told)
+    return table

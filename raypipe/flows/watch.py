@@ -1,0 +1,176 @@
+"""A model's drift and outcomes, worked out anew from the prediction log: nothing runs, nothing can be lost."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from msgspec import structs
+
+from raypipe.contracts import bundle
+from raypipe.contracts.bins import Reference
+from raypipe.contracts.logs import opened
+from raypipe.contracts.records import ModelVersion, Record
+from raypipe.contracts.signature import Signature
+from raypipe.contracts.watched import Watched
+from raypipe.contracts.watching import DriftReport
+from raypipe.errors import RegistryError
+from raypipe.monitoring import Monitor, Plan
+from raypipe.monitoring.diagnosis import diagnose
+from raypipe.stats.estimate import log_loss, wilson
+
+
+class Outcome(Record, frozen=True, kw_only=True):
+    """What became of the predictions of one version in one arm, or of one value of a request field.
+
+    Attributes:
+        who: ``version 3, champion``, or the field and its value.
+        predictions: how many were answered.
+        labelled: of these, how many have a label.
+        loss: mean log loss; None without labels.
+        error: the share on the wrong side, with its interval; None without labels.
+        p50_ms: half were answered within,
+        p99_ms: and 99 of 100.
+        outcomes: the mean of each business figure that was told.
+    """
+
+    who: str
+    predictions: int
+    labelled: int
+    loss: float | None
+    error: tuple[float, float, float] | None
+    p50_ms: float
+    p99_ms: float
+    outcomes: dict[str, float]
+
+
+class Watch(Record, frozen=True, kw_only=True):
+    """What the log says of a version: its ticks, and what became of its predictions."""
+
+    ticks: tuple[DriftReport, ...]
+    outcomes: tuple[Outcome, ...]
+    diagnosis: str
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The columns of a model that the log keeps as they are, and what they are compared with."""
+
+    watched: Watched
+    signature: Signature
+    types: Mapping[str, pl.DataType]
+
+
+def watch(version: ModelVersion, predictions: pl.DataFrame, feedback: pl.DataFrame, plan: Plan, by: str = "") -> Watch:
+    """Compare what a version answered with what it was judged on.
+
+    Args:
+        version: of the model; its bundle holds the reference.
+        predictions: rows of the prediction log of its pipeline.
+        feedback: rows of its feedback log.
+        plan: how ticks are cut, and the budget of false alarms.
+        by: a request field to tell outcomes by as well; empty: none.
+
+    Raises:
+        RegistryError: the version keeps no reference, or answers with something else than a probability.
+    """
+    seen = _seen(version)
+    mine = predictions.filter((pl.col("version") == version.version) & pl.col("score").is_not_null()).sort("at")
+    evaluation = bundle.evaluation(Path(version.folder))
+    known = {} if evaluation is None else {one.feature: max(one.loss, 0.0) for one in evaluation.importances}
+    weights = np.array([known.get(name, 0.0) for name in seen.watched.names[:-1]])
+    monitor = Monitor(version.name, version.version, seen.watched, plan, importance=weights)
+    ticks = []
+    for start, end in _cuts(mine["at"].cast(pl.Int64).to_numpy(), plan):
+        monitor.add(_counts(seen, mine[start:end]))
+        ticks.append(monitor.close(int(mine["at"].cast(pl.Int64)[end - 1])))
+    said = diagnose(ticks[-1]).text if ticks and ticks[-1].alarms else ""
+    return Watch(ticks=tuple(ticks), outcomes=tuple(_outcomes(predictions, feedback, by)), diagnosis=said)
+
+
+def _seen(version: ModelVersion) -> _Seen:
+    folder, where = Path(version.folder), f"{version.name}/{version.version}"
+    reference = bundle.bins(folder)
+    if reference is None:
+        cure = "Train it again: `raypipe run` keeps one with each model"
+        raise RegistryError("has no reference to be compared with", where=where, cure=cure)
+    if reference.prediction.values or "score" not in bundle.golden(folder).columns:
+        raise RegistryError("does not answer with a probability: only such models are watched", where=where)
+    pipeline, signature = bundle.pipeline(folder), bundle.signature(folder)
+    log = pipeline.log
+    # What is not kept, or only as a hash, cannot be compared.
+    kept = [
+        c.name
+        for c in signature.columns
+        if (log.features is None or c.name in log.features) and c.name not in log.hashed
+    ]
+    part = Reference(
+        rows=reference.rows,
+        features=tuple(column for column in reference.features if column.name in kept),
+        prediction=reference.prediction,
+    )
+    golden = bundle.golden(folder).schema
+    columns = tuple(column for column in signature.columns if column.name in kept)
+    return _Seen(Watched.of(part), structs.replace(signature, columns=columns), {name: golden[name] for name in kept})
+
+
+def _counts(seen: _Seen, rows: pl.DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    frame = opened(rows, "features", seen.types)
+    names = [column.name for column in seen.signature.columns]
+    unseen = {names.index(name): count for name, count in seen.signature.unseen(frame).items()}
+    scores = frame["score"].cast(pl.Float32).to_numpy()
+    return seen.watched.binning.count(np.column_stack([seen.signature.encode(frame), scores]), unseen)
+
+
+def _cuts(at: np.ndarray[tuple[int], np.dtype[np.int64]], plan: Plan) -> Iterator[tuple[int, int]]:
+    """Ticks: so many rows, or so long a time if it holds enough of them; what is left at the end waits for more."""
+    start = 0
+    while start < len(at):
+        late = int(np.searchsorted(at, at[start] + plan.span, side="left"))
+        end = min(start + plan.rows, max(late, start + plan.least))
+        if end > len(at) or (end == len(at) and late >= len(at) and end - start < plan.rows):
+            return
+        yield start, end
+        start = end
+
+
+def _outcomes(predictions: pl.DataFrame, feedback: pl.DataFrame, by: str) -> Iterator[Outcome]:
+    told = feedback.select("request_id", "row", pl.col("label").alias("truth"), "outcomes")
+    joined = predictions.filter(pl.col("score").is_not_null()).join(told, on=["request_id", "row"], how="left")
+    for (version, arm), rows in joined.sort("version", "arm").group_by("version", "arm", maintain_order=True):
+        yield _outcome(f"version {version}, {arm}", rows)
+    if by:
+        opened_rows = joined.with_columns(
+            pl.col("request").str.json_path_match(f"$.{by}").fill_null("missing").alias("by")
+        )
+        for (value,), rows in opened_rows.sort("by").group_by("by", maintain_order=True):
+            yield _outcome(f"{by} {value}", rows)
+
+
+def _outcome(who: str, rows: pl.DataFrame) -> Outcome:
+    known = rows.filter(pl.col("truth").is_not_null())
+    truth, score = known["truth"].cast(pl.Float64).to_numpy(), known["score"].to_numpy()
+    wrong = int((known["truth"] != known["label"]).sum())
+    error = wilson(wrong, len(known))
+    latency = rows["latency"].cast(pl.Float64) / 1e3
+    return Outcome(
+        who=who,
+        predictions=rows.height,
+        labelled=known.height,
+        loss=float(log_loss(truth, score).mean()) if len(known) else None,
+        error=(error.value, error.low, error.high) if len(known) else None,
+        p50_ms=float(latency.quantile(0.5) or 0.0),
+        p99_ms=float(latency.quantile(0.99) or 0.0),
+        outcomes=_figures(rows["outcomes"].drop_nulls()),
+    )
+
+
+def _figures(told: pl.Series) -> dict[str, float]:
+    import msgspec
+
+    sums: dict[str, list[float]] = {}
+    for text in told.to_list():
+        for name, value in msgspec.json.decode(text, type=dict[str, float]).items():
+            sums.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in sorted(sums.items())}

@@ -1,0 +1,137 @@
+"""A version's drift and outcomes out of its logs: the column that moved, each outcome joined once, by whom."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import log_loss
+
+from raypipe.cli.drift import say
+from raypipe.cli.drift_page import write
+from raypipe.cli.output import Output
+from raypipe.contracts import bundle
+from raypipe.contracts.bins import Reference
+from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
+from raypipe.contracts.records import Lineage, ModelVersion
+from raypipe.errors import RegistryError
+from raypipe.flows.watch import watch
+from raypipe.monitoring import Plan
+from tests.contracts.bundles import SIGNATURE, make_bundle
+
+HOUR = 3_600_000_000
+PLAN = Plan(budget=1_000, rows=500, span=24 * HOUR)
+NOTHING = Lineage(
+    commit="", dirty=False, pipeline_definition="", feature_definition="", training_set="", as_of=0, snapshots={},
+    files=(), params={}, seed=0, lock={}, run_id="",
+)  # fmt: skip
+
+
+def asked(rng, rows, by=0.0):
+    return pl.DataFrame(
+        {
+            "zone": rng.choice(["a", "b"], rows),
+            "fare": rng.normal(by, 1.0, rows),
+            "hour": pl.Series(rng.integers(0, 24, rows), dtype=pl.Int8),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept") / "bundle"
+    _, digest = make_bundle(folder)
+    rng = np.random.default_rng(0)
+    reference = Reference.of(asked(rng, 20_000), SIGNATURE, rng.random(20_000).astype(np.float32))
+    (folder / "bins.json").write_text(reference.to_json())
+    return ModelVersion(
+        name="rides", version=1, aliases=(), algorithm="linear", metrics={}, created=0, digest=digest,
+        folder=str(folder), lineage=NOTHING,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def logs():
+    """6,000 predictions, the last 2,000 with higher fares; a third has feedback; another version answers 500."""
+    rng = np.random.default_rng(1)
+    frame = pl.concat([asked(rng, 4_000), asked(rng, 2_000, by=0.4), asked(rng, 500)])
+    n, score = frame.height, rng.random(frame.height)
+    predictions = pl.DataFrame(
+        {
+            "request_id": [f"q{i}" for i in range(n)],
+            "row": 0,
+            "at": np.arange(n) * HOUR // 60,
+            "unit": "",
+            "arm": ["champion"] * 6_000 + ["challenger/2"] * 500,
+            "answered": True,
+            "version": [1] * 6_000 + [2] * 500,
+            "digest": "",
+            "generation": 1,
+            "watermark": 0,
+            "latency": rng.integers(1_000, 9_000, n),
+            "score": score,
+            "label": score >= 0.5,
+            "request": [json.dumps({"zone": zone}) for zone in frame["zone"]],
+            "features": [json.dumps(row) for row in frame.iter_rows(named=True)],
+        }
+    ).cast(dict(PREDICTIONS.columns))
+    told = rng.permutation(n)[: n // 3]
+    feedback = pl.DataFrame(
+        {
+            "request_id": [f"q{i}" for i in told],
+            "row": 0,
+            "at": 0,
+            "label": rng.random(len(told)) < score[told],
+            "outcomes": [json.dumps({"tip": float(i % 5)}) for i in told],
+        }
+    ).cast(dict(FEEDBACK.columns))
+    return predictions, feedback
+
+
+def test_the_column_that_moved_is_found_and_no_other(version, logs):
+    found = watch(version, *logs, PLAN)
+    assert [tick.rows for tick in found.ticks] == [500] * 12
+    raised = [(tick.tick, column.column) for tick in found.ticks for column in tick.raised]
+    assert raised == [(9, "fare")]
+    assert "fare (median" in found.diagnosis
+
+
+def test_outcomes_are_told_by_version_arm_and_field(version, logs):
+    predictions, feedback = logs
+    found = watch(version, predictions, feedback, PLAN, by="zone")
+    assert [(o.who, o.predictions) for o in found.outcomes[:2]] == [
+        ("version 1, champion", 6_000),
+        ("version 2, challenger/2", 500),
+    ]
+    assert [o.who for o in found.outcomes[2:]] == ["zone a", "zone b"]
+    mine = predictions[:6_000].join(feedback.rename({"label": "truth"}), on="request_id")
+    first = found.outcomes[0]
+    assert first.labelled == mine.height
+    assert first.loss == pytest.approx(log_loss(mine["truth"], mine["score"]))
+    assert first.error[0] == pytest.approx((mine["truth"] != mine["label"]).mean())
+    assert 0 <= first.outcomes["tip"] <= 4
+    assert first.p99_ms == pytest.approx(np.quantile(predictions["latency"][:6_000], 0.99) / 1e3, rel=0.01)
+
+
+def test_it_can_be_read_and_drawn(version, logs, tmp_path, capsys):
+    found = watch(version, *logs, PLAN, by="zone")
+    say(found, 6_500, Output(False))
+    printed = capsys.readouterr().out
+    assert "1 of 4 columns have an open alarm" in printed
+    assert "version 2, challenger/2" in printed
+    write(found, tmp_path / "drift.html", "rides/1")
+    assert "<svg" in (tmp_path / "drift.html").read_text()
+
+
+def test_few_predictions_make_no_tick(version, logs):
+    predictions, feedback = logs
+    assert watch(version, predictions[:300], feedback, PLAN).ticks == ()
+
+
+def test_a_version_without_a_reference_says_so(version, logs, tmp_path):
+    make_bundle(tmp_path / "bundle")
+    from msgspec import structs
+
+    with pytest.raises(RegistryError, match="no reference"):
+        watch(structs.replace(version, folder=str(tmp_path / "bundle")), *logs, PLAN)
+    assert bundle.bins(tmp_path / "bundle") is None
