@@ -11,7 +11,6 @@ from raypipe.cli.definition import PipelineFile, read
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
-from raypipe.contracts.records import GateReport
 from raypipe.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -63,6 +62,7 @@ def replay(
     out = Output(json)
     # Seconds of imports: a fault in what was asked is told before them.
     from raypipe.cli.opened import opened
+    from raypipe.contracts.records import GateReport
     from raypipe.flows import Run
     from raypipe.flows.replay.run import replay_pipeline
 
