@@ -15,6 +15,7 @@ from raypipe.cli import (
     doctor,
     drift,
     export,
+    features,
     gates,
     keys,
     life,
@@ -121,6 +122,13 @@ add(
     "raypipe policy explain pipeline.py --at 2013-11-04 --json | jq .action",
 )
 add(life.deploy, PIPELINE, "raypipe deploy examples/flights/pipeline.py")
+add(
+    features.materialize,
+    PIPELINE,
+    "raypipe materialize examples/flights/pipeline.py",
+    "raypipe materialize pipeline.py --as-of 2013-07-03T06:00Z",
+    "raypipe materialize pipeline.py --anew --json | jq .entities",
+)
 add(services.up, MACHINE, "raypipe up", "RAYPIPE_SERVE_PORT=8080 raypipe up")
 add(services.status, MACHINE, "raypipe status", "raypipe status --json")
 add(services.down, MACHINE, "raypipe down")
@@ -128,6 +136,8 @@ add(doctor.doctor, MACHINE, "raypipe doctor", "raypipe doctor --json | jq '.[] |
 add(
     audit.audit,
     MACHINE,
+    "raypipe audit parity flights",
+    "raypipe audit parity examples/flights/pipeline.py --log asked.parquet --json | jq .equal",
     "raypipe audit ledger",
     "raypipe audit checkpoint",
     "raypipe audit keys --folder secrets",

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from raypipe.cli.kept import kept
 from raypipe.cli.output import AsJson, Output
+from raypipe.cli.parity import Last, Log, parity
 from raypipe.clock import SystemClock, iso
 from raypipe.errors import SettingsError
 
@@ -19,10 +20,15 @@ class What(StrEnum):
     LEDGER = "ledger"
     CHECKPOINT = "checkpoint"
     KEYS = "keys"
+    PARITY = "parity"
 
 
 def audit(
-    what: Annotated[What, typer.Argument(metavar="WHAT", help="Verify, sign, or make keys.")],
+    what: Annotated[What, typer.Argument(metavar="WHAT", help="Verify, sign, or make keys; or replay requests.")],
+    pipeline: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE|NAME]", help="For `parity`: a pipeline file, or its name.", show_default=False),
+    ] = None,
     checkpoints: Annotated[
         Path | None,
         typer.Option("--checkpoints", metavar="FILE", show_default=False, help="A copy that was kept elsewhere."),
@@ -30,13 +36,22 @@ def audit(
     folder: Annotated[
         Path, typer.Option("--folder", metavar="DIR", help="Where new keys are put.", show_default=False)
     ] = Path(),
+    log: Log = None,
+    last: Last = 10_000,
     json: AsJson = False,
 ) -> None:
     """Verify the ledger: its chain of hashes, and every checkpoint that was signed. Exit code 1: it was tampered with.
 
     `checkpoint` verifies too, and signs what is there now; let a machine that nobody else writes to do so every hour.
     `keys` makes the pair of keys: settings `audit_key` (signs) and `audit_public_key` (verifies) refer to them.
+
+    `parity` replays logged requests of a pipeline through the way that training takes. As known then, each feature must
+    be what serving used; one that is not is named with key, time and both values, and the exit code is 1. How many
+    would differ by what is known now shows how much came late.
     """
+    if what is What.PARITY:
+        parity(pipeline, log, last, json=json)
+        return
     from raypipe.ledger import checkpoint
 
     out = Output(json)

@@ -1,29 +1,24 @@
 """From the lake to the online store: the state of every entity, as known at one moment, in one step."""
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
-import numpy as np
-import polars as pl
-
+from raypipe.contracts.changes import Since
 from raypipe.contracts.progress import Progress, Step
 from raypipe.contracts.records import Materialized, Snapshot
-from raypipe.contracts.stores import OnlineStore
+from raypipe.contracts.stores import MovedError, OnlineStore
 from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
-from raypipe.features import events, frames, keys, state
-from raypipe.features.blocks import Block, Shared, block, cut
 from raypipe.features.late import oldest
-from raypipe.features.plan import GroupPlan, plans
+from raypipe.features.plan import plans
 from raypipe.features.reading import Read, Tables
-from raypipe.features.tracks import Track
-from raypipe.spec import Pipeline, TableFeatures, days, fingerprint, micros
-from raypipe.stats.exact import Ints
+from raypipe.features.states import EXACT_FOR, group_states, table_states
+from raypipe.features.tally import Tally
+from raypipe.features.update import Update
+from raypipe.spec import Pipeline, TableFeatures, fingerprint
 
-#: How long before the watermark a question may be asked and still be answered as history would.
-EXACT_FOR = micros(days(1))
-#: So many events are in memory in every form at a time.
-AT_ONCE = 1_000_000
+#: How often a run that another got ahead of looks again.
+ATTEMPTS = 5
 
 
 def definition(pipeline: Pipeline) -> str:
@@ -43,11 +38,14 @@ def materialize(
     store: OnlineStore,
     as_of: int,
     progress: Progress,
+    *,
+    since: Since | None = None,
 ) -> Materialized:
     """Store the features of every entity as known at a moment, for `OnlineFeatures`.
 
-    The state is written beside the one in use and takes its place in one step; readers see the one or the other. The
-    same snapshots and moment again are no work.
+    Where the store holds an earlier state of the same definition, only what the snapshots gained since then, and what
+    became known since then, is worked on. The new state takes the old one's place in one step, together with the
+    position that it goes up to; readers see the one or the other. The same snapshots and moment again are no work.
 
     Args:
         pipeline: the definition.
@@ -56,18 +54,39 @@ def materialize(
         store: where to.
         as_of: nothing known later is used; microseconds UTC.
         progress: told of each feature group.
+        since: tells what snapshots gained; None: everything is loaded anew.
 
     Raises:
         FeatureError: a snapshot is missing, the data does not fit the definition, or another run got ahead.
     """
     tables = Tables(pipeline, snapshots, read)
     used = tuple(snapshots[source.name] for source in pipeline.sources)
-    with store.read(name(pipeline)) as reading:
-        current = None if reading is None else Materialized.from_json(reading.head)
-    if current is not None and (current.snapshots, current.watermark) == (used, as_of):
-        return current
+    for _ in range(ATTEMPTS):
+        with store.read(name(pipeline)) as reading, suppress(MovedError):
+            current = None if reading is None else Materialized.from_json(reading.head)
+            if current is not None and (current.snapshots, current.watermark) == (used, as_of):
+                return current
+            if reading is None or current is None or since is None or current.watermark >= as_of:
+                return _loaded(tables, used, store, as_of, progress)
+            update = Update.of(tables, current, reading, as_of, since)
+            if update is None:
+                return _loaded(tables, used, store, as_of, progress)
+            with progress.step("materialize", total=len(pipeline.inputs)) as step:
+                items = list(update.items(step))
+            record = update.record(used)
+            failpoint("features.before_update")
+            if store.update(name(pipeline), items, head=record.to_json().encode(), expected=reading.head):
+                failpoint("features.after_update")
+                return record
+    raise FeatureError("other runs change its state all the time", where=pipeline.name, cure="Run it again")
+
+
+def _loaded(
+    tables: Tables, used: tuple[Snapshot, ...], store: OnlineStore, as_of: int, progress: Progress
+) -> Materialized:
+    """Everything anew, beside what is in use."""
+    pipeline, tally = tables.pipeline, Tally()
     with progress.step("materialize", total=len(pipeline.inputs)) as step:
-        tally = _Tally()
         generation = store.load(name(pipeline), tally.watch(_states(tables, as_of, step)))
     record = Materialized(
         pipeline=pipeline.name,
@@ -83,21 +102,8 @@ def materialize(
     failpoint("features.before_flip")
     if not store.publish(name(pipeline), generation, record.to_json().encode()):
         raise FeatureError("another run published a later state", where=pipeline.name, cure="Run it again if need be")
+    failpoint("features.after_flip")
     return record
-
-
-class _Tally:
-    """Counts what goes by."""
-
-    def __init__(self) -> None:
-        self.entities, self.bytes, self.digest = 0, 0, hashlib.sha256()
-
-    def watch(self, items: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in items:
-            self.entities += 1
-            self.bytes += len(key) + len(value)
-            self.digest.update(b"%d %d " % (len(key), len(value)) + key + value)
-            yield key, value
 
 
 def _states(tables: Tables, as_of: int, step: Step) -> Iterator[tuple[bytes, bytes]]:
@@ -112,58 +118,3 @@ def _states(tables: Tables, as_of: int, step: Step) -> Iterator[tuple[bytes, byt
     for number, item in enumerate(looked_up, start=len(compiled)):
         yield from table_states(number, item, tables.table(item.table.name))
         step.advance(note=item.table.name)
-
-
-def group_states(number: int, plan: GroupPlan, found: pl.DataFrame, as_of: int) -> Iterator[tuple[bytes, bytes]]:
-    """The state of every entity of one group that a question from ``as_of - EXACT_FOR`` on can see, sorted by key."""
-    coded, _, known = events.numbered(found, found.select(pl.col("^k[0-9]+$")).head(0), plan.group.where)
-    tracks = events.tracks(plan, coded, known.height)
-    for first, end in portions(tracks):
-        blocks = entity_blocks(plan, tracks, first, end)
-        values = state.pack(plan, trimmed(plan, blocks, as_of))
-        for key, value in zip(known[first:end].iter_rows(), values, strict=True):
-            under = keys.stored(number, key)
-            if value and under is not None:
-                yield under, value
-
-
-def portions(tracks: Sequence[Track]) -> Iterator[tuple[int, int]]:
-    """Numbers of entities, from and to, that are worked on at once; together they have about `AT_ONCE` events."""
-    events_before = np.sum([track.starts for track in tracks], axis=0)
-    first, many = 0, len(events_before) - 1
-    while first < many:
-        limit = events_before[first] + AT_ONCE * len(tracks)
-        end = max(first + 1, int(np.searchsorted(events_before, limit, side="right")) - 1)
-        yield first, min(end, many)
-        first = min(end, many)
-
-
-def entity_blocks(plan: GroupPlan, tracks: Sequence[Track], first: int, end: int) -> list[Block]:
-    """The tracks of entities ``first`` to ``end`` (not included), with all their events."""
-    shared = Shared()
-    return [
-        block(shape, track, *shared.once(_bounds, track.starts, first, end), shared)
-        for shape, track in zip(plan.tracks, tracks, strict=True)
-    ]
-
-
-def trimmed(plan: GroupPlan, blocks: Sequence[Block], as_of: int) -> list[Block]:
-    """Only what a question from ``as_of - EXACT_FOR`` on can see."""
-    oldest, shared = as_of - EXACT_FOR, Shared()
-    return [
-        cut(whole, shape.first_needed(oldest, plan.delay), shape.endless, shared)
-        for shape, whole in zip(plan.tracks, blocks, strict=True)
-    ]
-
-
-def _bounds(starts: Ints, first: int, end: int) -> tuple[Ints, Ints]:
-    return starts[first:end], starts[first + 1 : end + 1]
-
-
-def table_states(number: int, item: TableFeatures, table: pl.LazyFrame) -> Iterator[tuple[bytes, bytes]]:
-    """The chosen columns of every row of a table."""
-    found = frames.chosen(item, table)
-    for key, row in zip(keys.plain(found, [frames.FOUND]).iter_rows(), frames.packed(found, item), strict=True):
-        under = keys.stored(number, key)
-        if under is not None:
-            yield under, row

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from raypipe import features
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Deployment, ModelVersion, Snapshot
 from raypipe.errors import RegistryError, ServingError
 from raypipe.failpoints import failpoint
 from raypipe.flows.collect import log_folder, start_collector
+from raypipe.flows.materialize import store_features
 from raypipe.flows.platform import Platform
 from raypipe.flows.question import question
 from raypipe.serving.api import ServeApi
@@ -34,8 +34,7 @@ def deploy(
         ServingError: the service does not become healthy; the one before goes on answering.
     """
     version = champion(platform, pipeline.name)
-    by_name = {snapshot.table: snapshot for snapshot in snapshots}
-    features.materialize(pipeline, by_name, platform.lake.frame, platform.store, as_of, progress)
+    store_features(platform, progress, pipeline, snapshots, as_of)
     recipe(platform, version.name).pointer.suggest(question(platform, pipeline, snapshots, as_of))
     return put_into_service(platform, progress, version=version)
 

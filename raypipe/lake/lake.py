@@ -16,6 +16,7 @@ from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 from sqlalchemy.exc import DatabaseError
 
 from raypipe.clock import Clock, SystemClock
+from raypipe.contracts.changes import Changes
 from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.logs import LogKind
 from raypipe.contracts.progress import Progress
@@ -33,7 +34,7 @@ from raypipe.lake.feeds import Connections, open_log
 from raypipe.lake.ingest import ATTEMPTS, ingest
 from raypipe.lake.live import Batch, LiveIngest
 from raypipe.lake.log import LogTable
-from raypipe.lake.state import INCOMING, Held, data_files, descends, head, held_by, main_of, rows_of
+from raypipe.lake.state import INCOMING, Held, changes, data_files, descends, head, held_by, main_of, rows_of
 from raypipe.lake.writers import take_over
 from raypipe.spec import Source, Stream, fingerprint
 
@@ -213,6 +214,17 @@ class Lake:
         """
         rows = rows_of(*self._find(snapshot))
         return rows if columns is None else rows.select(columns)
+
+    def changes(self, old: Snapshot, new: Snapshot) -> Changes | None:
+        """What became of a table from one snapshot to a later one; None when the lake lacks the earlier by now.
+
+        Raises:
+            SourceError: the lake does not have the later one.
+        """
+        table, later = self._find(new)
+        if (earlier := table.metadata.snapshot_by_id(old.snapshot_id)) is None:
+            return None
+        return changes(table, earlier, later)
 
     def dataset(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> "ray.data.Dataset":
         """The same rows as a Ray dataset, read by the cluster, in any order.

@@ -14,6 +14,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
+from raypipe.contracts.changes import Changes
 from raypipe.contracts.records import SourceFile, Taken
 from raypipe.lake import storage
 from raypipe.lake.columns import given_back
@@ -129,7 +130,23 @@ def data_files(table: Table, snapshot: Snapshot) -> list[DataFile]:
 
 def rows_of(table: Table, snapshot: Snapshot) -> pl.LazyFrame:
     """Exactly the rows of a snapshot, in the order in which they came, with the types that they came with."""
-    paths = [file.file_path for file in data_files(table, snapshot)]
+    return _rows(table, snapshot, [file.file_path for file in data_files(table, snapshot)])
+
+
+def changes(table: Table, old: Snapshot, new: Snapshot) -> Changes:
+    """What became of a table from one snapshot to a later one, by its files."""
+    before = [file.file_path for file in data_files(table, old)]
+    after = [file.file_path for file in data_files(table, new)]
+    lost, kept = set(before) - set(after), set(before) & set(after)
+    return Changes(
+        kept=_rows(table, new, [path for path in after if path in kept]),
+        gained=_rows(table, new, [path for path in after if path not in kept]),
+        lost=_rows(table, old, [path for path in before if path in lost]) if lost else None,
+        anew=bool(before) and not kept,
+    )
+
+
+def _rows(table: Table, snapshot: Snapshot, paths: list[str]) -> pl.LazyFrame:
     rows = storage.scan(paths) if paths else _no_rows(table, snapshot)
     types = given_back(held_by(table, snapshot).widened)
     return rows.with_columns(pl.col(name).cast(kind) for name, kind in types.items()) if types else rows

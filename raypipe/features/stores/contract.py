@@ -91,6 +91,16 @@ class StoreContract:
         assert not store.update(NAME, [(b"a", b"3")], head=b"3", expected=b"1")
         assert read(store, NAME, b"a") == (b"2", [b"2"])
 
+    def test_an_update_of_many_values_is_one_step_too(self, store: OnlineStore) -> None:
+        """Thousands of values, some of which go, on the head that was expected only."""
+        keys = [b"%d" % i for i in range(5_000)]
+        store.publish(NAME, store.load(NAME, [(key, b"old") for key in keys]), b"1")
+        changed = [(key, None if i % 3 == 0 else b"1" + key) for i, key in enumerate(keys)]
+        assert not store.update(NAME, changed, head=b"2", expected=b"another")
+        assert read(store, NAME, *keys) == (b"1", [b"old"] * len(keys))
+        assert store.update(NAME, changed, head=b"2", expected=b"1")
+        assert read(store, NAME, *keys) == (b"2", [value for _, value in changed])
+
     def test_names_do_not_mix(self, store: OnlineStore) -> None:
         """One name may be the beginning of another."""
         names = (NAME, NAME + "0", NAME[:-1])

@@ -93,9 +93,11 @@ class LmdbStore:
                     txn.delete(prefix + key)
                 else:
                     txn.put(prefix + key, value)
+                failpoint("features.lmdb_between_writes")
             failpoint("features.lmdb_before_head")
             txn.put(_head(name), published[:8] + head)
             failpoint("features.lmdb_before_commit")
+        failpoint("features.lmdb_after_commit")
         return True
 
     def forget(self, name: str) -> None:

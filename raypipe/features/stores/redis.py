@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TypeAlias, cast
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import redis
 
@@ -21,6 +22,8 @@ from raypipe.references import reveal
 _BATCH = 2_000
 #: Seconds until a server that does not answer is given up.
 TIMEOUT = 5.0
+#: Values that were staged by a process which died are dropped after so many seconds.
+STAGED_SECONDS = 3600
 Reply: TypeAlias = list[bytes | None]
 
 # Head and values at one moment. A reader that has seen a head names its generation and version (of updates in it).
@@ -59,6 +62,20 @@ for i = 3, #ARGV, 3 do
   if ARGV[i] == '1' then redis.call('HSET', values, ARGV[i + 1], ARGV[i + 2])
   else redis.call('HDEL', values, ARGV[i + 1]) end
 end
+redis.call('HINCRBY', KEYS[1], 'version', 1)
+redis.call('HSET', KEYS[1], 'head', ARGV[2])
+return 1
+"""
+# The same from values that were staged: each behind a `1`, or a `0` for one that goes.
+_APPLY = """
+if redis.call('HGET', KEYS[1], 'head') ~= ARGV[1] then redis.call('UNLINK', ARGV[3]) return 0 end
+local values = KEYS[1] .. ':' .. redis.call('HGET', KEYS[1], 'number')
+local staged = redis.call('HGETALL', ARGV[3])
+for i = 1, #staged, 2 do
+  if string.byte(staged[i + 1]) == 49 then redis.call('HSET', values, staged[i], string.sub(staged[i + 1], 2))
+  else redis.call('HDEL', values, staged[i]) end
+end
+redis.call('UNLINK', ARGV[3])
 redis.call('HINCRBY', KEYS[1], 'version', 1)
 redis.call('HSET', KEYS[1], 'head', ARGV[2])
 return 1
@@ -155,8 +172,23 @@ class RedisStore:
 
     def update(self, name: str, items: Iterable[tuple[bytes, bytes | None]], *, head: bytes, expected: bytes) -> bool:
         """Replace values (None: remove) and head of the published generation, all in one step."""
-        flat = [part for key, value in items for part in (b"0" if value is None else b"1", key, value or b"")]
-        return bool(self.script(_UPDATE, name, expected, head, *flat))
+        items = iter(items)
+        batch, following = list(islice(items, _BATCH)), list(islice(items, _BATCH))
+        if not following:
+            flat = [part for key, value in batch for part in (b"0" if value is None else b"1", key, value or b"")]
+            failpoint("features.redis_before_update")
+            return bool(self.script(_UPDATE, name, expected, head, *flat))
+        # More than a server should take in one command: beside it first, then to its place in one step.
+        staged = f"{_key(name)}:staged:{uuid4().hex}"
+        while batch:
+            with self._errors(), self._client.pipeline(transaction=False) as pipe:
+                pipe.hset(staged, mapping={key: b"0" if value is None else b"1" + value for key, value in batch})
+                pipe.expire(staged, STAGED_SECONDS)
+                pipe.execute()
+            failpoint("features.redis_between_writes")
+            batch, following = following, list(islice(items, _BATCH))
+        failpoint("features.redis_before_apply")
+        return bool(self.script(_APPLY, name, expected, head, staged.encode()))
 
     def forget(self, name: str) -> None:
         """Remove all generations of a name."""

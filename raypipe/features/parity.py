@@ -1,0 +1,120 @@
+"""Logged requests through the way that training takes: what the features would have been, and where they differ."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from raypipe.contracts.parity import Mismatch
+from raypipe.features import frames, spine
+from raypipe.features.plan import plans
+from raypipe.features.reading import Tables
+from raypipe.features.training_set import group_features
+from raypipe.spec import Derived, FeatureGroup, Pipeline, Request, TableFeatures, micros
+
+#: So much of a sum's size may serving be off, which has added the same numbers in another order.
+RELATIVE = 1e-9
+#: Aggregates that add doubles up. Everything else is the same to the last bit.
+_SUMS = frozenset({"sum", "mean", "std"})
+#: So many mismatches of a feature are shown.
+SHOWN = 5
+
+
+def replayed(tables: Tables, requests: pl.DataFrame, as_of: int) -> pl.DataFrame:
+    """The features of some requests out of history, as a training set has them.
+
+    Args:
+        tables: as they were, or are.
+        requests: one row a prediction, one column a request field.
+        as_of: nothing known later is used; microseconds UTC.
+
+    Returns:
+        The features in the pipeline's order, one row a request.
+    """
+    pipeline, compiled = tables.pipeline, plans(tables.pipeline)
+    moment = pl.col(pipeline.ask.moment).cast(pl.Int64) - micros(pipeline.ask.lead)
+    asked = requests.with_columns(moment.cast(pl.Datetime("us", "UTC")).alias(spine.ASKED_AT))
+    made: list[pl.Series] = []
+    for item in pipeline.inputs:
+        if isinstance(item, FeatureGroup):
+            made += group_features(next(compiled), tables, asked, as_of)
+        elif isinstance(item, TableFeatures):
+            made += frames.table_features(item, tables.table(item.table.name), asked)
+    frame = asked.with_columns(made)
+    for expressions in frames.logic(pipeline):
+        frame = frame.with_columns(expressions)
+    return frame.select(pipeline.feature_names)
+
+
+def differing(pipeline: Pipeline, used: pl.DataFrame, expected: pl.DataFrame) -> pl.DataFrame:
+    """Which values differ: a truth for each feature and request. What is no finite number counts as missing.
+
+    Args:
+        pipeline: says which features are sums.
+        used: what serving saw.
+        expected: what history gives; the features that both have are compared.
+    """
+    about = approximate(pipeline)
+    columns = [name for name in expected.columns if name in used.columns]
+    kinds = {name: expected.schema[name] for name in columns}
+    both = used.select(pl.col(name).cast(kinds[name]) for name in columns).select(_finite(kinds))
+    beside = both.hstack(expected.select(_finite(kinds)).rename(lambda name: f"{name} expected"))
+    return beside.select(_differs(name, about=name in about and kinds[name].is_float()) for name in columns)
+
+
+def approximate(pipeline: Pipeline) -> set[str]:
+    """Features that are sums of doubles, or are computed from such."""
+    found: set[str] = set()
+    for item in pipeline.inputs:
+        if isinstance(item, FeatureGroup):
+            sums = (name for name, one in item.features.items() if one.op in _SUMS or one.half_life is not None)
+            found.update(sums)
+        elif isinstance(item, Derived):
+            found.update(name for name, one in item.features.items() if found & set(one.roots))
+    return found
+
+
+def mismatches(
+    pipeline: Pipeline, requests: pl.DataFrame, used: pl.DataFrame, expected: pl.DataFrame, wrong: pl.DataFrame
+) -> Iterator[Mismatch]:
+    """The first few values of each feature that differ, with where to look."""
+    moment = requests[pipeline.ask.moment].cast(pl.Int64) - micros(pipeline.ask.lead)
+    found_by = fields_of(pipeline)
+    for name in wrong.columns:
+        for row in wrong[name].arg_true().head(SHOWN).to_list():
+            yield Mismatch(
+                feature=name,
+                key={field: str(requests[field][row]) for field in found_by[name] if field in requests.columns},
+                at=int(moment[row]),
+                online=repr(used[name][row]),
+                offline=repr(expected[name][row]),
+            )
+
+
+def fields_of(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
+    """For each feature the request fields that it is found by, or is computed from."""
+    found: dict[str, tuple[str, ...]] = {}
+    for item in pipeline.inputs:
+        if isinstance(item, FeatureGroup):
+            found |= dict.fromkeys(item.features, item.asked)
+        elif isinstance(item, TableFeatures):
+            found |= dict.fromkeys(item.features, (item.by,))
+        else:
+            for name, expression in item.features.items():
+                own = isinstance(item, Request)
+                roots = (((root,) if own else found.get(root, (root,))) for root in expression.roots)
+                found[name] = tuple(dict.fromkeys(field for fields in roots for field in fields))
+    return found
+
+
+def _finite(kinds: dict[str, pl.DataType]) -> Iterator[pl.Expr]:
+    for name, kind in kinds.items():
+        column = pl.col(name)
+        yield pl.when(column.is_finite()).then(column).alias(name) if kind.is_float() else column
+
+
+def _differs(name: str, *, about: bool) -> pl.Expr:
+    used, expected = pl.col(name), pl.col(f"{name} expected")
+    same = used.eq_missing(expected)
+    if about:
+        same = same | ((used - expected).abs() <= RELATIVE * expected.abs()).fill_null(value=False)
+    return (~same).alias(name)

@@ -1,0 +1,124 @@
+"""The online store follows what gates publish: new, late and quarantined rows, each time in one recorded step."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import polars as pl
+import pytest
+
+from raypipe import features
+from raypipe.contracts.progress import Silent
+from raypipe.contracts.records import Materialized
+from raypipe.errors import FeatureError
+from raypipe.features import OnlineFeatures
+from raypipe.features.stores.lmdb import LmdbStore
+from raypipe.flows import Platform
+from raypipe.flows.gate import gate
+from raypipe.flows.ingest import ingest
+from raypipe.flows.materialize import KIND, materialize, materialize_line
+from raypipe.spec import Pipeline, Search, agg, checks, days, hours, models, periods, request
+from tests.flows.gated import LATE, House
+from tests.lake.sources import START, line, towns
+
+
+@dataclass(frozen=True)
+class Home(House):
+    """A house with an online store, and a pipeline of features over trips and towns."""
+
+    @property
+    def store(self) -> LmdbStore:
+        return LmdbStore(self.folder / "online")
+
+    @property
+    def pipeline(self) -> Pipeline:
+        stream, places = self.stream, towns(self.folder / "towns.csv")
+        by_town = stream.at("ended_at").by("town").features(
+            fares=agg.sum("fare", days(30)), trips=agg.count(days(30)), dearest=agg.max("fare", days(30)),
+            last_fare=agg.last("fare"), slow=agg.percentile("minutes", 0.9, days(2)),
+            fading=agg.decayed_mean("fare", half_life=hours(6)),
+        )  # fmt: skip
+        return Pipeline(
+            "trips",
+            ask=stream.before("started"),
+            inputs=[request("town", "started"), by_town, places.columns_by("town", "size")],
+            label=stream.label(pl.col("fare") > 5, settled_after=days(1)),
+            split=periods(train="2024-01", tune="2024-02", holdout="2024-03"),
+            search=Search([models.Linear()]),
+        )
+
+    def settle(self, places: str = "Bern,CET,1\nWien,CET,2\n") -> None:
+        (self.folder / "towns.csv").write_text("town,zone,size\n" + places)
+
+    def publish(self) -> None:
+        platform = cast(Platform, self)
+        found = ingest(platform, Silent(), pipeline=self.pipeline).snapshots
+        gate(platform, Silent(), pipeline=self.pipeline, snapshots=found, as_of=LATE)
+
+    def materialize(self, as_of: int, *, anew: bool = False) -> Materialized:
+        return materialize(cast(Platform, self), Silent(), pipeline=self.pipeline, as_of=as_of, anew=anew)
+
+    def answers(self, as_of: int, store: LmdbStore | None = None) -> list[tuple[object, ...]]:
+        """Features of four towns; what fades may differ in its last bits."""
+        asked = pl.DataFrame({"town": ["Bern", "Wien", "Graz", "Linz"], "started": [as_of] * 4})
+        kinds = {"started": pl.Datetime("us", "UTC")}
+        return (
+            OnlineFeatures(self.pipeline, store or self.store)
+            .compute(asked.cast(kinds))
+            .with_columns(pl.col("fading").round(12))
+            .rows()
+        )
+
+
+def at(hour: int) -> int:
+    return (int(START.timestamp()) + 3600 * hour) * 1_000_000
+
+
+def test_nothing_published_is_said(tmp_path: Path) -> None:
+    house = Home(tmp_path)
+    with pytest.raises(FeatureError, match=r"^trips: nothing of `trips` has passed a gate yet. Run `raypipe run FILE"):
+        house.materialize(LATE)
+
+
+def test_the_store_follows_the_lake(tmp_path: Path) -> None:
+    sound = checks.between("fare", 0, 100).quarantine()
+    house, fresh = Home(tmp_path, (sound,)), LmdbStore(tmp_path / "fresh")
+    days_of_trips = [
+        ("a", [line(i, "Bern" if i % 2 else "Wien", fare=i / 3) for i in range(40)], "Bern,CET,1\nWien,CET,2\n"),
+        ("b", [line(i, "Bern" if i % 2 else "Graz", fare=i / 7) for i in range(45, 50)], "Bern,CET,1\nWien,CET,2\n"),
+        ("c", [line(44, "Wien"), line(50, "Bern", fare=500.0), line(51, "Bern")], "Bern,CET,9\nGraz,CET,3\n"),
+    ]
+    records = []
+    for day, (name, rows, places) in enumerate(days_of_trips):
+        house.ship(name, *rows)
+        house.settle(places)
+        house.publish()
+        as_of = at(46 + 3 * day)
+        records.append(house.materialize(as_of))
+        assert house.materialize(as_of) == records[-1], "the same again is no work"
+        found = house.answers(as_of)
+        assert found == fresh_answers(house, fresh, as_of)
+    assert [record.generation for record in records] == [1, 1, 1]
+    kept = [Materialized.from_json(entry.body) for entry in house.ledger.entries(KIND, "trips")]
+    assert kept == records
+    assert materialize_line(records[-1]).endswith("known up to 2024-01-03T04:00:00Z, generation 1")
+
+
+def fresh_answers(house: Home, store: LmdbStore, as_of: int) -> list[tuple[object, ...]]:
+    """The same from a store of its own, loaded anew."""
+    snapshots = {source.name: house.lake.published(source) for source in house.pipeline.sources}
+    features.materialize(house.pipeline, snapshots, house.lake.frame, store, as_of, Silent())  # type: ignore[arg-type]
+    return house.answers(as_of, store)
+
+
+def test_anew_is_another_generation_with_the_same_answers(tmp_path: Path) -> None:
+    house = Home(tmp_path)
+    house.ship("a", *(line(i) for i in range(30)))
+    house.settle()
+    house.publish()
+    first = house.materialize(at(20))
+    second = house.materialize(at(25))
+    before = house.answers(at(25))
+    third = house.materialize(at(26), anew=True)
+    assert [one.generation for one in (first, second, third)] == [1, 1, 2]
+    assert house.answers(at(25)) == before

@@ -1,0 +1,134 @@
+"""Requests that were answered are replayed; what serving had other values of is named, with its key and its time."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import polars as pl
+import pytest
+
+from raypipe.contracts.logs import PREDICTIONS
+from raypipe.contracts.parity import Parity
+from raypipe.contracts.progress import Silent
+from raypipe.contracts.records import ModelVersion
+from raypipe.errors import FeatureError
+from raypipe.features import OnlineFeatures
+from raypipe.flows import Platform, parity
+from raypipe.flows.parity import Logged, from_file, from_lake
+from tests.flows.test_materialize import Home, at
+from tests.lake.sources import line
+
+TIME = pl.Datetime("us", "UTC")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, pl.DataFrame]:
+    """Two states of a store, requests that each answered, and the log of them; trips that came late afterwards."""
+    house = Home(tmp_path_factory.mktemp("parity"))
+    house.settle()
+    parts = []
+    for day, ids in enumerate((range(30), range(30, 40))):
+        house.ship(f"day{day}", *(line(i, ("Bern", "Wien")[i % 2], fare=i / 7) for i in ids if i % 5))
+        house.publish()
+        now = at(31 + 10 * day)
+        house.clock.advance(3_600_000_000)
+        house.materialize(now)
+        towns = ["Bern", "Wien", "Graz", "Bern"]
+        kinds = {"started": TIME, "at": TIME}
+        asked = pl.DataFrame({"town": towns, "started": [now - 3_600_000_000, now, now, now + 60_000_000]})
+        asked = asked.with_columns(at=house.clock.now() + 1).cast(kinds)
+        features = OnlineFeatures(house.pipeline, house.store)
+        found = features.compute(asked.select("town", "started"))
+        generation, watermark = features.state()
+        parts.append(asked.hstack(found).with_columns(generation=generation, watermark=watermark))
+    house.ship("late", *(line(i, "Bern", fare=1.0) for i in range(0, 30, 5)))
+    house.publish()
+    house.clock.advance(at(60))
+    return house, pl.concat(parts)
+
+
+def audit(house: Home, tmp_path: Path, log: pl.DataFrame) -> Parity:
+    log.write_parquet(tmp_path / "log.parquet")
+    logs = [from_file(tmp_path / "log.parquet", house.pipeline, 1_000)]
+    return parity.parity(cast(Platform, house), Silent(), name="trips", logs=logs)
+
+
+@pytest.mark.parametrize("lacks", [(), ("generation", "watermark")])
+def test_what_was_served_is_what_was_known_then(
+    told: tuple[Home, pl.DataFrame], tmp_path: Path, lacks: tuple[str, ...]
+) -> None:
+    house, log = told
+    found = audit(house, tmp_path, log.drop(lacks))
+    assert (found.equal, found.rows, found.left_out, found.mismatches) == (True, 8, {}, ())
+    late = {one.feature: one.differ_now for one in found.features}
+    assert late["trips"] == 4, "trips of Bern came late: every answer about it would be another one now"
+    assert late["size"] == 0
+
+
+@pytest.mark.parametrize("feature", ["fares", "trips", "dearest", "last_fare", "slow", "fading", "size"])
+def test_a_planted_skew_is_named(told: tuple[Home, pl.DataFrame], tmp_path: Path, feature: str) -> None:
+    house, log = told
+    skew = pl.when(pl.int_range(pl.len()) == 5).then(pl.col(feature) + 1).otherwise(pl.col(feature))
+    found = audit(house, tmp_path, log.with_columns(skew.alias(feature)))
+    assert not found.equal
+    assert [one.feature for one in found.features if one.differ_then] == [feature]
+    (one,) = found.mismatches
+    assert (one.feature, one.key, one.at) == (feature, {"town": "Wien"}, at(41))
+    assert eval(one.online) == pytest.approx(eval(one.offline) + 1)
+
+
+def test_integers_and_percentiles_are_the_same_bits_sums_nearly(
+    told: tuple[Home, pl.DataFrame], tmp_path: Path
+) -> None:
+    house, log = told
+    names = ("fares", "dearest", "last_fare", "slow", "fading")
+    found = audit(house, tmp_path, log.with_columns(pl.col(*names) * (1 + 1e-12)))
+    assert [one.feature for one in found.features if one.differ_then] == ["dearest", "last_fare", "slow"]
+
+
+def test_what_cannot_be_replayed_is_counted(told: tuple[Home, pl.DataFrame], tmp_path: Path) -> None:
+    house, log = told
+    odd = log.drop("size").with_columns(
+        generation=pl.when(pl.int_range(pl.len()) == 0).then(99).otherwise("generation"),
+        town=pl.when(pl.int_range(pl.len()) == 1).then(None).otherwise("town"),
+    )
+    found = audit(house, tmp_path, odd)
+    assert (found.rows, found.not_logged) == (6, ("size",))
+    assert found.left_out == {
+        "a field that must be there is not in the log": 1,
+        "the ledger does not know the state it was answered from": 1,
+    }
+
+
+def test_a_file_that_is_no_log_is_said(told: tuple[Home, pl.DataFrame], tmp_path: Path) -> None:
+    house, log = told
+    with pytest.raises(FeatureError, match="lacks the column `at`"):
+        audit(house, tmp_path, log.drop("at"))
+    with pytest.raises(FeatureError, match="cannot be read"):
+        from_file(tmp_path / "none.parquet", house.pipeline, 1)
+
+
+def test_the_prediction_log_is_replayed_by_each_versions_definition(
+    told: tuple[Home, pl.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, log = told
+    fields = ["town", "started"]
+    rows = [
+        {
+            "request_id": str(i), "row": 0, "at": row["at"], "version": 7, "generation": row["generation"],
+            "watermark": row["watermark"],
+            "request": pl.DataFrame([{n: row[n] for n in fields}]).with_columns(
+                pl.col("started").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")).write_ndjson().strip(),
+            "features": pl.DataFrame([{n: v for n, v in row.items() if n in house.pipeline.feature_names}])
+                .write_ndjson().strip(),
+        }
+        for i, row in enumerate(log.cast({"watermark": TIME}).iter_rows(named=True))
+    ]  # fmt: skip
+    frame = pl.DataFrame(rows, schema={n: k for n, k in PREDICTIONS.columns.items() if n in rows[0]})
+    monkeypatch.setattr("raypipe.flows.parity.bundle.pipeline", lambda _: house.pipeline)
+    versions = [cast(ModelVersion, SimpleNamespace(version=7, folder="."))]
+    logs: list[Logged] = list(from_lake(frame, versions))
+    found = parity.parity(cast(Platform, house), Silent(), name="trips", logs=logs)
+    assert (found.equal, found.rows, found.not_logged) == (True, 8, ())
+    with pytest.raises(FeatureError, match="version 7, which is not registered"):
+        list(from_lake(frame, []))
