@@ -69,7 +69,7 @@ class Description:
         schemas: Node = {
             "Row": row | {"example": self._example},
             "Rows": _object({"rows": rows}, ["rows"]),
-            "Answer": _object(about | explained, [*about, *always]),
+            "Answer": _object(about | explained, list(about | prediction)),
             "Answers": _object(about | {"predictions": {"type": "array", "items": _object(explained, always)}}),
             "Error": _object(
                 {
@@ -129,9 +129,13 @@ class Description:
 
 _ERRORS = {
     "400": "Not JSON",
+    "401": "No good key; only where keys are asked for",
+    "403": "A key that does not allow this",
+    "408": "The body came too slowly",
     "413": "Too long",
     "415": "Not application/json",
     "422": "A field is missing, unknown or of a wrong type",
+    "429": "A key that asks too often; try again after the seconds in Retry-After",
     "503": "Overloaded; try again after the seconds in Retry-After",
 }
 
