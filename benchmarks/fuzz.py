@@ -1,14 +1,15 @@
 """`make bench-fuzz`: schemathesis, all its checks, at least 10,000 cases, against a pipeline that is in service.
 
-It reads our OpenAPI and sends what fits and what does not. One check is left out: that whatever fits is accepted, since a
-time can be well written and older than the stored features, which no schema can say. The service is the one that the
-settings name. Answers are judged by it, not timed.
+It reads our OpenAPI and sends what fits and what does not. One check is left out: that whatever fits is accepted, since
+a time can be well written and older than the stored features, which no schema can say. The service is the one that the
+settings name.
 """
 
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from benchmarks.oip import environment
 from benchmarks.report import QUICK, Aim, Row, versions, write
@@ -23,7 +24,16 @@ def main() -> int:
     name = os.environ.get("RAYPIPE_BENCH_PIPELINE", "flights")
     url = f"http://127.0.0.1:{settings.serve_port}"
     program = environment("schemathesis", *PINS).parent / "schemathesis"
-    command = [program, "run", f"{url}/{name}/openapi.json", "--url", url, "--checks", "all", "--continue-on-failure"]
+    command: list[str | Path] = [
+        program,
+        "run",
+        f"{url}/{name}/openapi.json",
+        "--url",
+        url,
+        "--checks",
+        "all",
+        "--continue-on-failure",
+    ]
     shown = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
     headers = [word for key, value in shown.items() for word in ("--header", f"{key}: {value}")]
     options = ["--exclude-checks", "positive_data_acceptance", "--max-examples", str(CASES), "--no-color"]
