@@ -72,10 +72,11 @@ def _waiting(coded: pl.DataFrame, keys: Ints, times: Ints, many: int, delay: int
     """The questions at whose time an event of their key had happened and was not known."""
     late = coded.filter(pl.col(events.KNOWN) > pl.col(events.TIME) + delay)
     order = np.lexsort((times, keys))
+    order = order[keys[order] >= 0]  # nothing is on its way to a key that has no events
     starts = np.searchsorted(keys[order], np.arange(many + 1, dtype=np.int64))
     bounds = np.stack([late[events.TIME].to_numpy(), late[events.KNOWN].to_numpy()])
     first, end = places(starts, times[order], late[events.KEY].to_numpy(), bounds)
-    opened = np.zeros(len(times) + 1, np.int64)
+    opened = np.zeros(len(order) + 1, np.int64)
     np.add.at(opened, first, 1)
     np.add.at(opened, end, -1)
     found: Ints = order[np.cumsum(opened[:-1]) > 0]

@@ -51,7 +51,7 @@ class Tables:
     read: Read
     rows_at_once: int = ROWS_AT_ONCE
     scan: Scan | None = None
-    spread_rows: int = SPREAD_ROWS
+    spread_rows: int = field(default_factory=lambda: SPREAD_ROWS)
     scratch: Path | None = None
     _cut: "_Cut | None" = None
     _held: dict[str, pl.LazyFrame] = field(default_factory=dict)

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from raypipe.contracts.records import Snapshot
+from raypipe.errors import FeatureError
 from raypipe.features import events, frames, keys
 from raypipe.features.late import answer
 from raypipe.features.plan import GroupPlan
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 ROW, PART = "__row", "__part"
+#: Up to so many asked keys go to where blocks are read, so that events of other keys stay there.
+KEYS_SENT = 1_000_000
 
 
 class Scan(Protocol):
@@ -47,8 +51,17 @@ def group_features(
 
     kinds = _kinds(plan)
 
+    seen_from = _seen_from(plan, times)
+    wanted = asked.unique().drop_nulls()
+
     def events_of_block(block: pa.Table) -> pa.Table:
-        return _arrow(_events(plan, pl.DataFrame(block).lazy(), known_by, parts).collect(), kinds)
+        # What no question can see is not sent around.
+        found = _events(plan, pl.DataFrame(block).lazy(), known_by, parts)
+        if seen_from is not None:
+            found = found.filter(pl.col(events.TIME) >= seen_from)
+        if wanted.height <= KEYS_SENT:
+            found = found.join(wanted.lazy(), on=wanted.columns, how="semi")
+        return _arrow(found.collect(), kinds)
 
     def features_of_keys(part: pa.Table) -> pa.Table:
         return _features(plan, pl.DataFrame(part))
@@ -60,8 +73,19 @@ def group_features(
     together = found.union(ray.data.from_arrow(_arrow(questions, kinds)))
     answered = together.groupby(PART, num_partitions=parts).map_groups(features_of_keys, batch_format="pyarrow")
     pieces = [pl.DataFrame(piece) for piece in answered.iter_batches(batch_size=None, batch_format="pyarrow")]
-    whole = pl.concat([piece for piece in pieces if piece.height] or [_nothing(plan)])
-    return whole.sort(ROW).drop(ROW).get_columns()
+    whole = pl.concat([piece for piece in pieces if piece.height] or [_nothing(plan)]).sort(ROW)
+    if not whole[ROW].equals(pl.Series(np.arange(len(times)))):
+        what = f"the cluster answered {whole.height:,} of {len(times):,} questions"
+        raise FeatureError(what, where=plan.group.where, cure="Run it again")
+    return whole.drop(ROW).get_columns()
+
+
+def _seen_from(plan: GroupPlan, times: Ints) -> int | None:
+    """The earliest event time that any question can see; None when one can see the whole past."""
+    if not len(times) or any(track.endless for track in plan.tracks):
+        return None
+    first = int(times.min())
+    return min(track.first_needed(first, plan.delay) for track in plan.tracks)
 
 
 def _events(plan: GroupPlan, table: pl.LazyFrame, known_by: int, parts: int) -> pl.LazyFrame:

@@ -68,8 +68,9 @@ def _results(platform: Platform, version: ModelVersion, folder: Path, progress: 
     yield _compared("definition", lineage.pipeline_definition, fingerprint(pipeline))
     snapshots = _snapshots(pipeline, lineage)
     yield _found(platform, snapshots)
+    lake, kept_in = platform.lake, folder / "training_sets"
     training_set = features.build_training_set(
-        pipeline, snapshots, platform.lake.frame, folder / "training_sets", lineage.as_of, progress
+        pipeline, snapshots, lake.frame, kept_in, lineage.as_of, progress, scan=lake.dataset
     )
     yield _compared("training set", lineage.training_set, training_set.digest)
     made = folder / "bundle"

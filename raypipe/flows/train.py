@@ -13,7 +13,8 @@ def build(
     """One row for each prediction that could have been asked, with its features as known then."""
     by_name = {snapshot.table: snapshot for snapshot in snapshots}
     folder = platform.workspace / "training_sets"
-    return features.build_training_set(pipeline, by_name, platform.lake.frame, folder, as_of, progress)
+    lake = platform.lake
+    return features.build_training_set(pipeline, by_name, lake.frame, folder, as_of, progress, scan=lake.dataset)
 
 
 def build_line(record: TrainingSet) -> str:

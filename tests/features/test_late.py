@@ -125,7 +125,7 @@ def test_many_keys_in_parts_and_in_rounds(monkeypatch: pytest.MonkeyPatch) -> No
             for i in range(2_700)
         ]
     )
-    asks = [(random.choice(users), 1, BASE - random.randrange(4_000) * STEP) for _ in range(100)]
+    asks = [(random.choice([*users, "nobody", None]), 1, BASE - random.randrange(4_000) * STEP) for _ in range(100)]
     asked, as_of = payments.asked_frame(asks), BASE + micros(days(50))
     whole = payments.offline(OWN, rows, asked, as_of)
     assert not payments.differences(whole.head(12), payments.expected(OWN, rows, asked.head(12), as_of), rows)

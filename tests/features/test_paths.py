@@ -3,17 +3,19 @@
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+import numpy as np
 import polars as pl
 import pytest
 
-from raypipe.features import training_set
+from raypipe.features import spread, training_set
 from raypipe.features.training_set import group_features
-from raypipe.spec import hours, minutes
+from raypipe.spec import agg, days, hours, minutes
 from tests.features import payments
 from tests.features.oracle import EPOCH, micros
 
 START = micros(datetime(2013, 1, 1, tzinfo=UTC))
-AS_OF = START + 40 * 24 * micros(hours(1))
+DAY = micros(days(1))
+AS_OF = START + 40 * DAY
 
 
 def history(seed: int, events: int, questions: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -92,16 +94,34 @@ def test_moving_all_times_by_days_changes_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_ray_data_gives_the_same_bytes(ray_local: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("delay", [minutes(20), payments.EACH_ITS_OWN])
+def test_ray_data_gives_the_same_bytes(ray_local: None, delay: timedelta) -> None:
+    """Worked out in a task that holds no CPU, as a stage of a run does; blocks come in any order."""
+    import ray
     import ray.data
 
-    monkeypatch.setattr(training_set, "PARTS", 3)
-
     rows, asked = history(6, 3_000, 400)
-    tables = payments.tables_of(minutes(20), rows)
+    late = pl.col("at") + pl.duration(minutes=pl.col("units") * 7)
+    rows = rows.with_columns(out=pl.when(pl.col("units") > 0).then(late))
+    tables = payments.tables_of(delay, rows)
     whole = features(tables, asked)
-    tables.scan = lambda _, columns: ray.data.from_arrow(
-        [part.to_arrow() for part in rows.select(list(columns)).iter_slices(1_000)]
-    )
-    tables.spread_rows = 1
-    assert features(tables, asked).equals(whole)
+    blocks = [part.to_arrow() for part in rows.reverse().iter_slices(1_000)]
+
+    @ray.remote(num_cpus=0)
+    def spread_out() -> pl.DataFrame:
+        training_set.PARTS = 3
+        tables = payments.tables_of(delay, rows)
+        tables.scan = lambda _, columns: ray.data.from_arrow(blocks).select_columns(list(columns))
+        tables.spread_rows = 1
+        return features(tables, asked)
+
+    assert ray.get(spread_out.remote(), timeout=120).equals(whole)
+
+
+def test_what_no_question_sees_is_not_sent_around() -> None:
+    stream = payments.payments(minutes(20))
+    seen = stream.by("user").features(day=agg.sum("amount", days(1)), recent=agg.last("amount", max_age=hours(30)))
+    times = np.array([START + DAY, START + 9 * DAY])
+    assert spread._seen_from(payments.plan(seen), times) == START - micros(hours(6))
+    endless = stream.by("user").features(day=agg.sum("amount", days(1)), ever=agg.last("amount"))
+    assert spread._seen_from(payments.plan(endless), times) is None
