@@ -50,7 +50,8 @@ def search(
             MLflow does not answer.
         WorkspaceError: the folder cannot be written to, or is full.
     """
-    # Not at the top: the workers import this module too, and have no use for MLflow and Optuna.
+    # Not at the top: the workers import this module too, and have no use for MLflow, Optuna and pictures.
+    from raypipe.training.front import draw, sentence
     from raypipe.training.tracking import Tracking
     from raypipe.training.tuning import try_all
 
@@ -69,6 +70,9 @@ def search(
             pipeline, space, data, plan, tracking, cpus, progress, warm_points(pipeline, space, plan.folder)
         )
         winner, reason = choose(outcomes, pipeline.search, pipeline.name)
+        reason = f"{reason}; {sentence(outcomes, pipeline.search)}"
+        picture = plan.folder / "front.png"
+        draw(outcomes, pipeline.search, winner, picture)
         failpoint("training.before_refit")
         with progress.step("fit the winner again and judge it", 2) as step:
             model = refit(winner, data, pipeline)
@@ -77,6 +81,7 @@ def search(
             metrics = seal(model, winner, data, pipeline, training_set, sealed)
             step.advance(1, f"holdout {pipeline.search.metric} {metrics[pipeline.search.metric]:.4f}")
         tags = {"algorithm": winner.trial.algorithm, "winner": winner.trial.run_id, "reason": reason}
+        tracking.picture(picture)
         tracking.finish(metrics, tags)
     return Candidate(
         pipeline=pipeline.name,

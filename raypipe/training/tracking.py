@@ -6,6 +6,7 @@ Runs are found again by tag, so a search that was killed and started again logs 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Self
 
 from raypipe import telemetry
@@ -84,6 +85,12 @@ class Tracking:
             )
             self._client.set_terminated(run_id, "FAILED" if trial.status == FAILED else "FINISHED")
         return run_id
+
+    def picture(self, file: Path) -> None:
+        """Put a picture beside the search's run. A database without a server keeps no files: it stays where it is."""
+        if self._uri.startswith("http"):
+            with self._talking():
+                self._client.log_artifact(self.run_id, str(file))
 
     def finish(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Log what the search came to and close its run."""

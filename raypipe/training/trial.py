@@ -49,13 +49,15 @@ class Data:
 class Plan:
     """What every trial of a search is told. ``folder`` is the search's; all nodes that run trials must see it.
 
-    A trial that takes ``longest`` seconds is ended.
+    A trial that takes ``longest`` seconds is ended. ``cpu_hour`` is what an hour of one core costs; 0: nobody
+    said.
     """
 
     folder: Path
     metric: Metric
     seed: int
     longest: float = inf
+    cpu_hour: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,9 @@ def _fit(point: Point, data: Data, plan: Plan, curve: dict[int, float]) -> Outco
     metrics = quality(data.tune.y, served.predict(data.tune.x), data.target, plan.metric) | served.speed(
         data.tune.x[:COMPARED]
     )
+    if plan.cpu_hour:
+        # A million rows, one by one, on one core.
+        metrics["money_per_million"] = metrics["p50_ms_1"] * 1_000 / 3_600 * plan.cpu_hour
     metrics |= {"bytes": float(served.bytes), "onnx_difference": gap, "fit_seconds": fitted}
     return _outcome(point, plan, FINISHED, perf_counter() - began, curve, metrics, found)
 
