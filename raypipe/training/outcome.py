@@ -28,7 +28,7 @@ class Outcome(Record, frozen=True, kw_only=True):
 def trial_folder(search: Path, algorithm: str, params: Params) -> Path:
     """Where a trial's files are: the same question, the same folder."""
     text = msgspec.json.encode(params, order="sorted")
-    return search / "trials" / f"{algorithm}-{sha256(text).hexdigest()[:16]}"
+    return search / "trials" / f"{algorithm.replace(':', '.')}-{sha256(text).hexdigest()[:16]}"
 
 
 def keep(folder: Path, outcome: Outcome) -> None:

@@ -112,6 +112,8 @@ def _holds(given: Range | Choice, value: Constant) -> bool:
 
 
 def _merged(model: Model) -> dict[str, Default]:
+    if ":" in model.algorithm:
+        return {name: Default(_first(model.algorithm, name, value), value) for name, value in model.params.items()}
     if model.algorithm not in DEFAULTS:
         cure = did_you_mean(model.algorithm, DEFAULTS)
         raise TrainingError(f"unknown algorithm `{model.algorithm}`", where=model.where, cure=cure)
@@ -139,7 +141,7 @@ def _known(algorithm: str) -> Mapping[str, str]:
 
 def _first(algorithm: str, name: str, given: Parameter) -> Constant:
     """The value to try first: the default when the given range holds it, else the range's middle."""
-    default = DEFAULTS[algorithm].get(name)
+    default = DEFAULTS.get(algorithm, {}).get(name)
     if isinstance(given, Choice):
         return default.first if default is not None and default.first in given.options else given.options[0]
     if not isinstance(given, Range):

@@ -92,7 +92,7 @@ def _cause(error: TuneError) -> Exception:
 
 def _trial_name(trial: TuneTrial) -> str:
     point = trial.config["point"]
-    return f"{point.number:02d}-{point.algorithm}"
+    return f"{point.number:02d}-{point.algorithm.replace(':', '.')}"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from raypipe.spec.shape import known_from
 from raypipe.spec.values import in_words
 
 ALGORITHMS = frozenset({"lightgbm", "network", "linear"})
-OWN_METRIC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 CALIBRATIONS = frozenset({"auto", "none", "platt", "isotonic"})
 #: What a label of each task is written as.
 LABELS: Mapping[str, tuple[str, Callable[[pl.DataType], bool], str]] = {
@@ -104,7 +104,7 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
             search.where, "the search has a budget of money, but no price", "Give `cpu_hour`, what an hour costs"
         )
     for model in search.models:
-        if model.algorithm not in ALGORITHMS:
+        if model.algorithm not in ALGORITHMS and not OWN.fullmatch(model.algorithm):
             yield Fault(
                 model.where, f"unknown algorithm `{model.algorithm}`", did_you_mean(model.algorithm, ALGORITHMS)
             )
@@ -145,7 +145,7 @@ def _task(pipeline: Pipeline, kind: pl.DataType) -> Iterator[Fault]:
 def _metric(pipeline: Pipeline) -> Iterator[Fault]:
     metric, task = pipeline.search.metric, pipeline.label.task
     if ":" in metric:
-        if not OWN_METRIC.fullmatch(metric):
+        if not OWN.fullmatch(metric):
             yield Fault(pipeline.search.where, f"`{metric}` names no function", "Write it as `package.module:function`")
         return
     fitting = TASK_METRICS.get(task, TASK_METRICS["binary"])

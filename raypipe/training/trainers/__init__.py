@@ -2,6 +2,7 @@
 
 from importlib import import_module
 
+from raypipe.errors import TrainingError
 from raypipe.training.trainer import Trainer
 
 TRAINERS = {
@@ -12,7 +13,15 @@ TRAINERS = {
 
 
 def trainer(algorithm: str) -> Trainer:
-    """A fresh trainer of an algorithm in `TRAINERS`."""
-    module, _, name = TRAINERS[algorithm].partition(":")
-    made: Trainer = getattr(import_module(module), name)()
+    """A fresh trainer of an algorithm in `TRAINERS`, or of a user's own, named ``module:Class``.
+
+    Raises:
+        TrainingError: a user's own cannot be imported or made.
+    """
+    module, _, name = TRAINERS.get(algorithm, algorithm).partition(":")
+    try:
+        made: Trainer = getattr(import_module(module), name)()
+    except (ImportError, AttributeError, TypeError) as error:
+        cure = "It must be importable wherever trials run, and be made without arguments"
+        raise TrainingError(f"the trainer cannot be used: {error}", where=algorithm, cure=cure) from None
     return made
