@@ -100,6 +100,10 @@ class KeyTakenError(LedgerError):
     """One key was claimed for two different contents: somebody else was first."""
 
 
+class NotAllowedError(LedgerError):
+    """The database does not let this role write such a row."""
+
+
 class RequestError(RaypipeError, ValueError):
     """A prediction request cannot be answered; ``where`` names the field.
 

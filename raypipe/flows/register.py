@@ -1,12 +1,16 @@
 """A candidate becomes a version, and the champion if it is good enough."""
 
+import logging
 from pathlib import Path
 
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, ModelVersion, TrainingSet
+from raypipe.errors import NotAllowedError
 from raypipe.flows.platform import Platform
 from raypipe.registry import capture, should_promote
 from raypipe.spec import Pipeline, more_is_better
+
+log = logging.getLogger(__name__)
 
 #: Who decides when nobody does: the pipeline's own rule.
 RULE = "the pipeline's rule"
@@ -25,7 +29,14 @@ def register(
     with progress.step("register", 2) as step:
         version = platform.registry.register(candidate, capture(pipeline, file, candidate, training_set))
         step.advance(note=f"{version.name}/{version.version}")
-        return _promote(platform, pipeline, version)
+        try:
+            return _promote(platform, pipeline, version)
+        except NotAllowedError:
+            # Whoever trains need not be who decides: the version is there, for somebody else to promote.
+            log.warning(
+                "%s/%s: this role may not promote; `raypipe promote` by one that may", version.name, version.version
+            )
+            return version
 
 
 def _promote(platform: Platform, pipeline: Pipeline, version: ModelVersion) -> ModelVersion:

@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from raypipe.clock import Clock
 from raypipe.contracts.databases import database_url
-from raypipe.errors import KeyTakenError, LedgerError, WorkspaceError
+from raypipe.errors import KeyTakenError, LedgerError, NotAllowedError, WorkspaceError
 
 _ROWS = Table(
     "ledger",
@@ -45,6 +45,8 @@ COLUMNS = frozenset(column.name for column in _ROWS.columns)
 GENESIS = "0" * 64
 _WRITES = "raypipe_writes"
 _TRIES = 100
+#: What PostgreSQL answers when rights, or the policy of a table, forbid it.
+_DENIED = "42501"
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,9 @@ class Ledger:
             if self._engine.dialect.name != "sqlite":
                 cure = "`raypipe doctor` says what is wrong with the database"
             what = " ".join(str(error.orig).split())
+            if getattr(error.orig, "sqlstate", "") == _DENIED:
+                cure = "Let a role do it that may: see cluster/postgres/roles.sql"
+                raise NotAllowedError(what, where=f"ledger {self._name}", cure=cure) from None
             raise LedgerError(what, where=f"ledger {self._name}", cure=cure) from error
 
     def _walk(self, kind: str | None = None, subject: str | None = None) -> Iterator[Entry]:

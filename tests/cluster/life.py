@@ -18,6 +18,8 @@ from raypipe.wiring import connect
 from tests.flows.gated import LATE
 from tests.lake.sources import HEADER, START, line, towns, trips
 
+__all__ = ["HEADER", "line", "live", "live_until", "pipeline", "ship"]
+
 
 def pipeline(folder: Path) -> Pipeline:
     """Trips that end in a town; one of them costs more than can be."""
