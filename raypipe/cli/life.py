@@ -117,13 +117,14 @@ def _go(
     file: Path, as_of: str | None, out: Output, *, until: StageName = "deploy", fit: bool = True, bypass: str = ""
 ) -> None:
     pipeline, moment = read(file), moment_of(as_of)
-    # Seconds of imports: a faulty definition is told before them.
-    from raypipe.cli.opened import opened
-    from raypipe.cli.report import report
-    from raypipe.flows import Run
-    from raypipe.flows import as_of as decide
-
     progress = watch(out.console)
+    # Seconds of imports: a faulty definition is told before them.
+    with progress.step("Load the libraries"):
+        from raypipe.cli.opened import opened
+        from raypipe.cli.report import report
+        from raypipe.flows import Run
+        from raypipe.flows import as_of as decide
+
     with opened(progress, f"raypipe: {pipeline.name}") as platform:
         work = Run(
             pipeline, file, platform, progress, decide(pipeline, moment, platform.clock.now()), until, fit, bypass
