@@ -39,8 +39,16 @@ def s3() -> Iterator[servers.S3]:
 
 
 @pytest.fixture
+def database(postgres: servers.Postgres) -> str:
+    """The URL of an empty database."""
+    postgres.run("DROP DATABASE IF EXISTS raypipe WITH (FORCE)")
+    postgres.run("CREATE DATABASE raypipe OWNER raypipe")
+    return postgres.url()
+
+
+@pytest.fixture
 def production(
-    postgres: servers.Postgres,
+    database: str,
     redis_url: str,
     s3: servers.S3,
     tmp_path: Path,
@@ -51,8 +59,6 @@ def production(
 
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
-    postgres.run("DROP DATABASE IF EXISTS raypipe WITH (FORCE)")
-    postgres.run("CREATE DATABASE raypipe OWNER raypipe")
     (tmp_path / "redis_url").write_text(redis_url + "\n")
     (tmp_path / "raypipe.toml").write_text(
         'ledger_url = "env:LEDGER_URL"\ncatalog_url = "env:LEDGER_URL"\n'
@@ -60,6 +66,6 @@ def production(
     )
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("LEDGER_URL", postgres.url())
+    monkeypatch.setenv("LEDGER_URL", database)
     monkeypatch.chdir(tmp_path)
     return tmp_path

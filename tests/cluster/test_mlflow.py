@@ -53,12 +53,12 @@ def mlflow_url(postgres: servers.Postgres, free_port: Callable[[], int], tmp_pat
 
 def test_versions_reach_a_server_elsewhere(
     mlflow_url: str,
-    postgres: servers.Postgres,
+    database: str,
     tmp_path: Path,
     clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ledger = Ledger.at(postgres.url(), clock)
+    ledger = Ledger.at(database, clock)
     try:
         registry = Registry(tmp_path / "registry", ledger, mlflow_url)
         candidate = make_candidate(tmp_path / "candidate", 1.0, 0.7, "set-1")
