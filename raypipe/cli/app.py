@@ -129,6 +129,12 @@ add(
     "raypipe materialize pipeline.py --as-of 2013-07-03T06:00Z",
     "raypipe materialize pipeline.py --anew --json | jq .entities",
 )
+add(
+    features.features,
+    PIPELINE,
+    "raypipe features examples/flights/pipeline.py",
+    "raypipe features flights --json | jq '.[].null_share'",
+)
 add(services.up, MACHINE, "raypipe up", "RAYPIPE_SERVE_PORT=8080 raypipe up")
 add(services.status, MACHINE, "raypipe status", "raypipe status --json")
 add(services.down, MACHINE, "raypipe down")

@@ -1,14 +1,22 @@
-"""``raypipe materialize``: features for whoever asks now."""
+"""``raypipe materialize`` and ``features``: features for whoever asks now, and what they are."""
 
 from functools import partial
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
+from rich.table import Table
 
 from raypipe.cli.definition import PipelineFile, read
 from raypipe.cli.life import AsOf, moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
+from raypipe.clock import iso
+from raypipe.errors import RegistryError
+
+if TYPE_CHECKING:
+    from raypipe.flows.catalogue import Described
 
 Anew = Annotated[
     bool, typer.Option("--anew", help="Load everything again, beside what is in use, instead of what is new.")
@@ -36,3 +44,46 @@ def materialize(file: PipelineFile, as_of: AsOf = None, anew: Anew = False, json
         record = on_cluster(f"{pipeline.name}: materialize", task, platform, progress)
     out.say(f"{pipeline.name}: {materialize_line(record)}")
     out.result(record)
+
+
+def features(
+    pipeline: Annotated[
+        str, typer.Argument(metavar="FILE|NAME", help="A pipeline file, or the pipeline's name.", show_default=False)
+    ],
+    json: AsJson = False,
+) -> None:
+    """List a pipeline's features: what they mean and come from, how many values are missing, which models see them."""
+    named = read(Path(pipeline)) if pipeline.endswith(".py") else None
+    from raypipe.cli.kept import kept
+    from raypipe.contracts import bundle
+    from raypipe.flows.catalogue import catalogue
+
+    out = Output(json)
+    with kept() as found:
+        name = pipeline if named is None else named.name
+        versions = found.registry.versions(name)
+        if named is None:
+            # The last one that was registered speaks for the name.
+            if not versions:
+                cure = "Give the pipeline's file, or run `raypipe run FILE`"
+                raise RegistryError("no version is registered", where=name, cure=cure)
+            named = bundle.pipeline(Path(max(versions, key=lambda one: one.version).folder))
+        entries = catalogue(named, versions, found.ledger)
+    if not json:
+        out.say(_table(entries))
+    out.result(entries)
+
+
+def _table(entries: "list[Described]") -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("feature", overflow="fold")
+    table.add_column("meaning, or how it is computed", overflow="fold")
+    for heading in ("nulls", "fresh until", "models"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in entries:
+        nulls = "" if one.null_share is None else f"{one.null_share:.1%}"
+        fresh = "" if one.fresh_until is None else iso(one.fresh_until)[:16].replace("T", " ")
+        models = ", ".join(str(number) for number in one.used_by)
+        others = f" (others: {', '.join(str(number) for number in one.otherwise_in)})" if one.otherwise_in else ""
+        table.add_row(one.name, one.meaning or one.computed, nulls, fresh, models + others)
+    return table

@@ -1,6 +1,6 @@
 """The whole life of a model as one value."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
@@ -95,6 +95,8 @@ class Pipeline:
             answer. Empty: each request stands for itself.
         log: what is kept of every prediction.
         retrain: when it is trained anew; None: when somebody runs it.
+        meanings: what features mean, by name, for the catalogue.
+        owner: who answers for them.
     """
 
     name: str
@@ -109,6 +111,8 @@ class Pipeline:
     unit: str = ""
     log: Log = Log()  # noqa: RUF009  # frozen
     retrain: Retrain | None = None
+    meanings: FrozenMap[str] = FrozenMap()  # noqa: RUF009  # frozen
+    owner: str = ""
     where: str = place()
 
     def __init__(
@@ -126,6 +130,8 @@ class Pipeline:
         unit: str = "",
         log: Log | None = None,
         retrain: Retrain | None = None,
+        meanings: Mapping[str, str] | None = None,
+        owner: str = "",
     ) -> None:
         fields = {
             "name": name,
@@ -140,6 +146,8 @@ class Pipeline:
             "unit": unit,
             "log": log or Log(),
             "retrain": retrain,
+            "meanings": FrozenMap(meanings or {}),
+            "owner": owner,
             "where": written_at(),
         }
         for field, content in fields.items():
