@@ -175,6 +175,7 @@ add(
     'raypipe release flights/4 100% --shadow --why "how would it do?"',
     'raypipe release flights/4 0% --why "no better"',
 )
+add(releases.experiment, MODEL, "raypipe experiment flights", "raypipe experiment flights --by origin")
 add(champions.rollback, MODEL, 'raypipe rollback flights --why "complaints from JFK"')
 add(champions.history, MODEL, "raypipe history flights", "raypipe history flights --at 2013-08-01T00:00Z")
 add(drift.drift, MODEL, "raypipe drift flights", "raypipe drift flights --by origin --html drift.html")

@@ -1,18 +1,24 @@
-"""``raypipe release``: let a version answer for some, beside the champion."""
+"""``raypipe release`` and ``experiment``: let a version answer for some, beside the champion, and see how it does."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
+from rich.table import Table
 from rich.text import Text
 
 from raypipe.cli.champions import Why, swapped
-from raypipe.cli.kept import Kept, VersionName, because, kept, person, split
+from raypipe.cli.kept import Kept, Name, VersionName, because, kept, person, split
 from raypipe.cli.output import AsJson, Output
 from raypipe.contracts.arms import CHALLENGER, SHADOW
 from raypipe.errors import RegistryError, ServingError, SettingsError
 
 if TYPE_CHECKING:
     from raypipe.contracts.arms import Arm
+    from raypipe.flows.experiment import Experiment
+
+#: Microseconds after which a change of who answers is everywhere.
+SETTLED = 10_000_000
 
 
 def release(
@@ -54,6 +60,56 @@ def release(
     if url is None:
         out.say("It is not in service: only the registry says so; `raypipe deploy FILE` serves it.")
     out.result({"model": name, "url": url, "arms": [shown(arm) for arm in arms]})
+
+
+def experiment(
+    name: Name,
+    by: Annotated[
+        str, typer.Option("--by", metavar="FIELD", show_default=False, help="Judge each value of a request field, too.")
+    ] = "",
+    json: AsJson = False,
+) -> None:
+    """Show how the versions beside the champion do: units, errors by feedback, latency, failures.
+
+    All figures hold however often one looks. They count from the last change of who answers.
+    """
+    from raypipe.cli.logs import read_log
+    from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
+    from raypipe.flows.experiment import ALPHA
+    from raypipe.flows.experiment import experiment as compare
+
+    out = Output(json)
+    with kept() as found:
+        arms = found.registry.arms(name)
+    if not arms.arms:
+        cure = f"Begin with `raypipe release {name}/VERSION 10%`"
+        raise RegistryError("only the champion answers", where=name, cure=cure)
+    # Replicas hear of a change a moment later.
+    since = arms.changed + SETTLED
+    found_rows = read_log(PREDICTIONS, name, since), read_log(FEEDBACK, name, since)
+    told = compare(*found_rows, arms.arms, arms.salt, by)
+    if told.spread_p < ALPHA:
+        out.say(Text(f"The units are not spread as they should be (p = {told.spread_p:.2g}): trust no figure.", "red"))
+    if not json:
+        out.say(_table(told))
+        for one in told.arms:
+            for fault in one.faults:
+                out.say(Text(f"{one.arm}: {fault}", "red"))
+    out.result(told)
+
+
+def _table(told: "Experiment") -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("arm", no_wrap=True)
+    for heading in ("share", "units", "predictions", "labels", "error", "against the champion", "p99", "failed"):
+        table.add_column(heading, justify="right")
+    for one in told.arms:
+        d = one.against
+        against = "" if d is None else f"{d.estimate:+.4f} ({d.low:+.4f} to {d.high:+.4f}), p {d.p:.2g}"
+        loss = "" if one.loss is None else f"{one.loss:.4f}"
+        cells = (f"{one.share:.1%}", str(one.units), str(one.predictions), str(one.labelled), loss, against)
+        table.add_row(one.arm, *cells, f"{one.p99_ms:.1f} ms", f"{one.failed:.1%}")
+    return table
 
 
 def share_of(text: str) -> float:

@@ -23,20 +23,25 @@ class Released(Record, frozen=True, kw_only=True):
 
 
 class Arms(Record, frozen=True, kw_only=True):
-    """All arms of a pipeline, and the salt that units are spread with: another one for each time that arms begin."""
+    """All arms of a pipeline, and the salt that units are spread with: another one for each time that arms begin.
+
+    ``changes`` counts the rows that tell of them; they began at ``since`` and are as they are from ``changed`` on.
+    """
 
     arms: tuple[Arm, ...] = ()
     salt: str = ""
     changes: int = 0
     since: int = 0
+    changed: int = 0
 
 
 def arms_of(ledger: Ledger, name: str) -> Arms:
     """The arms of a pipeline now. A version that becomes champion is no arm any more, also after a rollback."""
     rows = [*ledger.entries(RELEASED, name), *ledger.entries(PROMOTED, name)]
     arms: tuple[Arm, ...] = ()
-    salt, changes, since = "", 0, 0
+    salt, changes, since, changed = "", 0, 0, 0
     for entry in sorted(rows, key=lambda row: row.seq):
+        changed = entry.at
         if entry.kind == PROMOTED:
             champion = body_of(entry, Promotion).version
             arms = tuple(arm for arm in arms if arm.version != champion)
@@ -46,7 +51,7 @@ def arms_of(ledger: Ledger, name: str) -> Arms:
         if not arms:
             salt, since = entry.hash[:32], entry.at
         arms = with_share(arms, Arm(version=row.version, role=row.role, ranges=(), where=_pairs(row.where)), row.share)
-    return Arms(arms=arms, salt=salt, changes=changes, since=since)
+    return Arms(arms=arms, salt=salt, changes=changes, since=since, changed=changed)
 
 
 def release(ledger: Ledger, name: str, row: Released) -> Arms:
