@@ -10,7 +10,6 @@ from rich.text import Text
 from raypipe.cli.champions import Why, swapped
 from raypipe.cli.kept import Kept, Name, VersionName, because, kept, person, split
 from raypipe.cli.output import AsJson, Output
-from raypipe.contracts.arms import CHALLENGER, SHADOW
 from raypipe.errors import RegistryError, ServingError, SettingsError
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def release(
     wanted, reason = share_of(share), because(why)
     name, number = split(version)
     segment = segment_of(where or [])
-    role = SHADOW if shadow else CHALLENGER
+    role = "shadow" if shadow else "challenger"
     with kept(writes=True) as found:
         if found.registry.champion(name) is None:
             raise RegistryError("has no champion to stand beside", where=name, cure="Promote a version first")
@@ -148,7 +147,7 @@ def segment_of(pairs: list[str]) -> dict[str, str]:
 def line_of(arm: "Arm") -> str:
     """An arm in one line."""
     segment = "".join(f" where {name} is {text}" for name, text in arm.where)
-    does = "computes" if arm.role == SHADOW else "answers"
+    does = "computes" if arm.role == "shadow" else "answers"
     return f"{arm.name} {does} for {arm.share * 100:g}%{segment}"
 
 
