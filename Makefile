@@ -82,6 +82,10 @@ bench-%: setup ## Run one benchmark of benchmarks/, shorter with QUICK=1
 	@case " $(BENCHES) " in *" $* "*) ;; *) echo "There is no benchmark $*; there are: $(BENCHES)" >&2; exit 2 ;; esac
 	@$(PY) -m benchmarks.$*
 
+.PHONY: replay
+replay: setup ## Live through half a year of flights under several retraining policies; shorter with QUICK=1
+	@$(PY) -m benchmarks.replay
+
 .PHONY: clean
 clean: ## Remove what the tools made, except .venv and .raypipe
 	@rm -rf build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

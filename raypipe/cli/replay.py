@@ -49,6 +49,9 @@ def replay(
     assert last is not None  # noqa: S101
     if last + _DAY <= first:
         raise SettingsError("the last day is before the first", where="--to", cure="Give a later day")
+    if pipeline.label.task != "binary":
+        what = f"only a label that is true or false can be replayed, not {pipeline.label.task}"
+        raise SettingsError(what, where=file.name, cure="Compare policies by `raypipe run --as-of` instead")
     from raypipe.retraining import read_policy
     from raypipe.spec.retrain import never
 
