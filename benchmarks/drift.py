@@ -27,7 +27,11 @@ from raypipe.stats.shift import SCALES, scores
 
 FOLDER = Path(".raypipe-bench")
 NANNYML = "nannyml==0.13.1"
-PEERS = {"evidently": "evidently==0.7.23", "nannyml": NANNYML, "alibi-detect": "alibi-detect==0.13.0"}
+PEERS = {
+    "evidently": "evidently==0.7.23 pandas<3",
+    "nannyml": f"{NANNYML} statsmodels",
+    "alibi-detect": "alibi-detect==0.13.0 pandas<3",
+}
 SCRIPT = Path(__file__).parent / "clients" / "drift_peer.py"
 #: A move by any share is an alarm: delays and false alarms are those of the statistics alone.
 ANY = 0.0
@@ -216,7 +220,7 @@ def environment(name: str) -> Path:
     folder = FOLDER / f"drift-{name}"
     if not (folder / "bin" / "python").is_file():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([folder / "bin" / "pip", "install", "--quiet", PEERS[name]], check=True)
+        subprocess.run([folder / "bin" / "pip", "install", "--quiet", *PEERS[name].split()], check=True)
     return folder / "bin" / "python"
 
 
