@@ -16,7 +16,7 @@ KEY = "__key"
 KNOWN = "__known"
 
 
-def events(plan: GroupPlan, table: pl.LazyFrame, known_by: int, *, after: int | None = None) -> pl.LazyFrame:
+def events(plan: GroupPlan, table: pl.LazyFrame, known_by: int) -> pl.LazyFrame:
     """The events of a group that were known by a time.
 
     Rows whose moment never came, or that lack a part of the key, are no events.
@@ -25,7 +25,6 @@ def events(plan: GroupPlan, table: pl.LazyFrame, known_by: int, *, after: int | 
         plan: the compiled group.
         table: rows of its stream.
         known_by: microseconds UTC.
-        after: only those that were not known yet by this time.
 
     Returns:
         Columns ``k0``, ``k1`` … (the key), ``__time``, ``v0``, ``v1`` … (each track's value), ``__known`` when each row
@@ -37,10 +36,7 @@ def events(plan: GroupPlan, table: pl.LazyFrame, known_by: int, *, after: int | 
     found = pl.all_horizontal(pl.col(name).is_not_null() for name in (time.meta.output_name(), *names))
     time = time.cast(pl.Int64)
     known = [plan.known_at().alias(KNOWN)] if plan.late else []
-    found &= plan.known_at() <= known_by
-    if after is not None:
-        found &= plan.known_at() > after
-    return table.filter(found).select(
+    return table.filter(found & (plan.known_at() <= known_by)).select(
         *(keys.expression(name, kinds[name]).alias(f"k{i}") for i, name in enumerate(names)),
         time.alias(TIME),
         *(track.value.polars.alias(f"v{i}") for i, track in enumerate(plan.tracks) if track.value is not None),
