@@ -27,6 +27,7 @@ from raypipe.cli import (
     replay,
     reproduce,
     services,
+    upkeep,
 )
 
 
@@ -135,6 +136,8 @@ add(
     "raypipe features examples/flights/pipeline.py",
     "raypipe features flights --json | jq '.[].null_share'",
 )
+add(upkeep.erase, PIPELINE, "raypipe erase pipeline.py passenger 4711 --why 'asked on 3 May'")
+add(upkeep.tidy, PIPELINE, "raypipe tidy pipeline.py --keep-days 90")
 add(services.up, MACHINE, "raypipe up", "RAYPIPE_SERVE_PORT=8080 raypipe up")
 add(services.status, MACHINE, "raypipe status", "raypipe status --json")
 add(services.down, MACHINE, "raypipe down")

@@ -86,6 +86,24 @@ class Followed(Record, frozen=True, kw_only=True):
     snapshots: tuple[Snapshot, ...]
 
 
+class Erased(Record, frozen=True, kw_only=True):
+    """Rows, and quarantined rows, with one value in a column that were removed from the lake for good."""
+
+    pipeline: str
+    column: str
+    tables: tuple[str, ...]
+    rows: int
+    quarantined: int
+
+
+class Tidied(Record, frozen=True, kw_only=True):
+    """How many old snapshots of a pipeline's tables were expired, and how many files were removed."""
+
+    pipeline: str
+    snapshots: int
+    files: int
+
+
 class CheckResult(Record, frozen=True, kw_only=True):
     """What one check found. ``sample`` holds a few of the failing rows as JSON objects.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 
+import msgspec
 import polars as pl
 import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
@@ -25,7 +26,7 @@ from raypipe.failpoints import failpoint
 from raypipe.lake import storage
 from raypipe.lake.catalog import PROPERTIES
 from raypipe.lake.commit import commit_files
-from raypipe.lake.state import INCOMING, data_files, head, held_by, main_of, mirror, rows_of, says
+from raypipe.lake.state import INCOMING, SETS, data_files, head, held_by, main_of, mirror, rows_of, says
 
 #: A namespace apart from the sources, so that any of them may have the name.
 NAMESPACE, NAME = "raypipe", "quarantine"
@@ -113,10 +114,42 @@ def set_aside_rows(catalog: SqlCatalog, table: Table) -> pl.LazyFrame:
         sets.append(says(one).get(SET, ""))
         if says(one).get("raypipe.from") == "nothing":
             break  # all files were read anew since what lies before
+    else:
+        sets += table.properties.get(SETS, "").split()
     kept = _open(catalog)
     current = kept.current_snapshot()
     rows = _empty() if current is None else rows_of(kept, current)
     return rows.filter(pl.col("set").is_in(sets))
+
+
+def erase_quarantined(catalog: SqlCatalog, source: str, column: str, value: str) -> int:
+    """Remove quarantined rows and messages of a source that hold a value; returns how many there were.
+
+    Raises:
+        CommitFailedException: somebody else wrote to it meanwhile; doing it again goes on.
+    """
+    kept = _open(catalog)
+    if (current := kept.current_snapshot()) is None:
+        return 0
+    rows = rows_of(kept, current).collect()
+    held = [name == source and _holds(text, column, value) for name, text in rows.select("source", "row").iter_rows()]
+    gone = pl.Series(held, dtype=pl.Boolean)
+    if gone.any():
+        kept.overwrite(rows.filter(~gone).select(list(COLUMNS)).to_arrow())
+    return int(gone.sum())
+
+
+def quarantine_table(catalog: SqlCatalog) -> Table:
+    """The table of all quarantined rows."""
+    return _open(catalog)
+
+
+def _holds(text: str, column: str, value: str) -> bool:
+    try:
+        row = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return value in text  # a message that is no row
+    return isinstance(row, dict) and str(row.get(column)) == value
 
 
 def _open(catalog: SqlCatalog) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 from msgspec import structs
+from polars.exceptions import PolarsError
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table as IcebergTable
@@ -25,7 +26,14 @@ from raypipe.contracts.streaming import StreamSource
 from raypipe.errors import RaypipeError, SourceError, WorkspaceError
 from raypipe.failpoints import failpoint
 from raypipe.lake import storage
-from raypipe.lake.aside import drop_faulty, keep_rows, set_aside_rows, without
+from raypipe.lake.aside import (
+    drop_faulty,
+    erase_quarantined,
+    keep_rows,
+    quarantine_table,
+    set_aside_rows,
+    without,
+)
 from raypipe.lake.batches import Batches
 from raypipe.lake.catalog import load_table, open_catalog
 from raypipe.lake.columns import arrow_type
@@ -35,8 +43,10 @@ from raypipe.lake.ingest import ATTEMPTS, ingest
 from raypipe.lake.live import Batch, LiveIngest
 from raypipe.lake.log import LogTable
 from raypipe.lake.state import INCOMING, Held, changes, data_files, descends, head, held_by, main_of, rows_of
+from raypipe.lake.upkeep import Kept, erase_rows, expire, remove_orphans, rewrite, scattered
 from raypipe.lake.writers import take_over
 from raypipe.spec import Source, Stream, fingerprint
+from raypipe.spec.shape import in_lake
 
 if TYPE_CHECKING:
     import ray.data
@@ -195,6 +205,58 @@ class Lake:
             if table is None:
                 raise SourceError("is not in the lake", where=f"table {source.name}", cure="Ingest it first")
             return set_aside_rows(self._catalog, table)
+
+    def erase(self, source: Source, column: str, value: str) -> tuple[int, int]:
+        """Remove every row with this value in a column: from ``main``, the quarantine, all older snapshots, the files.
+
+        Rows that no gate has passed are let go too, and come in again. Doing it again changes nothing.
+
+        Returns:
+            How many rows of ``main``, and how many quarantined ones, there were.
+
+        Raises:
+            SourceError: the value is not of the column's type.
+        """
+        try:
+            wanted = pl.Series([value]).cast(in_lake(source)[column]).item()
+        except PolarsError:
+            what = f"`{value}` is not {in_lake(source)[column]}"
+            raise SourceError(what, where=f"{source.name}.{column}", cure="Give it as the column holds it") from None
+        rows = aside = 0
+        with self._workspace_errors():
+            for _ in range(ATTEMPTS):
+                try:
+                    if (table := load_table(self._catalog, source.name)) is not None:
+                        rows += erase_rows(table, pl.col(column) == pl.lit(wanted))
+                    aside += erase_quarantined(self._catalog, source.name, column, value)
+                    expire(quarantine_table(self._catalog))
+                except CommitFailedException:
+                    continue  # somebody else moved a table: look again
+                return rows, aside
+        raise self._overtaken(source.name)
+
+    def tidy(self, source: Source, expire_before: int, orphans_before: int) -> Kept:
+        """Write a scattered table into few files, expire old snapshots, remove files that nobody names.
+
+        Args:
+            source: whose table it is.
+            expire_before: snapshots made earlier go, microseconds UTC; what branches point at stays.
+            orphans_before: files that nobody names go when they were written earlier.
+        """
+        with self._workspace_errors():
+            for _ in range(ATTEMPTS):
+                if (table := load_table(self._catalog, source.name)) is None:
+                    return Kept()
+                try:
+                    if scattered(table) and head(table, INCOMING) == main_of(table):
+                        rewrite(table)
+                    kept = expire(table.refresh(), expire_before)
+                except CommitFailedException:
+                    continue  # somebody else moved the table: look again
+                aside = quarantine_table(self._catalog)
+                orphans = sum(remove_orphans(one, orphans_before) for one in (table.refresh(), aside))
+                return replace(kept, removed=kept.removed + orphans)
+        raise self._overtaken(source.name)
 
     def published(self, source: Source) -> Snapshot | None:
         """What readers of ``main`` see of a source; None when no gate has passed anything yet."""

@@ -1,0 +1,54 @@
+"""What is to be forgotten is removed from the lake for good, and tables are kept small."""
+
+import json
+from hashlib import sha256
+
+from raypipe.contracts.records import Erased, Tidied
+from raypipe.errors import SourceError, did_you_mean
+from raypipe.flows.platform import Platform
+from raypipe.spec import Pipeline
+from raypipe.spec.shape import in_lake
+
+DAY = 86_400_000_000
+
+
+def erase(platform: Platform, *, pipeline: Pipeline, column: str, value: str, why: str) -> Erased:
+    """Remove every row that has a value in a column, from all tables of a pipeline that have the column.
+
+    No byte of it stays in the lake: the rows leave ``main`` and the quarantine, all older snapshots are expired, and
+    the files that only they named are removed. The ledger says that it was done, with a digest instead of the value.
+
+    Raises:
+        SourceError: no table has the column, or the value is not of its type.
+    """
+    known = {name for source in pipeline.sources for name in in_lake(source)}
+    if column not in known:
+        raise SourceError(f"no source has a column `{column}`", where=pipeline.name, cure=did_you_mean(column, known))
+    rows, aside, tables = 0, 0, []
+    for source in pipeline.sources:
+        if column in in_lake(source):
+            gone, quarantined = platform.lake.erase(source, column, value)
+            rows, aside = rows + gone, aside + quarantined
+            tables.append(source.name)
+    digest = sha256(f"{column}\0{value}".encode()).hexdigest()
+    body = {"column": column, "digest": digest, "why": why, "tables": tables, "rows": rows, "quarantined": aside}
+    now = platform.clock.now()
+    text = json.dumps(body, sort_keys=True)
+    platform.ledger.append(f"data.erased:{digest[:32]}:{now}", "data.erased", pipeline.name, text)
+    return Erased(pipeline=pipeline.name, column=column, tables=tuple(tables), rows=rows, quarantined=aside)
+
+
+def tidy(platform: Platform, *, pipeline: Pipeline, keep_days: float) -> Tidied:
+    """Write scattered tables into few files, expire snapshots that are older, remove files that nobody names.
+
+    Model versions that were trained on an expired snapshot can no longer be reproduced.
+    """
+    now = platform.clock.now()
+    snapshots = files = 0
+    for source in pipeline.sources:
+        kept = platform.lake.tidy(source, now - int(keep_days * DAY), now - DAY)
+        snapshots, files = snapshots + kept.snapshots, files + kept.removed
+    if snapshots or files:
+        body = json.dumps({"keep_days": keep_days, "snapshots": snapshots, "files": files}, sort_keys=True)
+        platform.ledger.append(f"data.tidied:{pipeline.name}:{now}", "data.tidied", pipeline.name, body)
+    return Tidied(pipeline=pipeline.name, snapshots=snapshots, files=files)

@@ -1,0 +1,180 @@
+"""Tables kept small and clean: rows in few files, old snapshots gone, and what is to be forgotten gone for good.
+
+Each step is one atomic commit or may be done again; files go only when no snapshot names them any more.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+import polars as pl
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.table.update.snapshot import ManageSnapshots
+
+from raypipe.failpoints import failpoint
+from raypipe.lake import storage
+from raypipe.lake.aside import SET
+from raypipe.lake.commit import commit_files, restore_columns, set_incoming, set_main
+from raypipe.lake.stage import PartWriter
+from raypipe.lake.state import INCOMING, MAIN, SETS, data_files, head, held_by, listed, main_of, mirror, says
+
+#: More files than this, of fewer rows than half a full one, are worth writing anew.
+FEW_FILES = 8
+SMALL_ROWS = 2**19
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What upkeep did: rows that went, files that became fewer, snapshots and files that are gone."""
+
+    rows: int = 0
+    files: int = 0
+    snapshots: int = 0
+    removed: int = 0
+
+
+def scattered(table: Table) -> bool:
+    """True when ``main`` lies in many small files."""
+    return sum(file.record_count < SMALL_ROWS for file in data_files(table, main_of(table))) > FEW_FILES
+
+
+def rewrite(table: Table, drop: pl.Expr | None = None) -> int:
+    """Write the rows of ``main`` anew, in few files, without some; returns how many went.
+
+    Rows that no gate has passed are let go: the next ingestion takes them in again.
+
+    Args:
+        table: is written anew.
+        drop: true for each row that goes.
+
+    Raises:
+        CommitFailedException: somebody else moved the table meanwhile; nothing was changed.
+    """
+    main = main_of(table)
+    table = restore_columns(table)
+    before, held = data_files(table, main), held_by(table, main)
+    folder = f"{table.location()}/data/{table.metadata.next_sequence_number():08d}-upkeep-{main.snapshot_id}"
+    storage.remove_folder(folder)  # of one who was killed here
+    storage.make_folder(folder)
+    with PartWriter(folder, "rows", schema_to_pyarrow(table.schema())) as writer:
+        for file in before:
+            rows = storage.read([file.file_path])
+            writer.write((rows if drop is None else rows.filter(~drop.fill_null(value=False))).to_arrow())
+    failpoint("upkeep.after_files")
+    transaction = table.transaction()
+    incoming = head(table, INCOMING)
+    if incoming is None or incoming.snapshot_id != main.snapshot_id:
+        ManageSnapshots(transaction).create_branch(main.snapshot_id, INCOMING).commit()
+    # It tells all by itself: the snapshots before it will be gone.
+    told = {
+        "raypipe.files": listed(held.files.values()),
+        "raypipe.reading": held.reading,
+        "raypipe.widened": msgspec.json.encode(dict(held.widened)).decode(),
+        "raypipe.taken": held.taken.to_json(),
+    }
+    commit_files(table, transaction, told, before, writer.paths)
+    transaction.set_properties(mirror(INCOMING, held.files.values(), held.taken))
+    failpoint("upkeep.before_commit")
+    transaction.commit_transaction()
+    table = table.refresh()
+    made = head(table, INCOMING)
+    assert made is not None  # noqa: S101  # it was committed just now
+    failpoint("upkeep.before_publish")
+    set_main(table, made)
+    return held.rows - writer.rows
+
+
+def expire(table: Table, older_than: int | None = None) -> Kept:
+    """Forget snapshots but those that branches point at, and remove every file that only they named.
+
+    Args:
+        table: whose snapshots go.
+        older_than: only those made before, microseconds UTC; None: all.
+    """
+    heads = {one.snapshot_id for branch in (MAIN, INCOMING) if (one := head(table, branch)) is not None}
+    gone = [
+        one
+        for one in table.metadata.snapshots
+        if one.snapshot_id not in heads and (older_than is None or one.timestamp_ms * 1_000 < older_than)
+    ]
+    if not gone:
+        return Kept()
+    held = held_by(table, main_of(table))
+    left = [one for one in table.metadata.snapshots if one not in gone]
+    dead = _files(table, gone) - _files(table, left)
+    with table.transaction() as transaction:
+        # What only they tell is kept as properties.
+        transaction.set_properties(mirror(MAIN, held.files.values(), held.taken) | {SETS: _sets(table)})
+    failpoint("upkeep.before_expiry")
+    table.refresh().maintenance.expire_snapshots().by_ids([one.snapshot_id for one in gone]).commit()
+    failpoint("upkeep.after_expiry")
+    for path in sorted(dead):
+        storage.remove(path)
+    return Kept(snapshots=len(gone), removed=len(dead))
+
+
+def erase_rows(table: Table, drop: pl.Expr) -> int:
+    """Remove rows from ``main``, from every snapshot before it, and from the files; returns how many there were.
+
+    Raises:
+        CommitFailedException: somebody else moved the table meanwhile; doing it again goes on.
+    """
+    paths = [file.file_path for file in data_files(table, main_of(table))]
+    many = storage.scan(paths).filter(drop.fill_null(value=False)).select(pl.len()).collect().item() if paths else 0
+    if many:
+        rewrite(table, drop)
+    table = table.refresh()
+    if head(table, INCOMING) != main_of(table):  # what no gate has passed may hold such rows too
+        set_incoming(table, main_of(table))
+    expire(table.refresh())
+    return int(many)
+
+
+def remove_orphans(table: Table, older_than: int) -> int:
+    """Remove files of rows and manifests that no snapshot names, left by runs that were killed; returns how many.
+
+    Args:
+        table: whose folder is looked through.
+        older_than: files that were written later (microseconds UTC) may still be on their way.
+    """
+    from pyarrow.fs import FileSelector, FileType
+
+    folder = table.location()
+    where = storage.filesystem(folder)
+    known = {storage.bare(path) for path in _files(table, table.metadata.snapshots)}
+    found = where.get_file_info(FileSelector(storage.bare(folder), recursive=True, allow_not_found=True))
+    orphans = [
+        one.path
+        for one in found
+        if one.type == FileType.File
+        and one.path.endswith((".parquet", ".avro"))
+        and one.path not in known
+        and (one.mtime_ns or 0) // 1_000 < older_than
+    ]
+    for path in orphans:
+        where.delete_file(path)
+    return len(orphans)
+
+
+def _sets(table: Table) -> str:
+    """The sets of quarantined rows that count for ``main``."""
+    found = [table.properties.get(SETS, "")]
+    for one in ancestors_of(main_of(table), table.metadata):
+        found.append(says(one).get(SET, ""))
+        if says(one).get("raypipe.from") == "nothing":
+            found[0] = ""  # all was read anew since what lies before
+            break
+    return " ".join(sorted({name for text in found for name in text.split()}))
+
+
+def _files(table: Table, snapshots: Iterable[Snapshot]) -> set[str]:
+    """Every file that these snapshots need: rows, manifests and lists of manifests."""
+    found: set[str] = set()
+    for one in snapshots:
+        found.add(one.manifest_list)
+        for manifest in one.manifests(table.io):
+            found.add(manifest.manifest_path)
+            found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
+    return found

@@ -1,0 +1,134 @@
+"""Old snapshots go, small files become one, and what is to be forgotten is in no byte any more."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from raypipe.contracts.progress import Silent
+from raypipe.errors import SourceError
+from raypipe.flows.erase import erase
+from raypipe.lake import Lake, upkeep
+from raypipe.spec import checks, kafka
+from tests.flows.gated import House, pipeline
+from tests.lake.logs import Broker, ride
+from tests.lake.sources import line, trips
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.flows.test_upkeep"])
+WINDOWS = [
+    "upkeep.after_files",
+    "upkeep.before_commit",
+    "upkeep.before_publish",
+    "upkeep.before_expiry",
+    "upkeep.after_expiry",
+]
+SECRET = "Zweisimmen-7f3a"
+#: A file is surely nobody's once it is this old, says a clock that is far ahead.
+FAR = 10**17
+
+
+def bytes_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def lived_in(folder: Path) -> House:
+    """Trips of several days; somebody's are among them, and among the quarantined."""
+    house = House(folder, (checks.between("fare", 0, 100).quarantine(),))
+    for day in range(2):
+        house.ship(f"d{day}", line(10 * day + 1), line(10 * day + 2, SECRET), line(10 * day + 3, SECRET, fare=900.0))
+        house.run()
+    return house
+
+
+def published(house: House) -> pl.DataFrame:
+    snapshot = house.lake.published(house.stream)
+    assert snapshot is not None
+    return house.lake.frame(snapshot).collect()
+
+
+def test_somebody_who_is_erased_is_in_no_byte(tmp_path: Path) -> None:
+    house = lived_in(tmp_path)
+    before = published(house)
+    assert SECRET.encode() in bytes_of(tmp_path / "lake")
+    record = erase(house, pipeline=pipeline(house.stream), column="town", value=SECRET, why="asked on 3 May")  # type: ignore[arg-type]
+    assert (record.rows, record.quarantined) == (2, 2)
+    assert published(house).equals(before.filter(pl.col("town") != SECRET))
+    assert house.aside().is_empty()
+    assert SECRET.encode() not in bytes_of(tmp_path / "lake")
+    (entry,) = house.ledger.entries("data.erased", "trips")
+    assert SECRET not in entry.body
+    assert "asked on 3 May" in entry.body
+    assert house.ingest().added == 0, "files that were read are not read again"
+
+
+def test_it_is_written_into_no_file_that_is_scattered(tmp_path: Path) -> None:
+    house = lived_in(tmp_path)
+    for day in range(2, 10):
+        house.ship(f"d{day}", line(10 * day + 1))
+        house.run()
+    before = published(house)
+    kept = house.lake.tidy(house.stream, FAR, FAR)
+    assert kept.snapshots > 10
+    assert published(house).equals(before)
+    assert len(list((tmp_path / "lake").rglob("trips/data/*/*.parquet"))) == 1
+    assert house.aside().height == 2, "what was set aside stays"
+    assert house.lake.tidy(house.stream, FAR, FAR).snapshots == 0
+    house.ship("new", line(500))
+    house.run()
+    assert published(house).height == before.height + 1
+    assert house.aside().height == 2
+
+
+def test_what_is_younger_than_asked_stays(tmp_path: Path) -> None:
+    house = lived_in(tmp_path)
+    first = house.ingest()
+    assert house.lake.tidy(house.stream, 0, 0).snapshots == 0
+    assert house.lake.frame(first).collect().height == 4
+
+
+def test_a_log_goes_on_where_it_was(tmp_path: Path) -> None:
+    broker = Broker()
+    broker.send("upkeep", *[ride(i) for i in range(5)])
+    lake = Lake(tmp_path / "lake", connections={"kafka": broker.connection})
+    stream = trips(None, live=kafka("upkeep"))
+    for i in range(5, 8):
+        lake.publish([lake.ingest(stream, Silent())])
+        broker.send("upkeep", ride(i))
+    lake.tidy(stream, FAR, FAR)
+    snapshot = lake.ingest(stream, Silent())
+    assert (snapshot.rows, snapshot.added) == (8, 1)
+
+
+def run_with(folder: Path, window: str) -> None:
+    os.environ["RAYPIPE_FAILPOINT"] = f"{window}=kill@1"
+    house = House(folder, (checks.between("fare", 0, 100).quarantine(),))
+    erase(house, pipeline=pipeline(house.stream), column="town", value=SECRET, why="asked")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_an_erasure_that_was_killed_goes_on(tmp_path: Path, window: str) -> None:
+    house = lived_in(tmp_path)
+    before = published(house)
+    process = PROCESSES.Process(target=run_with, args=(tmp_path, window))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    erase(house, pipeline=pipeline(house.stream), column="town", value=SECRET, why="asked")  # type: ignore[arg-type]
+    assert published(house).equals(before.filter(pl.col("town") != SECRET))
+    house.lake.tidy(house.stream, FAR, FAR)
+    assert SECRET.encode() not in bytes_of(tmp_path / "lake")
+
+
+def test_every_window_is_killed_at() -> None:
+    source = Path(upkeep.__file__).read_text()
+    assert {part.partition('"')[0] for part in source.split('failpoint("')[1:]} == set(WINDOWS)
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    house = lived_in(tmp_path)
+    with pytest.raises(SourceError, match="no source has a column `nme`"):
+        erase(house, pipeline=pipeline(house.stream), column="nme", value="x", why="asked")  # type: ignore[arg-type]
