@@ -34,7 +34,7 @@ help: ## Show this list
 .PHONY: setup
 setup: $(STAMP) ## Make .venv with every pinned dependency; does nothing when it is current
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt Makefile
 	@"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; sys.exit(f"raypipe needs Python 3.11, 3.12 or 3.13; $(PYTHON) is {v[0]}.{v[1]}: make setup PYTHON=/path/to/python3.11" if not (3, 11) <= v < (3, 14) else 0)'
 	@if [ "$(RENEW)" ] || ! $(PY) -c '' 2>/dev/null || ! grep -qF "$$PWD/$(VENV)" $(VENV)/bin/activate; then \
 	  echo "Making $(VENV) with $$("$(PYTHON)" -V)"; "$(PYTHON)" -m venv --clear $(VENV); \
