@@ -38,8 +38,8 @@ def test_a_full_disk_while_rows_are_written(lake: Lake, data: Path, monkeypatch:
     (data / "b.csv").write_text(HEADER + lines(2))
 
     class Full(pq.ParquetWriter):
-        def __init__(self, path: Path, *args: object, **kwargs: object) -> None:
-            path.symlink_to("/dev/full")
+        def __init__(self, path: str, *args: object, **kwargs: object) -> None:
+            Path(path).symlink_to("/dev/full")
             super().__init__(path, *args, **kwargs)
 
     with monkeypatch.context() as patched:

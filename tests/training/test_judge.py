@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from raypipe.errors import TrainingError
 from raypipe.spec import Finish
 from raypipe.training.intervals import binary, blocks_of, intervals
-from raypipe.training.judge import judge
+from raypipe.training.judge import Judged, judge
 from raypipe.training.metrics import measure
 from raypipe.training.trainer import Examples
 
@@ -38,7 +38,7 @@ def test_segments_fairness_importances_and_cost():
     examples, frame = rows(2_000, 0)
     scores = predict(examples.x)
     finish = Finish(by=["group"], fair=["group"], costs={"true": {"false": 2.0}, "false": {"true": 1.0}})
-    found = judge(examples, scores, frame, predict, "auc", 0.4, finish)
+    found = judge(Judged(examples, scores, predict, "auc", threshold=0.4), frame, finish)
     own = (frame["group"] == "a").to_numpy()
     segment = next(s for s in found.segments if s.value == "a")
     assert segment.rows == own.sum()
@@ -58,7 +58,7 @@ def test_a_column_with_one_value_cannot_be_judged_by():
     examples, frame = rows(200, 0)
     frame = frame.with_columns(group=pl.lit("a"))
     with pytest.raises(TrainingError, match="`group` is the same in all rows of the holdout"):
-        judge(examples, predict(examples.x), frame, predict, "auc", 0.5, Finish(by=["group"]))
+        judge(Judged(examples, predict(examples.x), predict, "auc"), frame, Finish(by=["group"]))
 
 
 def test_weighed_measures_are_those_of_repeated_rows():
