@@ -63,10 +63,11 @@ check: setup ## Check format, lint, types and imports
 test: setup ## Run every test, print the coverage
 	@rm -f .coverage .coverage.*
 	@# Two at a time, one to a core: what needs a cluster, and the rest. The first tells what it did when both are done.
+	@# Coverage is that of the rest: to trace every worker of a cluster would take longer than all else together.
 	@export PYTHONPATH="$$PWD"; mkdir -p .pytest_cache; log=.pytest_cache/ray.log; \
-	$(PY) -m coverage run -m pytest -m ray -p no:cacheprovider >$$log 2>&1 & ray=$$!; \
+	$(PY) -m pytest -m ray -p no:cacheprovider --durations=10 >$$log 2>&1 & ray=$$!; \
 	trap 'kill $$ray 2>/dev/null' INT TERM; \
-	$(PY) -m coverage run -m pytest -m 'not ray' && rest=0 || rest=$$?; \
+	$(PY) -m coverage run -m pytest -m 'not ray' --durations=25 && rest=0 || rest=$$?; \
 	wait $$ray && code=$$rest || code=$$?; \
 	cat $$log; exit $$code
 	@$(PY) -m coverage combine --quiet
