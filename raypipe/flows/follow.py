@@ -13,7 +13,7 @@ from raypipe.flows.gate import gate
 from raypipe.flows.ingest import ingest
 from raypipe.flows.meter import IngestMeter
 from raypipe.flows.platform import Platform
-from raypipe.lake.lake import Following
+from raypipe.lake.intake import Following
 from raypipe.spec import Pipeline, Stream
 
 #: A gate reads whole tables: between two of them at least so many times the last one's duration goes by.

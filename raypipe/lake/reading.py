@@ -1,0 +1,91 @@
+"""What readers see of a lake: exact snapshots, whole or in columns, as frames, datasets or files."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from raypipe.contracts.changes import Changes
+from raypipe.contracts.logs import LogKind
+from raypipe.contracts.records import Snapshot
+from raypipe.lake import storage
+from raypipe.lake.batches import Batches
+from raypipe.lake.catalog import load_table
+from raypipe.lake.columns import arrow_type
+from raypipe.lake.home import Home, as_record
+from raypipe.lake.log import LogTable
+from raypipe.lake.state import changes, data_files, held_by, main_of, rows_of
+from raypipe.spec import Source
+
+if TYPE_CHECKING:
+    import ray.data
+
+
+class Reading(Home):
+    """The part of a lake that reads."""
+
+    def published(self, source: Source) -> Snapshot | None:
+        """What readers of ``main`` see of a source; None when no gate has passed anything yet."""
+        with self._workspace_errors():
+            table = load_table(self._catalog, source.name)
+        if table is None or not (held := held_by(table, main_of(table)).standing).reading:
+            return None
+        return as_record(source, held)
+
+    def frame(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+        """Exactly the rows of a snapshot, in the order in which they came; only the columns asked for are read.
+
+        Types are those of ``spec.shape.in_lake``.
+
+        Raises:
+            SourceError: the lake does not have it.
+        """
+        rows = rows_of(*self._find(snapshot))
+        return rows if columns is None else rows.select(columns)
+
+    def changes(self, old: Snapshot, new: Snapshot) -> Changes | None:
+        """What became of a table from one snapshot to a later one; None when the lake lacks the earlier by now.
+
+        Raises:
+            SourceError: the lake does not have the later one.
+        """
+        table, later = self._find(new)
+        if (earlier := table.metadata.snapshot_by_id(old.snapshot_id)) is None:
+            return None
+        return changes(table, earlier, later)
+
+    def dataset(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> "ray.data.Dataset":
+        """The same rows as a Ray dataset, read by the cluster, in any order.
+
+        Raises:
+            SourceError: the lake does not have it.
+        """
+        import ray.data
+        from ray.data.datatype import DataType
+        from ray.data.expressions import col
+
+        table, found = self._find(snapshot)
+        paths = [file.file_path for file in data_files(table, found)]
+        if not paths:
+            return ray.data.from_arrow(self.frame(snapshot, columns).collect().to_arrow())
+        rows = ray.data.read_parquet(paths, filesystem=storage.filesystem(paths[0]))
+        for name, kind in held_by(table, found).widened.items():
+            if columns is None or name in columns:
+                rows = rows.with_column(name, col(name).cast(DataType.from_arrow(arrow_type(kind))))
+        return rows if columns is None else rows.select_columns(list(columns))
+
+    def paths(self, snapshot: Snapshot) -> list[str]:
+        """The Parquet files of a snapshot, in the order in which their rows came.
+
+        Raises:
+            SourceError: the lake does not have it.
+        """
+        return [file.file_path for file in data_files(*self._find(snapshot))]
+
+    def log(self, kind: LogKind, pipeline: str) -> LogTable:
+        """What was predicted by a pipeline, or told about it; see ``contracts.logs``."""
+        return LogTable(lambda: self._catalog, self._workspace_errors, kind, pipeline)
+
+    def batches(self, pipeline: str) -> Batches:
+        """The table of what a pipeline's models said to batches of questions."""
+        return Batches(lambda: self._catalog, self._workspace_errors, pipeline)
