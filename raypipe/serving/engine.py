@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import TypeAlias
 
 import msgspec
@@ -17,6 +17,7 @@ from raypipe.contracts.reader import OpenReader
 from raypipe.errors import FeatureError, RequestError, ServingError
 from raypipe.serving.answers import Answers, Told
 from raypipe.serving.batcher import Batcher
+from raypipe.serving.counter import Counter
 from raypipe.serving.explain import Explainer, explainer
 from raypipe.serving.fields import request_fields
 from raypipe.serving.log import Question, Recorder
@@ -28,6 +29,8 @@ from raypipe.spec import micros
 Scores: TypeAlias = NDArray[np.float32]
 #: Opens what writes down the answers of a model, given the names of its request fields.
 OpenRecorder: TypeAlias = Callable[[Model, tuple[str, ...]], Recorder]
+#: Opens what counts the answers of a model.
+OpenCounter: TypeAlias = Callable[[Model], Counter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Engine:
         meter: counts what happens.
         max_rows: how many rows one request may hold.
         open_recorder: opens the log of what it answers; None: nothing is kept.
+        open_counter: opens what counts its answers; None: nobody watches.
         suggested: values of fields for the example; those of a wrong type are passed over.
 
     Raises:
@@ -79,6 +83,7 @@ class Engine:
         *,
         max_rows: int = 4_096,
         open_recorder: OpenRecorder | None = None,
+        open_counter: OpenCounter | None = None,
         suggested: Mapping[str, object] | None = None,
     ) -> None:
         self._suggested = suggested or {}
@@ -89,6 +94,7 @@ class Engine:
         self._meter = meter
         self.answers = Answers(self.model.card)
         self._recorder = open_recorder(self.model, self.parser.names) if open_recorder is not None else None
+        self._counter = open_counter(self.model) if open_counter is not None else None
         self._rehearse()
 
     async def answer(self, questions: list[Question]) -> list[Prediction]:
@@ -120,17 +126,22 @@ class Engine:
         return explainer(self.model)
 
     def _answer(self, questions: list[Question]) -> list[Prediction]:
+        began = thread_time()
         features, matrix, scores = self._score(self.parser.frame([question.row for question in questions]))
-        self._count_unseen(features, matrix)
+        unseen = self._count_unseen(features, matrix)
         judged, told, version = self.answers.judged(scores), self.answers.told(scores), self.model.served.version
         if self._recorder is not None:
             self._recorder.record(questions, features, judged, self._reader.state(), perf_counter())
+        if self._counter is not None:
+            self._counter.add(questions, matrix, scores, unseen, perf_counter(), thread_time() - began)
         both = zip(questions, judged, told, strict=True)
         return [Prediction(*one, version, question.arm, other) for question, one, other in both]
 
-    def _count_unseen(self, features: pl.DataFrame, matrix: Scores) -> None:
-        for name, count in self.model.encode.unseen(features, matrix).items():
+    def _count_unseen(self, features: pl.DataFrame, matrix: Scores) -> dict[str, int]:
+        unseen = self.model.encode.unseen(features, matrix)
+        for name, count in unseen.items():
             self._meter.unseen(name, count)
+        return unseen
 
     def example(self) -> dict[str, object]:
         """A request that looks real and can be answered now.

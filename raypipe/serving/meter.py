@@ -58,6 +58,11 @@ class Meter:
         """A version beside the champion could not answer once more, and the champion did."""
         self._failed[arm] += 1
 
+    def failures(self) -> dict[str, int]:
+        """Answers that failed, by arm: those of the champion became an error status, others it answered itself."""
+        server = sum(count for status, count in self._refused.items() if status >= 500)
+        return {"champion": server, **self._failed}
+
     def counts(self) -> dict[str, dict[str, int] | int]:
         """All counts by name."""
         return {

@@ -11,12 +11,14 @@ from ray.serve.config import BackpressureConfig
 from ray.serve.schema import LoggingConfig
 
 from raypipe.clock import SystemClock
+from raypipe.contracts import counts
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.reader import FeatureReader, OpenReader
 from raypipe.contracts.records import Record
 from raypipe.errors import ServingError
 from raypipe.serving.access import Guard, Keyring
 from raypipe.serving.app import Limits
+from raypipe.serving.counter import Counts
 from raypipe.serving.feedback import FeedbackLog
 from raypipe.serving.keys import the_key
 from raypipe.serving.log import Keyed, PredictionLog
@@ -128,7 +130,8 @@ def application(recipe: Recipe) -> serve.Application:
 def _open_logs(folder: Path, name: str, meter: Meter) -> Logs:
     clock, hash_ = SystemClock(), Keyed(the_key(folder / "ids.key"))
     predictions = PredictionLog(folder / PREDICTIONS.name / name, hash_, clock, lost=meter.unlogged)
-    return Logs(predictions, FeedbackLog(folder / FEEDBACK.name / name, clock))
+    feedback = FeedbackLog(folder / FEEDBACK.name / name, clock)
+    return Logs(predictions, feedback, Counts(folder / counts.NAME / name, clock, meter.failures))
 
 
 def _open(path: str, args: Mapping[str, str | int | float | bool], pipeline: Pipeline) -> FeatureReader:

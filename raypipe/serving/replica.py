@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from polars.exceptions import PanicException
@@ -13,6 +14,7 @@ from raypipe.contracts.records import Record
 from raypipe.errors import RaypipeError, ServingError
 from raypipe.serving.access import Guard
 from raypipe.serving.app import App, Limits
+from raypipe.serving.counter import Counts
 from raypipe.serving.engine import Engine
 from raypipe.serving.feedback import FeedbackFace, FeedbackLog
 from raypipe.serving.log import PredictionLog, Recorder
@@ -36,10 +38,11 @@ class Holding(Record, frozen=True, kw_only=True):
 
 
 class Logs(NamedTuple):
-    """What a replica writes: its answers, and what it is told about them."""
+    """What a replica writes: its answers, what it is told about them, and what it counts of them."""
 
     predictions: PredictionLog
     feedback: FeedbackLog
+    counts: Counts
 
 
 class Replica(GrpcService):
@@ -73,6 +76,7 @@ class Replica(GrpcService):
         self._meter = Meter(RaySink(name))
         logs = None if open_logs is None else open_logs(self._meter)
         self._log = None if logs is None else logs.predictions
+        self._counts = None if logs is None else logs.counts
         # Serve adds the X-Request-Id header itself.
         hash_ = None if self._log is None else self._log.hash
         self._app = App(name, self._meter, limits, echo_id=False, guard=guard, hash_=hash_)
@@ -104,6 +108,13 @@ class Replica(GrpcService):
             else:
                 await self._swap(served)
         return self.holding()
+
+    def __del__(self) -> None:
+        """Called by Serve when the replica is to end: what was answered last is counted."""
+        counts: Counts | None = getattr(self, "_counts", None)  # absent when it could not start
+        if counts is not None:
+            with suppress(OSError):
+                counts.write()
 
     async def check_health(self) -> None:
         """Called by Serve every few seconds: come back to the version in service, should another one be held.
@@ -163,7 +174,14 @@ class Replica(GrpcService):
     def _engine(self, served: Served) -> Engine:
         recorder = None if self._log is None else self._recorder
         suggested = self._pointer.suggested()
-        engine = Engine(served, self._open_reader, self._meter, open_recorder=recorder, suggested=suggested)
+        engine = Engine(
+            served,
+            self._open_reader,
+            self._meter,
+            open_recorder=recorder,
+            open_counter=None if self._counts is None else self._counts.counter,
+            suggested=suggested,
+        )
         if engine.model.pipeline.name != self._app.name:
             raise ServingError(
                 f"is a model of `{engine.model.pipeline.name}`", where=f"{self._app.name}/{served.version}"
