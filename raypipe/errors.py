@@ -100,6 +100,10 @@ class KeyTakenError(LedgerError):
     """One key was claimed for two different contents: somebody else was first."""
 
 
+class FencedError(LedgerError):
+    """Somebody else has taken the work over, so whoever had it before may not write any more."""
+
+
 class NotAllowedError(LedgerError):
     """The database does not let this role write such a row."""
 

@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from raypipe.serving.embedded import Embedded
 
 
-def connect(settings: Settings | None = None, clock: Clock | None = None) -> "Platform":
+def connect(settings: Settings | None = None, clock: Clock | None = None, fence: str = "") -> "Platform":
     """Open the workspace that the settings name. Nothing is started; missing folders are made.
+
+    Args:
+        settings: None: those of ``raypipe.toml`` and the environment.
+        clock: None: the machine's own.
+        fence: the ledger takes no row from this platform, here or reopened elsewhere, once it has one with this key.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -36,6 +41,8 @@ def connect(settings: Settings | None = None, clock: Clock | None = None) -> "Pl
     settings, clock = settings or load_settings(), clock or SystemClock()
     home = settings.home
     ledger = open_ledger(settings, clock)
+    if fence:
+        ledger = ledger.fenced(fence)
     services = services_config(settings)
     return Platform(
         workspace=home,
@@ -56,7 +63,7 @@ def connect(settings: Settings | None = None, clock: Clock | None = None) -> "Pl
         max_body_bytes=settings.max_body_bytes,
         replicas=settings.replicas,
         services=services,
-        reopen=partial(connect, settings, clock),
+        reopen=partial(connect, settings, clock, fence),
     )
 
 

@@ -26,6 +26,7 @@ from raypipe.cli import (
     releases,
     replay,
     reproduce,
+    retrain,
     services,
     upkeep,
 )
@@ -168,6 +169,12 @@ add(
     MODEL,
     "raypipe log flights",
     "raypipe log flights --since 2013-07-03 --last 1000 --json | jq '.[].score'",
+)
+add(
+    retrain.retrain,
+    MODEL,
+    'raypipe retrain flights --why "the summer schedule has begun"',
+    "raypipe retrain flights",
 )
 add(champions.promote, MODEL, 'raypipe promote flights 3 --why "better on JFK"')
 add(

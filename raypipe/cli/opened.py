@@ -10,7 +10,7 @@ from raypipe.wiring import connect
 
 
 @contextmanager
-def opened(progress: Progress, name: str) -> Iterator[Platform]:
+def opened(progress: Progress, name: str, fence: str = "") -> Iterator[Platform]:
     """Open the workspace that the settings name, and join its cluster; what does not run yet is started, and stays.
 
     A cluster that the settings name as others' own is joined only.
@@ -18,13 +18,14 @@ def opened(progress: Progress, name: str) -> Iterator[Platform]:
     Args:
         progress: is told what is being started.
         name: what the Ray dashboard shows as this job's name.
+        fence: the ledger takes nothing from this platform once it has a row with this key.
 
     Raises:
         SettingsError: a setting cannot be used.
         ServiceError: a service cannot be started, or the cluster cannot be joined.
         WorkspaceError: the workspace cannot be written to.
     """
-    platform = connect()
+    platform = connect(fence=fence)
     try:
         if platform.services.ray_address:
             services.join(platform.services, name)

@@ -71,7 +71,8 @@ def replay(
 
     progress = watch(out.console)
     with opened(progress, f"raypipe: replay {pipeline.name}") as platform:
-        work = Run(pipeline, file, platform, progress, last + 7 * _DAY, "gate")
+        # Judged as on the first day: history that ends with the replay is no longer fresh on its last.
+        work = Run(pipeline, file, platform, progress, first, "gate")
         for result in work:
             out.say(f"{result.stage}: {result.line}")
             snapshots = result.record.snapshots if isinstance(result.record, GateReport) else ()

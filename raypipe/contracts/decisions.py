@@ -4,8 +4,11 @@ from typing import Literal, TypeAlias
 
 from raypipe.contracts.records import Record
 
-#: ``nothing``: no trigger asks. ``wait``: one asks, a guard holds it. ``ask``: a person must approve. ``train``.
-Action: TypeAlias = Literal["nothing", "wait", "ask", "train"]
+#: ``nothing``: nothing asks. ``alert``: tell somebody. ``analyse``: look deeper. ``wait``: a training is asked for, a
+#: guard holds it. ``ask``: a person must approve it. ``train``: a challenger. ``rollback``: to the version before.
+Action: TypeAlias = Literal["nothing", "alert", "analyse", "wait", "ask", "train", "rollback"]
+#: ``asked``: a person has not answered yet; ``refused``: they said no.
+Outcome: TypeAlias = Literal["asked", "running", "won", "lost", "failed", "refused"]
 
 
 class Situation(Record, frozen=True, kw_only=True):
@@ -22,6 +25,11 @@ class Situation(Record, frozen=True, kw_only=True):
         drift_mass: the share of all importance on inputs with an open alarm.
         drifted: those inputs, and ``score`` where the predictions drift.
         breaks: what looks like broken data.
+        slower: the 99th percentile of the latency as a multiple of what it was.
+        failed: the share of requests that were not answered.
+        worse: whether the version before, which goes on in its shadow, is for certain better.
+        promoted: when it became champion, microseconds UTC.
+        earlier: the version that a rollback would give it back to.
     """
 
     pipeline: str
@@ -36,6 +44,11 @@ class Situation(Record, frozen=True, kw_only=True):
     drift_mass: float | None = None
     drifted: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
+    slower: float | None = None
+    failed: float | None = None
+    worse: bool | None = None
+    promoted: int | None = None
+    earlier: int | None = None
 
 
 class Training(Record, frozen=True, kw_only=True):
@@ -43,7 +56,7 @@ class Training(Record, frozen=True, kw_only=True):
 
     at: int
     seconds: float
-    outcome: Literal["running", "won", "lost", "failed"]
+    outcome: Outcome
 
 
 class Decision(Record, frozen=True, kw_only=True):
@@ -56,6 +69,8 @@ class Decision(Record, frozen=True, kw_only=True):
         why: one sentence.
         situation: everything it was decided on, with ``history``.
         diagnosis: what is behind the drift, when somebody looked.
+        number: of the training that it asks for, counted from 1; 0: it asks for none, or in a replay.
+        as_of: up to when that training learns, microseconds UTC.
     """
 
     policy: str
@@ -66,6 +81,8 @@ class Decision(Record, frozen=True, kw_only=True):
     situation: Situation
     history: tuple[Training, ...]
     diagnosis: str = ""
+    number: int = 0
+    as_of: int = 0
 
     @property
     def key(self) -> str:

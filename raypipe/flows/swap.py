@@ -8,6 +8,7 @@ from raypipe.errors import ServingError
 from raypipe.flows.deploy import put_into_service
 from raypipe.flows.platform import Platform
 from raypipe.flows.remote import on_cluster
+from raypipe.serving.api import ServeApi
 
 
 def swap(platform: Platform, version: ModelVersion, progress: Progress) -> Deployment:
@@ -23,3 +24,21 @@ def swap(platform: Platform, version: ModelVersion, progress: Progress) -> Deplo
         what = f"is champion now, but does not answer: {error}"
         cure = "Run `raypipe deploy FILE` to serve it with fresh features, or `raypipe rollback`"
         raise ServingError(what, where=f"{version.name}/{version.version}", cure=cure) from None
+
+
+def served(platform: Platform, name: str) -> bool:
+    """Whether a pipeline is in service on this cluster.
+
+    Raises:
+        ServingError: the cluster does not answer.
+    """
+    return name in ServeApi(platform.services.dashboard_url, platform.services.serve_url).configs()
+
+
+def swap_where_served(platform: Platform, version: ModelVersion, progress: Progress) -> Deployment | None:
+    """Put a champion into service, with the versions beside it, where its pipeline is in service; None: it is not.
+
+    Raises:
+        ServingError: it cannot be served, or the cluster does not answer.
+    """
+    return swap(platform, version, progress) if served(platform, version.name) else None

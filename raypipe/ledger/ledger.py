@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +27,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from raypipe.clock import Clock
 from raypipe.contracts.databases import database_url
-from raypipe.errors import KeyTakenError, LedgerError, NotAllowedError, WorkspaceError
+from raypipe.errors import FencedError, KeyTakenError, LedgerError, NotAllowedError, WorkspaceError
 
 _ROWS = Table(
     "ledger",
@@ -78,6 +79,7 @@ class Ledger:
 
     def __init__(self, url: str | URL, clock: Clock) -> None:
         self._clock = clock
+        self._fence = ""
         self._engine = create_engine(url)
         self._name = self._engine.url.database or self._engine.url.render_as_string()
         if self._engine.dialect.name == "sqlite":
@@ -116,11 +118,21 @@ class Ledger:
         """
         return cls(database_url(url), clock)
 
+    def fenced(self, key: str) -> "Ledger":
+        """The same history for who holds a lease: once there is a row with this key, it takes none from them.
+
+        The look and the write are one transaction, so it does not matter for how long the holder slept between them.
+        """
+        mine = copy(self)
+        mine._fence = key
+        return mine
+
     def append(self, key: str, kind: str, subject: str, body: str = "{}") -> Entry:
         """Add a row, once: the same key with the same content gives the row that is there.
 
         Raises:
             KeyTakenError: the key is there with another content.
+            FencedError: this history is that of a lease, and somebody else has it now.
             LedgerError: the row cannot be written.
         """
         json.loads(body)
@@ -212,6 +224,8 @@ class Ledger:
         for _ in range(_TRIES):
             try:
                 with self._connection(writes=True) as connection:
+                    if self._fence and self._find(connection, self._fence):
+                        raise FencedError(f"`{self._fence}` is there: the work is somebody else's now", where="ledger")
                     return self._find(connection, key) or self._insert(connection, key, kind, subject, body)
             except IntegrityError:
                 # Another writer came between the look and the insert; only databases without our immediate lock.

@@ -137,8 +137,17 @@ class Registry:
         self._mirror(name)
         return self.get(name, version)
 
-    def rollback(self, name: str, why: str, *, who: str = "", slot: str = CHAMPION) -> ModelVersion:
+    def rollback(
+        self, name: str, why: str, *, who: str = "", slot: str = CHAMPION, expect: int | None = None
+    ) -> ModelVersion:
         """Give the slot back to the version that held it before; again, and it goes further back.
+
+        Args:
+            name: the model.
+            why: the reason, for the record.
+            who: the person or the process that decided, for the record.
+            slot: the alias.
+            expect: only if this version holds the slot still; None: whichever does.
 
         Raises:
             RegistryError: nothing held it before, or somebody else has changed the champion meanwhile.
@@ -147,6 +156,9 @@ class Registry:
         stack = champions(changes)
         if len(stack) < 2:
             raise RegistryError(f"has no earlier {slot} to go back to", where=name, cure="Promote another version")
+        if expect is not None and stack[-1] != expect:
+            what = f"{slot} is {_number(stack[-1])}, not {_number(expect)}"
+            raise RegistryError(what, where=name, cure="Look again, then decide again")
         present, earlier = stack[-1], self.get(name, stack[-2])
         change = Promotion(
             slot=slot, version=earlier.version, digest=earlier.digest, previous=present, rollback=True, why=why, who=who
@@ -160,6 +172,11 @@ class Registry:
         before = [change for entry, change in self.history(name, slot) if entry.at <= microseconds]
         return self.get(name, before[-1].version) if before else None
 
+    def earlier(self, name: str, slot: str = CHAMPION) -> int | None:
+        """The version that a rollback would give the slot back to; None: there is none."""
+        stack = champions(promotions(self._ledger, name, slot))
+        return stack[-2] if len(stack) > 1 else None
+
     def history(self, name: str, slot: str = CHAMPION) -> list[tuple[Entry, Promotion]]:
         """Every change of who holds the slot, in order: when, which, why, and by whom."""
         return promotions(self._ledger, name, slot)
@@ -171,7 +188,16 @@ class Registry:
         return structs.replace(found, arms=placed(found, folders))
 
     def release(
-        self, name: str, version: int, *, role: str, share: float, where: dict[str, str], why: str, who: str = ""
+        self,
+        name: str,
+        version: int,
+        *,
+        role: str,
+        share: float,
+        where: dict[str, str],
+        why: str,
+        who: str = "",
+        expect: int | None = None,
     ) -> Arms:
         """Let a version answer, or only compute, for a share of the units beside the champion; 0 ends it.
 
@@ -183,6 +209,7 @@ class Registry:
             where: only rows whose request fields, as text, have these values.
             why: the reason, for the record.
             who: the person or the process that decided, for the record.
+            expect: only if so many changes of the arms were made before; None: however many.
 
         Raises:
             RegistryError: no such version, it is champion, or somebody else changed the arms just now.
@@ -192,7 +219,7 @@ class Registry:
         if CHAMPION in chosen.aliases and share:
             raise RegistryError("is champion: it answers already", where=f"{name}/{version}", cure="Release another")
         row = Released(version=chosen.version, role=role, share=share, where=where, why=why, who=who)
-        release(self._ledger, name, row)
+        release(self._ledger, name, row, expect)
         return self.arms(name)
 
     def deployed(self, deployment: Deployment) -> None:

@@ -54,8 +54,8 @@ def arms_of(ledger: Ledger, name: str) -> Arms:
     return Arms(arms=arms, salt=salt, changes=changes, since=since, changed=changed)
 
 
-def release(ledger: Ledger, name: str, row: Released) -> Arms:
-    """Write down a change of one arm.
+def release(ledger: Ledger, name: str, row: Released, expect: int | None = None) -> Arms:
+    """Write down a change of one arm, if so many as ``expect`` were made before.
 
     Raises:
         SettingsError: so large a share is not free.
@@ -63,8 +63,9 @@ def release(ledger: Ledger, name: str, row: Released) -> Arms:
     """
     now = arms_of(ledger, name)
     with_share(now.arms, Arm(version=row.version, role=row.role, ranges=(), where=_pairs(row.where)), row.share)
+    number = (now.changes if expect is None else expect) + 1
     try:
-        ledger.append(f"{RELEASED}/{name}/{now.changes + 1}", RELEASED, name, row.to_json())
+        ledger.append(f"{RELEASED}/{name}/{number}", RELEASED, name, row.to_json())
     except KeyTakenError:
         what = "somebody else has changed who answers just now"
         raise RegistryError(what, where=name, cure="Look again, then decide again") from None

@@ -8,6 +8,8 @@ from scipy.special import ndtri
 
 from raypipe.contracts.records import Record
 
+#: The newest rows of so many microseconds, 14 days, are what both are judged on.
+NEWEST = 14 * 86_400_000_000
 #: How sure one must be that the challenger is not worse than the margin.
 _LEVEL = 0.95
 
@@ -38,3 +40,17 @@ def judge(champion: NDArray[np.float64], challenger: NDArray[np.float64], margin
     half = float(ndtri(_LEVEL)) * float(gains.std()) / sqrt(len(gains))
     gain = float(gains.mean())
     return Verdict(gain=gain, low=gain - half, rows=len(gains), won=gain > 0 and gain - half > -margin)
+
+
+def held_out(since: int, now: int) -> int:
+    """Up to when a challenger's rehearsal may learn: both are judged on what comes after, which neither has seen.
+
+    Args:
+        since: up to when the champion has learned.
+        now: up to when labels are known; microseconds UTC, as all of them.
+
+    >>> day = 86_400_000_000
+    >>> held_out(0, 100 * day) // day, held_out(90 * day, 100 * day) // day
+    (86, 95)
+    """
+    return max(now - NEWEST, (since + now) // 2)

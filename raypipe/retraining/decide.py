@@ -16,11 +16,14 @@ from raypipe.spec.retrain import (
     Drift,
     Errors,
     EstimatedLoss,
+    Failing,
     NewRows,
     Regret,
     Retrain,
     Schedule,
+    Slower,
     Trigger,
+    Worse,
 )
 
 _DAY, _MONTH = micros(timedelta(days=1)), micros(timedelta(days=30))
@@ -45,11 +48,12 @@ def decide(policy: Retrain, situation: Situation, history: Sequence[Training]) -
     triggers = tuple(f"{'asks' if asks else 'quiet'}: {text}" for asks, text in asked)
     wanted = [text for asks, text in asked if asks]
     guards = tuple(_guards(policy, situation, history)) if wanted else ()
-    action, why = _conclusion(policy, wanted, guards)
+    back = list(_wanted(policy.roll_back, situation)) if _on_probation(policy, situation) else []
+    action, why = _back(situation, back) if back else _conclusion(policy, situation, wanted, guards)
     return Decision(
         policy=policy.name,
         action=action,
-        triggers=triggers,
+        triggers=(*triggers, *(f"asks to roll back: {text}" for text in back)),
         guards=guards,
         why=why,
         situation=situation,
@@ -57,14 +61,37 @@ def decide(policy: Retrain, situation: Situation, history: Sequence[Training]) -
     )
 
 
-def _conclusion(policy: Retrain, wanted: Sequence[str], guards: Sequence[str]) -> tuple[Action, str]:
-    if not wanted:
-        return "nothing", "No trigger asks for a training."
+def _conclusion(policy: Retrain, now: Situation, wanted: Sequence[str], guards: Sequence[str]) -> tuple[Action, str]:
     if guards:
         return "wait", f"A training is asked for ({wanted[0]}), but held back: {'; '.join(guards)}."
-    if policy.approval:
+    if wanted and policy.approval:
         return "ask", f"A training is asked for ({wanted[0]}), and a person has to approve it."
-    return "train", f"Train a challenger: {'; '.join(wanted)}."
+    if wanted:
+        return "train", f"Train a challenger: {'; '.join(wanted)}."
+    if now.breaks:
+        return "alert", f"The data looks broken: {now.breaks[0]}."
+    if deeper := list(_wanted(policy.analyse, now)):
+        return "analyse", f"Look deeper: {'; '.join(deeper)}."
+    if told := list(_wanted(policy.alert, now)):
+        return "alert", f"Somebody should know: {'; '.join(told)}."
+    return "nothing", "No trigger asks for a training."
+
+
+def _back(now: Situation, why: Sequence[str]) -> tuple[Action, str]:
+    return "rollback", f"Go back to version {now.earlier}: {'; '.join(why)}."
+
+
+def _on_probation(policy: Retrain, now: Situation) -> bool:
+    """Whether the champion is new, and there is a version to go back to."""
+    known = now.promoted is not None and now.earlier is not None
+    return known and now.at - (now.promoted or 0) < micros(policy.probation)
+
+
+def _wanted(triggers: Sequence[Trigger], now: Situation) -> Iterator[str]:
+    for trigger in triggers:
+        asks, text = _asks(trigger, now)
+        if asks:
+            yield text
 
 
 def _asks(trigger: Trigger, now: Situation) -> tuple[bool, str]:
@@ -89,6 +116,13 @@ def _asks(trigger: Trigger, now: Situation) -> tuple[bool, str]:
             return _above(now.new_rows, trigger.above, "labelled rows since it was trained", ",")
         case Drift():
             return _drift(trigger, now)
+        case Slower():
+            return _above(now.slower, trigger.times, "p99 of the latency as a multiple of what it was", ".1f")
+        case Failing():
+            return _above(now.failed, trigger.above, "share of requests that were not answered", ".3f")
+        case Worse():
+            worse = "for certain better" if now.worse else "not for certain better"
+            return _known(now.worse, "the version before, in its shadow", worse)
 
 
 def _known(value: bool | None, what: str, how: str) -> tuple[bool, str]:
@@ -121,6 +155,8 @@ def _guards(policy: Retrain, now: Situation, history: Sequence[Training]) -> Ite
         yield f"the data looks broken: {now.breaks[0]}"
     if any(training.outcome == "running" for training in history):
         yield "a training is under way"
+    if any(training.outcome == "asked" for training in history):
+        yield "a person has been asked already, and has not answered"
     if now.new_rows is not None and now.new_rows < policy.new_rows:
         yield f"only {now.new_rows:,} of {policy.new_rows:,} labelled rows have come since it was trained"
     lost = sum(1 for _ in takewhile(lambda training: training.outcome == "lost", reversed(history)))

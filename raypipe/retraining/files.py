@@ -1,7 +1,7 @@
 """A policy in a TOML file, or by the name of one that comes with raypipe."""
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,12 +14,16 @@ from raypipe.spec.retrain import (
     Drift,
     Errors,
     EstimatedLoss,
+    Failing,
     Freeze,
     NewRows,
     Regret,
     Retrain,
+    Rollout,
     Schedule,
+    Slower,
     Trigger,
+    Worse,
 )
 
 _GUARDS = (
@@ -31,7 +35,11 @@ _GUARDS = (
     "backoff_days",
     "approval",
     "challenge",
+    "rollout",
+    "probation_days",
 )
+_LISTS = ("any", "alert", "analyse", "roll_back")
+_ROLLOUT = ("shadow", "shares", "least", "patience_days")
 
 
 def read_policy(source: str) -> Retrain:
@@ -68,29 +76,38 @@ def policy_of(content: Mapping[str, object], where: str) -> Retrain:
         DefinitionError: with every fault in it.
     """
     faults = [
-        Fault(where, f"`{name}` is nothing that a policy has", did_you_mean(name, ("any", "name", *_GUARDS)))
+        Fault(where, f"`{name}` is nothing that a policy has", did_you_mean(name, ("name", *_LISTS, *_GUARDS)))
         for name in content
-        if name not in ("any", "name", *_GUARDS)
+        if name not in ("name", *_LISTS, *_GUARDS)
     ]
-    listed = content.get("any")
-    if not isinstance(listed, list):
+    if not isinstance(content.get("any"), list):
         faults.append(Fault(where, "there is no list `any` of triggers", 'Write `any = [{schedule = "0 6 * * MON"}]`'))
-        listed = []
-    triggers: list[Trigger] = []
-    for item in listed:
-        try:
-            triggers.append(_trigger(item, where))
-        except DefinitionError as error:
-            faults += error.faults
+    lists: dict[str, tuple[Trigger, ...]] = {}
+    for name in _LISTS:
+        if name in content:
+            lists[name] = tuple(_listed(name, content[name], where, faults))
     if faults:
         raise DefinitionError(faults)
     try:
-        policy = Retrain(tuple(triggers), name=str(content.get("name", Path(where).stem)), **_guards(content, where))  # type: ignore[arg-type]  # checked there
+        policy = Retrain(name=str(content.get("name", Path(where).stem)), **lists, **_guards(content, where))  # type: ignore[arg-type]  # checked there
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise DefinitionError([Fault(where, f"a guard has a value that it cannot have: {error}")]) from None
     if faults := list(policy_faults(policy)):
         raise DefinitionError([Fault(where, fault.what, fault.cure) for fault in faults])
     return policy
+
+
+def _listed(name: str, items: object, where: str, faults: list[Fault]) -> Iterator[Trigger]:
+    """The triggers of a list; what is wrong with them is added to ``faults``."""
+    if not isinstance(items, list):
+        if name != "any":
+            faults.append(Fault(where, f"`{name}` is not a list of triggers", f"Write `{name} = [{{errors = true}}]`"))
+        return
+    for item in items:
+        try:
+            yield _trigger(item, where)
+        except DefinitionError as error:
+            faults += error.faults
 
 
 def _trigger(item: object, where: str) -> Trigger:
@@ -133,6 +150,9 @@ _TRIGGERS: dict[str, tuple[Callable[[dict[str, object], str], Trigger], tuple[st
     "drift": (lambda t, w: Drift(_number(t["drift"]), bool(t.get("score", False)), where=w), ("score",)),
     "age_days": (lambda t, w: Age(timedelta(days=_number(t["age_days"])), where=w), ()),
     "new_rows": (lambda t, w: NewRows(int(_number(t["new_rows"])), where=w), ()),
+    "slower": (lambda t, w: Slower(_number(t["slower"]), where=w), ()),
+    "failing": (lambda t, w: Failing(_number(t["failing"]), where=w), ()),
+    "worse": (lambda _, w: Worse(where=w), ()),
     "all": (_all_of, ()),
 }
 
@@ -140,7 +160,7 @@ _TRIGGERS: dict[str, tuple[Callable[[dict[str, object], str], Trigger], tuple[st
 def _guards(content: Mapping[str, object], where: str) -> dict[str, object]:
     """The guards by the names of `Retrain`; what is not given keeps its default."""
     given: dict[str, object] = {}
-    for name in ("cooldown_days", "backoff_days"):
+    for name in ("cooldown_days", "backoff_days", "probation_days"):
         if name in content:
             given[name.removesuffix("_days")] = timedelta(days=_number(content[name]))
     for name in ("new_rows", "daily_cap"):
@@ -156,7 +176,18 @@ def _guards(content: Mapping[str, object], where: str) -> dict[str, object]:
         if not isinstance(days, list):
             raise TypeError("`freeze` is a list of pairs of days")
         given["freeze"] = tuple(Freeze(_day(first), _day(last), where=where) for first, last in days)
+    if "rollout" in content:
+        given["rollout"] = _rollout(content["rollout"], where)
     return given
+
+
+def _rollout(content: object, where: str) -> Rollout:
+    if not isinstance(content, dict) or set(content) - set(_ROLLOUT):
+        raise TypeError(f"`rollout` is a table of {', '.join(_ROLLOUT)}")
+    given: dict[str, object] = {name: content[name] for name in ("shadow", "shares", "least") if name in content}
+    if "patience_days" in content:
+        given["patience"] = timedelta(days=_number(content["patience_days"]))
+    return Rollout(**given, where=where)  # type: ignore[arg-type]  # policy_faults judges them
 
 
 def _day(value: object) -> str:

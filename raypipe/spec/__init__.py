@@ -24,7 +24,7 @@ from raypipe.spec.sources import (
     Table,
     TableFeatures,
 )
-from raypipe.spec.values import FrozenMap, days, hours, in_words, micros, minutes, seconds
+from raypipe.spec.values import FrozenMap, changed, days, hours, in_words, micros, minutes, seconds
 
 __all__ = [
     "HIGHER_IS_BETTER",
@@ -60,6 +60,7 @@ __all__ = [
     "Table",
     "TableFeatures",
     "avro",
+    "changed",
     "csv",
     "days",
     "derived",

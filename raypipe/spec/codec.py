@@ -33,7 +33,7 @@ _CLASSES: dict[str, type] = {
         search.Model, search.Range, search.Search, sources.Ask, sources.FeatureGroup, sources.Label, sources.Lookup,
         sources.Moment, sources.Stream, sources.Table, sources.TableFeatures, retrain.Age, retrain.AllOf,
         retrain.Drift, retrain.Errors, retrain.EstimatedLoss, retrain.Freeze, retrain.NewRows, retrain.Regret,
-        retrain.Retrain, retrain.Schedule,
+        retrain.Retrain, retrain.Rollout, retrain.Schedule, retrain.Slower, retrain.Failing, retrain.Worse,
     )
 }  # fmt: skip
 _TYPES = {kind.__name__: kind for kind in files.POLARS_TYPES}

@@ -22,12 +22,15 @@ class Finish:
         by: request fields or features; the model is judged on each of their values too.
         fair: request fields or features over whose values the model is to treat rows alike; measures of fairness are
             told for each.
+        whole: fit the model that was judged once more, with the rows that it was judged on. Its judgement is that of
+            the model without them.
     """
 
     calibrate: Calibrate
     costs: FrozenMap[FrozenMap[float]] | None
     by: tuple[str, ...]
     fair: tuple[str, ...]
+    whole: bool = False
     where: str = place()
 
     def __init__(
@@ -37,8 +40,10 @@ class Finish:
         costs: Costs | None = None,
         by: Sequence[str] = (),
         fair: Sequence[str] = (),
+        whole: bool = False,
     ) -> None:
         kept = None if costs is None else FrozenMap({truth: FrozenMap(row) for truth, row in costs.items()})
-        fields = {"calibrate": calibrate, "costs": kept, "by": tuple(by), "fair": tuple(fair), "where": written_at()}
+        fields: dict[str, object] = {"calibrate": calibrate, "costs": kept, "by": tuple(by), "fair": tuple(fair)}
+        fields |= {"whole": whole, "where": written_at()}
         for name, content in fields.items():
             object.__setattr__(self, name, content)

@@ -77,7 +77,32 @@ class AllOf:
     where: str = place()
 
 
-Trigger: TypeAlias = Schedule | Errors | Regret | EstimatedLoss | Drift | Age | NewRows | AllOf
+@dataclass(frozen=True)
+class Slower:
+    """When the 99th percentile of the latency is so many times what it was."""
+
+    times: float = 1.5
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class Failing:
+    """When so large a share of requests is not answered."""
+
+    above: float = 0.01
+    where: str = place()
+
+
+@dataclass(frozen=True)
+class Worse:
+    """When the version before, which goes on in the champion's shadow, is for certain better than it."""
+
+    where: str = place()
+
+
+Trigger: TypeAlias = (
+    Schedule | Errors | Regret | EstimatedLoss | Drift | Age | NewRows | AllOf | Slower | Failing | Worse
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +112,27 @@ class Freeze:
     first: str
     last: str
     where: str = place()
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How a challenger that won on the newest rows gets at the traffic: in the shadow, for some, for all.
+
+    Attributes:
+        shadow: the share of units that it computes for, without answering; 0: this step is left out.
+        shares: then it answers for these shares, one after the other.
+        least: predictions that it must have made in a step before the next one.
+        patience: if a step has too few of them for so long, the challenger backs off.
+    """
+
+    shadow: float = 1.0
+    shares: tuple[float, ...] = (0.1, 0.5)
+    least: int = 1_000
+    patience: timedelta = timedelta(days=7)
+    where: str = place()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shares", tuple(self.shares))
 
 
 @dataclass(frozen=True)
@@ -103,6 +149,11 @@ class Retrain:
         backoff: after each challenge that was lost in a row the cooldown doubles, up to this.
         approval: ask a person before anything is trained.
         challenge: whether the new model must hold its own against the one in service on the newest rows.
+        rollout: how a challenger that won takes over; None: at once.
+        alert: somebody is told when one of these asks, or when data looks broken.
+        analyse: somebody looks deeper when one of these asks.
+        roll_back: the champion gives way to the version before when one of these asks,
+        probation: for so long after it was promoted.
     """
 
     any: tuple[Trigger, ...]
@@ -114,36 +165,49 @@ class Retrain:
     backoff: timedelta = timedelta(days=7)
     approval: bool = False
     challenge: bool = True
+    rollout: Rollout | None = None
+    alert: tuple[Trigger, ...] = ()
+    analyse: tuple[Trigger, ...] = ()
+    roll_back: tuple[Trigger, ...] = (Failing(), Slower(), Worse())
+    probation: timedelta = timedelta(days=7)
     name: str = field(default="own", compare=False)
     where: str = place()
 
     def __post_init__(self) -> None:
         # Lists read better in a pipeline file; values are frozen.
-        for name in ("any", "freeze"):
+        for name in ("any", "freeze", "alert", "analyse", "roll_back"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 def recommender() -> Retrain:
     """Labels come fast: train when errors rise, else every three days; twice a day at most."""
-    return Retrain((Errors(), Age(timedelta(days=3))), name="recommender")
+    return Retrain((Errors(), Age(timedelta(days=3))), rollout=Rollout(), alert=(Errors(),), name="recommender")
 
 
 def fraud() -> Retrain:
     """Labels come late and the world is hostile: act on errors, estimates, and the predictions' own drift."""
     triggers = (Errors(), EstimatedLoss(0.1), Drift(mass=0.3, score=True))
-    return Retrain(triggers, cooldown=timedelta(hours=12), name="fraud")
+    return Retrain(triggers, cooldown=timedelta(hours=12), rollout=Rollout(), alert=triggers, name="fraud")
 
 
 def compliance() -> Retrain:
     """Nothing is trained without a person's word, and once in 30 days at most."""
+    triggers = (Errors(), Drift(mass=0.2))
     return Retrain(
-        (Errors(), Drift(mass=0.2)), cooldown=timedelta(days=30), daily_cap=1, approval=True, name="compliance"
+        triggers,
+        cooldown=timedelta(days=30),
+        daily_cap=1,
+        approval=True,
+        alert=triggers,
+        analyse=(Drift(mass=0.05),),
+        name="compliance",
     )
 
 
 def forecasting() -> Retrain:
     """Seasons come and go: train when errors rise or the model is a week old."""
-    return Retrain((Errors(), Age(timedelta(days=7))), cooldown=timedelta(days=1), daily_cap=1, name="forecasting")
+    triggers = (Errors(), Age(timedelta(days=7)))
+    return Retrain(triggers, cooldown=timedelta(days=1), daily_cap=1, alert=(Errors(),), name="forecasting")
 
 
 def hybrid(regret: float = 60.0) -> Retrain:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import field
 from datetime import timedelta
 from pathlib import Path
@@ -85,6 +86,19 @@ def in_words(duration: timedelta) -> str:
         if total and total % size == 0:
             return f"{total // size} {unit}"
     return f"{total} µs"
+
+
+def changed(value: V, **fields: object) -> V:
+    """A copy of a frozen value with some fields changed; its constructor, which may take others, is not asked.
+
+    >>> from raypipe.spec.finish import Finish
+    >>> changed(Finish(by=["city"]), whole=True).by
+    ('city',)
+    """
+    other = copy(value)
+    for name, content in fields.items():
+        object.__setattr__(other, name, content)
+    return other
 
 
 def written_at() -> str:

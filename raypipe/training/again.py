@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 from raypipe.contracts.records import TrainingSet, Trial
 from raypipe.spec import Pipeline
 from raypipe.training import finish
+from raypipe.training.finish import Sealed
 from raypipe.training.outcome import FINISHED, Outcome
 from raypipe.training.search import prepare
 from raypipe.training.trainer import Params
@@ -38,6 +39,18 @@ def refit(
     Raises:
         TrainingError: the data cannot teach anything, or the trainer fails.
     """
+    return rehearse(pipeline, training_set, algorithm, params, tuned, folder).metrics
+
+
+def rehearse(
+    pipeline: Pipeline,
+    training_set: TrainingSet,
+    algorithm: str,
+    params: Params,
+    tuned: Mapping[str, float],
+    folder: Path,
+) -> Sealed:
+    """As `refit`; also what the model that was judged answered on the holdout."""
     trial = Trial(number=0, algorithm=algorithm, params=params, status=FINISHED, metrics=dict(tuned), seconds=0.0)
     winner = Outcome(trial=trial, goodness=None)
     data = prepare(pipeline, training_set)

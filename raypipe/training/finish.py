@@ -20,13 +20,13 @@ from raypipe.failpoints import failpoint
 from raypipe.spec import Pipeline
 from raypipe.training.ahead import forecasts
 from raypipe.training.calibration import Calibration, calibrate
-from raypipe.training.data import LABEL, examples, read, together
+from raypipe.training.data import LABEL, class_weights, examples, read, together
 from raypipe.training.judge import ASKED_AT, Judged, judge
 from raypipe.training.metrics import auc_interval, quality
 from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import Outcome
 from raypipe.training.threshold import EVEN, choose_threshold, cost_matrix
-from raypipe.training.trainer import Matrix, Scores, Task, Trainer
+from raypipe.training.trainer import Examples, Matrix, Scores, Task, Trainer
 from raypipe.training.trainers import trainer
 from raypipe.training.trial import Data, in_words
 
@@ -78,10 +78,18 @@ def refit(winner: Outcome, data: Data, pipeline: Pipeline) -> Finished:
     return Finished(model, calibration, name, choose_threshold(ahead.y, mended, finish))
 
 
+@dataclass(frozen=True)
+class Sealed:
+    """The metrics of a bundle, and what the model that was judged answered on the holdout, in the order of its rows."""
+
+    metrics: dict[str, float]
+    held_out: Scores
+
+
 def seal(
     model: Finished, winner: Outcome, data: Data, pipeline: Pipeline, training_set: TrainingSet, folder: Path
-) -> dict[str, float]:
-    """Judge the model on the holdout and write its bundle into ``folder``; returns the metrics.
+) -> Sealed:
+    """Judge the model on the holdout and write its bundle into ``folder``.
 
     Names without a prefix are on the holdout, ``tune_…`` on the tuning period before the model was fitted again. Speeds
     are among the metrics and not in the bundle: the same model made again is the same bundle.
@@ -107,6 +115,13 @@ def seal(
     metrics |= {} if evaluation.cost is None else {"cost": evaluation.cost}
     metrics |= {f"tune_{name}": winner.trial.metrics[name] for name in metrics if name in winner.trial.metrics}
     metrics |= {"bytes": float(served.bytes), "onnx_difference": gap}
+    if finish.whole:
+        model = _with_holdout(model, winner, data, rows, pipeline)
+        shutil.rmtree(part)
+        part.mkdir()
+        model.save(part)
+        served = OnnxModel(part)
+        difference(model, served, rows.x, winner.trial.algorithm, data.target)
     golden = golden_rows(held_out, data.signature)
     scored = golden.with_columns(pl.Series(bundle.SCORE, model.predict(data.signature.encode(golden))))
     card = bundle.Card(
@@ -127,7 +142,22 @@ def seal(
     failpoint("training.before_bundle")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
-    return metrics | served.speed(rows.x[:2_000])
+    return Sealed(metrics | served.speed(rows.x[:2_000]), scores)
+
+
+def _with_holdout(model: Finished, winner: Outcome, data: Data, rows: Examples, pipeline: Pipeline) -> Finished:
+    """The same model, fitted on the rows that it was judged on as well; calibration and threshold stay."""
+    search, algorithm = pipeline.search, winner.trial.algorithm
+    held_out = replace(rows, w=class_weights(rows.y, data.target, search))
+    everything = together(together(data.train, data.tune), held_out)
+    fresh = trainer(algorithm)
+    task = Task(everything, None, data.signature, search.metric, search.seed, target=data.target)
+    try:
+        fresh.fit(task, dict(winner.trial.params))
+    except Exception as error:  # a trainer may raise anything
+        what = f"the winner could not be fitted again with the holdout: {in_words(error)}"
+        raise TrainingError(what, where=algorithm) from error
+    return replace(model, trainer=fresh)
 
 
 def golden_rows(frame: pl.DataFrame, signature: Signature) -> pl.DataFrame:

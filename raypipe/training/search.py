@@ -78,7 +78,7 @@ def search(
             model = refit(winner, data, pipeline)
             step.advance(1, winner.trial.algorithm)
             sealed = plan.folder / f"bundle-{fingerprint(pipeline.finish)}"
-            metrics = seal(model, winner, data, pipeline, training_set, sealed)
+            metrics = seal(model, winner, data, pipeline, training_set, sealed).metrics
             step.advance(1, f"holdout {pipeline.search.metric} {metrics[pipeline.search.metric]:.4f}")
         tags = {"algorithm": winner.trial.algorithm, "winner": winner.trial.run_id, "reason": reason}
         tracking.picture(picture)

@@ -1,6 +1,5 @@
 """Everything that was asked in a stretch of history, with its features as known then, and when each label settled."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Snapshot, TrainingSet
 from raypipe.errors import SourceError
 from raypipe.features.reading import Read
-from raypipe.spec import Periods, Pipeline, micros
+from raypipe.spec import Periods, Pipeline, changed, micros
 from raypipe.stats.exact import Ints
 from raypipe.stats.shift import Floats
 
@@ -64,8 +63,7 @@ def past(
     """
     end = _EPOCH + timedelta(microseconds=until)
     late = end + pipeline.label.settled_after + _DAY
-    whole = copy.copy(pipeline)
-    object.__setattr__(whole, "split", Periods((_EPOCH, late), (late, late + _DAY), (late + _DAY, late + 2 * _DAY)))
+    whole = changed(pipeline, split=Periods((_EPOCH, late), (late, late + _DAY), (late + _DAY, late + 2 * _DAY)))
     as_of = round((late + 2 * _DAY).timestamp()) * 1_000_000
     record = features.build_training_set(whole, snapshots, read, folder, as_of, progress)
     return of(pipeline, record, until)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from raypipe import retraining
 from raypipe.contracts.bins import Reference
 from raypipe.contracts.decisions import Situation
 from raypipe.contracts.watched import Watched
@@ -19,7 +20,7 @@ from raypipe.training.recipe import importance
 
 DAY = 86_400_000_000
 #: A model is judged on the newest rows of so many days that neither it nor the one before has learned from.
-HELD_OUT = 14 * DAY
+HELD_OUT = retraining.NEWEST
 #: Segments are told of for text columns of a request with at most so many values.
 _VALUES = 40
 
@@ -32,7 +33,7 @@ def held_out(past: Past, since: int, now: int) -> tuple[int, slice]:
         since: up to when the champion has learned.
         now: what is settled by now is known.
     """
-    until = max(now - HELD_OUT, (since + now) // 2)
+    until = retraining.held_out(since, now)
     return until, slice(past.before(until), past.before(now))
 
 

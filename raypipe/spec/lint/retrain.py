@@ -6,7 +6,21 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from raypipe.errors import Fault
 from raypipe.spec.pipeline import Pipeline
-from raypipe.spec.retrain import Age, AllOf, Drift, EstimatedLoss, Freeze, NewRows, Regret, Retrain, Schedule, Trigger
+from raypipe.spec.retrain import (
+    Age,
+    AllOf,
+    Drift,
+    EstimatedLoss,
+    Failing,
+    Freeze,
+    NewRows,
+    Regret,
+    Retrain,
+    Rollout,
+    Schedule,
+    Slower,
+    Trigger,
+)
 
 
 def retrain_rule(pipeline: Pipeline) -> Iterator[Fault]:
@@ -17,9 +31,10 @@ def retrain_rule(pipeline: Pipeline) -> Iterator[Fault]:
 
 def policy_faults(policy: Retrain) -> Iterator[Fault]:
     """What is wrong with a policy, wherever it was written."""
-    for trigger in policy.any:
+    for trigger in (*policy.any, *policy.alert, *policy.analyse, *policy.roll_back):
         yield from _trigger(trigger)
-    for what, value in (("cooldown", policy.cooldown), ("backoff", policy.backoff)):
+    lengths = (("cooldown", policy.cooldown), ("backoff", policy.backoff), ("probation", policy.probation))
+    for what, value in lengths:
         if value < timedelta(0):
             yield Fault(policy.where, f"the {what} is negative", "Give a length of time, or zero")
     if policy.new_rows < 0 or policy.daily_cap < 1:
@@ -30,6 +45,20 @@ def policy_faults(policy: Retrain) -> Iterator[Fault]:
         yield Fault(policy.where, "the budget pays for nothing", "Give the seconds of training in 30 days, or none")
     for days in policy.freeze:
         yield from _freeze(days)
+    if policy.rollout is not None:
+        yield from _rollout(policy.rollout)
+
+
+def _rollout(rollout: Rollout) -> Iterator[Fault]:
+    shares = (rollout.shadow, *rollout.shares)
+    if not all(0 <= share <= 1 for share in shares):
+        yield Fault(rollout.where, "a share is not between 0 and 1", "Write 10 % as 0.1")
+    elif list(rollout.shares) != sorted(set(rollout.shares)) or 0 in rollout.shares:
+        yield Fault(rollout.where, "the shares do not rise", "Write them as `[0.1, 0.5]`")
+    if not rollout.least > 0 or rollout.patience <= timedelta(0):
+        yield Fault(
+            rollout.where, "a step that nothing is asked of shows nothing", "Give `least` and `patience` above 0"
+        )
 
 
 def _trigger(trigger: Trigger) -> Iterator[Fault]:
@@ -46,6 +75,10 @@ def _trigger(trigger: Trigger) -> Iterator[Fault]:
         yield Fault(trigger.where, f"`{type(trigger).__name__}` asks all the time", "Give more than 0")
     elif isinstance(trigger, Age) and trigger.above <= timedelta(0):
         yield Fault(trigger.where, "`Age` asks all the time", "Give a length of time")
+    elif isinstance(trigger, Failing) and not 0 < trigger.above < 1:
+        yield Fault(trigger.where, f"`Failing({trigger.above:g})` is no share of requests", "Give one such as 0.01")
+    elif isinstance(trigger, Slower) and not trigger.times > 1:
+        yield Fault(trigger.where, "`Slower` asks all the time", "Give a multiple above 1")
     elif isinstance(trigger, EstimatedLoss) and not trigger.rise > 0:
         yield Fault(trigger.where, "`EstimatedLoss` asks all the time", "Give a rise in parts, such as 0.1")
 

@@ -1,0 +1,224 @@
+"""What the job of a training does: bring data in, train a challenger, judge both on the newest rows, register it.
+
+Every row that it writes is refused once its lease went to another attempt.
+"""
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
+
+from msgspec import structs
+
+from raypipe import retraining, training
+from raypipe.contracts import bundle
+from raypipe.contracts.progress import Progress
+from raypipe.contracts.records import Candidate, GateReport, ModelVersion, Record, Snapshot, TrainingSet
+from raypipe.errors import (
+    DefinitionError,
+    FeatureError,
+    GateError,
+    KeyTakenError,
+    RegistryError,
+    SourceError,
+    TrainingError,
+)
+from raypipe.failpoints import failpoint
+from raypipe.flows.platform import Platform
+from raypipe.flows.run import Run
+from raypipe.flows.stage import Stage
+from raypipe.flows.train import build
+from raypipe.registry import capture
+from raypipe.retraining import Verdict, held_out
+from raypipe.retraining.work import Ended, Started, Trained, Work
+from raypipe.retraining.work import work as find
+from raypipe.spec import Periods, Pipeline, changed, fingerprint, micros
+from raypipe.training.data import read
+from raypipe.training.duel import losses, losses_of
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Another attempt would meet the same: a closed gate is as closed for it. What else is raised may pass.
+_FOR_GOOD = (DefinitionError, FeatureError, GateError, RegistryError, SourceError, TrainingError)
+
+R = TypeVar("R", bound=Record)
+
+
+class Challenger(Record, frozen=True, kw_only=True):
+    """A model on trial: what it is, and how it did against the one in service."""
+
+    candidate: Candidate
+    verdict: Verdict
+
+
+def fence(name: str, number: int, attempt: int) -> str:
+    """The row of the ledger from which on an attempt may write nothing any more: the next one's lease."""
+    return f"retrain/{name}/{number}/leased/{attempt + 1}"
+
+
+def challenge(platform: Platform, progress: Progress, name: str, number: int, attempt: int) -> Trained | None:
+    """Work on one attempt of a training, and write down what it came to; None: another process has.
+
+    Args:
+        platform: opened behind the `fence` of the attempt.
+        progress: is told of each stage.
+        name: of the pipeline.
+        number: of the training.
+        attempt: from 1.
+
+    Raises:
+        RegistryError: there is no such training.
+        FencedError: another attempt has taken over.
+        RaypipeError: the training failed for a reason that another attempt would meet again; it is written down.
+    """
+    work = find(platform.ledger, name, number)
+    if work is None:
+        raise RegistryError(f"has no training {number}", where=name, cure=f"Ask for one with `raypipe retrain {name}`")
+    failpoint("challenge.before_start")
+    try:
+        work.write(f"started/{attempt}", Started(process=f"{socket.gethostname()} {os.getpid()}"))
+    except KeyTakenError:
+        return None
+    failpoint("challenge.after_start")
+    began = perf_counter()
+    try:
+        verdict, version = _challenger(platform, progress, work)
+    except _FOR_GOOD as error:
+        seconds = perf_counter() - began
+        work.write("ended", Ended(outcome="failed", version=None, seconds=seconds, why=str(error)[:2_000]))
+        raise
+    trained = Trained(
+        attempt=attempt,
+        version=None if version is None else version.version,
+        verdict=verdict,
+        seconds=perf_counter() - began,
+        why=sentence(verdict),
+    )
+    failpoint("challenge.before_trained")
+    work.write("trained", trained)
+    failpoint("challenge.after_trained")
+    return trained
+
+
+def sentence(verdict: Verdict) -> str:
+    """A verdict in words."""
+    spares = f"spares {verdict.gain:.4f} a row (for certain at least {verdict.low:.4f})"
+    return f"the challenger {spares} on the newest {verdict.rows:,} rows, which neither had learned from"
+
+
+def rolled(pipeline: Pipeline, since: int, as_of: int) -> Pipeline:
+    """The definition with its periods moved on: judged on the newest settled rows, fitted on all before.
+
+    Args:
+        pipeline: the definition of the champion.
+        since: up to when the champion has learned.
+        as_of: the moment; labels that settle later are not known. Both in microseconds UTC.
+    """
+    settled = as_of - micros(pipeline.label.settled_after)
+    until = _time(held_out(since, settled))
+    first = pipeline.split.train[0]
+    # Nothing is tuned any more: what is called so is part of what is learned from.
+    tune = max(until - (pipeline.split.tune[1] - pipeline.split.tune[0]), first + (until - first) / 2)
+    split = Periods((first, tune), (tune, until), (until, _time(settled)), where=pipeline.split.where)
+    pretended = None if pipeline.as_of is None else _time(as_of)
+    return changed(pipeline, split=split, finish=changed(pipeline.finish, whole=True), as_of=pretended)
+
+
+def learned_until(pipeline: Pipeline) -> int:
+    """Up to when the model of a bundle has learned, by when a row was asked; microseconds UTC."""
+    end = pipeline.split.holdout[1] if pipeline.finish.whole else pipeline.split.tune[1]
+    return micros(end - _EPOCH)
+
+
+def _challenger(platform: Platform, progress: Progress, work: Work) -> tuple[Verdict, ModelVersion | None]:
+    champion = platform.registry.get(work.name, "champion")
+    of_champion = bundle.pipeline(Path(champion.folder))
+    as_of = work.begun.as_of
+    pipeline = rolled(of_champion, learned_until(of_champion), as_of)
+    snapshots = _data(platform, progress, pipeline, as_of)
+    failpoint("challenge.after_gate")
+
+    meaning = fingerprint((pipeline.ask, pipeline.inputs, pipeline.label, pipeline.split))
+    join = partial(build, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
+    seen = (*(f"{one.table}@{one.snapshot_id}" for one in snapshots), str(as_of))
+    rows = _do(Stage("features", TrainingSet, join, (meaning, *seen), _kept), platform, progress, pipeline)
+
+    fit = partial(_fit, pipeline=pipeline, training_set=rows, champion=champion)
+    inputs = (rows.digest, champion.digest, fingerprint(pipeline.finish))
+    stage = Stage("challenge", Challenger, fit, inputs, lambda record: _kept(record.candidate))
+    made = _do(stage, platform, progress, pipeline)
+    failpoint("challenge.after_fit")
+    must = pipeline.retrain is None or pipeline.retrain.challenge
+    if must and not made.verdict.won:
+        return made.verdict, None
+    enter = partial(_enter, pipeline=pipeline, made=made, training_set=rows, champion=champion)
+    return made.verdict, _do(Stage("register", ModelVersion, enter), platform, progress, pipeline)
+
+
+def _data(platform: Platform, progress: Progress, pipeline: Pipeline, as_of: int) -> tuple[Snapshot, ...]:
+    """What the sources have by now, as far as the gate lets it pass."""
+    for result in Run(pipeline, Path(pipeline.name), platform, progress, as_of, "gate"):
+        if isinstance(result.record, GateReport):
+            return result.record.snapshots
+    raise RegistryError("the gate said nothing", where=pipeline.name)
+
+
+def _fit(
+    platform: Platform, progress: Progress, *, pipeline: Pipeline, training_set: TrainingSet, champion: ModelVersion
+) -> Challenger:
+    """By the champion's recipe: judged on the newest rows by a model without them, then fitted with them."""
+    card = bundle.card(Path(champion.folder))
+    folder = platform.workspace / "challengers" / f"{pipeline.name}-{training_set.digest[:16]}-{champion.digest[:8]}"
+    tuned = {name.removeprefix("tune_"): one for name, one in card.metrics.items() if name.startswith("tune_")}
+    with progress.step("challenge", 3) as step:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        old = losses_of(training_set, Path(champion.folder))
+        step.advance(1, f"{champion.name}/{champion.version} answers {len(old):,} rows")
+        made = training.rehearse(pipeline, training_set, card.algorithm, dict(card.params), tuned, folder)
+        step.advance(1, card.algorithm)
+        target = bundle.card(folder).target
+        verdict = retraining.judge(old, losses(read(training_set, "holdout"), made.held_out, target))
+        step.advance(1, sentence(verdict))
+    candidate = Candidate(
+        pipeline=pipeline.name,
+        training_set=training_set.digest,
+        algorithm=card.algorithm,
+        params=card.params,
+        seed=card.seed,
+        folder=str(folder),
+        metrics=made.metrics,
+        trials=(),
+        reason=sentence(verdict),
+        experiment=pipeline.name,
+        metric=pipeline.search.metric,
+    )
+    return Challenger(candidate=candidate, verdict=verdict)
+
+
+def _enter(
+    platform: Platform,
+    _: Progress,
+    *,
+    pipeline: Pipeline,
+    made: Challenger,
+    training_set: TrainingSet,
+    champion: ModelVersion,
+) -> ModelVersion:
+    lineage = capture(pipeline, Path(pipeline.name), made.candidate, training_set)
+    # The definition is that of the champion, so is the code that wrote it.
+    code = structs.replace(lineage, commit=champion.lineage.commit, dirty=champion.lineage.dirty)
+    return platform.registry.register(made.candidate, code)
+
+
+def _do(stage: Stage[R], platform: Platform, progress: Progress, pipeline: Pipeline) -> R:
+    return stage.run(pipeline.name, platform, progress)[0]
+
+
+def _kept(record: TrainingSet | Candidate) -> bool:
+    return Path(record.folder).is_dir()
+
+
+def _time(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)

@@ -1,0 +1,205 @@
+"""How a challenger that won on the newest rows takes over: in the shadow, for some, for all; or backs off."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from raypipe.contracts.arms import CHALLENGER, SHADOW, Arm
+from raypipe.contracts.decisions import Outcome
+from raypipe.contracts.logs import FEEDBACK, PREDICTIONS, LogKind
+from raypipe.contracts.progress import Silent
+from raypipe.contracts.records import ModelVersion
+from raypipe.errors import ServingError
+from raypipe.failpoints import failpoint
+from raypipe.flows.collect import logged
+from raypipe.flows.experiment import Standing, experiment
+from raypipe.flows.platform import Platform
+from raypipe.flows.swap import served, swap_where_served
+from raypipe.registry.releases import Arms
+from raypipe.retraining.work import Ended, Submitted, Trained, Work
+from raypipe.spec import Pipeline, micros
+from raypipe.spec.retrain import Retrain, Rollout
+
+WHO = "the retraining policy"
+#: Microseconds after which a change of who answers is everywhere.
+SETTLED = 10_000_000
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a rollout is: what it does now, in words, and what became of it when it is over."""
+
+    state: str
+    note: str
+    outcome: Outcome | None = None
+
+
+def advance(platform: Platform, pipeline: Pipeline, work: Work, trained: Trained) -> Step:
+    """Bring a challenger one step further, if what is known of it allows.
+
+    Raises:
+        RegistryError: somebody else changed who answers just now: look again.
+        ServingError: the service does not answer.
+    """
+    assert trained.version is not None  # noqa: S101  # its caller has looked
+    rollout = pipeline.retrain.rollout if pipeline.retrain is not None else None
+    champion = platform.registry.champion(pipeline.name)
+    if (given_up := work.given_up) is not None:
+        return _rest(platform, work, champion, given_up)
+    if champion is None or champion.version not in (work.begun.version, trained.version):
+        return Step("answering", "somebody else has changed the champion meanwhile", "lost")
+    if rollout is None or champion.version == trained.version or not served(platform, pipeline.name):
+        return _promote(platform, pipeline.retrain, work, trained)
+    arms = platform.registry.arms(pipeline.name)
+    mine = next((arm for arm in arms.arms if arm.version == trained.version), None)
+    steps = _steps(rollout)
+    if mine is None:
+        return _give(platform, work, trained, champion, arms, *steps[0])
+    _tell(platform, work, champion, arms)
+    return _look(platform, pipeline.retrain, work, trained, champion, arms, mine, steps)
+
+
+def _look(
+    platform: Platform,
+    policy: Retrain | None,
+    work: Work,
+    trained: Trained,
+    champion: ModelVersion,
+    arms: Arms,
+    mine: Arm,
+    steps: list[tuple[str, float]],
+) -> Step:
+    """Judge what the challenger did in this step."""
+    rollout = policy.rollout if policy is not None else None
+    assert rollout is not None  # noqa: S101  # its caller has looked
+    seen = compare(platform, work.name, arms, mine.name)
+    if seen.faults:
+        return _give_up(platform, work, trained, champion, "; ".join(seen.faults))
+    if seen.predictions < rollout.least:
+        if platform.clock.now() - arms.changed > micros(rollout.patience):
+            few = f"only {seen.predictions:,} of {rollout.least:,} predictions came"
+            return _give_up(platform, work, trained, champion, few)
+        note = f"{mine.name}: {seen.predictions:,} of {rollout.least:,} predictions at {mine.share:.0%}"
+        return Step("shadow" if mine.role == SHADOW else "answering", note)
+    further = [step for step in steps if _after(step, mine)]
+    if further:
+        return _give(platform, work, trained, champion, arms, *further[0])
+    return _promote(platform, policy, work, trained)
+
+
+def compare(platform: Platform, name: str, arms: Arms, arm: str) -> Standing:
+    """How an arm does since the arms were changed last."""
+    since = arms.changed + SETTLED
+    told = experiment(
+        _log(platform, PREDICTIONS, name, since), _log(platform, FEEDBACK, name, since), arms.arms, arms.salt
+    )
+    return next(one for one in told.arms if one.arm == arm)
+
+
+def worse(platform: Platform, name: str) -> bool | None:
+    """Whether the version before, in the champion's shadow, is for certain better; None: it is not there."""
+    arms, earlier = platform.registry.arms(name), platform.registry.earlier(name)
+    arm = next((arm for arm in arms.arms if arm.role == SHADOW and arm.version == earlier), None)
+    if arm is None:
+        return None
+    against = compare(platform, name, arms, arm.name).against
+    return against is not None and against.high < 0
+
+
+def end_probation(platform: Platform, pipeline: Pipeline) -> None:
+    """Let the version before rest when the new champion has proved itself."""
+    policy, registry = pipeline.retrain, platform.registry
+    if policy is None or policy.rollout is None:
+        return
+    arms, earlier = registry.arms(pipeline.name), registry.earlier(pipeline.name)
+    arm = next((a for a in arms.arms if a.role == SHADOW and a.version == earlier), None)
+    history = registry.history(pipeline.name)
+    if arm is None or not history or platform.clock.now() - history[-1][0].at < micros(policy.probation):
+        return
+    registry.release(
+        pipeline.name, arm.version, role=SHADOW, share=0.0, where={}, why="the champion has proved itself", who=WHO,
+        expect=arms.changes,
+    )  # fmt: skip
+    swap_where_served(platform, registry.get(pipeline.name, "champion"), Silent())
+
+
+def _steps(rollout: Rollout) -> list[tuple[str, float]]:
+    shadow = [(SHADOW, rollout.shadow)] if rollout.shadow else []
+    return [*shadow, *((CHALLENGER, share) for share in rollout.shares)] or [(SHADOW, 1.0)]
+
+
+def _after(step: tuple[str, float], mine: Arm) -> bool:
+    role, share = step
+    return role == CHALLENGER and (mine.role == SHADOW or round(share, 4) > round(mine.share, 4))
+
+
+def _give(
+    platform: Platform, work: Work, trained: Trained, champion: ModelVersion, arms: Arms, role: str, share: float
+) -> Step:
+    assert trained.version is not None  # noqa: S101  # its caller has looked
+    why = f"training {work.number}: {trained.why}"
+    now = platform.registry.release(
+        work.name, trained.version, role=role, share=share, where={}, why=why, who=WHO, expect=arms.changes
+    )
+    failpoint("rollout.after_release")
+    _tell(platform, work, champion, now)
+    state = "shadow" if role == SHADOW else "answering"
+    return Step(state, f"version {trained.version} {'computes' if role == SHADOW else 'answers'} for {share:.0%}")
+
+
+def _tell(platform: Platform, work: Work, champion: ModelVersion, arms: Arms) -> None:
+    """Let the replicas know who answers, once for each change, whoever was killed before they did."""
+    step = f"served/{arms.changes}"
+    if platform.ledger.get(work.key(step)) is None:
+        swap_where_served(platform, champion, Silent())
+        failpoint("rollout.after_served")
+        work.write(step, Submitted(job=f"{champion.name}/{champion.version}"))
+
+
+def _give_up(platform: Platform, work: Work, trained: Trained, champion: ModelVersion, why: str) -> Step:
+    said = f"version {trained.version} backs off: {why}"
+    given_up = Ended(outcome="lost", version=trained.version, seconds=trained.seconds, why=said)
+    work.write("given_up", given_up)
+    failpoint("rollout.after_given_up")
+    return _rest(platform, work, champion, work.given_up or given_up)
+
+
+def _rest(platform: Platform, work: Work, champion: ModelVersion | None, given_up: Ended) -> Step:
+    """Take a challenger that backs off out of service."""
+    arms = platform.registry.arms(work.name)
+    mine = next((arm for arm in arms.arms if arm.version == given_up.version), None)
+    if mine is not None:
+        arms = platform.registry.release(
+            work.name, mine.version, role=mine.role, share=0.0, where={}, why=given_up.why, who=WHO, expect=arms.changes
+        )
+        failpoint("rollout.after_back_off")
+    if champion is not None:
+        _tell(platform, work, champion, arms)
+    return Step("answering", given_up.why, given_up.outcome)
+
+
+def _promote(platform: Platform, policy: Retrain | None, work: Work, trained: Trained) -> Step:
+    """Make the challenger champion and let it answer; a service that refuses it gets the one before back."""
+    assert trained.version is not None  # noqa: S101  # its caller has looked
+    name, before, registry = work.name, work.begun.version, platform.registry
+    why = f"training {work.number}: {trained.why}"
+    champion = registry.promote(name, trained.version, expect=before, why=why, who=WHO)
+    failpoint("rollout.after_promotion")
+    if policy is not None and policy.rollout is not None and served(platform, name):
+        arms = registry.arms(name)
+        if all(arm.version != before for arm in arms.arms):
+            registry.release(
+                name, before, role=SHADOW, share=1.0, where={}, why=f"the version before {champion.version}", who=WHO,
+                expect=arms.changes,
+            )  # fmt: skip
+    try:
+        swap_where_served(platform, champion, Silent())
+    except ServingError as error:
+        registry.rollback(name, f"refused by the service: {error.what}", who=WHO, expect=trained.version)
+        return Step("answering", f"refused by the service: {error.what}", "failed")
+    failpoint("rollout.after_swap")
+    return Step("answering", f"version {trained.version} is champion: {trained.why}", "won")
+
+
+def _log(platform: Platform, kind: LogKind, name: str, since: int) -> pl.DataFrame:
+    return logged(platform.lake, platform.workspace, platform.clock, kind, name, since=since, until=None).collect()

@@ -1,0 +1,210 @@
+"""From decision to outcome: one job for each training, whatever is lost, repeated or late on the way."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from raypipe.clock import ManualClock
+from raypipe.contracts.decisions import Decision
+from raypipe.errors import FencedError, RegistryError
+from raypipe.flows import retrain, rollout
+from raypipe.flows.challenge import fence
+from raypipe.flows.decide import ask_for, decide_now
+from raypipe.flows.retrain import LEASE, START, drive, standing
+from raypipe.retraining import Verdict
+from raypipe.retraining.work import Started, Trained, works
+from raypipe.spec.retrain import Failing, NewRows, Retrain
+from tests.flows.retraining import AT, Home, cluster, facts
+
+WON = Verdict(gain=0.02, low=0.01, rows=5_000, won=True)
+
+
+@pytest.fixture
+def jobs():
+    with cluster() as (jobs, port):
+        jobs.port = port
+        yield jobs
+
+
+@pytest.fixture
+def swaps(monkeypatch):
+    """The versions that were put into service."""
+    swaps = []
+    for module in (retrain, rollout):
+        monkeypatch.setattr(module, "swap_where_served", lambda _, version, __: swaps.append(version.version))
+    return swaps
+
+
+@pytest.fixture
+def home(jobs, swaps, tmp_path):
+    home = Home(tmp_path / "home", jobs.port, ManualClock(AT))
+    home.version(tmp_path / "one")
+    home.version(tmp_path / "two", 2.0)
+    return home
+
+
+def kinds(home, prefix):
+    return [entry.kind for entry in home.ledger.entries(subject="rides") if entry.kind.startswith(prefix)]
+
+
+def trained(home, attempt=1, verdict=WON):
+    """What the job writes at its end."""
+    [*_, work] = works(home.ledger, "rides")
+    version = 2 if verdict.won else None
+    work.write("trained", Trained(attempt=attempt, version=version, verdict=verdict, seconds=12.0, why="a test"))
+
+
+def test_every_decision_is_one_row_and_the_same_moment_is_the_same_decision(home):
+    quiet = home.rides(Retrain((NewRows(10_000),)))
+    for at in (AT, AT + 1, AT + 1):
+        assert decide_now(home.platform, quiet, facts(at)).action == "nothing"
+    assert kinds(home, "decision.") == ["decision.nothing"] * 2
+
+    loud = home.rides()
+    first = decide_now(home.platform, loud, facts(AT + 2))
+    assert (first.action, first.number) == ("train", 1)
+    assert decide_now(home.platform, loud, facts(AT + 2, new_rows=1)) == first
+    assert decide_now(home.platform, loud, facts(AT + 3)).action == "wait"
+    assert kinds(home, "decision.") == ["decision.nothing"] * 2 + ["decision.train", "decision.wait"]
+    [entry] = home.ledger.entries("decision.train", "rides")
+    assert Decision.from_json(entry.body) == first
+
+
+def test_a_training_is_one_job_however_often_it_is_driven_and_by_how_many(home, jobs, swaps):
+    decide_now(home.platform, home.rides(), facts())
+    jobs.lose = 2  # it was taken, and nobody heard
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: drive(home.platform, home.rides()), range(24)))
+    assert list(jobs.states) == ["rides-retrain-1-1"]
+    assert drive(home.platform, home.rides()).under_way
+    jobs.states["rides-retrain-1-1"] = "SUCCEEDED"
+    trained(home)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: attempt_drive(home), range(24)))
+    assert home.registry.champion("rides").version == 2
+    assert kinds(home, "retrain.ended") == ["retrain.ended"]
+    assert kinds(home, "model.promoted") == ["model.promoted"] * 2
+    assert set(swaps) == {2}
+    assert drive(home.platform, home.rides()) is None
+    assert standing(home.ledger, "rides").note == "won: version 2 is champion: a test"
+
+
+def attempt_drive(home):
+    try:
+        return drive(home.platform, home.rides())
+    except RegistryError:  # somebody else was quicker
+        return None
+
+
+def test_a_challenger_that_loses_changes_nothing_and_the_policy_waits_longer(home, jobs, swaps):
+    policy = Retrain((NewRows(1),), new_rows=0, cooldown=timedelta(hours=1), backoff=timedelta(hours=8))
+    decide_now(home.platform, home.rides(policy), facts())
+    drive(home.platform, home.rides(policy))
+    trained(home, verdict=Verdict(gain=-0.01, low=-0.02, rows=5_000, won=False))
+    assert drive(home.platform, home.rides(policy)).note == "lost: a test"
+    assert home.registry.champion("rides").version == 1
+    assert swaps == []
+    hour = 3_600_000_000
+    assert decide_now(home.platform, home.rides(policy), facts(AT + hour)).action == "wait"
+    assert decide_now(home.platform, home.rides(policy), facts(AT + 2 * hour)).number == 2
+
+
+@pytest.mark.parametrize("end", ["FAILED", "STOPPED", "SUCCEEDED", "forgotten"])
+def test_a_job_that_dies_is_followed_by_another_attempt_up_to_three(home, jobs, end):
+    decide_now(home.platform, home.rides(), facts())
+    for attempt in (1, 2, 3):
+        assert drive(home.platform, home.rides()).attempt == attempt
+        if end == "forgotten":
+            jobs.states.clear()
+        else:
+            jobs.states[f"rides-retrain-1-{attempt}"] = end
+    assert drive(home.platform, home.rides()).state == "ended"
+    assert standing(home.ledger, "rides").note.startswith("failed: all 3 attempts died")
+    assert max(jobs.asked.values()) == 1
+    assert len(jobs.asked) == 3
+
+
+def test_a_trainer_without_a_sign_of_life_loses_its_lease_and_may_write_nothing_more(home, jobs, tmp_path):
+    decide_now(home.platform, home.rides(), facts())
+    drive(home.platform, home.rides())
+    beats = home.workspace / "retraining"
+    beats.mkdir()
+    (beats / "rides-retrain-1-1.beat").write_text(str(AT))
+    zombie = Home(home.workspace, home.dashboard_port, home.clock, fence("rides", 1, 1))
+    home.clock.advance(LEASE)
+    assert drive(home.platform, home.rides()).attempt == 1
+    home.clock.advance(1)
+    assert drive(home.platform, home.rides()).attempt == 2
+    assert jobs.stopped == ["rides-retrain-1-1"]
+    for commit in (
+        lambda: trained(zombie),
+        lambda: zombie.version(tmp_path / "three", 3.0),
+        lambda: zombie.registry.promote("rides", 2, expect=1, why="I was asleep"),
+        lambda: zombie.ledger.append("a stage", "stage.train", "rides"),
+    ):
+        with pytest.raises(FencedError):
+            commit()
+    assert len(home.registry.versions("rides")) == 2
+    assert home.registry.champion("rides").version == 1
+    alive = Home(home.workspace, home.dashboard_port, home.clock, fence("rides", 1, 2))
+    trained(alive, attempt=2)
+    assert drive(home.platform, home.rides()).note == "won: version 2 is champion: a test"
+
+
+def test_a_job_that_never_starts_is_given_up(home, jobs):
+    decide_now(home.platform, home.rides(), facts())
+    drive(home.platform, home.rides())
+    jobs.states["rides-retrain-1-1"] = "PENDING"
+    home.clock.advance(START)
+    assert drive(home.platform, home.rides()).attempt == 1
+    home.clock.advance(1)
+    assert drive(home.platform, home.rides()).attempt == 2
+
+
+def test_a_person_asks_says_yes_or_says_no(home, jobs):
+    careful = home.rides(Retrain((NewRows(1),), new_rows=0, approval=True))
+    assert decide_now(home.platform, careful, facts()).action == "ask"
+    assert drive(home.platform, careful).state == "asked"
+    assert decide_now(home.platform, careful, facts(AT + 1)).action == "wait"
+    assert jobs.states == {}
+    retrain.answer(home.ledger, "rides", yes=False, who="Ada", why="not before the audit")
+    assert drive(home.platform, careful).note == "refused: Ada: not before the audit"
+    with pytest.raises(RegistryError, match="nobody is asked"):
+        retrain.answer(home.ledger, "rides", yes=True, who="Ada", why="now")
+
+    decision = ask_for(home.platform, "rides", "the audit is over", "Ada", AT)
+    assert decision.number == 2
+    assert drive(home.platform, careful).job == "rides-retrain-2-1"
+    with pytest.raises(RegistryError, match="training 2 is under way"):
+        ask_for(home.platform, "rides", "again", "Ada", AT)
+
+
+def test_two_processes_of_one_attempt_do_not_both_work(home):
+    decide_now(home.platform, home.rides(), facts())
+    [work] = works(home.ledger, "rides")
+    work.write("started/1", Started(process="one"))
+    with pytest.raises(Exception, match="another content"):
+        work.write("started/1", Started(process="two"))
+
+
+def test_a_new_champion_that_fails_gives_way_to_the_version_before_once(home, swaps):
+    policy = Retrain((NewRows(99_999),), roll_back=(Failing(0.01),), probation=timedelta(days=1))
+    home.registry.promote("rides", 2, expect=1, why="better", who="a test")
+    decision = decide_now(home.platform, home.rides(policy), facts(AT + 1, version=2, failed=0.2))
+    assert (decision.action, decision.situation.earlier) == ("rollback", 1)
+    for _ in range(3):
+        drive(home.platform, home.rides(policy))
+    assert home.registry.champion("rides").version == 1
+    assert swaps == [1]
+    assert "share of requests" in home.registry.history("rides")[-1][1].why
+    # Version 1 has nobody before it, and an old champion is not on probation.
+    assert decide_now(home.platform, home.rides(policy), facts(AT + 2, failed=0.2)).action == "nothing"
+
+
+def test_who_was_killed_between_decision_and_training_is_helped_by_the_next(home, jobs, monkeypatch):
+    monkeypatch.setattr("raypipe.flows.decide.begin_training", lambda *_: None)
+    decide_now(home.platform, home.rides(), facts())
+    assert works(home.ledger, "rides") == []
+    assert drive(home.platform, home.rides()).number == 1
+    assert list(jobs.states) == ["rides-retrain-1-1"]
