@@ -7,7 +7,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
-EXTRAS := dev,examples,redis,postgres,alerts,cluster,avro,kafka,kinesis,pubsub
+EXTRAS := dev,examples,redis,postgres,traces,alerts,cluster,avro,kafka,kinesis,pubsub
 
 # Every path is relative, so the checkout may lie anywhere, also below a folder with spaces in its name.
 VENV := .venv

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     audit_key: str = Field("", description="Private key that signs checkpoints, by reference: env:NAME, file:/path")
     audit_public_key: str = Field("", description="Public key that checks them, by reference")
     replicas: int = Field(1, ge=1, description="Serve replicas of each pipeline")
+    traces_url: str = Field("", description="Receiver of OpenTelemetry traces, OTLP over HTTP; empty: no traces")
+    trace_share: float = Field(0.01, ge=0, le=1, description="Share of the requests that are traced")
+    log_format: Literal["text", "json"] = Field("text", description="`json`: log one JSON object a line")
 
     @classmethod
     def settings_customise_sources(
@@ -62,7 +65,7 @@ class Settings(BaseSettings):
     def _no_passwords(cls, value: dict[str, str]) -> dict[str, str]:
         return {name: cls._no_password(url) for name, url in value.items()}
 
-    @field_validator("ledger_url", "catalog_url", "online_url", "mlflow_url", "warehouse_url")
+    @field_validator("ledger_url", "catalog_url", "online_url", "mlflow_url", "warehouse_url", "traces_url")
     @classmethod
     def _no_password(cls, value: str) -> str:
         if not is_reference(value) and urlsplit(value).password:

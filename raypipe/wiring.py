@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from raypipe.flows import Platform
     from raypipe.flows.doctor import Parts
     from raypipe.ledger import Ledger
+    from raypipe.observe import Observing
     from raypipe.registry import Registry
     from raypipe.services import ServicesConfig
     from raypipe.serving.embedded import Embedded
@@ -37,9 +38,11 @@ def connect(settings: Settings | None = None, clock: Clock | None = None, fence:
     telemetry.turn_off()
     from raypipe.flows import Platform
     from raypipe.lake import Lake
+    from raypipe.observe import start
 
     settings, clock = settings or load_settings(), clock or SystemClock()
-    home = settings.home
+    home, observing = settings.home, _observing(settings)
+    start(observing)
     ledger = open_ledger(settings, clock)
     if fence:
         ledger = ledger.fenced(fence)
@@ -63,6 +66,7 @@ def connect(settings: Settings | None = None, clock: Clock | None = None, fence:
         max_body_bytes=settings.max_body_bytes,
         replicas=settings.replicas,
         services=services,
+        observing=observing,
         reopen=partial(connect, settings, clock, fence),
     )
 
@@ -146,6 +150,12 @@ def _store(settings: Settings) -> "OnlineStore":
     from raypipe.features.stores.lmdb import LmdbStore
 
     return LmdbStore(settings.home / "online")
+
+
+def _observing(settings: Settings) -> "Observing":
+    from raypipe.observe import Observing
+
+    return Observing(settings.traces_url, settings.trace_share, settings.log_format)
 
 
 def parts(settings: Settings | None = None) -> "Parts":

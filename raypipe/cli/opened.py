@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 from raypipe import services
 from raypipe.contracts.progress import Progress
 from raypipe.flows import Platform
+from raypipe.observe import about, span
 from raypipe.wiring import connect
 
 
@@ -26,11 +28,13 @@ def opened(progress: Progress, name: str, fence: str = "") -> Iterator[Platform]
         WorkspaceError: the workspace cannot be written to.
     """
     platform = connect(fence=fence)
+    run_id = uuid4().hex[:16]
     try:
-        if platform.services.ray_address:
-            services.join(platform.services, name)
-        else:
-            services.connect(services.up(platform.services, progress), name)
-        yield platform
+        with about(run_id=run_id), span(name, run_id=run_id):
+            if platform.services.ray_address:
+                services.join(platform.services, name, run_id)
+            else:
+                services.connect(services.up(platform.services, progress), name, run_id)
+            yield platform
     finally:
         platform.ledger.close()

@@ -100,6 +100,7 @@ def recipe(platform: Platform, name: str, served: Served | None = None) -> Recip
         max_body_bytes=platform.max_body_bytes,
         require_keys=not platform.services.on_loopback,
         log=str(log_folder(platform.workspace)),
+        observing=platform.observing,
     )
 
 

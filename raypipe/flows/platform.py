@@ -8,6 +8,7 @@ from raypipe.clock import Clock
 from raypipe.contracts.stores import OnlineStore
 from raypipe.lake import Lake
 from raypipe.ledger import Ledger
+from raypipe.observe import Observing
 from raypipe.registry import Registry
 from raypipe.services import ServicesConfig
 
@@ -24,6 +25,7 @@ class Platform:
         max_body_bytes: the largest request body a replica accepts.
         replicas: Serve replicas of each pipeline.
         services: how the processes on this machine are started and found.
+        observing: what processes tell of their work.
         reopen: opens the same platform in another process.
     """
 
@@ -39,4 +41,5 @@ class Platform:
     max_body_bytes: int
     replicas: int
     services: ServicesConfig
+    observing: Observing
     reopen: Callable[[], "Platform"]

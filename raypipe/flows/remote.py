@@ -21,6 +21,8 @@ from ray.exceptions import RayError, RayTaskError
 from raypipe.contracts.progress import Progress, Silent, Step
 from raypipe.errors import RaypipeError, ServiceError
 from raypipe.flows.platform import Platform
+from raypipe.flows.told import stage_told
+from raypipe.observe import carried, flush, span, taken_up
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Platform, Progress], T]
@@ -68,14 +70,23 @@ Message: TypeAlias = Opened | Advanced | Closed | Done[T]
 def on_cluster(name: str, work: Work[T], platform: Platform, progress: Progress) -> T:
     """Do ``work`` in a Ray task called ``name`` and return its result.
 
+    Args:
+        name: as the dashboard shows it: the pipeline, a colon, the stage.
+        work: what is to be done, given the platform as opened in the task.
+        platform: as opened here.
+        progress: is told how it goes.
+
     Raises:
         RaypipeError: as raised by the work, without the stack of the other process.
         ServiceError: the cluster, or the process that worked, is gone.
     """
     task: Any = ray.remote(_task).options(name=name, num_cpus=0, max_retries=0, num_returns="streaming")
-    messages: Iterator[Message[T]] = (ray.get(reference) for reference in task.remote(work, platform.reopen))
+    pipeline, _, stage = name.partition(": ")
     try:
-        return _show(messages, progress)
+        with stage_told(pipeline, stage):
+            references = task.remote(work, platform.reopen, carried())
+            messages: Iterator[Message[T]] = (ray.get(reference) for reference in references)
+            return _show(messages, progress)
     except RayTaskError:
         raise
     except RayError as error:
@@ -85,21 +96,33 @@ def on_cluster(name: str, work: Work[T], platform: Platform, progress: Progress)
         raise ServiceError(f"the cluster lost it ({type(error).__name__}: {reason})", where=name, cure=cure) from None
 
 
-def _task(work: Work[T], reopen: Callable[[], Platform]) -> Generator[Message[T], None, None]:
+def _task(work: Work[T], reopen: Callable[[], Platform], about: dict[str, str]) -> Generator[Message[T], None, None]:
     messages: SimpleQueue[Message[T]] = SimpleQueue()
-    Thread(target=_work, args=(work, reopen, messages), name="work", daemon=True).start()
+    Thread(target=_work, args=(work, reopen, about, messages), name="work", daemon=True).start()
     while not isinstance(message := messages.get(), Done):
         yield message
     yield message
 
 
-def _work(work: Work[T], reopen: Callable[[], Platform], messages: "SimpleQueue[Message[T]]") -> None:
+def _work(
+    work: Work[T], reopen: Callable[[], Platform], about: dict[str, str], messages: "SimpleQueue[Message[T]]"
+) -> None:
+    done = _done(work, reopen, about, messages.put)
+    flush()  # before anybody knows: a worker that has nothing to do may be ended any moment
+    messages.put(done)
+
+
+def _done(
+    work: Work[T], reopen: Callable[[], Platform], about: dict[str, str], send: Callable[[Message[T]], None]
+) -> Done[T]:
     try:
-        messages.put(Done(result=work(reopen(), _Reporter(messages.put))))
+        platform = reopen()
+        with taken_up(about), span("task"):
+            return Done(result=work(platform, _Reporter(send)))
     except RaypipeError as error:
-        messages.put(Done(error=error))
+        return Done(error=error)
     except Exception as error:  # noqa: BLE001  # it is raised again where the flow was started
-        messages.put(Done(error=_portable(error)))
+        return Done(error=_portable(error))
 
 
 def _portable(error: Exception) -> Exception:

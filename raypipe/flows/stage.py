@@ -12,6 +12,7 @@ from raypipe.contracts.records import Record
 from raypipe.failpoints import failpoint
 from raypipe.flows.platform import Platform
 from raypipe.flows.remote import Work, on_cluster
+from raypipe.flows.told import made, reused
 
 R = TypeVar("R", bound=Record)
 
@@ -50,17 +51,23 @@ class Stage(Generic[R]):
         """The record, the seconds it took, and whether it came from the ledger."""
         began = perf_counter()
         if self.inputs is None:
-            return on_cluster(f"{subject}: {self.name}", self.work, platform, progress), perf_counter() - began, False
+            return self._work(subject, platform, progress), perf_counter() - began, False
         # Another version of raypipe may work the same inputs out otherwise.
         key = f"stage:{subject}:{self.name}:{_digest((metadata.version('raypipe'), *self.inputs))}"
         done = platform.ledger.get(key)
         if done is not None and self.still_good(record := self.kind.from_json(done.body)):
+            reused(subject, self.name)
             return record, perf_counter() - began, True
-        record = on_cluster(f"{subject}: {self.name}", self.work, platform, progress)
+        record = self._work(subject, platform, progress)
         failpoint("stage.before_ledger")
         if done is None:
             platform.ledger.append(key, f"stage.{self.name}", subject, record.to_json())
         return record, perf_counter() - began, False
+
+    def _work(self, subject: str, platform: Platform, progress: Progress) -> R:
+        record = on_cluster(f"{subject}: {self.name}", self.work, platform, progress)
+        made(subject, self.name, record)
+        return record
 
 
 def _digest(inputs: tuple[str, ...]) -> str:

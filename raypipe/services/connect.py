@@ -11,12 +11,13 @@ from raypipe.services.ray_head import QUIET, tuned
 NAMESPACE = "raypipe"
 
 
-def connect(running: Running, name: str = "raypipe") -> None:
+def connect(running: Running, name: str = "raypipe", run_id: str = "") -> None:
     """Make this process a driver of the cluster; nothing happens when it is one already.
 
     Args:
         running: what ``up`` returned.
         name: what the dashboard shows as the name of this driver's job.
+        run_id: as log lines and traces have it, for the job's metadata.
 
     Raises:
         ServiceError: the cluster cannot be joined.
@@ -45,7 +46,7 @@ def connect(running: Running, name: str = "raypipe") -> None:
         ray.init(
             address=running.address,
             namespace=NAMESPACE,
-            job_config=JobConfig(metadata={"job_name": name}),
+            job_config=JobConfig(metadata={"job_name": name, "run_id": run_id}),
             log_to_driver=False,
             logging_level=logging.WARNING,
         )

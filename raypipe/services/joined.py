@@ -10,7 +10,7 @@ from raypipe.services.http import ask
 MLFLOW_SECONDS = 5.0
 
 
-def join(config: ServicesConfig, name: str = "raypipe") -> None:
+def join(config: ServicesConfig, name: str = "raypipe", run_id: str = "") -> None:
     """Make this process a driver of the cluster that ``config.ray_address`` names, with Serve open on it.
 
     Nothing else is started. The login is Ray's own: ``RAY_AUTH_MODE`` and the token are read from the environment.
@@ -20,6 +20,7 @@ def join(config: ServicesConfig, name: str = "raypipe") -> None:
         config: where the cluster and MLflow are; ``host`` and ``serve_port`` are where Serve is to listen if it does
             not run yet.
         name: what the dashboard shows as the name of this driver's job.
+        run_id: as log lines and traces have it, for the job's metadata.
 
     Raises:
         ServiceError: MLflow does not answer, or the cluster cannot be joined.
@@ -38,7 +39,7 @@ def join(config: ServicesConfig, name: str = "raypipe") -> None:
             ray.init(
                 address=config.ray_address,
                 namespace=NAMESPACE,
-                job_config=JobConfig(metadata={"job_name": name}),
+                job_config=JobConfig(metadata={"job_name": name, "run_id": run_id}),
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )

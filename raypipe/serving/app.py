@@ -18,10 +18,12 @@ from time import perf_counter
 from urllib.parse import parse_qs
 
 import msgspec
+from opentelemetry.trace import get_current_span
 from polars.exceptions import PanicException
 
 from raypipe.clock import Clock, SystemClock
 from raypipe.errors import RequestError
+from raypipe.observe import about, span
 from raypipe.serving import access, invocations
 from raypipe.serving.call import Call, Face, Paths, Route
 from raypipe.serving.describe import Description
@@ -119,6 +121,7 @@ class App:
         description = Description(engine)
         self._router = router or Router(engine, hash_=self._hash)
         self._held = (engine, description)
+        self._meter.champion(engine.model.served.version)
         self.accept()
 
     def accept(self) -> None:
@@ -140,7 +143,7 @@ class App:
 
     async def ask(self, engine: Engine, rows: list[Row], id_: bytes) -> list[Prediction]:
         """Predictions for parsed rows: the one way, whatever the protocol; errors as in `Engine.answer`."""
-        asked = Asked(id_.decode(), self._clock.now(), perf_counter())
+        asked = Asked(id_.decode(), self._clock.now(), perf_counter(), get_current_span())
         router = self._router
         if router is None or router.champion is not engine:
             # Another one took over while the body came in.
@@ -159,10 +162,14 @@ class App:
         id_ = request_id(headers)
         path = _path(scope, self.name)
         query = scope.get("query_string", b"")
-        try:
-            response = await self._respond(Call(scope["method"], path, query, headers, receive, id_))
-        except ClientGoneError:
-            return
+        caller, told = headers.get(b"traceparent", b"").decode("latin-1"), id_.decode()
+        asked = {"request_id": told, "url.path": str(scope["path"])}
+        with about(request_id=told), span(f"{scope['method']} /{self.name}", caller, **asked) as made:
+            try:
+                response = await self._respond(Call(scope["method"], path, query, headers, receive, id_))
+            except ClientGoneError:
+                return
+            made.set_attribute("http.response.status_code", response.status)
         await response.send(send, id_ if self._echo else None, head=scope["method"] == "HEAD")
 
     async def _respond(self, call: Call) -> Response:

@@ -126,14 +126,22 @@ class Engine:
         return explainer(self.model)
 
     def _answer(self, questions: list[Question]) -> list[Prediction]:
-        began = thread_time()
-        features, matrix, scores = self._score(self.parser.frame([question.row for question in questions]))
+        cpu, began = thread_time(), perf_counter()
+        features = self._features(self.parser.frame([question.row for question in questions]))
+        between = perf_counter()
+        matrix, scores = self._scored(features)
+        ended = perf_counter()
         unseen = self._count_unseen(features, matrix)
         judged, told, version = self.answers.judged(scores), self.answers.told(scores), self.model.served.version
+        self._meter.computed(version, [question.arm for question in questions], between - began, ended - between)
+        for asked in {question.asked.request_id: question.asked for question in questions}.values():
+            if asked.span.is_recording():
+                asked.part("features", began, between, len(questions))
+                asked.part("model", between, ended, len(questions))
         if self._recorder is not None:
             self._recorder.record(questions, features, judged, self._reader.state(), perf_counter())
         if self._counter is not None:
-            self._counter.add(questions, matrix, scores, unseen, perf_counter(), thread_time() - began)
+            self._counter.add(questions, matrix, scores, unseen, perf_counter(), thread_time() - cpu)
         both = zip(questions, judged, told, strict=True)
         return [Prediction(*one, version, question.arm, other) for question, one, other in both]
 
@@ -178,14 +186,21 @@ class Engine:
         return self._score(requests)[2]
 
     def _score(self, requests: pl.DataFrame) -> tuple[pl.DataFrame, Scores, Scores]:
+        features = self._features(requests)
+        return features, *self._scored(features)
+
+    def _features(self, requests: pl.DataFrame) -> pl.DataFrame:
         try:
             features = self._reader.compute(requests)
         except FeatureError as error:
             raise RequestError(error.what, where="features", cure=error.cure, status=503) from None
         if features.height != requests.height:
             raise ServingError(f"{requests.height} rows went in, {features.height} came out", where="online features")
+        return features
+
+    def _scored(self, features: pl.DataFrame) -> tuple[Scores, Scores]:
         matrix = self.model.encode(features)
         scores = self.model.score(matrix)
         if not np.isfinite(scores).all():
             raise ServingError("the model gave a score that is not a number", where=self.model.pipeline.name)
-        return features, matrix, scores
+        return matrix, scores

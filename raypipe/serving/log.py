@@ -16,11 +16,13 @@ from typing import NamedTuple
 
 import msgspec
 import polars as pl
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from raypipe.clock import Clock, SystemClock
 from raypipe.contracts.logs import PREDICTIONS
 from raypipe.contracts.segment import Segment, frames
 from raypipe.errors import RequestError
+from raypipe.observe import part
 from raypipe.serving.fields import Value
 from raypipe.serving.parse import Row
 from raypipe.spec import Log
@@ -34,11 +36,17 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Asked(NamedTuple):
-    """What a request is known by: its id, when it came (microseconds UTC), and the same by ``time.perf_counter``."""
+    """A request: its id, when it came (microseconds UTC), the same by ``time.perf_counter``, and its span."""
 
     request_id: str
     at: int
     began: float
+    span: Span = INVALID_SPAN
+
+    def part(self, name: str, began: float, ended: float, rows: int) -> None:
+        """Work on it, and on ``rows`` rows of all who asked at once, from and to by ``time.perf_counter``."""
+        first, last = (self.at * 1_000 + int((moment - self.began) * 1e9) for moment in (began, ended))
+        part(name, self.span, first, last, rows=rows)
 
 
 class Question(NamedTuple):

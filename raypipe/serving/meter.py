@@ -19,6 +19,14 @@ class Sink(Protocol):
         """``count`` more answered predictions could not be logged."""
         ...
 
+    def computed(self, version: int, arms: list[str], features: float, model: float) -> None:
+        """A micro-batch was computed: the arm of each row, seconds for features and for the model."""
+        ...
+
+    def champion(self, version: int) -> None:
+        """Another version answers from now on."""
+        ...
+
 
 class Meter:
     """Counts since the process began.
@@ -53,6 +61,16 @@ class Meter:
         self._unlogged += count
         if self._sink is not None:
             self._sink.unlogged(count)
+
+    def computed(self, version: int, arms: list[str], features: float, model: float) -> None:
+        """A micro-batch was computed: the arm of each row, seconds for features and for the model."""
+        if self._sink is not None:
+            self._sink.computed(version, arms, features, model)
+
+    def champion(self, version: int) -> None:
+        """Another version answers from now on."""
+        if self._sink is not None:
+            self._sink.champion(version)
 
     def failed(self, arm: str) -> None:
         """A version beside the champion could not answer once more, and the champion did."""

@@ -16,6 +16,7 @@ from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.reader import FeatureReader, OpenReader
 from raypipe.contracts.records import Record
 from raypipe.errors import ServingError
+from raypipe.observe import Observing
 from raypipe.serving.access import Guard, Keyring
 from raypipe.serving.app import Limits
 from raypipe.serving.counter import Counts
@@ -50,6 +51,7 @@ class Recipe(Record, frozen=True, kw_only=True):
         require_keys: answer to keys alone, even when none has been made; else from the first one on.
         log: where what is answered, and told about it, is written until it is in the lake, beside the key that ids are
             hashed with; empty: nothing is kept.
+        observing: what the replicas tell of their work.
         served: the version to put into service when the application is built; None: the one that is.
     """
 
@@ -61,6 +63,7 @@ class Recipe(Record, frozen=True, kw_only=True):
     max_body_bytes: int = 4 * 2**20
     require_keys: bool = False
     log: str = ""
+    observing: Observing = Observing()
     served: Served | None = None
 
     @property
@@ -123,6 +126,7 @@ def application(recipe: Recipe) -> serve.Application:
         Limits(body_bytes=recipe.max_body_bytes),
         partial(_open_logs, Path(recipe.log), recipe.name) if recipe.log else None,
         Guard(Keyring(Path(recipe.folder), SystemClock()), SystemClock(), required=recipe.require_keys),
+        recipe.observing,
     )
     return bound
 

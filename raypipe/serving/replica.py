@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from polars.exceptions import PanicException
-from ray.util.metrics import Counter
 
 from raypipe.contracts.reader import OpenReader
 from raypipe.contracts.records import Record
 from raypipe.errors import RaypipeError, ServingError
+from raypipe.observe import Observing, start
 from raypipe.serving.access import Guard
 from raypipe.serving.app import App, Limits
 from raypipe.serving.counter import Counts
@@ -22,6 +22,7 @@ from raypipe.serving.meter import Meter
 from raypipe.serving.model import Model, Served
 from raypipe.serving.oip_grpc import GrpcService
 from raypipe.serving.pointer import Pointer
+from raypipe.serving.ray_sink import RaySink
 from raypipe.serving.routing import Router
 
 logger = logging.getLogger("ray.serve")
@@ -55,6 +56,7 @@ class Replica(GrpcService):
         limits: what one request may take.
         open_logs: opens the logs of what it answers and of what it is told; None: nothing is kept.
         guard: asks for keys; None: nobody does.
+        observing: what this process tells of its work; None: nothing.
 
     Raises:
         RaypipeError: the version in service cannot be used, or there is none; Serve reports it as the reason why the
@@ -69,7 +71,10 @@ class Replica(GrpcService):
         limits: Limits,
         open_logs: Callable[[Meter], Logs] | None = None,
         guard: Guard | None = None,
+        observing: Observing | None = None,
     ) -> None:
+        if observing is not None:
+            start(observing, requests=True)
         self._open_reader, self._pointer = open_reader, pointer
         self._taking = asyncio.Lock()
         self._return: asyncio.Task[str] | None = None
@@ -200,31 +205,3 @@ class Replica(GrpcService):
         if served is None:
             raise ServingError("no version is in service", where=self._app.name, cure="Run `raypipe deploy` first")
         return served
-
-
-class RaySink:
-    """Counts in the metrics that Ray exports to Prometheus.
-
-    ``ray_raypipe_unseen_total{pipeline, field}``, ``ray_raypipe_refused_total{pipeline, status}`` and
-    ``ray_raypipe_unlogged_total{pipeline}``.
-    """
-
-    def __init__(self, pipeline: str) -> None:
-        unseen = Counter("raypipe_unseen", "Values of a field that training never saw", ("pipeline", "field"))
-        refused = Counter("raypipe_refused", "Requests answered with an error status", ("pipeline", "status"))
-        unlogged = Counter("raypipe_unlogged", "Answered predictions that could not be logged", ("pipeline",))
-        for counter in (unseen, refused, unlogged):
-            counter.set_default_tags({"pipeline": pipeline})
-        self._unseen, self._refused, self._unlogged = unseen, refused, unlogged
-
-    def unseen(self, field: str, count: int) -> None:
-        """``count`` more values of a field that training never saw."""
-        self._unseen.inc(count, {"field": field})
-
-    def refused(self, status: int) -> None:
-        """One more request was answered with an error status."""
-        self._refused.inc(1, {"status": str(status)})
-
-    def unlogged(self, count: int) -> None:
-        """``count`` more answered predictions could not be logged."""
-        self._unlogged.inc(count)

@@ -40,9 +40,9 @@ def test_commands_join_what_is_named_and_start_what_is_not(
 ) -> None:
     monkeypatch.setenv("RAYPIPE_RAY_ADDRESS", address)
     done: list[str] = []
-    monkeypatch.setattr(services, "join", lambda config, name: done.append(f"join {config.ray_address}"))
+    monkeypatch.setattr(services, "join", lambda config, name, run_id: done.append(f"join {config.ray_address}"))
     monkeypatch.setattr(services, "up", lambda config, progress: done.append("up"))
-    monkeypatch.setattr(services, "connect", lambda running, name: done.append("connect"))
+    monkeypatch.setattr(services, "connect", lambda running, name, run_id: done.append("connect"))
     with opened.opened(Silent(), "test"):
         pass
     assert done == expected
