@@ -108,7 +108,7 @@ class CheckResult(Record, frozen=True, kw_only=True):
     """What one check found. ``sample`` holds a few of the failing rows as JSON objects.
 
     ``action`` says what a failure means: ``stop``, ``warn``, or ``quarantine``, where ``failed`` rows were set aside
-    and ``passed`` says that they were not too many.
+    and ``passed`` says that they were not too many. ``cause`` is what is likely behind a failure, in words.
     """
 
     table: str
@@ -121,12 +121,22 @@ class CheckResult(Record, frozen=True, kw_only=True):
     where: str
     sample: tuple[str, ...] = ()
     action: str = "stop"
+    cause: str = ""
+
+    @property
+    def share(self) -> float:
+        """The share of rows that failed; of a check that judges the whole, 1 when it failed."""
+        if self.passed or self.sample:
+            return self.failed / self.rows if self.rows else 0.0
+        return 1.0
 
 
 class GateReport(Record, frozen=True, kw_only=True):
     """What all checks of a run found. ``snapshots`` are those judged; once passed, those published.
 
-    ``bypassed`` is the reason for which somebody went on although checks failed.
+    ``bypassed`` is the reason for which somebody went on although checks failed. ``stage`` says before what the gate
+    stands: ``ingest`` (before tables are published), ``training`` or ``promotion``; ``about`` what was judged there: the
+    digest of a training set, or of a model version.
     """
 
     pipeline: str
@@ -134,6 +144,8 @@ class GateReport(Record, frozen=True, kw_only=True):
     snapshots: tuple[Snapshot, ...]
     results: tuple[CheckResult, ...]
     bypassed: str = ""
+    stage: str = "ingest"
+    about: str = ""
 
     @property
     def passed(self) -> bool:

@@ -1,20 +1,24 @@
 """The columns of a table, checked by pandera on its lazy Polars frame: types and presence, without reading a row."""
 
+from collections.abc import Mapping
+
 import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
 
 from raypipe.contracts.records import CheckResult
 from raypipe.errors import did_you_mean
-from raypipe.spec import Source
-from raypipe.spec.shape import in_lake
+from raypipe.validation.subject import Subject
+
+#: The check that is always made first.
+SCHEMA = "schema"
 
 
-def check_columns(source: Source, rows: pl.LazyFrame) -> CheckResult:
-    """All columns of the lake are there with their types, and no other is; ``failed`` counts columns."""
-    declared = in_lake(source)
+def check_columns(subject: Subject, rows: pl.LazyFrame) -> CheckResult:
+    """All columns are there with their types, and no other is; ``failed`` counts columns."""
+    declared = subject.columns
     wanted = pa.DataFrameSchema(
-        {name: pa.Column(kind, nullable=True) for name, kind in declared.items()}, strict=True, name=source.name
+        {name: pa.Column(kind, nullable=True) for name, kind in declared.items()}, strict=True, name=subject.name
     )
     faults: dict[str, str] = {}
     try:
@@ -23,18 +27,18 @@ def check_columns(source: Source, rows: pl.LazyFrame) -> CheckResult:
         found = rows.collect_schema()
         faults = dict(_in_words(error, declared, found) for error in errors.schema_errors)
     return CheckResult(
-        table=source.name,
-        check="schema",
+        table=subject.name,
+        check=SCHEMA,
         columns=tuple(faults),
         passed=not faults,
         rows=len(declared),
         failed=len(faults),
         detail="; ".join(faults.values()) or f"{len(declared)} columns as declared",
-        where=source.where,
+        where=subject.where,
     )
 
 
-def _in_words(error: SchemaError, declared: dict[str, pl.DataType], found: pl.Schema) -> tuple[str, str]:
+def _in_words(error: SchemaError, declared: Mapping[str, pl.DataType | None], found: pl.Schema) -> tuple[str, str]:
     if error.reason_code is SchemaErrorReason.WRONG_DATATYPE:
         name = str(error.schema.name)
         return name, f"`{name}` is {found[name]}, expected {declared[name]}"

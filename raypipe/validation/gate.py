@@ -1,7 +1,7 @@
 """Every source's gate: its columns first, then its checks. What cannot be judged has failed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -10,9 +10,13 @@ from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import CheckResult, GateReport, Snapshot
 from raypipe.errors import GateError
-from raypipe.spec import Pipeline, Source
+from raypipe.spec import Pipeline
+from raypipe.spec.checks import Check
 from raypipe.validation.columns import check_columns
-from raypipe.validation.judge import judge
+from raypipe.validation.judge import Verdict, judge
+from raypipe.validation.rules import Keys
+from raypipe.validation.sieve import no_faulty
+from raypipe.validation.subject import Subject
 
 Read = Callable[[Snapshot], pl.LazyFrame]
 
@@ -69,25 +73,48 @@ def examine(
     results: list[CheckResult] = []
     good: dict[str, pl.LazyFrame] = {}
     faulty: list[Faulty] = []
-    earlier = {snapshot.table: read(snapshot) for snapshot in before}
     by_table = {snapshot.table: snapshot for snapshot in snapshots}
+    earlier = {snapshot.table: snapshot for snapshot in before}
     with progress.step("check", len(pipeline.sources)) as step:
         for source in pipeline.sources:  # whatever a source refers to comes before it
-            columns = check_columns(source, frames[source.name])
-            results.append(columns)
-            if columns.passed:
-                frame = frames[source.name]
-                # A table may refer to itself.
-                verdict = judge(
-                    source, frame, _keys(source, good | {source.name: frame}), as_of, earlier.get(source.name)
-                )
-                good[source.name] = verdict.good
-                results += verdict.results
-                if verdict.faulty.height:
-                    faulty.append(Faulty(by_table[source.name], verdict.faulty))
-            step.advance(note=source.name)
+            name, frame = source.name, frames[source.name]
+            keys = keys_of(source.gate, good | {name: frame})  # a table may refer to itself
+            was = earlier.get(name)
+            published = None if was is None else read(was)
+            verdict = examine_rows(Subject.of(source), frame, keys, as_of, published, _new_files(by_table[name], was))
+            results += verdict.results
+            if verdict.fits:
+                good[name] = verdict.good
+            if verdict.faulty.height:
+                faulty.append(Faulty(by_table[name], verdict.faulty))
+            step.advance(note=name)
     report = GateReport(pipeline=pipeline.name, as_of=as_of, snapshots=tuple(snapshots), results=tuple(results))
     return Examined(report, tuple(faulty))
+
+
+def examine_rows(
+    subject: Subject,
+    rows: pl.LazyFrame,
+    keys: Keys,
+    as_of: int,
+    before: pl.LazyFrame | None = None,
+    files: tuple[str, ...] = (),
+) -> Verdict:
+    """Judge one table by its gate: its columns first, then, if they are as declared, its checks.
+
+    Args:
+        subject: what is judged, and by what.
+        rows: the table.
+        keys: by table name, the keys of the tables that checks refer to.
+        as_of: the run's moment, in microseconds UTC.
+        before: what checks that compare compare with; None: there is nothing.
+        files: those that came since ``before``, for causes.
+    """
+    columns = check_columns(subject, rows)
+    if not columns.passed:
+        return Verdict((columns,), rows, no_faulty())
+    verdict = judge(subject, rows, keys, as_of, before, files)
+    return replace(verdict, results=(columns, *verdict.results))
 
 
 def require(report: GateReport) -> None:
@@ -105,9 +132,9 @@ def require(report: GateReport) -> None:
     raise GateError(what, where=f"gate of {report.pipeline}", cure=cure, checks=failed, shown=shown)
 
 
-def _keys(source: Source, frames: Mapping[str, pl.LazyFrame]) -> dict[str, pl.Series]:
-    """The keys of the tables that a source's checks refer to."""
-    tables = {check.to.name: check.to.key for check in source.gate if check.to is not None}
+def keys_of(gate: Sequence[Check], frames: Mapping[str, pl.LazyFrame]) -> dict[str, pl.Series]:
+    """The keys of the tables that checks refer to, as far as there are frames of them."""
+    tables = {check.to.name: check.to.key for check in gate if check.to is not None}
     return {
         name: frames[name].select(key).collect().to_series().drop_nulls().unique()
         for name, key in tables.items()
@@ -115,6 +142,12 @@ def _keys(source: Source, frames: Mapping[str, pl.LazyFrame]) -> dict[str, pl.Se
     }
 
 
+def _new_files(now: Snapshot, before: Snapshot | None) -> tuple[str, ...]:
+    known = set() if before is None else {file.digest for file in before.files}
+    return tuple(file.path for file in now.files if file.digest not in known)
+
+
 def _sentence(result: CheckResult) -> str:
     head = f"  {result.table}: {result.check} failed: {result.detail} ({result.where})"
-    return "\n".join((head, *(f"    {row}" for row in result.sample)))
+    cause = (f"    likely cause: {result.cause}",) if result.cause else ()
+    return "\n".join((head, *cause, *(f"    {row}" for row in result.sample)))

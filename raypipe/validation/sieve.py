@@ -1,15 +1,17 @@
 """Rows that are to be set aside, found before anything else is judged: the other checks see only what is left."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from raypipe.contracts.records import CheckResult
-from raypipe.spec import Source, Stream
 from raypipe.spec.checks import Check
+from raypipe.validation.cause import cause_of_rows
 from raypipe.validation.results import judge_rows, result_of
 from raypipe.validation.rules import Keys, Rule, row_rule
+from raypipe.validation.whole import Table
 
 PLACE = "__row"
 
@@ -23,27 +25,24 @@ class Sieved:
     results: tuple[tuple[Check, CheckResult], ...]
 
 
-def known_rows(source: Source, rows: pl.LazyFrame, as_of: int) -> pl.LazyFrame:
-    """The rows that are judged: of a stream those known by then, or that do not tell when."""
-    if not isinstance(source, Stream):
-        return rows
-    now = pl.lit(as_of, pl.Int64).cast(pl.Datetime("us", "UTC"))
-    return rows.filter((pl.col("known_at") <= now) | pl.col("known_at").is_null())
-
-
-def sieve(source: Source, rows: pl.LazyFrame, keys: Keys, as_of: int) -> Sieved:
+def sieve(table: Table, keys: Keys) -> Sieved:
     """Find the rows that checks with the action ``quarantine`` set aside.
 
     Checks are made in order, each on what those before it left: a row is charged to the first check that it fails, and
     a repeated row is not the first one's fault when that one goes for another reason.
+
+    Args:
+        table: all its rows, whether they are known yet or not.
+        keys: by table name, the keys of the tables that checks refer to.
     """
-    wanted = [check for check in source.gate if check.action == "quarantine"]
-    found = [_no_faulty()]
+    subject, rows, as_of = table.subject, table.rows, table.as_of
+    wanted = [check for check in subject.gate if check.action == "quarantine"]
+    found = [no_faulty()]
     results: list[tuple[Check, CheckResult]] = []
     whole = rows.with_row_index(PLACE) if wanted else rows
-    left = known_rows(source, whole, as_of)
+    left = subject.known(whole, as_of)
     for check in wanted:
-        result, bad = _made(source, check, left, keys)
+        result, bad = _made(replace(table, rows=left), check, keys)
         results.append((check, result))
         found.append(bad)
         left = left.join(bad.lazy().select(PLACE), on=PLACE, how="anti", maintain_order="left") if bad.height else left
@@ -53,15 +52,18 @@ def sieve(source: Source, rows: pl.LazyFrame, keys: Keys, as_of: int) -> Sieved:
     return Sieved(whole, faulty.rename({PLACE: "row"}), tuple(results))
 
 
-def _made(source: Source, check: Check, rows: pl.LazyFrame, keys: Keys) -> tuple[CheckResult, pl.DataFrame]:
+def _made(table: Table, check: Check, keys: Keys) -> tuple[CheckResult, pl.DataFrame]:
+    subject, rows = table.subject, table.rows
     try:
         rule = row_rule(check, rows.collect_schema(), keys)
         about, failed = rows.select(rule.about.alias("about"), rule.fails.sum().alias("fails")).collect().row(0)
-        bad = _bad(check, rows, rule) if failed else _no_faulty()
+        bad = _bad(check, rows, rule) if failed else no_faulty()
     except (PolarsError, KeyError) as error:  # KeyError: the table that it refers to is not as declared
         why = f"table {error.args[0]} is not as declared" if isinstance(error, KeyError) else str(error).splitlines()[0]
-        return result_of(source, check, 0, 0, passed=False, detail=f"cannot be made: {why}"), _no_faulty()
-    return judge_rows(source, check, (about, failed), rows.filter(rule.fails)), bad
+        return result_of(subject, check, 0, 0, passed=False, detail=f"cannot be made: {why}"), no_faulty()
+    failing = rows.filter(rule.fails).drop(PLACE)
+    why = partial(cause_of_rows, table, check, keys, failing)
+    return judge_rows(subject, check, (about, failed), failing, why), bad
 
 
 def _bad(check: Check, rows: pl.LazyFrame, rule: Rule) -> pl.DataFrame:
@@ -73,5 +75,6 @@ def _bad(check: Check, rows: pl.LazyFrame, rule: Rule) -> pl.DataFrame:
     return bad.collect()
 
 
-def _no_faulty() -> pl.DataFrame:
+def no_faulty() -> pl.DataFrame:
+    """No row that is to be set aside."""
     return pl.DataFrame(schema={PLACE: pl.get_index_type(), "check": pl.String, "reason": pl.String})

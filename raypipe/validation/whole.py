@@ -7,10 +7,11 @@ import polars as pl
 
 from raypipe.clock import iso
 from raypipe.contracts.records import CheckResult
-from raypipe.spec import Source, Stream, in_words, micros
+from raypipe.spec import in_words, micros
 from raypipe.spec.checks import Check
 from raypipe.stats.distances import kolmogorov_smirnov, total_variation
 from raypipe.validation.results import result_of
+from raypipe.validation.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,25 @@ class Table:
     """A table to be judged as a whole.
 
     Attributes:
-        source: declares it.
+        subject: declares it.
         rows: what is known of it.
         before: what is known of it as published before; None when nothing was.
         as_of: the run's moment, in microseconds UTC.
+        files: those that came since.
     """
 
-    source: Source
+    subject: Subject
     rows: pl.LazyFrame
     before: pl.LazyFrame | None
     as_of: int
+    files: tuple[str, ...] = ()
+
+    def new_rows(self) -> pl.LazyFrame:
+        """The rows whose ids were not there before; all when there are none, or where rows do not join others."""
+        if self.before is None or not self.subject.grows:
+            return self.rows
+        new = self.rows.join(self.before, on=list(self.subject.id), how="anti", nulls_equal=True)
+        return new if new.head(1).collect().height else self.rows
 
 
 def number(check: Check, schema: pl.Schema) -> pl.Expr | None:
@@ -83,7 +93,7 @@ def judge_whole(table: Table, check: Check, seen: Seen, value: float | None) -> 
             passed, detail = _drift(table, check)
         case _:
             passed, detail = _age(table, check, seen)
-    return result_of(table.source, check, seen.rows, int(not passed), passed=passed, detail=detail)
+    return result_of(table.subject, check, seen.rows, int(not passed), passed=passed, detail=detail)
 
 
 def _between(check: Check, value: float, what: str) -> tuple[bool, str]:
@@ -118,7 +128,7 @@ def _drift(table: Table, check: Check) -> tuple[bool, str]:
     (column,) = check.columns
     if table.before.collect_schema().get(column) != table.rows.collect_schema()[column]:
         return True, f"no `{column}` of this type was published before"
-    new, old = (_values(rows, column) for rows in (_new(table, table.before), table.before))
+    new, old = (_values(rows, column) for rows in (table.new_rows(), table.before))
     if not new.len():
         # A column of gaps is no column without drift.
         return not old.len(), f"no value is there, {old.len():,} were before"
@@ -130,14 +140,6 @@ def _drift(table: Table, check: Check) -> tuple[bool, str]:
         name, distance = "total variation", total_variation(_counts(new), _counts(old))
     detail = f"{name} distance {distance:.3f} of {new.len():,} values from {old.len():,} before"
     return distance <= check.share, f"{detail}; at most {check.share:g}"
-
-
-def _new(table: Table, before: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows whose ids were not there before; all when there are none, and of a table, which has no new rows."""
-    if not isinstance(table.source, Stream):
-        return table.rows
-    new = table.rows.join(before, on=list(table.source.id), how="anti", nulls_equal=True)
-    return new if new.head(1).collect().height else table.rows
 
 
 def _values(rows: pl.LazyFrame, column: str) -> pl.Series:
