@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.cli.kept import Kept, Name, because, kept, person
-from raypipe.cli.life import moment_of
+from raypipe.cli.life import Bypass, moment_of, reason_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
 from raypipe.clock import iso
@@ -34,16 +34,18 @@ def promote(
             help="Only if version N is champion still. Default: whoever is.",
         ),
     ] = None,
+    bypass_gate: Bypass = None,
     json: AsJson = False,
 ) -> None:
     """Make a version champion, and let it answer if the model is in service: it is swapped in place.
 
     If somebody else changes the champion at the same moment, one of you is refused.
     """
+    bypass = reason_of(bypass_gate)
     with kept(writes=True) as found:
         before = _known(found, name)
         seen = expect if expect is not None else before
-        after = found.registry.promote(name, version, expect=seen, why=because(why), who=person())
+        after = found.registry.promote(name, version, expect=seen, why=because(why), who=person(), bypass=bypass)
         _tell(found, before, after, why, Output(json))
 
 

@@ -1,6 +1,5 @@
-"""``raypipe gates``: what the last gate found, since when, with examples; also as a page."""
+"""``raypipe gates``: what the last gates found, since when, with examples and the likely cause; also as a page."""
 
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +12,9 @@ from raypipe.clock import iso
 from raypipe.errors import WorkspaceError
 
 if TYPE_CHECKING:
-    from raypipe.flows.judgements import Finding, Judgement
+    from collections.abc import Sequence
 
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}
-section{border-top:1px solid #ccc;margin-top:1.5em}pre{background:#f4f4f4;padding:.6em;overflow-x:auto}
-svg{background:#f4f4f4}rect{fill:#b3261e}small{color:#666}"""
+    from raypipe.flows.judgements import Finding, Judgement
 
 
 def gates(
@@ -29,9 +26,12 @@ def gates(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Show what the last gate of a pipeline found: which checks, since when, with examples."""
+    """Show what the last gates of a pipeline found: which checks, since when, with examples and the likely cause.
+
+    There are three: before new rows are published, before training, and before promotion.
+    """
     name = read(Path(pipeline)).name if pipeline.endswith(".py") else pipeline
-    from raypipe.flows.judgements import last_judgement
+    from raypipe.flows.judgements import last_judgements
     from raypipe.settings import load_settings
     from raypipe.wiring import open_ledger, require_workspace
 
@@ -39,72 +39,69 @@ def gates(
     require_workspace(settings)
     ledger = open_ledger(settings)
     try:
-        found = last_judgement(ledger, name)
+        found = last_judgements(ledger, name)
     finally:
         ledger.close()
-    out.say(Text(headline(found), "bold"), *(Text(line) for finding in found.findings for line in sentences(finding)))
+    for one in found:
+        told = [line for finding in one.findings for line in sentences(finding)]
+        passed = [f"  {tolerated(finding)}" for finding in one.tolerated]
+        out.say(Text(headline(one), "bold"), *map(Text, told), *(Text(line, "dim") for line in passed))
     if html is not None:
         write_page(found, html)
         out.say(Text(f"Written to {html}", "dim"))
-    out.result(document(found))
+    out.result({"pipeline": name, "gates": [document(one) for one in found]})
 
 
 def headline(found: "Judgement") -> str:
     """One line on the whole report."""
-    why = f" ({found.report.bypassed})" if found.report.bypassed else ""
-    checks = f"{len(found.findings)} of {len(found.report.results)} checks found something"
-    return (
-        f"{found.report.pipeline}: {found.outcome}{why} at {iso(found.at)}, as of {iso(found.report.as_of)}; {checks}"
-    )
+    report = found.report
+    why = f" ({report.bypassed})" if report.bypassed else ""
+    checks = f"{len(found.findings)} of {len(report.results)} checks found something"
+    where = {"ingest": "gate", "training": "before training", "promotion": "before promotion"}.get(report.stage)
+    return f"{report.pipeline}, {where}: {found.outcome}{why} at {iso(found.at)}, as of {iso(report.as_of)}; {checks}"
 
 
 def sentences(finding: "Finding") -> list[str]:
     """A finding for people, with its examples."""
     result = finding.result
     head = f"  {result.table}: {result.check} [{result.action}]: {result.detail} ({result.where})"
-    return [head, f"    since {iso(finding.since)}", *(f"    {row}" for row in result.sample)]
+    cause = [f"    likely cause: {result.cause}"] if result.cause else []
+    return [head, f"    since {iso(finding.since)}", *cause, *(f"    {row}" for row in result.sample)]
+
+
+def tolerated(finding: "Finding") -> str:
+    """A check that passed with failing rows, for people."""
+    return f"{finding.result.table}: {finding.result.check} passed: {finding.result.detail}"
 
 
 def document(found: "Judgement") -> dict[str, object]:
     """A report as ``raypipe gates --json`` prints it."""
     return {
-        "pipeline": found.report.pipeline,
+        "gate": found.report.stage,
+        "about": found.report.about,
         "outcome": found.outcome,
         "reason": found.report.bypassed,
         "at": iso(found.at),
         "as_of": iso(found.report.as_of),
         "checks": len(found.report.results),
-        "findings": [{"since": iso(one.since), "shares": one.shares, "result": one.result} for one in found.findings],
+        "findings": [_told(one) for one in found.findings],
+        "tolerated": [_told(one) for one in found.tolerated],
     }
 
 
-def write_page(found: "Judgement", file: Path) -> None:
-    """The report as one HTML file that needs no other.
+def _told(finding: "Finding") -> dict[str, object]:
+    return {"since": iso(finding.since), "shares": finding.shares, "result": finding.result}
+
+
+def write_page(found: "Sequence[Judgement]", file: Path) -> None:
+    """The reports as one HTML file that needs no other.
 
     Raises:
         WorkspaceError: the file cannot be written.
     """
-    title = escape(headline(found))
-    body = "".join(_section(finding) for finding in found.findings) or "<p>Every check passed.</p>"
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
+    from raypipe.flows.gate_page import page
+
     try:
-        file.write_text(f"{head}<h1>{title}</h1>{body}</html>\n", encoding="utf-8")
+        file.write_text(page(found), encoding="utf-8")
     except OSError as error:
         raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(file)) from None
-
-
-def _section(finding: "Finding") -> str:
-    result = finding.result
-    bars = "".join(
-        f'<rect x="{8 * place}" y="{40 - 40 * share:.1f}" width="6" height="{40 * share:.1f}"/>'
-        for place, share in enumerate(finding.shares)
-    )
-    plot = f'<svg width="{8 * len(finding.shares)}" height="40">{bars}</svg>'
-    rows = "\n".join(result.sample)
-    return (
-        f"<section><h2>{escape(result.table)}: {escape(result.check)}</h2>"
-        f"<p>{escape(result.detail)}<br><small>{result.action}, {escape(result.where)}, since {iso(finding.since)}"
-        f"</small></p>{plot}<br><small>share of rows that failed in the last {len(finding.shares)} reports</small>"
-        + (f"<pre>{escape(rows)}</pre>" if rows else "")
-        + "</section>"
-    )

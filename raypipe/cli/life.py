@@ -43,7 +43,7 @@ Bypass = Annotated[
         "--bypass-gate",
         metavar="REASON",
         show_default=False,
-        help="Go on although checks of the gate fail. The ledger keeps the reason and the report for ever.",
+        help="Go on although checks of a gate fail. The ledger keeps the reason and the report for ever.",
     ),
 ]
 

@@ -108,7 +108,8 @@ class CheckResult(Record, frozen=True, kw_only=True):
     """What one check found. ``sample`` holds a few of the failing rows as JSON objects.
 
     ``action`` says what a failure means: ``stop``, ``warn``, or ``quarantine``, where ``failed`` rows were set aside
-    and ``passed`` says that they were not too many. ``cause`` is what is likely behind a failure, in words.
+    and ``passed`` says that they were not too many. ``cause`` is what is likely behind a failure, in words;
+    ``allowed`` the share of rows that may fail.
     """
 
     table: str
@@ -122,6 +123,7 @@ class CheckResult(Record, frozen=True, kw_only=True):
     sample: tuple[str, ...] = ()
     action: str = "stop"
     cause: str = ""
+    allowed: float = 0.0
 
     @property
     def share(self) -> float:
@@ -135,8 +137,8 @@ class GateReport(Record, frozen=True, kw_only=True):
     """What all checks of a run found. ``snapshots`` are those judged; once passed, those published.
 
     ``bypassed`` is the reason for which somebody went on although checks failed. ``stage`` says before what the gate
-    stands: ``ingest`` (before tables are published), ``training`` or ``promotion``; ``about`` what was judged there: the
-    digest of a training set, or of a model version.
+    stands: ``ingest`` (before tables are published), ``training`` or ``promotion``; ``about`` what was judged there:
+    the digest of a training set, or of a model version.
     """
 
     pipeline: str

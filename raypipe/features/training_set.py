@@ -63,14 +63,14 @@ def build_training_set(
     used = tuple(snapshots[source.name] for source in pipeline.sources)
     identity = f"{definition}|{as_of}|{'|'.join(f'{s.table}@{s.snapshot_id}' for s in used)}"
     target = folder / f"{pipeline.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-    if (known := _known(target)) is not None:
-        return known
+    if (there := known(target)) is not None:
+        return there
     folder.mkdir(parents=True, exist_ok=True)
     with progress.step("features", total=len(pipeline.inputs) + 2) as step:
         asked, frame = join(tables, as_of, step)
         draft = Path(mkdtemp(dir=folder, prefix=f".{target.name}-"))
         try:
-            digest = _write(frame, draft)
+            digest = write(frame, draft)
             binary = frame.schema[spine.LABEL] == pl.Boolean
             record = TrainingSet(
                 pipeline=pipeline.name,
@@ -80,13 +80,13 @@ def build_training_set(
                 folder=str(target),
                 digest=digest,
                 features=pipeline.feature_names,
-                rows=_by_period(frame, pl.len()),
-                positives=_by_period(frame, pl.col(spine.LABEL).sum()) if binary else {},
+                rows=by_period(frame, pl.len()),
+                positives=by_period(frame, pl.col(spine.LABEL).sum()) if binary else {},
                 left_out=asked.left_out,
             )
             (draft / RECORD).write_text(record.to_json())
             failpoint("features.before_publish")
-            _publish(draft, target)
+            publish(draft, target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         step.advance()
@@ -142,7 +142,7 @@ def _require_free_names(pipeline: Pipeline) -> None:
         raise FeatureError(f"`{name}` is a column of every training set", where=pipeline.where, cure=cure)
 
 
-def _write(frame: pl.DataFrame, folder: Path) -> str:
+def write(frame: pl.DataFrame, folder: Path) -> str:
     """One file a period; the SHA-256 over all of them."""
     digest = hashlib.sha256()
     for name in ("train", "tune", "holdout"):
@@ -153,21 +153,27 @@ def _write(frame: pl.DataFrame, folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _by_period(frame: pl.DataFrame, value: pl.Expr) -> dict[str, int]:
+def by_period(frame: pl.DataFrame, value: pl.Expr) -> dict[str, int]:
+    """A number for each period, 0 for one without rows."""
     counts = dict(frame.group_by(spine.PERIOD).agg(value.alias("n")).iter_rows())
     return {name: counts.get(name, 0) for name in ("train", "tune", "holdout")}
 
 
-def _publish(draft: Path, target: Path) -> None:
+def publish(draft: Path, target: Path) -> None:
     """Give the finished folder its name; somebody else may have made the same one meanwhile, of the same bytes."""
     try:
         draft.rename(target)
     except OSError:
-        if _known(target) is None:
+        if known(target) is None:
             raise
 
 
-def _known(target: Path) -> TrainingSet | None:
+def known(target: Path) -> TrainingSet | None:
+    """The training set in a folder; None when it is not there.
+
+    Raises:
+        FeatureError: its record is damaged.
+    """
     try:
         return TrainingSet.from_json((target / RECORD).read_bytes())
     except FileNotFoundError:

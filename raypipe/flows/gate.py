@@ -1,6 +1,7 @@
 """Bad data stops here, or is set aside."""
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
 
 from msgspec import structs
@@ -10,7 +11,11 @@ from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import GateReport, Snapshot
 from raypipe.flows.platform import Platform
+from raypipe.registry.admission import BYPASSED, PASSED, STOPPED
 from raypipe.spec import Pipeline
+
+#: The stage of the gate that new rows pass before anybody reads them.
+INGEST = "ingest"
 
 
 def gate(
@@ -40,12 +45,7 @@ def gate(
     """
     before = [found for source in pipeline.sources if (found := platform.lake.published(source)) is not None]
     examined = validation.examine(pipeline, snapshots, platform.lake.frame, as_of, progress, before)
-    report = examined.report
-    if not report.passed:
-        _write_down(platform, report, bypass)
-        if not bypass:
-            validation.require(report)
-        report = structs.replace(report, bypassed=bypass)
+    report = settle(platform, examined.report, bypass)
     left = {faulty.snapshot.table: _set_aside(platform, pipeline, faulty, as_of) for faulty in examined.faulty}
     published = tuple(left.get(snapshot.table, snapshot) for snapshot in snapshots)
     platform.lake.publish(published)
@@ -62,21 +62,40 @@ def gate_line(report: GateReport) -> str:
     return line + (f", {report.quarantined:,} rows set aside" if report.quarantined else "")
 
 
-def _write_down(platform: Platform, report: GateReport, bypass: str) -> None:
-    text = report.to_json()
-    if not bypass:
-        platform.ledger.append(f"gate.stopped:{_digest(text)}", "gate.stopped", report.pipeline, text)
-        return
-    text = structs.replace(report, bypassed=bypass).to_json()
-    platform.ledger.append(f"gate.bypassed:{_digest(text)}", "gate.bypassed", report.pipeline, text)
+def settle(platform: Platform, report: GateReport, bypass: str) -> GateReport:
+    """Write down what a gate found; it opens when all is well, or when somebody gives a reason to go on.
+
+    Returns:
+        The report, with the reason if it was needed.
+
+    Raises:
+        GateError: a check failed that stops.
+    """
+    if not report.passed:
+        report = structs.replace(report, bypassed=bypass)
+    kind = BYPASSED if report.bypassed else PASSED if report.passed else STOPPED
+    # What passes at ingest is a stage of the run, which writes it down itself.
+    if not (report.passed and report.stage == INGEST):
+        text = report.to_json()
+        platform.ledger.append(f"{kind}:{_digest(text)}", kind, report.pipeline, text)
+    if kind == STOPPED:
+        validation.require(report)
+    return report
 
 
 def _set_aside(platform: Platform, pipeline: Pipeline, faulty: Faulty, as_of: int) -> Snapshot:
     """The intent is written down first: no row leaves a table without the ledger saying so."""
-    body = {"table": faulty.snapshot.table, "snapshot": faulty.snapshot.snapshot_id, "set": faulty.name}
-    text = json.dumps(body | {"rows": faulty.rows.height, "checks": faulty.counts}, sort_keys=True)
-    platform.ledger.append(f"quarantine:{faulty.name}", "data.quarantined", pipeline.name, text)
+    body: dict[str, str | int] = {"table": faulty.snapshot.table, "snapshot": faulty.snapshot.snapshot_id}
+    write_set(platform, pipeline, faulty.name, body, faulty.counts)
     return platform.lake.set_aside(faulty, as_of)
+
+
+def write_set(
+    platform: Platform, pipeline: Pipeline, name: str, of: Mapping[str, str | int], counts: Mapping[str, int]
+) -> None:
+    """Write down that rows are set aside: under which name, of what, and how many by which check."""
+    text = json.dumps({**of, "set": name, "rows": sum(counts.values()), "checks": dict(counts)}, sort_keys=True)
+    platform.ledger.append(f"quarantine:{name}", "data.quarantined", pipeline.name, text)
 
 
 def _digest(text: str) -> str:

@@ -7,7 +7,11 @@ from raypipe.errors import GateError
 from raypipe.ledger import Entry, Ledger
 
 #: Kinds of rows that hold a report, with what became of the run.
-OUTCOMES = {"stage.gate": "passed", "gate.stopped": "stopped", "gate.bypassed": "bypassed"}
+OUTCOMES = {"stage.gate": "passed", "gate.passed": "passed", "gate.stopped": "stopped", "gate.bypassed": "bypassed"}
+#: The gates of a run, in its order.
+STAGES = ("ingest", "training", "promotion")
+#: Of how many reports the shares are told.
+REPORTS = 30
 
 
 @dataclass(frozen=True)
@@ -18,48 +22,77 @@ class Finding:
         result: what it found.
         since: when it was first told, of those reports without a gap that tell of it; microseconds UTC.
         shares: the share of rows that failed in the last reports, oldest first.
+        times: when those were written, microseconds UTC.
     """
 
     result: CheckResult
     since: int
     shares: tuple[float, ...]
+    times: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The last report of a pipeline's gate: when it was written, what became of the run, and what it found."""
+    """The last report of one gate of a pipeline.
+
+    Attributes:
+        report: what all checks found.
+        at: when it was written, microseconds UTC.
+        outcome: what became of the run: passed, stopped or bypassed.
+        findings: checks that failed, or set rows aside.
+        tolerated: checks that passed with failing rows, of which they allow some.
+    """
 
     report: GateReport
     at: int
     outcome: str
     findings: tuple[Finding, ...]
+    tolerated: tuple[Finding, ...]
 
 
-def last_judgement(ledger: Ledger, pipeline: str) -> Judgement:
-    """The last report of a pipeline's gate, with its history.
+def last_judgements(ledger: Ledger, pipeline: str) -> list[Judgement]:
+    """The last report of each gate of a pipeline, in the order of a run, with its history.
 
     Raises:
         GateError: no gate of this pipeline has reported yet.
     """
-    entries = [entry for entry in ledger.entries(subject=pipeline) if entry.kind in OUTCOMES]
-    if not entries:
+    told = [
+        (entry, GateReport.from_json(entry.body))
+        for entry in ledger.entries(subject=pipeline)
+        if entry.kind in OUTCOMES
+    ]
+    by_stage = {stage: [one for one in told if one[1].stage == stage] for stage in STAGES}
+    if not told:
         raise GateError("no gate has reported yet", where=pipeline, cure="Run `raypipe run FILE --until gate`")
-    told = [(entry, GateReport.from_json(entry.body)) for entry in entries]
+    return [_judgement(reports) for reports in by_stage.values() if reports]
+
+
+def _judgement(told: list[tuple[Entry, GateReport]]) -> Judgement:
     last, report = told[-1]
-    outcome = "bypassed" if report.bypassed else OUTCOMES[last.kind]
-    findings = tuple(_finding(result, told) for result in report.results if _found(result))
-    return Judgement(report, last.at, outcome, findings)
+    return Judgement(
+        report=report,
+        at=last.at,
+        outcome="bypassed" if report.bypassed else OUTCOMES[last.kind],
+        findings=tuple(_finding(result, told) for result in report.results if _found(result)),
+        tolerated=tuple(_finding(result, told) for result in report.results if _tolerated(result)),
+    )
 
 
 def _finding(result: CheckResult, told: list[tuple[Entry, GateReport]]) -> Finding:
-    since, shares, ended = told[-1][0].at, [], False
+    since, history, ended = told[-1][0].at, [], False
+    shown = _tolerated if _tolerated(result) else _found
     for entry, report in reversed(told):
         same = [one for one in report.results if (one.table, one.check) == (result.table, result.check)]
-        ended = ended or not any(_found(one) for one in same)
+        ended = ended or not any(shown(one) for one in same)
         since = since if ended else entry.at
-        shares += [one.failed / one.rows if one.rows else float(not one.passed) for one in same]
-    return Finding(result, since, tuple(reversed(shares[:30])))
+        history += [(one.share, entry.at) for one in same]
+    shares, times = zip(*reversed(history[:REPORTS]), strict=True)
+    return Finding(result, since, shares, times)
 
 
 def _found(result: CheckResult) -> bool:
     return not result.passed or (result.action == "quarantine" and result.failed > 0)
+
+
+def _tolerated(result: CheckResult) -> bool:
+    return result.failed > 0 and not _found(result)

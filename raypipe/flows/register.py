@@ -6,6 +6,7 @@ from pathlib import Path
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, ModelVersion, TrainingSet
 from raypipe.errors import NotAllowedError
+from raypipe.flows.model_gates import gate_candidate
 from raypipe.flows.platform import Platform
 from raypipe.registry import capture, should_promote
 from raypipe.spec import Pipeline, more_is_better
@@ -24,13 +25,23 @@ def register(
     file: Path,
     candidate: Candidate,
     training_set: TrainingSet,
+    bypass: str = "",
 ) -> ModelVersion:
-    """Enter a candidate into the registry with its lineage, and promote it by the pipeline's rule."""
+    """Enter a candidate into the registry with its lineage, and promote it by the pipeline's rule, past its gate.
+
+    Raises:
+        GateError: a check before promotion failed, and ``bypass`` gives no reason to go on. The version is registered,
+            and the champion is who it was.
+    """
     with progress.step("register", 2) as step:
         version = platform.registry.register(candidate, capture(pipeline, file, candidate, training_set))
         step.advance(note=f"{version.name}/{version.version}")
+        champion = platform.registry.champion(version.name)
+        if champion is not None and champion.version == version.version:
+            return champion
+        gate_candidate(platform, pipeline, version, training_set, champion, bypass)
         try:
-            return _promote(platform, pipeline, version)
+            return _promote(platform, pipeline, version, champion)
         except NotAllowedError:
             # Whoever trains need not be who decides: the version is there, for somebody else to promote.
             log.warning(
@@ -39,10 +50,9 @@ def register(
             return version
 
 
-def _promote(platform: Platform, pipeline: Pipeline, version: ModelVersion) -> ModelVersion:
-    champion = platform.registry.champion(version.name)
-    if champion is not None and champion.version == version.version:
-        return champion
+def _promote(
+    platform: Platform, pipeline: Pipeline, version: ModelVersion, champion: ModelVersion | None
+) -> ModelVersion:
     metric = pipeline.search.metric
     old = None if champion is None else champion.metrics[metric]
     margin = pipeline.promote.champion_plus

@@ -14,6 +14,7 @@ from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Lineage, ModelVersion, Snapshot, TrainingSet
 from raypipe.contracts.reproduction import Compared, Reproduction
 from raypipe.errors import RegistryError, SourceError
+from raypipe.flows.model_gates import sift
 from raypipe.flows.platform import Platform
 from raypipe.registry import code_state, installed, machine
 from raypipe.spec import Pipeline, fingerprint
@@ -72,6 +73,7 @@ def _results(platform: Platform, version: ModelVersion, folder: Path, progress: 
     training_set = features.build_training_set(
         pipeline, snapshots, lake.frame, kept_in, lineage.as_of, progress, scan=lake.dataset
     )
+    training_set = sift(lake, pipeline, training_set)[1]
     yield _compared("training set", lineage.training_set, training_set.digest)
     made = folder / "bundle"
     with progress.step("fit again", 1) as step:

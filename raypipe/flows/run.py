@@ -42,7 +42,7 @@ class Run:
         as_of: the moment the run pretends to be at, microseconds UTC: nothing known later is used.
         until: the last stage to run.
         fit: False: serve the champion that there is, with fresh features, and train nothing.
-        bypass: why to go on although the gate fails; empty: do not.
+        bypass: why to go on although a gate fails; empty: do not.
     """
 
     pipeline: Pipeline
@@ -88,8 +88,9 @@ class Run:
     def _fit(self, snapshots: tuple[Snapshot, ...], seen: tuple[str, ...]) -> Iterator[StageResult]:
         pipeline = self.pipeline
         meaning = fingerprint((pipeline.ask, pipeline.inputs, pipeline.label, pipeline.split))
-        join = partial(build, pipeline=pipeline, snapshots=snapshots, as_of=self.as_of)
-        features = Stage("features", TrainingSet, join, (meaning, *seen), lambda record: Path(record.folder).is_dir())
+        join = partial(build, pipeline=pipeline, snapshots=snapshots, as_of=self.as_of, bypass=self.bypass)
+        asked = (meaning, *seen, fingerprint(pipeline.before_training), *filter(None, (self.bypass,)))
+        features = Stage("features", TrainingSet, join, asked, lambda record: Path(record.folder).is_dir())
         training_set, result = self._do(features, build_line)
         yield result
 
@@ -99,7 +100,14 @@ class Run:
         candidate, result = self._do(search, train_line)
         yield result
 
-        enter = partial(register, pipeline=pipeline, file=self.file, candidate=candidate, training_set=training_set)
+        enter = partial(
+            register,
+            pipeline=pipeline,
+            file=self.file,
+            candidate=candidate,
+            training_set=training_set,
+            bypass=self.bypass,
+        )
         yield self._do(Stage("register", ModelVersion, enter), register_line)[1]
 
     def _do(self, stage: Stage[R], line: Callable[[R], str]) -> tuple[R, StageResult]:

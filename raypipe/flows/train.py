@@ -3,18 +3,30 @@
 from raypipe import features, training
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, Snapshot, TrainingSet
+from raypipe.flows.model_gates import gate_training
 from raypipe.flows.platform import Platform
 from raypipe.spec import Pipeline
 
 
 def build(
-    platform: Platform, progress: Progress, *, pipeline: Pipeline, snapshots: tuple[Snapshot, ...], as_of: int
+    platform: Platform,
+    progress: Progress,
+    *,
+    pipeline: Pipeline,
+    snapshots: tuple[Snapshot, ...],
+    as_of: int,
+    bypass: str = "",
 ) -> TrainingSet:
-    """One row for each prediction that could have been asked, with its features as known then."""
+    """One row for each prediction that could have been asked, with its features as known then; past its gate.
+
+    Raises:
+        GateError: a check before training failed, and ``bypass`` gives no reason to go on.
+    """
     by_name = {snapshot.table: snapshot for snapshot in snapshots}
     folder = platform.workspace / "training_sets"
     lake = platform.lake
-    return features.build_training_set(pipeline, by_name, lake.frame, folder, as_of, progress, scan=lake.dataset)
+    made = features.build_training_set(pipeline, by_name, lake.frame, folder, as_of, progress, scan=lake.dataset)
+    return gate_training(platform, progress, pipeline=pipeline, training_set=made, bypass=bypass)
 
 
 def build_line(record: TrainingSet) -> str:

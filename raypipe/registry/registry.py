@@ -10,6 +10,7 @@ from raypipe.contracts.records import Candidate, Deployment, Lineage, ModelVersi
 from raypipe.errors import KeyTakenError, RegistryError, did_you_mean
 from raypipe.failpoints import failpoint
 from raypipe.ledger import Entry, Ledger
+from raypipe.registry.admission import admit
 from raypipe.registry.examine import examine
 from raypipe.registry.files import keep, locked
 from raypipe.registry.releases import Arms, Released, arms_of, placed, release
@@ -111,7 +112,15 @@ class Registry:
         return next((version for version in self.versions(name) if CHAMPION in version.aliases), None)
 
     def promote(
-        self, name: str, version: int, *, expect: int | None, why: str, who: str = "", slot: str = CHAMPION
+        self,
+        name: str,
+        version: int,
+        *,
+        expect: int | None,
+        why: str,
+        who: str = "",
+        slot: str = CHAMPION,
+        bypass: str = "",
     ) -> ModelVersion:
         """Make a version champion, if the champion is still the one that the caller has seen.
 
@@ -122,11 +131,14 @@ class Registry:
             why: the reason, for the record.
             who: the person or the process that decided, for the record.
             slot: the alias.
+            bypass: why to promote it although its gate before promotion is closed; empty: do not.
 
         Raises:
             RegistryError: no such version, or somebody else has changed the champion meanwhile.
+            GateError: its gate before promotion is closed, or has not judged it.
         """
         chosen = self.get(name, version)
+        admit(self._ledger, chosen, bypass)
         changes = promotions(self._ledger, name, slot)
         change = Promotion(
             slot=slot, version=version, digest=chosen.digest, previous=expect, rollback=False, why=why, who=who

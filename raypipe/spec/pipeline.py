@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import polars as pl
 
 from raypipe.errors import DefinitionError, Fault
+from raypipe.spec.checks import Check
 from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
 from raypipe.spec.finish import Finish
@@ -97,6 +98,9 @@ class Pipeline:
         retrain: when it is trained anew; None: when somebody runs it.
         meanings: what features mean, by name, for the catalogue.
         owner: who answers for them.
+        before_training: checks of the training set: request fields, ``asked_at``, features, ``label``, ``period``.
+        before_promotion: checks of what a candidate answers on the holdout: the same columns but ``period``, and
+            ``prediction``.
     """
 
     name: str
@@ -113,6 +117,8 @@ class Pipeline:
     retrain: Retrain | None = None
     meanings: FrozenMap[str] = FrozenMap()  # noqa: RUF009  # frozen
     owner: str = ""
+    before_training: tuple[Check, ...] = ()
+    before_promotion: tuple[Check, ...] = ()
     where: str = place()
 
     def __init__(
@@ -132,6 +138,8 @@ class Pipeline:
         retrain: Retrain | None = None,
         meanings: Mapping[str, str] | None = None,
         owner: str = "",
+        before_training: Sequence[Check] = (),
+        before_promotion: Sequence[Check] = (),
     ) -> None:
         fields = {
             "name": name,
@@ -148,6 +156,8 @@ class Pipeline:
             "retrain": retrain,
             "meanings": FrozenMap(meanings or {}),
             "owner": owner,
+            "before_training": tuple(before_training),
+            "before_promotion": tuple(before_promotion),
             "where": written_at(),
         }
         for field, content in fields.items():
@@ -175,6 +185,9 @@ class Pipeline:
         for source in (self.ask.stream, self.label.stream, *(_source(item) for item in self.inputs)):
             if source is not None:
                 _collect(source, found)
+        for check in (*self.before_training, *self.before_promotion):
+            if check.to is not None:
+                _collect(check.to, found)
         return tuple(found.values())
 
     @property

@@ -90,7 +90,7 @@ def _numbers(check: Check, values: pl.Series, table: Table) -> str:
     low, high = -float("inf") if check.low is None else check.low, float("inf") if check.high is None else check.high
     if finite.len() < 3:
         return ""
-    if (-finite).is_between(low, high).mean() == 1:
+    if _share((-finite).is_between(low, high)) == 1:
         return "their sign is turned"
     usual = table.rows.filter(pl.col(check.columns[0]).is_between(low, high)).select(pl.col(check.columns[0]).median())
     middle, median = usual.collect().item(), finite.median()
@@ -115,9 +115,9 @@ def _texts(texts: pl.Series, fits: Fits) -> str:
         "with zeros in front": texts.str.strip_chars_start("0"),
     }
     for words, mended in ways.items():
-        if (share := fits(mended).mean()) is not None and float(str(share)) >= MOST:
+        if _share(fits(mended)) >= MOST:
             return f"they are written {words}: {_shown(texts[0])} for {_shown(mended[0])}"
-    if float(str(texts.str.to_lowercase().is_in(GAPS).mean())) >= MOST:
+    if _share(texts.str.to_lowercase().is_in(GAPS)) >= MOST:
         return f"{_shown(texts[0])} is written for a missing value"
     value, count = texts.value_counts(sort=True, name="n").row(0)
     return f"{'all' if count == texts.len() else f'{count:,} of {texts.len():,}'} are {_shown(value)}"
@@ -173,6 +173,10 @@ def _span(table: Table, bad: pl.DataFrame) -> str:
     if high - low > 0.2 * (last - first).total_seconds() * 1e6:
         return ""
     return f"all are from {iso(low)} to {iso(high)}"
+
+
+def _share(true: pl.Series) -> float:
+    return float(true.sum()) / max(true.len(), 1)
 
 
 def _shown(value: object) -> str:

@@ -96,8 +96,13 @@ def _results(
             try:
                 value = seen.values.get(i)
                 result = judge_whole(table, check, seen, value)
-                yield check, result if result.passed else structs.replace(result, cause=cause_of_whole(table, check, seen, value))
-            except PolarsError as error:
+                yield (
+                    check,
+                    result
+                    if result.passed
+                    else structs.replace(result, cause=cause_of_whole(table, check, seen, value)),
+                )
+            except (PolarsError, OSError) as error:  # OSError: what it is to be compared with is gone
                 yield check, _cannot_be_made(table.subject, check, seen, str(error).strip().splitlines()[0])
 
 

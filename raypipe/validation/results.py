@@ -66,4 +66,5 @@ def result_of(
         sample=shown,
         action=check.action,
         cause=cause,
+        allowed=round(1 - check.at_least, 9),
     )

@@ -62,8 +62,8 @@ def _made(table: Table, check: Check, keys: Keys) -> tuple[CheckResult, pl.DataF
         why = f"table {error.args[0]} is not as declared" if isinstance(error, KeyError) else str(error).splitlines()[0]
         return result_of(subject, check, 0, 0, passed=False, detail=f"cannot be made: {why}"), no_faulty()
     failing = rows.filter(rule.fails).drop(PLACE)
-    why = partial(cause_of_rows, table, check, keys, failing)
-    return judge_rows(subject, check, (about, failed), failing, why), bad
+    cause = partial(cause_of_rows, table, check, keys, failing)
+    return judge_rows(subject, check, (about, failed), failing, cause), bad
 
 
 def _bad(check: Check, rows: pl.LazyFrame, rule: Rule) -> pl.DataFrame:

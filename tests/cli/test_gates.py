@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from raypipe.cli.main import main
 from raypipe.clock import ManualClock
@@ -37,7 +38,7 @@ def told(folder: Path, *reports: tuple[int, str]) -> None:
 def test_what_failed_since_when_with_examples(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told(workspace, (5, "gate.stopped"), (0, "stage.gate"), (1, "gate.stopped"), (2, "gate.stopped"))
     assert main(["gates", "trips", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)["gates"]
     (finding,) = found["findings"]
     assert (found["outcome"], found["checks"], found["at"]) == ("stopped", 2, "1970-01-04T00:00:00Z")
     assert (finding["since"], finding["shares"]) == ("1970-01-03T00:00:00Z", [0.5, 0.0, 0.1, 0.2])
@@ -48,6 +49,35 @@ def test_what_failed_since_when_with_examples(workspace: Path, capsys: pytest.Ca
     assert "since 1970-01-03T00:00:00Z" in out
 
 
+def test_a_tolerated_share_and_the_gates_of_a_model_are_told(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orphans = structs.replace(
+        result(3), passed=True, detail="3 of 10 rows fail (30.00%), at most 40.00% may", allowed=0.4
+    )
+    ledger = Ledger.in_folder(workspace, ManualClock(0))
+    for kind, stage, found in (
+        ("gate.passed", "promotion", orphans),
+        ("gate.stopped", "training", result(1)),
+        ("stage.gate", "ingest", orphans),
+    ):
+        report = GateReport(pipeline="trips", as_of=0, snapshots=(), results=(found,), stage=stage)
+        ledger.append(stage, kind, "trips", report.to_json())
+    ledger.close()
+    assert main(["gates", "trips"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(" at ")[0] for line in told if line.startswith("trips")] == [
+        "trips, gate: passed", "trips, before training: stopped", "trips, before promotion: passed",
+    ]  # fmt: skip
+    passed = "  trips: between(fare, 0..9) passed: 3 of 10 rows fail (30.00%), at most 40.00% may"
+    assert told.count(passed) == 2
+    assert main(["gates", "trips", "--json"]) == 0
+    gates = json.loads(capsys.readouterr().out)["gates"]
+    assert [one["gate"] for one in gates] == ["ingest", "training", "promotion"]
+    assert gates[0]["tolerated"][0]["shares"] == [0.3]
+    assert gates[0]["findings"] == []
+
+
 def test_the_page_stands_alone_and_runs_nothing(workspace: Path, tmp_path: Path) -> None:
     told(workspace, (1, "gate.bypassed"))
     assert main(["gates", "trips", "--html", str(tmp_path / "gates.html")]) == 0
@@ -55,7 +85,7 @@ def test_the_page_stands_alone_and_runs_nothing(workspace: Path, tmp_path: Path)
     assert "bypassed (a holiday)" in page
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
-    assert page.count("<rect ") == 1
+    assert page.count("<rect class=bad x=") == 1
     assert "http" not in page
     assert "<script" not in page
 
@@ -63,7 +93,7 @@ def test_the_page_stands_alone_and_runs_nothing(workspace: Path, tmp_path: Path)
 def test_all_is_well(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told(workspace, (3, "gate.stopped"), (0, "stage.gate"))
     assert main(["gates", "trips"]) == 0
-    assert "passed at 1970-01-02T00:00:00Z" in capsys.readouterr().out
+    assert "trips, gate: passed at 1970-01-02T00:00:00Z" in capsys.readouterr().out
 
 
 def test_nothing_was_judged_yet(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

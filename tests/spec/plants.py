@@ -133,6 +133,42 @@ PLANTS = {
         "0 to 1",
     ),
     "quantile of text": ('checks.unique("zone"),', 'checks.quantile("zone", 0.5, 0, 1),', "reads a number", "`holds`"),
+    "training column": (
+        "trials=4),\n",
+        'trials=4),\n    before_training=[checks.not_null("zone_fair")],  # here\n',
+        "check not_null of the training set has no column `zone_fair`",
+        "Did you mean `zone_fare`",
+    ),
+    "training lag": (
+        "trials=4),\n",
+        "trials=4),\n    before_training=[checks.lag(within=days(1))],  # here\n",
+        "the training set is not known later than asked",
+        "Check `lag` at the stream",
+    ),
+    "training rows to set aside": (
+        "trials=4),\n",
+        "trials=4),\n    before_training=[checks.rows(9).quarantine()],  # here\n",
+        "judges the table, so it has no rows to set aside",
+        "stop or warn",
+    ),
+    "answers of another type": (
+        "trials=4),\n",
+        'trials=4),\n    before_promotion=[checks.one_of("prediction", "a")],  # here\n',
+        "reads text, but `prediction` is Float64",
+        "`between`",
+    ),
+    "answers to set aside": (
+        "trials=4),\n",
+        'trials=4),\n    before_promotion=[checks.not_null("prediction").quarantine()],  # here\n',
+        "no answer can be set aside from a model",
+        "stop or warn",
+    ),
+    "a holdout that drifts from itself": (
+        "trials=4),\n",
+        'trials=4),\n    before_promotion=[checks.drift("zone_fare", 0.1)],  # here\n',
+        "compares the holdout with itself",
+        "`before_training`",
+    ),
     "drift of times": ('checks.not_null("ride"),', 'checks.drift("done_at", 0.1),', "compares numbers, texts and", ""),
     # aggregates
     "value": (

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from raypipe.errors import DefinitionError, Fault
-from raypipe.spec.lint.gates import check_rule
+from raypipe.spec.lint.gates import check_rule, model_check_rule
 from raypipe.spec.lint.goals import finish_rule, label_rule, name_rule, search_rule, split_rule
 from raypipe.spec.lint.inputs import derived_rule, group_rule, name_clash_rule, request_rule, table_rule
 from raypipe.spec.lint.retrain import retrain_rule
@@ -31,6 +31,7 @@ PIPELINE_RULES: tuple[Callable[[Pipeline], Iterator[Fault]], ...] = (
     finish_rule,
     service_rule,
     retrain_rule,
+    model_check_rule,
 )
 
 

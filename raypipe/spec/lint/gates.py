@@ -8,8 +8,10 @@ from polars.exceptions import PolarsError
 
 from raypipe.errors import Fault
 from raypipe.spec.checks import ROW_KINDS, Check
+from raypipe.spec.features import Request
 from raypipe.spec.lint.sources import columns, same_type, type_of, unknown
 from raypipe.spec.pipeline import Pipeline
+from raypipe.spec.questions import PREDICTION, answer_columns, training_columns
 from raypipe.spec.sources import Lookup, Source, Stream
 
 
@@ -18,24 +20,58 @@ def check_rule(pipeline: Pipeline) -> Iterator[Fault]:
     for source in pipeline.sources:
         known = columns(source)
         for check in source.gate:
-            for name in check.columns:
-                yield from unknown(name, known, check.where, f"check {check.kind} of {source.name}")
-            if not 0 <= check.at_least <= 1:
-                yield Fault(check.where, f"check {check.name} asks for a share of {check.at_least}", "Give 0 to 1")
-            if check.low is not None and check.high is not None and check.low > check.high:
-                yield Fault(
-                    check.where, f"check {check.name} has its bounds the wrong way round", "Give low, then high"
-                )
-            if check.pattern and (why := _bad_pattern(check.pattern)):
-                yield Fault(check.where, f"check {check.name}: the pattern is not a regular expression: {why}")
-            yield from _fits(check, known)
-            if check.within is not None and check.within.total_seconds() <= 0:
-                yield Fault(check.where, f"check {check.name} allows no age", "Give a positive length")
+            yield from _makes_sense(check, known, source.name)
             if check.kind in ("fresh", "lag") and not isinstance(source, Stream):
                 yield Fault(check.where, f"table `{source.name}` has no time to be fresh by", "Check a stream instead")
-            if check.share is not None and not 0 <= check.share <= 1:
-                yield Fault(check.where, f"check {check.name} has a share of {check.share}", "Give 0 to 1")
             yield from _acts(check, source, pipeline)
+
+
+def model_check_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """Checks before training and before promotion can be made of what there is then."""
+    if not (pipeline.before_training or pipeline.before_promotion):
+        return
+    if sum(isinstance(item, Request) for item in pipeline.inputs) != 1:
+        return  # another rule says so
+    for checks, kinds, what in (
+        (pipeline.before_training, training_columns(pipeline), "the training set"),
+        (pipeline.before_promotion, answer_columns(pipeline), "the candidate's answers"),
+    ):
+        known = {name: kind for name, kind in kinds.items() if kind is not None}
+        for check in checks:
+            yield from _makes_sense(check, {name: known.get(name, pl.Null()) for name in kinds}, what)
+            if check.kind == "lag":
+                yield Fault(check.where, f"{what} is not known later than asked", "Check `lag` at the stream")
+    for check in pipeline.before_promotion:
+        if check.action == "quarantine":
+            what = f"check {check.name} judges answers, and no answer can be set aside from a model"
+            yield Fault(check.where, what, "Let it stop or warn")
+        if check.kind == "rows_like_before" or (check.kind == "drift" and check.columns != (PREDICTION,)):
+            what = f"check {check.name} compares the holdout with itself: the champion answers the same questions"
+            yield Fault(check.where, what, f"Compare `{PREDICTION}`, or move it to `before_training`")
+    for check in pipeline.before_training:
+        if check.action == "quarantine" and check.kind not in ROW_KINDS:
+            yield _judges_the_whole(check)
+
+
+def _makes_sense(check: Check, known: dict[str, pl.DataType], reader: str) -> Iterator[Fault]:
+    for name in check.columns:
+        yield from unknown(name, known, check.where, f"check {check.kind} of {reader}")
+    if not 0 <= check.at_least <= 1:
+        yield Fault(check.where, f"check {check.name} asks for a share of {check.at_least}", "Give 0 to 1")
+    if check.low is not None and check.high is not None and check.low > check.high:
+        yield Fault(check.where, f"check {check.name} has its bounds the wrong way round", "Give low, then high")
+    if check.pattern and (why := _bad_pattern(check.pattern)):
+        yield Fault(check.where, f"check {check.name}: the pattern is not a regular expression: {why}")
+    yield from _fits(check, {name: kind for name, kind in known.items() if kind != pl.Null()})
+    if check.within is not None and check.within.total_seconds() <= 0:
+        yield Fault(check.where, f"check {check.name} allows no age", "Give a positive length")
+    if check.share is not None and not 0 <= check.share <= 1:
+        yield Fault(check.where, f"check {check.name} has a share of {check.share}", "Give 0 to 1")
+
+
+def _judges_the_whole(check: Check) -> Fault:
+    what = f"check {check.name} judges the table, so it has no rows to set aside"
+    return Fault(check.where, what, "Let it stop or warn")
 
 
 def _acts(check: Check, source: Source, pipeline: Pipeline) -> Iterator[Fault]:
@@ -43,8 +79,7 @@ def _acts(check: Check, source: Source, pipeline: Pipeline) -> Iterator[Fault]:
     if check.action != "quarantine":
         return
     if check.kind not in ROW_KINDS:
-        what = f"check {check.name} judges the table, so it has no rows to set aside"
-        yield Fault(check.where, what, "Let it stop or warn")
+        yield _judges_the_whole(check)
     ways = (way for reader in pipeline.sources for way in reader.derive.values())
     if any(isinstance(way, Lookup) and way.table == source for way in ways):
         what = f"check {check.name} sets rows of `{source.name}` aside, which others look up before the gate"

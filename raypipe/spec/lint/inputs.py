@@ -10,7 +10,7 @@ from raypipe.spec.agg import Aggregate
 from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
 from raypipe.spec.lint.sources import TIME, beyond, columns, same_type, type_of, unknown
-from raypipe.spec.pipeline import Pipeline
+from raypipe.spec.pipeline import Inputs, Pipeline
 from raypipe.spec.shape import is_known_at, known_from
 from raypipe.spec.sources import FeatureGroup, TableFeatures
 from raypipe.spec.values import in_words
@@ -87,11 +87,20 @@ def derived_rule(pipeline: Pipeline) -> Iterator[Fault]:
             for name, expression in item.features.items():
                 yield from _expression(name, expression, known, "an earlier feature or request field")
                 known |= _type_of(name, expression, known)
-        elif isinstance(item, FeatureGroup):
-            known |= {name: _aggregate_type(a, columns(item.moment.stream)) for name, a in item.features.items()}
-        elif isinstance(item, TableFeatures):
-            table = columns(item.table)
-            known |= {name: table[column] for name, column in item.features.items() if column in table}
+        else:
+            known |= _types_of(item)
+
+
+def feature_types(pipeline: Pipeline) -> dict[str, pl.DataType]:
+    """Request fields and features with their types, as far as these can be told."""
+    known = _request_types(pipeline)
+    for item in pipeline.inputs:
+        if isinstance(item, Derived):
+            for name, expression in item.features.items():
+                known |= _type_of(name, expression, known)
+        else:
+            known |= _types_of(item)
+    return known
 
 
 def name_clash_rule(pipeline: Pipeline) -> Iterator[Fault]:
@@ -178,6 +187,16 @@ def _asked_field(pipeline: Pipeline, field: str, where: str) -> Iterator[Fault]:
     fields = [name for item in pipeline.inputs if isinstance(item, Request) for name in item.fields]
     if fields and field not in fields:
         yield Fault(where, f"key `{field}` is not a request field", did_you_mean(field, fields))
+
+
+def _types_of(item: Inputs) -> dict[str, pl.DataType]:
+    """The types of features that need no other feature."""
+    if isinstance(item, FeatureGroup):
+        return {name: _aggregate_type(a, columns(item.moment.stream)) for name, a in item.features.items()}
+    if isinstance(item, TableFeatures):
+        table = columns(item.table)
+        return {name: table[column] for name, column in item.features.items() if column in table}
+    return {}
 
 
 def _request_types(pipeline: Pipeline) -> dict[str, pl.DataType]:
