@@ -154,7 +154,7 @@ def _shared(table: Table, check: Check, bad: pl.DataFrame) -> Iterator[str]:
                 alike[name] = (value, count / bad.height)
     if not alike:
         return
-    usual = table.rows.select((pl.col(name) == value).mean().alias(name) for name, (value, _) in alike.items())
+    usual = table.rows.select(pl.col(name).eq(value).mean().alias(name) for name, (value, _) in alike.items())
     shares = usual.collect(engine="streaming").row(0, named=True)
     for name in sorted(alike, key=lambda one: float(shares[one] or 0)):
         value, share = alike[name]
