@@ -1,7 +1,10 @@
-"""What Polars does to features on both sides: columns from answers, look-ups in tables, and row logic in order."""
+"""Frames on both sides: columns from answers, from plain values and back, and look-ups in tables."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -9,13 +12,13 @@ import polars as pl
 
 from raypipe.errors import FeatureError
 from raypipe.features import keys
+from raypipe.features.single import Value
 from raypipe.features.tracks import Answer
-from raypipe.spec import Derived, Pipeline, Request, TableFeatures
+from raypipe.spec import TableFeatures
 from raypipe.spec.shape import schema
 
 FOUND = "__found"
-#: Up to so many rows a frame is quicker made row by row than column by column.
-FEW = 16
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _PLAIN: dict[pl.DataType, type[pl.DataType]] = {kind(): kind for kind in (pl.Float64, pl.Int64, pl.String)}
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
 
@@ -27,15 +30,6 @@ class Made:
     name: str
     dtype: pl.DataType
     answer: Answer | Sequence[object]
-
-    def listed(self) -> Sequence[object]:
-        """Python values, None where there is none; truth values may be 0 and 1."""
-        if not isinstance(self.answer, Answer):
-            return self.answer
-        values: list[object] = self.answer.values.tolist()
-        if self.answer.missing is not None:
-            return [None if none else value for value, none in zip(values, self.answer.missing.tolist(), strict=True)]
-        return [None if value != value else value for value in values]
 
     def column(self) -> pl.Series:
         """A column; where there is nothing, null."""
@@ -51,43 +45,41 @@ class Made:
         return _typed(column, self.dtype)
 
 
-class Beside:
-    """Puts features that were made for the rows of a frame beside it, always the same ones in the same order.
-
-    Args:
-        kinds: the features' names and types.
-    """
-
-    def __init__(self, kinds: Mapping[str, pl.DataType]) -> None:
-        # What Polars compares by its class it compares quickest.
-        self._stored = {name: _PLAIN.get(kind) or _stored_type(kind) for name, kind in kinds.items()}
-        self._casts = {i: kind for i, kind in enumerate(kinds.values()) if kind not in _PLAIN}
-
-    def __call__(self, frame: pl.DataFrame, made: Sequence[Made]) -> pl.DataFrame:
-        """The frame with further columns."""
-        if frame.height > FEW:
-            return frame.hstack([one.column() for one in made])
-        rows = list(zip(*(one.listed() for one in made), strict=True))
-        columns = pl.DataFrame(rows, schema=self._stored, orient="row").get_columns()
-        for i, kind in self._casts.items():
-            columns[i] = _typed(columns[i], kind)
-        return frame.hstack(columns)
+def of_rows(rows: Sequence[Sequence[object]], kinds: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """A frame of a few rows of plain values, in the order of ``kinds``."""
+    frame = pl.DataFrame(rows, schema=_stored_types(tuple(kinds.items())), orient="row")
+    for name, kind in kinds.items():
+        if kind.is_temporal():
+            frame.replace_column(frame.get_column_index(name), _typed(frame[name], kind))
+    return frame
 
 
-def logic(pipeline: Pipeline) -> Iterator[list[pl.Expr]]:
-    """Row logic in as few steps as it needs: the expressions of a step read only what earlier steps have made."""
-    made: dict[str, int] = {}
-    steps: list[list[pl.Expr]] = []
-    for item in pipeline.inputs:
-        if isinstance(item, (Request, Derived)):
-            for name, expression in item.features.items():
-                if isinstance(item, Request) and name in item.fields:
-                    continue
-                step = max((made.get(root, -1) + 1 for root in expression.roots), default=0)
-                made[name] = step
-                steps += [[]] if step == len(steps) else []
-                steps[step].append(expression.polars.alias(name))
-    return iter(steps)
+def typed(name: str, values: Sequence[object], kind: pl.DataType) -> pl.Series:
+    """A column of plain values."""
+    return _typed(pl.Series(name, values, dtype=pl.Int64() if kind.is_temporal() else kind), kind)
+
+
+def physical(values: pl.Series) -> list[Value]:
+    """The plain values of a column: times are microseconds UTC, dates days; None where there is nothing."""
+    # Polars plans a query for `to_physical`.
+    return (values.cast(pl.Int64) if values.dtype.is_temporal() else values).to_list()
+
+
+def plainly(kind: pl.DataType) -> Callable[[Any], Value]:
+    """Makes a plain value of one of Python's own for a column."""
+    if isinstance(kind, pl.Datetime):
+        return lambda value: None if value is None else (value - _EPOCH) // _MICROSECOND
+    if kind == pl.Date():
+        return lambda value: None if value is None else value.toordinal() - _EPOCH.toordinal()
+    if kind.is_float():
+        return lambda value: None if value is None else float(value)
+    return lambda value: value
+
+
+@cache
+def _stored_types(kinds: tuple[tuple[str, pl.DataType], ...]) -> dict[str, pl.DataType | type[pl.DataType]]:
+    # What Polars compares by its class it compares quickest.
+    return {name: _PLAIN.get(kind) or (pl.Int64() if kind.is_temporal() else kind) for name, kind in kinds}
 
 
 def chosen(item: TableFeatures, table: pl.LazyFrame) -> pl.DataFrame:
@@ -117,11 +109,16 @@ def packed(found: pl.DataFrame, item: TableFeatures) -> Iterable[bytes]:
 
 def unpacked(item: TableFeatures, rows: Sequence[bytes | None]) -> list[Made]:
     """Features from stored rows; nothing where there is no row."""
-    known, nothing = schema(item.table), (None,) * len(item.features)
-    columns = zip(*(nothing if row is None else _decode(row) for row in rows), strict=True)
+    known = schema(item.table)
+    columns = zip(*(plain_row(item, row) for row in rows), strict=True)
     return [
         Made(name, known[column], values) for (name, column), values in zip(item.features.items(), columns, strict=True)
     ]
+
+
+def plain_row(item: TableFeatures, row: bytes | None) -> Sequence[Value]:
+    """The plain values of one stored row; truth values may be 0 and 1."""
+    return (None,) * len(item.features) if row is None else cast("Sequence[Value]", _decode(row))
 
 
 def _stored_type(kind: pl.DataType) -> pl.DataType:

@@ -1,6 +1,7 @@
 """Features for a request, from stored state: the same kernel and the same expressions as over history."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import polars as pl
 
@@ -9,15 +10,19 @@ from raypipe.contracts.records import Materialized
 from raypipe.contracts.stores import OnlineStore
 from raypipe.errors import FeatureError, RequestError
 from raypipe.features import frames, keys
+from raypipe.features.logic import RowLogic, steps, with_logic
 from raypipe.features.materialize import name
 from raypipe.features.plan import plans
 from raypipe.features.seen import Seen
+from raypipe.features.single import Value
 from raypipe.spec import Pipeline, TableFeatures, micros
 from raypipe.spec.shape import schema
 from raypipe.stats.exact import Ints
 
 #: How often reading is begun anew when the store is updated all the time.
 ATTEMPTS = 5
+#: Up to so many requests are answered one by one.
+FEW = 64
 _NOTHING = Materialized(
     pipeline="", definition="", snapshots=(), watermark=0, oldest=0, generation=0, entities=0, bytes=0, digest=""
 )
@@ -40,12 +45,21 @@ class OnlineFeatures:
         self._plans = list(plans(pipeline))
         self._tables = [item for item in pipeline.inputs if isinstance(item, TableFeatures)]
         self._asked = [*(plan.group.asked for plan in self._plans), *((item.by,) for item in self._tables)]
-        self._beside = frames.Beside(self._kinds())
-        self._logic = list(frames.logic(pipeline))
-        self._names = list(pipeline.feature_names)
         self._lead = micros(pipeline.ask.lead)
         self._head, self._record = b"", _NOTHING
         self._seen = Seen(self._plans)
+        self._logic = list(steps(pipeline))
+        asked, made = schema(pipeline.ask.stream), self._made_kinds()
+        fields = {field: asked[field] for field in pipeline.request.fields}
+        self._plainly = [frames.plainly(kind) for kind in fields.values()]
+        self._row_logic = RowLogic(pipeline, fields | made)
+        self._kinds = self._row_logic.kinds
+        self._features = {name: self._kinds[name] for name in pipeline.feature_names}
+        places = {name: i for i, name in enumerate(self._kinds)}
+        self._keys = [[places[field] for field in fields] for fields in self._asked]
+        self._moment = places[pipeline.ask.moment]
+        self._truths = [places[name] for name, kind in made.items() if kind == pl.Boolean]
+        self._chosen = [places[name] for name in pipeline.feature_names]
 
     def state(self) -> tuple[int, int]:
         """Generation of the stored state that was read last, and its watermark in microseconds UTC."""
@@ -81,13 +95,54 @@ class OnlineFeatures:
             FeatureError: nothing is materialized.
             RequestError: a request has no time, or it is older than the state reaches.
         """
+        if requests.height <= FEW:
+            fields = [frames.physical(requests[name]) for name in self._pipeline.request.fields]
+            return frames.of_rows(self._rows([list(row) for row in zip(*fields, strict=True)]), self._features)
         moment = requests[self._pipeline.ask.moment]
-        if moment.null_count():
-            raise RequestError("is missing", where=moment.name)
-        frame = self._beside(requests, self._stored(requests, moment.cast(pl.Int64).to_numpy() - self._lead))
-        for expressions in self._logic:
-            frame = frame.with_columns(expressions)
-        return frame[self._names]
+        self._require_moment(moment.null_count())
+        made = self._stored(requests, moment.cast(pl.Int64).to_numpy() - self._lead)
+        frame = with_logic(requests.hstack([one.column() for one in made]), self._logic)
+        return frame[list(self._features)]
+
+    def answer(self, rows: Sequence[Sequence[object]]) -> list[list[Value]]:
+        """The same without frames, which for a few requests take longer than the work.
+
+        Args:
+            rows: the fields of each request, in the pipeline's order; times as ``datetime`` with a zone.
+
+        Returns:
+            For each the features in the pipeline's order: times in microseconds UTC, dates in days, None where there
+            is nothing; errors as in `compute`.
+        """
+        plain = [[plainly(value) for plainly, value in zip(self._plainly, row, strict=True)] for row in rows]
+        if len(rows) <= FEW:
+            return self._rows(plain)
+        fields = list(self._pipeline.request.fields)
+        columns = [
+            frames.typed(n, values, self._kinds[n]) for n, values in zip(fields, zip(*plain, strict=True), strict=True)
+        ]
+        return [list(row) for row in zip(*map(frames.physical, self.compute(pl.DataFrame(columns))), strict=True)]
+
+    def _rows(self, rows: list[list[Value]]) -> list[list[Value]]:
+        """The features of a few rows of fields, all as plain values: for these, frames take longer than the work."""
+        self._require_moment(any(row[self._moment] is None for row in rows))
+        asked = [cast("int", row[self._moment]) - self._lead for row in rows]
+        wanted = [[self._key(number, row) for number in range(len(self._keys))] for row in rows]
+        self._see(list(dict.fromkeys(key for keys in wanted for key in keys if key is not None)))
+        self._require_in_reach(min(asked, default=None))
+        groups = len(self._plans)
+        for row, found, time in zip(rows, wanted, asked, strict=True):
+            for number in range(groups):
+                row.extend(self._seen.answer(number, found[number], time))
+            for item, key in zip(self._tables, found[groups:], strict=True):
+                row.extend(frames.plain_row(item, self._seen.row(key)))
+            for place in self._truths:
+                row[place] = None if (value := row[place]) is None else bool(value)
+        self._row_logic(rows)
+        return [[row[place] for place in self._chosen] for row in rows]
+
+    def _key(self, number: int, row: Sequence[Value]) -> bytes | None:
+        return keys.stored(number, [row[place] for place in self._keys[number]])
 
     def _stored(self, requests: pl.DataFrame, asked: Ints) -> list[frames.Made]:
         """What comes from the store: whatever was not read before in one go, and all of one moment."""
@@ -96,9 +151,8 @@ class OnlineFeatures:
             [keys.stored(number, key) for key in zip(*(fields[name] for name in names), strict=True)]
             for number, names in enumerate(self._asked)
         ]
-        distinct = list(dict.fromkeys(key for column in wanted for key in column if key is not None))
-        self._see(distinct)
-        self._require_in_reach(asked)
+        self._see(list(dict.fromkeys(key for column in wanted for key in column if key is not None)))
+        self._require_in_reach(int(asked.min()))
         made: list[frames.Made] = []
         for number, (plan, column) in enumerate(zip(self._plans, wanted, strict=False)):
             answers = self._seen.answers(number, column, asked)
@@ -133,16 +187,20 @@ class OnlineFeatures:
             self._head, self._record = head, Materialized.from_json(head)
         return values
 
-    def _kinds(self) -> dict[str, pl.DataType]:
+    def _made_kinds(self) -> dict[str, pl.DataType]:
         kinds = {feature.name: feature.dtype for plan in self._plans for feature in plan.features}
         for item in self._tables:
             known = schema(item.table)
             kinds |= {feature: known[column] for feature, column in item.features.items()}
         return kinds
 
-    def _require_in_reach(self, asked: Ints) -> None:
+    def _require_moment(self, missing: int) -> None:
+        if missing:
+            raise RequestError("is missing", where=self._pipeline.ask.moment)
+
+    def _require_in_reach(self, asked: int | None) -> None:
         current = self._record
-        if len(asked) and int(asked.min()) < current.oldest:
+        if asked is not None and asked < current.oldest:
             # What was asked is not repeated: this text goes back to the caller.
             what = f"is older than the stored features, which reach back to {iso(current.oldest + self._lead)}"
             raise RequestError(what, where=self._pipeline.ask.moment, cure="Ask about the present")

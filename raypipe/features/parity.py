@@ -6,6 +6,7 @@ import polars as pl
 
 from raypipe.contracts.parity import Mismatch
 from raypipe.features import frames, spine
+from raypipe.features.logic import steps, with_logic
 from raypipe.features.plan import plans
 from raypipe.features.reading import Tables
 from raypipe.features.training_set import group_features
@@ -40,8 +41,7 @@ def replayed(tables: Tables, requests: pl.DataFrame, as_of: int) -> pl.DataFrame
         elif isinstance(item, TableFeatures):
             made += frames.table_features(item, tables.table(item.table.name), asked)
     frame = asked.with_columns(made)
-    for expressions in frames.logic(pipeline):
-        frame = frame.with_columns(expressions)
+    frame = with_logic(frame, list(steps(pipeline)))
     return frame.select(pipeline.feature_names)
 
 

@@ -213,6 +213,15 @@ class GroupPlan:
         edges: Ints = asked - offsets
         return edges - edges % tails
 
+    def edges_of_one(self, asked: int) -> list[int]:
+        """The edges of one question."""
+        return [edge - edge % tail for offset, tail in self._pairs for edge in (asked - offset,)]
+
+    @cached_property
+    def _pairs(self) -> list[tuple[int, int]]:
+        offsets, tails = self._offsets
+        return list(zip(offsets[:, 0].tolist(), tails[:, 0].tolist(), strict=True))
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the stream that it reads."""

@@ -8,7 +8,8 @@ from raypipe.features import state
 from raypipe.features.arena import Arena
 from raypipe.features.kernel import compute
 from raypipe.features.plan import GroupPlan
-from raypipe.features.state import Layout
+from raypipe.features.single import Program, Value, nobody
+from raypipe.features.state import Layout, Stored
 from raypipe.features.tracks import Answer
 from raypipe.stats.exact import Ints
 
@@ -27,22 +28,25 @@ class Seen:
     def __init__(self, plans: Sequence[GroupPlan], most_bytes: int = MOST_BYTES) -> None:
         self._plans, self._most = plans, most_bytes
         self._layouts: list[dict[bytes, Layout]] = [{} for _ in plans]
+        self._programs: list[dict[int, Program]] = [{} for _ in plans]
+        self._nobody = [nobody(plan) for plan in plans]
         self.clear()
 
     def clear(self) -> None:
         """Forget every value."""
         self._bytes = 0
+        self._stored: dict[bytes, Stored | None] = {}
+        self._rows: dict[bytes, bytes | None] = {}
         self._arenas: list[list[Arena]] = [[] for _ in self._plans]
         self._by_layout: list[dict[int, int]] = [{} for _ in self._plans]
-        #: For each entity which arena of its group it is in, and its number there; -1 when nothing is stored of it.
-        self._entities: dict[bytes, tuple[int, int]] = {}
-        self._rows: dict[bytes, bytes | None] = {}
+        #: For each entity that was asked about among many which arena of its group it is in, and its number there.
+        self._places: dict[bytes, tuple[int, int]] = {}
 
     def missing(self, wanted: Sequence[bytes]) -> list[bytes]:
         """Those of some keys that must be read; all of them, when too much is kept."""
         if self._bytes > self._most:
             self.clear()
-        return [key for key in wanted if key not in self._entities and key not in self._rows]
+        return [key for key in wanted if key not in self._stored and key not in self._rows]
 
     def add(self, found: Sequence[bytes], values: Sequence[bytes | None]) -> None:
         """Keep values, None for a key that is not stored."""
@@ -51,19 +55,28 @@ class Seen:
             number = key[0]
             if number >= len(self._plans):
                 self._rows[key] = value
-            elif value is None:
-                self._entities[key] = (-1, -1)
             else:
-                self._entities[key] = self._decoded(number, value)
+                known = self._layouts[number]
+                self._stored[key] = None if value is None else state.read(self._plans[number], value, known)
 
     def row(self, key: bytes | None) -> bytes | None:
         """What is stored of a row of a table."""
         return None if key is None else self._rows[key]
 
+    def answer(self, number: int, key: bytes | None, asked: int) -> list[Value]:
+        """The features of one group for one question."""
+        stored = None if key is None else self._stored[key]
+        if stored is None:
+            return self._nobody[number]
+        programs = self._programs[number]
+        if (program := programs.get(id(stored.layout))) is None:
+            program = programs[id(stored.layout)] = Program(self._plans[number], stored.layout)
+        return program(stored, asked)
+
     def answers(self, number: int, column: Sequence[bytes | None], asked: Ints) -> list[Answer]:
-        """The features of one group for some questions."""
+        """The features of one group for many questions."""
         plan, arenas = self._plans[number], self._arenas[number]
-        found = [(-1, -1) if key is None else self._entities[key] for key in column]
+        found = [(-1, -1) if key is None else self._placed(key) for key in column]
         used = sorted({arena for arena, _ in found if arena >= 0})
         if len(used) <= 1:
             tracks = arenas[used[0]].tracks() if used else state.nobody(plan)
@@ -76,14 +89,19 @@ class Seen:
             parts.append((here, compute(plan, arenas[arena].tracks(), places[here, 1], asked[here])))
         return [_together([(here, answers[i]) for here, answers in parts]) for i in range(len(plan.features))]
 
-    def _decoded(self, number: int, value: bytes) -> tuple[int, int]:
-        stored = state.read(self._plans[number], value, self._layouts[number])
-        arenas, by_layout = self._arenas[number], self._by_layout[number]
-        if id(stored.layout) not in by_layout:
-            by_layout[id(stored.layout)] = len(arenas)
-            arenas.append(Arena(self._plans[number], stored.layout))
-        arena = by_layout[id(stored.layout)]
-        return arena, arenas[arena].add(stored)
+    def _placed(self, key: bytes) -> tuple[int, int]:
+        """Where an entity is; -1 when nothing is stored of it."""
+        if (place := self._places.get(key)) is None:
+            stored, number = self._stored[key], key[0]
+            arenas, by_layout = self._arenas[number], self._by_layout[number]
+            if stored is None:
+                return -1, -1
+            if id(stored.layout) not in by_layout:
+                by_layout[id(stored.layout)] = len(arenas)
+                arenas.append(Arena(self._plans[number], stored.layout))
+            arena = by_layout[id(stored.layout)]
+            place = self._places[key] = arena, arenas[arena].add(stored)
+        return place
 
 
 def _together(parts: Sequence[tuple[Ints, Answer]]) -> Answer:

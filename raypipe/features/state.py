@@ -10,7 +10,7 @@ have few different layouts, so that many are packed and read at once.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +21,7 @@ from raypipe.errors import FeatureError
 from raypipe.features.blocks import Block, Slots
 from raypipe.features.plan import GroupPlan, TrackPlan
 from raypipe.features.tracks import Track
-from raypipe.stats.exact import Exact, Ints
+from raypipe.stats.exact import Exact, Floats, Ints
 
 VERSION = 2
 _SLOT = 8
@@ -78,6 +78,13 @@ class Layout:
         return heights
 
     @cached_property
+    def begins_of_texts(self) -> list[tuple[int, int]]:
+        """For each track with texts the place of its lot, and the row that says where each text begins."""
+        lots = list(self.lots)
+        texts = (rows for rows in self.tracks if rows.text)
+        return [(lots.index(rows.lot), rows.first + rows.running + rows.plain) for rows in texts]
+
+    @cached_property
     def head(self) -> bytes:
         """What stands before the numbers of events."""
         said: list[int] = []
@@ -86,19 +93,44 @@ class Layout:
         return np.array([VERSION, len(said), *said], np.int64).tobytes()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """The state of one entity, as read.
 
     Attributes:
         layout: what it holds.
-        lots: for each lot its matrix, shape (rows, events + 1); the first row is the times.
-        blobs: for each track with texts their bytes.
+        value: all of it; ``ints`` and ``doubles`` are its slots as the one and as the other.
+        begins: for each lot the slot in which its matrix begins, whose first row is the times.
+        widths: how many events and one each has.
+        texts: for each track with texts the byte in which they begin.
+        memo: what was said before of long ranges: by what, from which slot, to which.
     """
 
     layout: Layout
-    lots: tuple[Ints, ...]
-    blobs: tuple[bytes, ...]
+    value: bytes
+    ints: "memoryview[int]"
+    doubles: "memoryview[float]"
+    begins: tuple[int, ...]
+    widths: tuple[int, ...]
+    texts: tuple[int, ...]
+    memo: dict[tuple[tuple[str, float | None], int, int], float] = field(default_factory=dict)
+
+    @property
+    def lots(self) -> list[Ints]:
+        """For each lot its matrix, shape (rows, events + 1)."""
+        whole = np.frombuffer(self.value, np.int64)
+        sizes = zip(self.begins, self.layout.lots.values(), self.widths, strict=True)
+        return [whole[at : at + height * width].reshape(height, width) for at, height, width in sizes]
+
+    @property
+    def blobs(self) -> list[bytes]:
+        """For each track with texts their bytes."""
+        begins = (self.begins[lot] + (row + 1) * self.widths[lot] - 1 for lot, row in self.layout.begins_of_texts)
+        return [self.value[at : at + self.ints[last]] for at, last in zip(self.texts, begins, strict=True)]
+
+    def floats(self, low: int, end: int) -> Floats:
+        """Some slots as doubles."""
+        return np.frombuffer(self.value, np.float64, end - low, _SLOT * low)
 
 
 def pack(plan: GroupPlan, blocks: Sequence[Block]) -> list[bytes]:
@@ -132,27 +164,23 @@ def read(plan: GroupPlan, value: bytes, known: dict[bytes, Layout]) -> Stored:
     Raises:
         FeatureError: it was written by another version.
     """
-    ints = np.frombuffer(value, np.int64)
+    ints = memoryview(value).cast("q")
     if ints[0] != VERSION:
         raise FeatureError(f"state has version {ints[0]}", where="online store", cure="Materialize it again")
-    at = 2 + int(ints[1])
+    at = 2 + ints[1]
     head = value[: _SLOT * at]
     layout = known.get(head) or known.setdefault(head, _parsed(plan, head))
-    sizes = ints[at : at + len(layout.lots)].tolist()
-    at += len(sizes)
-    lots: list[Ints] = []
-    for size, height in zip(sizes, layout.lots.values(), strict=True):
-        end = at + height * (size + 1)
-        lots.append(ints[at:end].reshape(height, size + 1))
-        at = end
-    blobs: list[bytes] = []
-    numbers = list(layout.lots)
-    for rows in layout.tracks:
-        if rows.text:
-            length = int(lots[numbers.index(rows.lot)][rows.first + rows.running + rows.plain, -1])
-            blobs.append(value[_SLOT * at : _SLOT * at + length])
-            at += -(-length // _SLOT)
-    return Stored(layout, tuple(lots), tuple(blobs))
+    widths = tuple(size + 1 for size in ints[at : at + len(layout.lots)])
+    at += len(widths)
+    begins: list[int] = []
+    for width, height in zip(widths, layout.lots.values(), strict=True):
+        begins.append(at)
+        at += width * height
+    texts: list[int] = []
+    for lot, row in layout.begins_of_texts:
+        texts.append(_SLOT * at)
+        at += -(-ints[begins[lot] + (row + 1) * widths[lot] - 1] // _SLOT)
+    return Stored(layout, value, ints, memoryview(value).cast("d"), tuple(begins), widths, tuple(texts))
 
 
 def blocks_of(layout: Layout, found: Sequence[Stored]) -> list[Block]:

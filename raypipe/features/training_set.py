@@ -16,6 +16,7 @@ from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
 from raypipe.features import frames, keys, spine, spread
 from raypipe.features.late import answer
+from raypipe.features.logic import steps, with_logic
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Read, Tables
 from raypipe.features.spread import Scan
@@ -108,8 +109,7 @@ def join(tables: Tables, as_of: int, step: Step) -> tuple[spine.Spine, pl.DataFr
             made += frames.table_features(item, tables.table(item.table.name), asked.frame)
         step.advance(note=", ".join(list(item.features)[:3]))
     frame = asked.frame.with_columns(made)
-    for expressions in frames.logic(pipeline):
-        frame = frame.with_columns(expressions)
+    frame = with_logic(frame, list(steps(pipeline)))
     features = [name for name in pipeline.feature_names if name not in pipeline.request.fields]
     return asked, frame.select(*pipeline.request.fields, spine.ASKED_AT, *features, spine.LABEL, spine.PERIOD)
 

@@ -15,6 +15,11 @@ def faded(sums: Floats, ages: Ints, half_life: int) -> Floats:
         return sums * np.exp2(-(ages / half_life))
 
 
+def faded_one(total: float, age: int, half_life: int) -> float:
+    """The same for one sum."""
+    return total * float(np.exp2(-(float(age) / half_life)))
+
+
 def running(values: Floats, times: Ints, starts: Ints, half_life: int) -> Floats:
     """For each event the decayed sum of its key's values up to and with it, as of its own time.
 

@@ -53,7 +53,7 @@ def counts(hashes: Hashes, starts: Ints, low: Ints, high: Ints) -> Ints:
     [2, 1, 0]
     """
     if ranges.few(len(low), len(hashes)):
-        return np.array([_count(hashes[a:b]) for a, b in zip(low.tolist(), high.tolist(), strict=True)], np.int64)
+        return np.array([count_one(hashes[a:b]) for a, b in zip(low.tolist(), high.tolist(), strict=True)], np.int64)
     owners = np.repeat(np.arange(len(starts) - 1, dtype=np.int64), np.diff(starts))
     result = np.zeros(len(low), np.int64)
     asked, level = np.arange(len(low)), 0
@@ -70,7 +70,8 @@ def counts(hashes: Hashes, starts: Ints, low: Ints, high: Ints) -> Ints:
     return result
 
 
-def _count(hashes: Hashes) -> int:
+def count_one(hashes: Hashes) -> int:
+    """How many different values there are."""
     different = np.unique(hashes)
     level = 0
     while len(different) > EXACT_UP_TO:

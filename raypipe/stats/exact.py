@@ -6,6 +6,7 @@ loss. Rounding happens once, when a sum is read. That is what makes a feature in
 training, however differently the two got there.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -130,6 +131,29 @@ def deviations(sums: Exact, squared: Exact, counts: Ints) -> Floats:
     return _scaled(roots, (exponents - odd) >> 1)
 
 
+def rounded_one(integer: int, unit: int) -> float:
+    """``integer * 2**unit`` as `rounded` rounds it.
+
+    >>> rounded_one(3, -1), rounded_one(-1, 1024)
+    (1.5, -inf)
+    """
+    return _scaled_one(*_nearest_one(integer, unit))
+
+
+def mean_one(integer: int, unit: int, count: int) -> float:
+    """``integer * 2**unit / count`` as `means` rounds it; the count is not zero."""
+    mantissa, exponent = _nearest_one(integer, unit)
+    return _scaled_one(mantissa / count, exponent)
+
+
+def deviation_one(total: int, squared: int, unit: int, count: int) -> float:
+    """As `deviations`: of ``total * 2**unit`` and ``squared * 2**(2 * unit)``; the count is two or more."""
+    mantissa, exponent = _nearest_one(count * squared - total * total, 2 * unit)
+    odd = exponent & 1
+    root = math.sqrt(math.ldexp(mantissa, odd) / (float(count) * (count - 1)))
+    return _scaled_one(root, (exponent - odd) >> 1)
+
+
 def nearest(numbers: Exact) -> tuple[Floats, Ints]:
     """Each number as a double times a power of two, rounded once to 53 bits: (mantissas, exponents)."""
     if len(numbers.places) <= 1:
@@ -157,15 +181,20 @@ def _integers(numbers: Exact, unit: int) -> list[int]:
 
 def _nearest_few(integers: list[int], unit: int) -> tuple[Floats, Ints]:
     """The same as ``nearest`` for a few integers, each in units of ``2**unit``: for these, arrays only cost time."""
-    mantissas, exponents = [], []
-    for integer in integers:
-        size = abs(integer)
-        dropped = max(size.bit_length() - 64, 0)
-        # One bit stands for all that are dropped, so that a half is told from a little more.
-        window = (size >> dropped) | (size & ((1 << dropped) - 1) != 0)
-        mantissas.append(float(window if integer >= 0 else -window))
-        exponents.append(unit + dropped)
-    return np.array(mantissas), np.array(exponents, np.int64)
+    mantissas, exponents = (
+        zip(*(_nearest_one(integer, unit) for integer in integers), strict=True) if integers else ((), ())
+    )
+    return np.array(mantissas, np.float64), np.array(exponents, np.int64)
+
+
+def _nearest_one(integer: int, unit: int) -> tuple[float, int]:
+    size = abs(integer)
+    dropped = size.bit_length() - 64
+    if dropped <= 0:
+        return float(integer), unit
+    # One bit stands for all that are dropped, so that a half is told from a little more.
+    window = (size >> dropped) | (size & ((1 << dropped) - 1) != 0)
+    return float(window if integer >= 0 else -window), unit + dropped
 
 
 def _numerators(sums: Exact, squared: Exact, counts: Ints) -> Exact:
@@ -262,3 +291,10 @@ def _scaled(mantissas: Floats, exponents: Ints) -> Floats:
         return mantissas
     with np.errstate(over="ignore", under="ignore"):
         return np.ldexp(mantissas, np.clip(exponents, -5000, 5000).astype(np.int32))
+
+
+def _scaled_one(mantissa: float, exponent: int) -> float:
+    try:
+        return math.ldexp(mantissa, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, mantissa)

@@ -6,6 +6,7 @@ machine agrees.
 """
 
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 
@@ -23,8 +24,14 @@ def place(rank: float, counts: Ints) -> Ints:
     >>> place(0.9, np.array([10, 11, 0])).tolist()
     [8, 9, -1]
     """
-    share = Fraction(repr(rank)).limit_denominator(1_000_000)
+    share = _share(rank)
     return -(-counts * share.numerator // share.denominator) - 1
+
+
+def place_one(rank: float, count: int) -> int:
+    """The same for one count."""
+    share = _share(rank)
+    return -(-count * share.numerator // share.denominator) - 1
 
 
 def coarse(values: Floats) -> Floats:
@@ -37,3 +44,8 @@ def coarse(values: Floats) -> Floats:
     buckets = np.minimum((sizes + _HALF) >> _DROPPED, np.where(np.isinf(values), _LARGEST + 1, _LARGEST))
     # The first 64 buckets hold what has no leading one: numbers too small to be normal.
     return np.copysign(np.where(buckets < 64, 0, buckets << _DROPPED).view(np.float64), values)
+
+
+@cache
+def _share(rank: float) -> Fraction:
+    return Fraction(repr(rank)).limit_denominator(1_000_000)

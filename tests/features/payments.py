@@ -11,6 +11,7 @@ from raypipe.features.plan import plan
 from raypipe.features.reading import Tables
 from raypipe.features.training_set import group_features
 from raypipe.spec import (
+    Derived,
     FeatureGroup,
     Pipeline,
     Search,
@@ -84,7 +85,7 @@ def groups(stream: Stream) -> list[FeatureGroup]:
     return [by_user, by_user_and_shop]
 
 
-def pipeline(delay: timedelta) -> Pipeline:
+def pipeline(delay: timedelta, *more: Derived) -> Pipeline:
     asks = Stream(
         "asks",
         csv("asks.csv"),
@@ -97,7 +98,7 @@ def pipeline(delay: timedelta) -> Pipeline:
     return Pipeline(
         "payments",
         ask=asks.before("due", LEAD),
-        inputs=[request("user", "due", optional=("shop",)), *groups(payments(delay))],
+        inputs=[request("user", "due", optional=("shop",)), *groups(payments(delay)), *more],
         label=asks.label(pl.col("late"), settled_after=hours(1)),
         split=periods(train="2013-01", tune="2013-02", holdout="2013-03"),
         search=Search([models.Linear()], trials=1),

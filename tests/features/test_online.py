@@ -8,17 +8,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 import pytest
 
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Materialized
 from raypipe.errors import FeatureError, RequestError
 from raypipe.failpoints import FailpointError
-from raypipe.features import OnlineFeatures, materialize
+from raypipe.features import OnlineFeatures, materialize, parity
 from raypipe.features.materialize import name
+from raypipe.features.reading import Tables
 from raypipe.features.seen import Seen
 from raypipe.features.stores.lmdb import LmdbStore
-from raypipe.spec import minutes
+from raypipe.spec import derived, minutes
 from tests.features import payments
 from tests.features.memory import MemoryStore
 from tests.features.oracle import micros
@@ -88,6 +90,37 @@ def test_many_requests_are_answered_as_one_by_one() -> None:
     assert features.compute(many.clear()).schema == whole.schema
 
 
+def test_with_frames_or_without_and_as_in_history() -> None:
+    amount, due = pl.col("last_amount"), pl.col("due")
+    logic = derived(
+        share=pl.col("sum_1h") / (pl.col("mean_3d") + 1),
+        third=amount / 3,
+        rounded=(amount / 7).round(3),
+        hour=due.dt.convert_time_zone("America/New_York").dt.hour(),
+        refunded=pl.col("pair_last_refund").fill_null(value=True),
+        next_day=due + timedelta(days=1),
+        kind=pl.concat_str("user", "last_kind", separator=":"),
+        after=pl.col("third") * pl.col("rounded"),
+    )
+    rows, pipeline = some_events(400), payments.pipeline(minutes(0), logic)
+    lake = payments.tables_of(minutes(0), rows)
+    tables = Tables(pipeline, lake.snapshots, lake.read)
+    store = MemoryStore()
+    materialize(pipeline, tables.snapshots, tables.read, store, AS_OF, Silent())
+    features = OnlineFeatures(pipeline, store)
+    users = ["u1", "u2", "nobody", None, "u3"] * 14
+    many = pl.concat(requests(NOON - timedelta(minutes=i), user=user) for i, user in enumerate(users))
+    expected = parity.replayed(tables, many, AS_OF)
+    assert features.compute(many).equals(expected)
+    assert pl.concat(features.compute(one) for one in many.iter_slices(1)).equals(expected)
+    assert pl.concat(features.compute(some) for some in many.iter_slices(3)).equals(expected)
+    plain = expected.with_columns(cs.datetime().cast(pl.Int64)).rows()
+    assert [tuple(row) for row in features.answer(many.rows())] == plain
+    assert [tuple(features.answer([row])[0]) for row in many.rows()] == plain
+    with pytest.raises(RequestError, match=r"^due: is missing"):
+        features.answer([("u1", None, 1)])
+
+
 def test_the_same_again_is_no_work() -> None:
     store, rows = MemoryStore(), some_events()
     first = fill(store, rows)
@@ -154,7 +187,7 @@ def test_no_more_is_kept_than_may_be() -> None:
     for user in ("u1", "u2", "u1", "nobody", "u3"):
         asked = pl.concat([requests(NOON, user=user), requests(NOON, user="u4")])
         assert little.compute(asked).equals(whole.compute(asked))
-    assert len(little._seen._entities) == 4
+    assert len(little._seen._stored) == 4
 
 
 @pytest.mark.parametrize("window", ["features.lmdb_between_batches", "features.before_flip"])

@@ -1,0 +1,280 @@
+"""One question about one entity, straight from its stored bytes: the kernel's answers to the bit, without arrays.
+
+For a single row, making an array takes longer than the work on it. Here Python's own integers and doubles give the same
+answers, and of what is stored only the few numbers are touched that the question needs.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from raypipe.features.plan import Batch, GroupPlan, TrackPlan
+from raypipe.features.state import Layout, Rows, Stored
+from raypipe.stats import decay, distinct, exact, percentile
+from raypipe.stats.exact import BITS, Floats
+
+#: A feature's value: times and truth values are integers; None where there is nothing.
+Value: TypeAlias = float | int | str | None
+#: Longer ranges are left to NumPy, and what was found in them is remembered.
+LONG = 48
+_EMPTY: dict[str, Value] = {"count": 0, "distinct": 0, "sum": 0.0, "decayed_sum": 0.0, "decayed_count": 0.0}
+
+
+class Look:
+    """What one question sees of the tracks of one entity that have the same events.
+
+    Attributes:
+        stored: the entity.
+        at: the place of the first time; row r of the matrix begins ``r * width`` places further.
+        width: of the matrix.
+        asked: when.
+        end: where every window ends.
+        latest: the place of the latest event; -1 when there is none.
+        lows: where each window begins, by its row among the group's edges.
+        sums: of what was added up before.
+    """
+
+    __slots__ = ("asked", "at", "end", "latest", "lows", "stored", "sums", "width")
+
+    def __init__(self, stored: Stored, lot: int, asked: int, edges: Sequence[int]) -> None:
+        self.stored, self.asked, self.at, self.width = stored, asked, stored.begins[lot], stored.widths[lot]
+        times, at, last = stored.ints, self.at, self.at + self.width - 1
+        end = bisect_left(times, edges[0], at, last)
+        self.end = end - at
+        self.latest = bisect_left(times, edges[1], end, last) - at - 1
+        self.lows = [0, 0, *[bisect_left(times, edge, at, end) - at for edge in edges[2:]]]
+        self.sums: dict[tuple[int, int], int] = {}
+
+    def span(self, row: int, window: int) -> tuple[int, int]:
+        """Where the values of a row in a window lie."""
+        begin = self.at + row * self.width
+        return begin + self.lows[window], begin + self.end
+
+
+_Reader: TypeAlias = Callable[[Look], Value]
+
+
+class Program:
+    """How the features of a group are read from entities that are laid out alike.
+
+    Args:
+        plan: the compiled group.
+        layout: of the entities.
+    """
+
+    def __init__(self, plan: GroupPlan, layout: Layout) -> None:
+        self._edges, self._lots = plan.edges_of_one, range(len(layout.lots))
+        lots, texts = list(layout.lots), [i for i, rows in enumerate(layout.tracks) if rows.text]
+        made: dict[int, tuple[int, _Reader]] = {}
+        for batch in plan.batches:
+            rows = layout.tracks[batch.track]
+            text = texts.index(batch.track) if rows.text else 0
+            for feature, reader in zip(
+                batch.features, _readers(batch, plan.tracks[batch.track], rows, text), strict=True
+            ):
+                made[feature] = lots.index(rows.lot), reader
+        self._readers = [made[i] for i in range(len(plan.features))]
+
+    def __call__(self, stored: Stored, asked: int) -> list[Value]:
+        """The features at a time, in the order declared."""
+        edges = self._edges(asked)
+        looks = [Look(stored, lot, asked, edges) for lot in self._lots]
+        return [reader(looks[lot]) for lot, reader in self._readers]
+
+
+def nobody(plan: GroupPlan) -> list[Value]:
+    """The features of an entity without any history."""
+    return [_EMPTY.get(feature.op) for feature in plan.features]
+
+
+def _readers(batch: Batch, shape: TrackPlan, rows: Rows, text: int) -> list[_Reader]:
+    if batch.rows:
+        return [_windowed(batch, shape, rows, text, window) for window in batch.rows]
+    if batch.op == "last":
+        return [_last(_kept(shape, rows, text), batch.max_age)]
+    return [_since(batch.max_age) if batch.op == "since" else _decayed(batch, shape, rows)]
+
+
+def _windowed(batch: Batch, shape: TrackPlan, rows: Rows, text: int, window: int) -> _Reader:
+    numbers = rows.first + rows.running
+    totals = _Sums(rows.first, rows.totals)
+    match batch.op:
+        case "count":
+            return lambda look: look.end - look.lows[window]
+        case "sum":
+            return _with_infinities(rows, window, lambda look: exact.rounded_one(totals(look, window), totals.unit))
+        case "mean":
+            return _with_infinities(rows, window, _mean(totals, window))
+        case "std":
+            return _deviation(totals, _Sums(rows.first + len(rows.totals), rows.squares), rows, window)
+        case "first":
+            kept = _kept(shape, rows, text)
+            return lambda look: kept(look, low) if (low := look.lows[window]) < look.end else None
+        case "distinct":
+            return _different(numbers + shape.numbers, window)
+        case "percentile":
+            return _ordered(("percentile", batch.rank), _ranked(batch.rank or 0.0), numbers, window)
+        case _:
+            return _ordered((batch.op, None), min if batch.op == "min" else max, numbers, window)
+
+
+class _Sums:
+    """The exact sum over a window from the rows of its running totals, in units of ``2**unit``."""
+
+    def __init__(self, first: int, places: Sequence[int]) -> None:
+        self.places, self.unit = places, BITS * places[0] if places else 0
+        self._rows = [(first + i, BITS * place - self.unit) for i, place in enumerate(places)]
+        self._first = first
+
+    def __call__(self, look: Look, window: int) -> int:
+        found = look.sums.get((self._first, window))
+        if found is None:
+            ints, found = look.stored.ints, 0
+            for row, shift in self._rows:
+                low, end = look.span(row, window)
+                found += (ints[end] - ints[low]) << shift
+            look.sums[self._first, window] = found
+        return found
+
+
+def _mean(totals: _Sums, window: int) -> _Reader:
+    def read(look: Look) -> Value:
+        many = look.end - look.lows[window]
+        return exact.mean_one(totals(look, window), totals.unit, many) if many else None
+
+    return read
+
+
+def _deviation(totals: _Sums, squares: _Sums, rows: Rows, window: int) -> _Reader:
+    unit = min([*totals.places[:1], *squares.places[:1]], default=0) * BITS
+    up, up_squares = totals.unit - unit if totals.places else 0, squares.unit - 2 * unit if squares.places else 0
+
+    def read(look: Look) -> Value:
+        many = look.end - look.lows[window]
+        if many < 2 or _signs(look, rows, window) != (False, False):
+            return None
+        return exact.deviation_one(totals(look, window) << up, squares(look, window) << up_squares, unit, many)
+
+    return read
+
+
+def _with_infinities(rows: Rows, window: int, finite: _Reader) -> _Reader:
+    """Infinite, or nothing if both signs occur, where infinities are in the window; row 0 begins with the history."""
+    if not rows.infinite:
+        return finite
+
+    def read(look: Look) -> Value:
+        match _signs(look, rows, window):
+            case (False, False):
+                return finite(look)
+            case (True, True):
+                return None
+            case (plus, _):
+                return np.inf if plus else -np.inf
+
+    return read
+
+
+def _signs(look: Look, rows: Rows, window: int) -> tuple[bool, bool]:
+    """Whether positive and negative infinities are in a window."""
+    if not rows.infinite:
+        return False, False
+    first, ints = rows.first + len(rows.totals) + len(rows.squares), look.stored.ints
+    spans = (look.span(first, window), look.span(first + 1, window))
+    plus, minus = (ints[end] > ints[low] for low, end in spans)
+    return plus, minus
+
+
+def _ordered(what: tuple[str, float | None], of_few: Callable[..., float], row: int, window: int) -> _Reader:
+    """The smallest, the largest, or that of a rank."""
+
+    def read(look: Look) -> Value:
+        low, end = look.span(row, window)
+        if end - low <= LONG:
+            return of_few(look.stored.doubles[low:end].tolist()) if low < end else None
+        memo, place = look.stored.memo, (what, low, end)
+        if (found := memo.get(place)) is None:
+            found = memo[place] = _of_many(*what, look.stored.floats(low, end))
+        return found
+
+    return read
+
+
+def _ranked(rank: float) -> Callable[[list[float]], float]:
+    return lambda values: sorted(values)[percentile.place_one(rank, len(values))]
+
+
+def _of_many(op: str, rank: float | None, values: Floats) -> float:
+    if rank is None:
+        return float(values.min() if op == "min" else values.max())
+    place = percentile.place_one(rank, len(values))
+    found = np.partition(values, place)[place : place + 1]
+    return float((percentile.coarse(found) if len(values) > percentile.EXACT_UP_TO else found)[0])
+
+
+def _different(row: int, window: int) -> _Reader:
+    def read(look: Look) -> Value:
+        low, end = look.span(row, window)
+        if end - low <= distinct.EXACT_UP_TO // 8:
+            return len(set(look.stored.ints[low:end].tolist()))
+        memo, place = look.stored.memo, (("distinct", None), low, end)
+        if (found := memo.get(place)) is None:
+            found = memo[place] = distinct.count_one(look.stored.floats(low, end).view(np.uint64))
+        return found
+
+    return read
+
+
+def _kept(shape: TrackPlan, rows: Rows, text: int) -> Callable[[Look, int], Value]:
+    """Gives the value of an event, by its place."""
+    row = rows.first + rows.running + shape.numbers + shape.hashes
+    if rows.text:
+
+        def decoded(look: Look, place: int) -> str:
+            at, ints = look.at + row * look.width + place, look.stored.ints
+            begin = look.stored.texts[text]
+            return look.stored.value[begin + ints[at] : begin + ints[at + 1]].decode()
+
+        return decoded
+    if shape.is_float:
+        return lambda look, place: look.stored.doubles[look.at + row * look.width + place]
+    return lambda look, place: look.stored.ints[look.at + row * look.width + place]
+
+
+def _last(kept: Callable[[Look, int], Value], max_age: int | None) -> _Reader:
+    def read(look: Look) -> Value:
+        if look.latest < 0:
+            return None
+        old = max_age is not None and look.asked - look.stored.ints[look.at + look.latest] > max_age
+        return None if old else kept(look, look.latest)
+
+    return read
+
+
+def _since(max_age: int | None) -> _Reader:
+    def read(look: Look) -> Value:
+        if look.latest < 0:
+            return None
+        age = look.asked - look.stored.ints[look.at + look.latest]
+        return None if max_age is not None and age > max_age else age / 1e6
+
+    return read
+
+
+def _decayed(batch: Batch, shape: TrackPlan, rows: Rows) -> _Reader:
+    begin = rows.first + rows.running + rows.plain + rows.text + shape.half_lives.index(batch.half_life)
+    counts = begin + (len(shape.half_lives) if shape.value is not None else 0)
+    row = counts if batch.op == "decayed_count" else begin
+
+    def read(look: Look) -> Value:
+        if not look.end:
+            return _EMPTY.get(batch.op)
+        doubles, last = look.stored.doubles, look.at + look.end - 1
+        total = doubles[last + row * look.width]
+        if batch.op == "decayed_mean":
+            return total / doubles[last + counts * look.width]
+        return decay.faded_one(total, look.asked - look.stored.ints[last], batch.half_life)
+
+    return _with_infinities(rows, 0, read)
