@@ -11,6 +11,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from raypipe.errors import SettingsError
 from raypipe.references import is_reference
 
+#: Alerts to a web service of one's own name no secret; all other kinds have one in their URL.
+_OPEN = {"json", "jsons", "form", "forms", "xml", "xmls"}
+
 
 class Settings(BaseSettings):
     """Where raypipe keeps things and where its services listen.
@@ -47,6 +50,11 @@ class Settings(BaseSettings):
     traces_url: str = Field("", description="Receiver of OpenTelemetry traces, OTLP over HTTP; empty: no traces")
     trace_share: float = Field(0.01, ge=0, le=1, description="Share of the requests that are traced")
     log_format: Literal["text", "json"] = Field("text", description="`json`: log one JSON object a line")
+    tick_seconds: int = Field(3_600, ge=1, description="How often a watched model is tested for drift")
+    tick_rows: int = Field(200, ge=20, description="Predictions below which it is not tested yet")
+    false_alarm_days: float = Field(90.0, gt=0, description="Days between two false alarms of a pipeline, on average")
+    alerts: list[str] = Field([], description="Where alarms go, as Apprise URLs; those with a secret by reference")
+    cpu_price: float = Field(0.05, ge=0, description="Of an hour of one processor, to tell costs by")
 
     @classmethod
     def settings_customise_sources(
@@ -77,6 +85,15 @@ class Settings(BaseSettings):
     def _only_by_reference(cls, value: str) -> str:
         if value and not is_reference(value):
             raise ValueError("is not a reference; write env:NAME or file:/path")
+        return value
+
+    @field_validator("alerts")
+    @classmethod
+    def _alerts_without_secrets(cls, value: list[str]) -> list[str]:
+        for url in value:
+            known = urlsplit(url)
+            if not is_reference(url) and (known.scheme not in _OPEN or known.password):
+                raise ValueError("holds a secret; put it in a variable or a file, and write env:NAME or file:/path")
         return value
 
     @field_validator("warehouse_url")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from raypipe.contracts.stores import OnlineStore
     from raypipe.flows import Platform
     from raypipe.flows.doctor import Parts
+    from raypipe.flows.watching import Watching
     from raypipe.ledger import Ledger
     from raypipe.observe import Observing
     from raypipe.registry import Registry
@@ -68,7 +69,18 @@ def connect(settings: Settings | None = None, clock: Clock | None = None, fence:
         services=services,
         observing=observing,
         reopen=partial(connect, settings, clock, fence),
+        watching=_watching(settings),
     )
+
+
+def _watching(settings: Settings) -> "Watching":
+    from raypipe.flows.watching import Watching
+    from raypipe.monitoring import Plan
+
+    # Ticks of real time: a budget in ticks is then one in days, whatever the traffic.
+    budget = settings.false_alarm_days * 86_400 / settings.tick_seconds
+    plan = Plan(budget=budget, rows=None, span=settings.tick_seconds * 1_000_000, least=settings.tick_rows)
+    return Watching(plan, tuple(settings.alerts), settings.cpu_price)
 
 
 def open_registry(settings: Settings, ledger: "Ledger", *, mirror: bool = True) -> "Registry":

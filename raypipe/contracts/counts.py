@@ -6,6 +6,7 @@ positions together with what it added loses none and counts none twice.
 
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -103,8 +104,8 @@ def encode(counted: Counted) -> bytes:
 
 
 def read(path: Path, position: int) -> Iterator[tuple[Counted, int]]:
-    """What a segment holds from a position on, each with where it ends."""
+    """What a segment holds from a position on, each with where it ends; what another release wrote is passed over."""
     decode = msgspec.msgpack.Decoder(Counted).decode
-    for _, content, end in frames(path):
-        if end > position:
+    for _, content, end in frames(path, position):
+        with suppress(msgspec.MsgspecError):
             yield decode(content), end

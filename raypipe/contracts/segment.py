@@ -75,9 +75,10 @@ class Segment:
             os.close(self._file)
 
 
-def frames(path: Path) -> Iterator[tuple[int, bytes, int]]:
-    """Kind and content of each whole frame, and the position where it ends."""
+def frames(path: Path, start: int = 0) -> Iterator[tuple[int, bytes, int]]:
+    """Kind and content of each whole frame, and the position where it ends; from ``start``, where one ended, on."""
     with path.open("rb") as file:
+        file.seek(start)
         content = file.read()
     at = 0
     while at + _HEAD.size <= len(content):
@@ -86,7 +87,7 @@ def frames(path: Path) -> Iterator[tuple[int, bytes, int]]:
         body = content[at - length : at]
         if len(body) != length or zlib.crc32(body) != check:
             return
-        yield kind, body, at
+        yield kind, body, start + at
 
 
 def segments(folder: Path) -> list[Path]:

@@ -1,11 +1,12 @@
 """Everything a flow is given: open rooms, plain values, and the recipe to open them again in another process."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from raypipe.clock import Clock
 from raypipe.contracts.stores import OnlineStore
+from raypipe.flows.watching.settings import Watching
 from raypipe.lake import Lake
 from raypipe.ledger import Ledger
 from raypipe.observe import Observing
@@ -27,6 +28,7 @@ class Platform:
         services: how the processes on this machine are started and found.
         observing: what processes tell of their work.
         reopen: opens the same platform in another process.
+        watching: how its pipelines are watched.
     """
 
     workspace: Path
@@ -43,3 +45,4 @@ class Platform:
     services: ServicesConfig
     observing: Observing
     reopen: Callable[[], "Platform"]
+    watching: Watching = field(default_factory=Watching)

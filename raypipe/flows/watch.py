@@ -16,6 +16,7 @@ from raypipe.contracts.signature import Signature
 from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport
 from raypipe.errors import RegistryError
+from raypipe.flows.watching.known import importance
 from raypipe.monitoring import Monitor, Plan
 from raypipe.monitoring.diagnosis import diagnose
 from raypipe.stats.estimate import log_loss, wilson
@@ -77,9 +78,7 @@ def watch(version: ModelVersion, predictions: pl.DataFrame, feedback: pl.DataFra
     """
     seen = _seen(version)
     mine = predictions.filter((pl.col("version") == version.version) & pl.col("score").is_not_null()).sort("at")
-    evaluation = bundle.evaluation(Path(version.folder))
-    known = {} if evaluation is None else {one.feature: max(one.loss, 0.0) for one in evaluation.importances}
-    weights = np.array([known.get(name, 0.0) for name in seen.watched.names[:-1]])
+    weights = importance(Path(version.folder), seen.watched.names[:-1])
     monitor = Monitor(version.name, version.version, seen.watched, plan, importance=weights)
     ticks = []
     for start, end in _cuts(mine["at"].cast(pl.Int64).to_numpy(), plan):
@@ -128,8 +127,9 @@ def _cuts(at: np.ndarray[tuple[int], np.dtype[np.int64]], plan: Plan) -> Iterato
     start = 0
     while start < len(at):
         late = int(np.searchsorted(at, at[start] + plan.span, side="left"))
-        end = min(start + plan.rows, max(late, start + plan.least))
-        if end > len(at) or (end == len(at) and late >= len(at) and end - start < plan.rows):
+        most = len(at) if plan.rows is None else plan.rows
+        end = min(start + most, max(late, start + plan.least))
+        if end > len(at) or (end == len(at) and late >= len(at) and end - start < most):
             return
         yield start, end
         start = end

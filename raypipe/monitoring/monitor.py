@@ -34,14 +34,14 @@ class Plan:
     Attributes:
         budget: ticks between two false alarms, on average, over all columns and windows together.
         material: a move by less than this share is no alarm, however certain it is.
-        rows: a tick is closed when it holds so many predictions,
+        rows: a tick is closed when it holds so many predictions (None: however many),
         span: or after so long, in microseconds, if it holds at least `least`; else it goes on.
         least: predictions below which a tick says nothing.
     """
 
     budget: float = 2_160.0
     material: float = 0.03
-    rows: int = 1_000
+    rows: int | None = 1_000
     span: int = 3_600_000_000
     least: int = 200
 
@@ -111,7 +111,8 @@ class Monitor:
     def ready(self, at: int) -> bool:
         """Whether the tick can be closed."""
         rows = int(self._pending[-1].sum())
-        return rows >= self.plan.rows or (at - self._opened >= self.plan.span and rows >= self.plan.least)
+        full = self.plan.rows is not None and rows >= self.plan.rows
+        return full or (at - self._opened >= self.plan.span and rows >= self.plan.least)
 
     def close(self, at: int, phase: int = 0) -> DriftReport:
         """Close the tick, test all windows that end with it, and say what there is to say.

@@ -9,9 +9,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from raypipe.contracts.bins import Judged, slices
 from raypipe.contracts.watching import Cohort, PerformanceReport
 from raypipe.stats import recalibrate
 from raypipe.stats.cusum import Cusum
@@ -25,27 +27,24 @@ _RISE = 1.25
 _MATURE = 0.9
 #: Scores are recalibrated on this many mature spans.
 _RECENT = 28
-#: Equal slices of the score that expected losses are read from.
-_CELLS = 64
 
 
-@dataclass(frozen=True)
-class Judged:
-    """What a model did on the rows it was judged on: the truth, float 0 or 1, and its score; shape (rows,)."""
+class Memory(msgspec.Struct):
+    """What the outcomes of a version have come to: each span of time is taken into account once.
 
-    truth: Floats
-    score: Floats
-    threshold: float = 0.5
+    Attributes:
+        total: the cumulative sum of errors.
+        regret: what a recalibration would have spared.
+        labels: how many were taken into account.
+        alarm: whether the share of errors has risen for certain.
+        settled: the starts of the spans that were taken into account, as far as they are remembered.
+    """
 
-    @property
-    def loss(self) -> float:
-        """The mean log loss."""
-        return float(log_loss(self.truth, self.score).mean())
-
-    @property
-    def error(self) -> float:
-        """The share on the wrong side of the threshold."""
-        return float(((self.score >= self.threshold) != (self.truth > 0.5)).mean())
+    total: float = 0.0
+    regret: float = 0.0
+    labels: int = 0
+    alarm: bool = False
+    settled: list[int] = []
 
 
 @dataclass
@@ -66,18 +65,28 @@ class Performance:
         settles: microseconds after which a label that has not come is not waited for.
         budget: labels between two false alarms, on average.
         keep: spans that are remembered; labels that come later than that belong to nothing.
+        memory: of what was known before; then the same rows may be handed in again.
     """
 
-    def __init__(self, judged: Judged, *, span: int, settles: int, budget: float = 100_000.0, keep: int = 60) -> None:
+    def __init__(
+        self,
+        judged: Judged,
+        *,
+        span: int,
+        settles: int,
+        budget: float = 100_000.0,
+        keep: int = 60,
+        memory: Memory | None = None,
+    ) -> None:
         self._judged, self._span, self._settles, self._keep = judged, span, settles, keep
         low = min(max(judged.error, 1e-4), 0.7)
         self.cusum = Cusum.designed(low, min(low * _RISE, 0.95), budget)
-        self._expected = _calibration(judged)
+        self._expected = calibrate(np.array(judged.rows), np.array(judged.trues))
         self._spans: OrderedDict[int, _Span] = OrderedDict()
         self._where: dict[str, int] = {}
         self._early: dict[str, tuple[int, float]] = {}
         self._versions: dict[str, int] = {}
-        self._sum, self._regret, self._labels, self._alarm = 0.0, 0.0, 0, False
+        self._memory = memory or Memory()
 
     def predicted(self, ids: Sequence[str], at: Sequence[int] | Ints, score: Floats) -> None:
         """Remember predictions; one that is remembered already is left as it is.
@@ -93,7 +102,7 @@ class Performance:
             start = moment - moment % self._span
             span = self._spans.get(start)
             if span is None:
-                span = self._spans[start] = _Span(start)
+                span = self._spans[start] = _Span(start, settled=start in self._memory.settled)
             self._where[name] = start
             span.place[name] = len(span.score)
             span.score.append(value)
@@ -132,23 +141,31 @@ class Performance:
             at=at,
             cohorts=tuple(self._cohort(span, at) for span in shown),
             reference=(self._judged.loss, self._judged.error),
-            alarm=self._alarm,
+            alarm=self._memory.alarm,
             detects=self.cusum.delay,
-            regret=self._regret,
-            new_labels=self._labels,
+            regret=self._memory.regret,
+            new_labels=self._memory.labels,
             unmatched=len(self._early),
         )
 
+    @property
+    def memory(self) -> Memory:
+        """What it has come to by the last report."""
+        settled = sorted(span.start for span in self._spans.values() if span.settled)
+        known = self._memory
+        return Memory(known.total, known.regret, known.labels, known.alarm, settled)
+
     def _settle(self, span: _Span) -> None:
+        memory = self._memory
         score, truth = _known(span)
         if len(truth):
             wrong = int(((score >= self._judged.threshold) != (truth > 0.5)).sum())
-            self._sum = self.cusum.add(self._sum, wrong, len(truth))
-            self._alarm = self._alarm or self._sum >= self.cusum.limit
+            memory.total = self.cusum.add(memory.total, wrong, len(truth))
+            memory.alarm = memory.alarm or memory.total >= self.cusum.limit
             spared = log_loss(truth, score) - log_loss(truth, recalibrate.apply(score, *self._recalibration()))
             # What chance gives one day it takes the next: only what lasts adds up.
-            self._regret = max(0.0, self._regret + float(spared.sum()))
-            self._labels += len(truth)
+            memory.regret = max(0.0, memory.regret + float(spared.sum()))
+            memory.labels += len(truth)
         span.settled = True
 
     def _recalibration(self) -> tuple[float, float]:
@@ -197,20 +214,9 @@ def _known(span: _Span) -> tuple[Floats, Floats]:
     return score[known], truth[known]
 
 
-def _calibration(judged: Judged) -> Floats:
-    cells = _cell(judged.score)
-    rows = np.bincount(cells, minlength=_CELLS)
-    trues = np.bincount(cells, weights=judged.truth, minlength=_CELLS)
-    return calibrate(rows, trues.astype(np.int64))
-
-
 def _look_up(expected: Floats, score: Floats) -> Floats:
-    found: Floats = expected[_cell(score)]
+    found: Floats = expected[slices(score)]
     return found
-
-
-def _cell(score: Floats) -> Ints:
-    return np.clip((score * _CELLS).astype(np.int64), 0, _CELLS - 1)
 
 
 def _interval(estimate: Estimate) -> tuple[float, float, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from raypipe.contracts import bundle
+from raypipe.contracts import bins, bundle
 from raypipe.contracts.bins import Reference
 from raypipe.contracts.records import TrainingSet
 from raypipe.contracts.signature import Signature
@@ -135,7 +135,7 @@ def seal(
         costs=model.costs,
     )
     bundle.write(part, signature=data.signature, pipeline=pipeline, card=card, golden=scored)
-    reference = Reference.of(held_out, data.signature, scores, target.classes)
+    reference = Reference.of(held_out, data.signature, scores, target.classes, _outcome(judged))
     (part / bundle.BINS).write_text(reference.to_json(), encoding="utf-8")
     (part / bundle.EVALUATION).write_text(evaluation.to_json(), encoding="utf-8")
     bundle.seal(part)
@@ -158,6 +158,13 @@ def _with_holdout(model: Finished, winner: Outcome, data: Data, rows: Examples, 
         what = f"the winner could not be fitted again with the holdout: {in_words(error)}"
         raise TrainingError(what, where=algorithm) from error
     return replace(model, trainer=fresh)
+
+
+def _outcome(judged: Judged) -> bins.Judged | None:
+    if judged.target.task != "binary":
+        return None
+    truth, scores = (values.astype(np.float64) for values in (judged.rows.y, judged.scores))
+    return bins.Judged.of(truth, scores, judged.threshold)
 
 
 def golden_rows(frame: pl.DataFrame, signature: Signature) -> pl.DataFrame:

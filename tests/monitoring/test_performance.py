@@ -6,14 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from raypipe.monitoring.performance import Judged, Performance
+from raypipe.contracts.bins import Judged
+from raypipe.monitoring.performance import Performance
 
 DAY = 86_400_000_000
 
 
 def judged(rng, rows=5_000):
     score = rng.uniform(0.05, 0.6, rows)
-    return Judged((rng.random(rows) < score).astype(float), score)
+    return Judged.of((rng.random(rows) < score).astype(float), score)
 
 
 @settings(deadline=None, max_examples=40)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from raypipe import retraining
-from raypipe.contracts.bins import Reference
+from raypipe.contracts.bins import Judged, Reference
 from raypipe.contracts.decisions import Situation
 from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport, PerformanceReport
@@ -14,7 +14,6 @@ from raypipe.flows.replay.models import Models
 from raypipe.flows.replay.past import Past
 from raypipe.monitoring import Monitor, Performance, Plan
 from raypipe.monitoring.diagnosis import Losses, Sides, diagnose
-from raypipe.monitoring.performance import Judged
 from raypipe.stats.estimate import log_loss
 from raypipe.training.recipe import importance
 
@@ -62,7 +61,9 @@ class Service:
         weights = importance(models.of(rehearsal), signature.encode(frame))
         self.monitor = Monitor(name, version, self.watched, plan, importance=weights, at=now)
         self.performance = Performance(
-            Judged(self.past.truth[judged], scores), span=plan.span, settles=int(self.past.settled[0] - self.past.at[0])
+            Judged.of(self.past.truth[judged], scores),
+            span=plan.span,
+            settles=int(self.past.settled[0] - self.past.at[0]),
         )
         self.losses: list[tuple[slice, float]] = []
 

@@ -1,0 +1,95 @@
+"""What a watcher sees, as metrics: Ray hands them to Prometheus with ``ray_`` before their names."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from raypipe.contracts.counts import latency_of
+from raypipe.flows.watching.state import Tick
+
+#: By name: what it is, and its labels beside ``pipeline``.
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "raypipe_drift_excess": ("Deviation of a column, as a multiple of an alarm", ("version", "column")),
+    "raypipe_drift_distance": ("How far a column has moved, as a share", ("version", "column")),
+    "raypipe_drift_alarm": ("1 while the alarm of a column is open", ("version", "column")),
+    "raypipe_drift_mass": ("Share of all importance on inputs with an open alarm", ("version",)),
+    "raypipe_data_breaks": ("What looks like broken data", ("version",)),
+    "raypipe_log_loss": ("Log loss of the newest mature predictions", ("version", "arm", "segment")),
+    "raypipe_log_loss_estimated": ("Log loss of the newest predictions, as estimated", ("version", "arm", "segment")),
+    "raypipe_error_rate": ("Share of answers that came out wrong", ("version", "arm", "segment")),
+    "raypipe_labelled_share": ("Share of the newest predictions with a label", ("version", "arm", "segment")),
+    "raypipe_errors_risen": ("1 once the share of errors has risen for certain", ("version",)),
+    "raypipe_regret": ("Log loss that recalibrating would have spared", ("version",)),
+    "raypipe_answers": ("Answers in the last tick", ("version", "arm", "segment")),
+    "raypipe_failed_share": ("Share of the last tick's rows that failed", ("version", "arm", "segment")),
+    "raypipe_latency_seconds": ("Latency in the last tick", ("version", "arm", "segment", "quantile")),
+    "raypipe_cost_per_1000": ("Price of the computing of 1,000 answers", ("version", "arm", "segment")),
+    "raypipe_value": ("Mean of a business figure, by prediction", ("version", "arm", "segment", "figure")),
+    "raypipe_watch_ticks": ("Ticks of a version so far", ("version",)),
+    "raypipe_watch_untold": ("Alarms that could not be told yet", ()),
+}
+
+
+class Gauges(Protocol):
+    """Where figures go."""
+
+    def set(self, name: str, value: float, labels: Mapping[str, str]) -> None:
+        """Set one of `GAUGES`, with all its labels but the pipeline."""
+        ...
+
+
+class RayGauges:
+    """Gauges of Ray; they need a running worker.
+
+    Args:
+        pipeline: whose figures they are.
+    """
+
+    def __init__(self, pipeline: str) -> None:
+        from ray.util.metrics import Gauge
+
+        self._gauges = {name: Gauge(name, text, ("pipeline", *labels)) for name, (text, labels) in GAUGES.items()}
+        for gauge in self._gauges.values():
+            gauge.set_default_tags({"pipeline": pipeline})
+
+    def set(self, name: str, value: float, labels: Mapping[str, str]) -> None:
+        """Set a gauge."""
+        self._gauges[name].set(value, dict(labels))
+
+
+def show(gauges: Gauges, tick: Tick, price: float) -> None:
+    """Tell what a tick says.
+
+    Args:
+        gauges: who is told.
+        tick: what was found.
+        price: of an hour of one processor.
+    """
+    report, version = tick.report, {"version": str(tick.report.version)}
+    for column in report.columns:
+        labels = version | {"column": column.column}
+        gauges.set("raypipe_drift_excess", column.excess, labels)
+        gauges.set("raypipe_drift_distance", column.distance, labels)
+        gauges.set("raypipe_drift_alarm", float(column.open_for is not None), labels)
+    gauges.set("raypipe_drift_mass", report.mass, version)
+    gauges.set("raypipe_data_breaks", len(report.breaks), version)
+    gauges.set("raypipe_watch_ticks", report.tick, version)
+    for arm, part in tick.parts.items():
+        labels = version | {"arm": arm, "segment": ""}
+        asked = part.rows + part.failed
+        gauges.set("raypipe_answers", part.rows, labels)
+        gauges.set("raypipe_failed_share", part.failed / asked if asked else 0.0, labels)
+        gauges.set("raypipe_cost_per_1000", cost(part.cpu, part.rows, price), labels)
+        for share in (0.5, 0.99):
+            gauges.set("raypipe_latency_seconds", latency_of(part.latency, share), labels | {"quantile": f"{share:g}"})
+    if tick.outcome is not None:
+        gauges.set("raypipe_errors_risen", float(tick.outcome.alarm), version)
+        gauges.set("raypipe_regret", tick.outcome.regret, version)
+
+
+def cost(cpu: float, rows: int, price: float) -> float:
+    """Of 1,000 answers, from the computing seconds of some and the price of an hour.
+
+    >>> round(cost(3.6, 1_000, 0.05), 8)
+    5e-05
+    """
+    return 1_000 * cpu / rows * price / 3_600 if rows else 0.0

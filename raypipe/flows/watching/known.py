@@ -1,0 +1,54 @@
+"""What there is to know of a version that is watched, out of its bundle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from raypipe.contracts import bundle
+from raypipe.contracts.bins import Reference
+from raypipe.contracts.records import ModelVersion
+from raypipe.contracts.watched import Watched
+from raypipe.spec import Pipeline
+from raypipe.stats.shift import Floats
+
+
+@dataclass(frozen=True)
+class Known:
+    """A version.
+
+    Attributes:
+        version: of the model.
+        pipeline: its definition.
+        reference: what it was judged on, in cells; None in bundles of old: its values are not compared with anything.
+        importance: by how much its score depends on each feature of the reference, shape (features,).
+    """
+
+    version: ModelVersion
+    pipeline: Pipeline
+    reference: Reference | None
+    importance: Floats
+
+    @classmethod
+    def of(cls, version: ModelVersion) -> "Known":
+        """Read it.
+
+        Raises:
+            RegistryError: a file of the bundle is damaged.
+        """
+        folder = Path(version.folder)
+        reference = bundle.bins(folder)
+        names = () if reference is None else tuple(column.name for column in reference.features)
+        return cls(version, bundle.pipeline(folder), reference, importance(folder, names))
+
+    @property
+    def watched(self) -> Watched | None:
+        """Its reference, ready to be compared with."""
+        return None if self.reference is None else Watched.of(self.reference)
+
+
+def importance(folder: Path, names: tuple[str, ...]) -> Floats:
+    """How much the metric loses when each feature is shuffled, as it was found when the model was judged."""
+    evaluation = bundle.evaluation(folder)
+    known = {} if evaluation is None else {one.feature: max(one.loss, 0.0) for one in evaluation.importances}
+    return np.array([known.get(name, 0.0) for name in names])

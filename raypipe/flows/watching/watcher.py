@@ -1,0 +1,252 @@
+"""What the actor does, without the actor: what replicas counted becomes ticks, alarms and questions to a policy."""
+
+import logging
+import zlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from raypipe.clock import iso
+from raypipe.contracts import counts
+from raypipe.contracts.counts import Counted
+from raypipe.contracts.decisions import Situation
+from raypipe.contracts.segment import left, segments
+from raypipe.contracts.watching import DriftReport, PerformanceReport
+from raypipe.errors import RaypipeError, ServiceError, WorkspaceError
+from raypipe.failpoints import failpoint
+from raypipe.flows.collect import log_folder
+from raypipe.flows.platform import Platform
+from raypipe.flows.watching import state as kept
+from raypipe.flows.watching.known import Known
+from raypipe.flows.watching.labels import Told, oldest, outcome
+from raypipe.flows.watching.state import Alarm, Part, Tick
+from raypipe.flows.watching.why import why
+from raypipe.monitoring import Monitor
+from raypipe.monitoring.performance import Memory
+
+logger = logging.getLogger(__name__)
+
+#: Versions that are watched at a time: the champion, those beside it, and a few that were.
+_VERSIONS = 8
+#: What was read without closing a tick is covered by a new state after so long (microseconds), so that it can go.
+_SAVE = 300_000_000
+
+
+class Watcher:
+    """Watches one pipeline. One at a time: whoever else tries is refused.
+
+    Args:
+        platform: where it is.
+        name: of the pipeline.
+
+    Raises:
+        ServiceError: somebody watches it already.
+    """
+
+    def __init__(self, platform: Platform, name: str) -> None:
+        self._platform, self._name, self._plan = platform, name, platform.watching.plan
+        self.folder = log_folder(platform.workspace) / counts.NAME / name
+        self._path = platform.workspace / "watch" / f"{name}.state"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self._path.with_suffix(".lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            cure = f"`raypipe watch {name}` shows what it sees"
+            raise ServiceError("is watched already", where=name, cure=cure) from None
+        self.state = kept.read(self._path)
+        self._known: dict[int, Known | None] = {}
+        self._monitors: dict[int, Monitor] = {}
+        self._told: dict[int, Told] = {}
+        for version, snapshot in self.state.monitors.items():
+            if (monitor := self._monitor(version, 0)) is not None:
+                monitor.restore(snapshot)
+        self._saved = platform.clock.now()
+
+    def close(self) -> None:
+        """Let somebody else watch."""
+        self._lock.release()
+
+    def look(self) -> list[Tick]:
+        """Count what is new, and close the ticks that are full.
+
+        When it comes back, their alarms and questions are in the state, and the state is on the disk.
+
+        Raises:
+            OSError: the state cannot be written; everything is read again by the next watcher.
+        """
+        self._told = {}
+        ticks: list[Tick] = []
+        done: list[Path] = []
+        for counted in self._news(done):
+            ticks += self._count(counted)
+        now = self._platform.clock.now()
+        for version, monitor in list(self._monitors.items()):
+            if monitor.ready(now):
+                ticks.append(self._close(version, monitor, now))
+        if ticks or now - self._saved >= _SAVE:
+            self._save(now)
+            self._remove(done)
+        return ticks
+
+    def finish(self, alarms: Collection[Alarm], questions: Collection[Situation]) -> None:
+        """Strike off what was done, for good."""
+        if alarms or questions:
+            self.state.alarms = [one for one in self.state.alarms if one not in alarms]
+            self.state.questions = [one for one in self.state.questions if one[0] not in questions]
+            self._save(self._platform.clock.now())
+
+    def known(self, version: int) -> Known | None:
+        """A version; None when it is not there any more, or not to be read."""
+        if version not in self._known:
+            try:
+                self._known[version] = Known.of(self._platform.registry.get(self._name, version))
+            except RaypipeError:
+                logger.exception("version %s is not watched", version)
+                self._known[version] = None
+        return self._known[version]
+
+    def _news(self, done: list[Path]) -> Iterator[Counted]:
+        """What replicas have counted since the last look, in order of time; files that are read to their end."""
+        found: list[tuple[int, str, int, Counted]] = []
+        for path in segments(self.folder):
+            start = self.state.positions.get(path.name, 0)
+            try:
+                # Asked before it is read: afterwards its writer may have added a last frame.
+                ended = left(path)
+                if path.stat().st_size > start:
+                    found += [(one.at, path.name, end, one) for one, end in counts.read(path, start)]
+            except FileNotFoundError:
+                continue  # its writer made room
+            if ended:
+                done.append(path)
+        for _, file, end, counted in sorted(found, key=lambda one: one[:3]):
+            self.state.positions[file] = end
+            yield counted
+
+    def _count(self, counted: Counted) -> Iterator[Tick]:
+        version = counted.version or self._champion()
+        part = self.state.parts.setdefault(f"{version} {counted.arm}", Part())
+        part.add(counted.rows, counted.failed, counted.cpu, counted.latency)
+        monitor = self._monitor(version, counted.at) if counted.rows else None
+        if monitor is None:
+            return
+        try:
+            monitor.add(counts.unpack(counted.cells, len(monitor.watched.names)))
+        except (ValueError, zlib.error):
+            logger.exception("counts of version %s are not those of its columns", version)
+        if monitor.ready(counted.at):
+            yield self._close(version, monitor, counted.at)
+
+    def _monitor(self, version: int, at: int) -> Monitor | None:
+        if (monitor := self._monitors.pop(version, None)) is None:
+            known = self.known(version)
+            if known is None or (watched := known.watched) is None:
+                return None
+            monitor = Monitor(self._name, version, watched, self._plan, importance=known.importance, at=at)
+        # The one that was used last stands last.
+        self._monitors[version] = monitor
+        while len(self._monitors) > _VERSIONS:
+            self._monitors.pop(next(iter(self._monitors)))
+        return monitor
+
+    def _close(self, version: int, monitor: Monitor, at: int) -> Tick:
+        tick = self._tick(version, monitor, at)
+        self.state.last[version] = tick
+        return tick
+
+    def _tick(self, version: int, monitor: Monitor, at: int) -> Tick:
+        report = monitor.close(at)
+        prefix = f"{version} "
+        arms = {key.removeprefix(prefix): part for key, part in self.state.parts.items() if key.startswith(prefix)}
+        for arm in arms:
+            del self.state.parts[prefix + arm]
+        known = self.known(version)
+        if known is None or version != self._champion():
+            return Tick(report, arms, None, None)
+        memory = self.state.memories.get(version) or Memory()
+        alarmed = memory.alarm
+        found, self.state.memories[version] = self._outcome(known, memory, at)
+        text = why(self._platform, known, report) if report.alarms or report.breaks else ""
+        alarm = _alarm(report, text, errors=found is not None and found.alarm and not alarmed)
+        if alarm is not None:
+            self.state.alarms.append(alarm)
+        situation = _situation(known, report, found, self.state.looked or at - self._plan.span)
+        self.state.questions.append((situation, text))
+        self.state.looked = at
+        return Tick(report, arms, found, alarm)
+
+    def _outcome(self, known: Known, memory: Memory, at: int) -> tuple[PerformanceReport | None, Memory]:
+        version = known.version.version
+        try:
+            if version not in self._told:
+                self._told[version] = Told(self._platform, known, oldest(self._plan, at))
+            return outcome(self._told[version], known, memory, self._plan, at)
+        except WorkspaceError:
+            logger.exception("the labels of version %d were not read", version)
+            return None, memory
+
+    def _champion(self) -> int:
+        champion = self._platform.registry.champion(self._name)
+        return 0 if champion is None else champion.version
+
+    def _save(self, now: int) -> None:
+        present = {path.name for path in segments(self.folder)}
+        self.state.positions = {name: end for name, end in self.state.positions.items() if name in present}
+        self.state.monitors = {version: monitor.snapshot() for version, monitor in self._monitors.items()}
+        self.state.memories = {v: m for v, m in self.state.memories.items() if v in self._monitors}
+        self.state.last = {v: tick for v, tick in self.state.last.items() if v in self._monitors}
+        self.state.parts = {key: part for key, part in self.state.parts.items() if self._is_watched(key)}
+        kept.write(self._path, self.state)
+        self._saved = now
+
+    def _is_watched(self, part: str) -> bool:
+        version = int(part.partition(" ")[0])
+        return version in self._monitors or version == self._champion()
+
+    def _remove(self, done: list[Path]) -> None:
+        for path in done:
+            path.unlink(missing_ok=True)
+            failpoint("watch.after_removal")
+
+
+def _situation(known: Known, report: DriftReport, found: PerformanceReport | None, looked: int) -> Situation:
+    """What a policy may decide on."""
+    return Situation(
+        pipeline=report.pipeline,
+        version=report.version,
+        at=report.at,
+        since=known.version.lineage.as_of,
+        looked=looked,
+        new_rows=None if found is None else found.new_labels,
+        errors=None if found is None else found.alarm,
+        regret=None if found is None else found.regret,
+        estimated_rise=None if found is None else _rise(found),
+        drift_mass=report.mass,
+        drifted=tuple(column.column for column in report.alarms),
+        breaks=report.breaks,
+    )
+
+
+def _rise(found: PerformanceReport) -> float:
+    """By how much, in parts, the newest estimates are for certain above what the loss was."""
+    low = min((cohort.estimated[1] for cohort in found.cohorts if cohort.predictions), default=found.reference[0])
+    return low / found.reference[0] - 1 if found.reference[0] else 0.0
+
+
+def _alarm(report: DriftReport, text: str, *, errors: bool) -> Alarm | None:
+    raised = [column.column for column in report.raised]
+    if not (raised or errors):
+        return None
+    does = "look broken" if report.breaks else "drifted"
+    what = [f"{', '.join(raised[:3])}{' and more' if len(raised) > 3 else ''} {does}"] if raised else []
+    what += ["the share of errors has risen"] if errors else []
+    where = f"{report.pipeline}/{report.version}"
+    return Alarm(
+        key=f"alarm:{where}:{report.tick}",
+        version=report.version,
+        at=report.at,
+        title=f"{where}: {' and '.join(what)}",
+        text=f"{text} (tick {report.tick}, to {iso(report.at)})".strip(),
+    )
