@@ -15,6 +15,7 @@ from raypipe.errors import RegistryError, SettingsError
 
 if TYPE_CHECKING:
     from raypipe.contracts.watching import ColumnDrift, DriftReport
+    from raypipe.flows.figures import Outcome
     from raypipe.flows.watch import Watch
 
 Since = Annotated[
@@ -109,14 +110,22 @@ def _row(one: "ColumnDrift") -> tuple[str, ...]:
 
 
 def _outcomes(found: "Watch") -> Table:
-    figures = sorted({name for outcome in found.outcomes for name in outcome.outcomes})
+    figures = sorted({name for outcome in found.outcomes for name in (*outcome.outcomes, *outcome.value)})
     table = Table(box=None, pad_edge=False)
     for head in ("who", "predictions", "labelled", "log loss", "errors", "p50 ms", "p99 ms", *figures):
         table.add_column(head, justify="left" if head == "who" else "right")
     for one in found.outcomes:
         loss = "" if one.loss is None else f"{one.loss:.4f}"
         error = "" if one.error is None else f"{one.error[0]:.1%} ({one.error[1]:.1%} to {one.error[2]:.1%})"
-        told = [f"{one.outcomes[name]:.4g}" if name in one.outcomes else "" for name in figures]
+        told = [_figure(one, name) for name in figures]
         speed = (f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}")
         table.add_row(one.who, f"{one.predictions:,}", f"{one.labelled:,}", loss, error, *speed, *told)
     return table
+
+
+def _figure(one: "Outcome", name: str) -> str:
+    """A declared figure with its interval, or one that was told."""
+    if name in one.value:
+        value, low, high = one.value[name]
+        return f"{value:.4g} ({low:.4g} to {high:.4g})"
+    return f"{one.outcomes[name]:.4g}" if name in one.outcomes else ""

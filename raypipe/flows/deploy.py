@@ -6,6 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from raypipe.contracts import bundle
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Deployment, ModelVersion, Snapshot
 from raypipe.errors import RegistryError, ServingError
@@ -14,6 +15,7 @@ from raypipe.flows.collect import log_folder, start_collector
 from raypipe.flows.materialize import store_features
 from raypipe.flows.platform import Platform
 from raypipe.flows.question import question
+from raypipe.flows.watching.start import start_watch
 from raypipe.serving.api import ServeApi
 from raypipe.serving.deploy import deploy as serve_version
 from raypipe.serving.model import Served
@@ -53,6 +55,9 @@ def put_into_service(platform: Platform, progress: Progress, *, version: ModelVe
             version, made, api, clock=platform.clock, progress=progress, arms=beside.arms, salt=beside.salt
         )
     start_collector(platform)
+    if bundle.pipeline(Path(version.folder)).retrain is not None:
+        # A policy decides on what is seen, so somebody has to look.
+        start_watch(platform, version.name)
     failpoint("deploy.before_ledger")
     platform.registry.deployed(deployment)
     return deployment

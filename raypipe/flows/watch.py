@@ -16,34 +16,10 @@ from raypipe.contracts.signature import Signature
 from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport
 from raypipe.errors import RegistryError
+from raypipe.flows.figures import Outcome, outcomes
 from raypipe.flows.watching.known import importance
 from raypipe.monitoring import Monitor, Plan
 from raypipe.monitoring.diagnosis import diagnose
-from raypipe.stats.estimate import log_loss, wilson
-
-
-class Outcome(Record, frozen=True, kw_only=True):
-    """What became of the predictions of one version in one arm, or of one value of a request field.
-
-    Attributes:
-        who: ``version 3, champion``, or the field and its value.
-        predictions: how many were answered.
-        labelled: of these, how many have a label.
-        loss: mean log loss; None without labels.
-        error: the share on the wrong side, with its interval; None without labels.
-        p50_ms: half were answered within,
-        p99_ms: and 99 of 100.
-        outcomes: the mean of each business figure that was told.
-    """
-
-    who: str
-    predictions: int
-    labelled: int
-    loss: float | None
-    error: tuple[float, float, float] | None
-    p50_ms: float
-    p99_ms: float
-    outcomes: dict[str, float]
 
 
 class Watch(Record, frozen=True, kw_only=True):
@@ -85,7 +61,11 @@ def watch(version: ModelVersion, predictions: pl.DataFrame, feedback: pl.DataFra
         monitor.add(_counts(seen, mine[start:end]))
         ticks.append(monitor.close(int(mine["at"].cast(pl.Int64)[end - 1])))
     said = diagnose(ticks[-1]).text if ticks and ticks[-1].alarms else ""
-    return Watch(ticks=tuple(ticks), outcomes=tuple(_outcomes(predictions, feedback, by)), diagnosis=said)
+    return Watch(
+        ticks=tuple(ticks),
+        outcomes=tuple(outcomes(predictions, feedback, bundle.pipeline(Path(version.folder)), [by] if by else [])),
+        diagnosis=said,
+    )
 
 
 def _seen(version: ModelVersion) -> _Seen:
@@ -133,44 +113,3 @@ def _cuts(at: np.ndarray[tuple[int], np.dtype[np.int64]], plan: Plan) -> Iterato
             return
         yield start, end
         start = end
-
-
-def _outcomes(predictions: pl.DataFrame, feedback: pl.DataFrame, by: str) -> Iterator[Outcome]:
-    told = feedback.select("request_id", "row", pl.col("label").alias("truth"), "outcomes")
-    joined = predictions.filter(pl.col("score").is_not_null()).join(told, on=["request_id", "row"], how="left")
-    for (version, arm), rows in joined.sort("version", "arm").group_by("version", "arm", maintain_order=True):
-        yield _outcome(f"version {version}, {arm}", rows)
-    if by:
-        opened_rows = joined.with_columns(
-            pl.col("request").str.json_path_match(f"$.{by}").fill_null("missing").alias("by")
-        )
-        for (value,), rows in opened_rows.sort("by").group_by("by", maintain_order=True):
-            yield _outcome(f"{by} {value}", rows)
-
-
-def _outcome(who: str, rows: pl.DataFrame) -> Outcome:
-    known = rows.filter(pl.col("truth").is_not_null())
-    truth, score = known["truth"].cast(pl.Float64).to_numpy(), known["score"].to_numpy()
-    wrong = int((known["truth"] != known["label"]).sum())
-    error = wilson(wrong, len(known))
-    latency = rows["latency"].cast(pl.Float64) / 1e3
-    return Outcome(
-        who=who,
-        predictions=rows.height,
-        labelled=known.height,
-        loss=float(log_loss(truth, score).mean()) if len(known) else None,
-        error=(error.value, error.low, error.high) if len(known) else None,
-        p50_ms=float(latency.quantile(0.5) or 0.0),
-        p99_ms=float(latency.quantile(0.99) or 0.0),
-        outcomes=_figures(rows["outcomes"].drop_nulls()),
-    )
-
-
-def _figures(told: pl.Series) -> dict[str, float]:
-    import msgspec
-
-    sums: dict[str, list[float]] = {}
-    for text in told.to_list():
-        for name, value in msgspec.json.decode(text, type=dict[str, float]).items():
-            sums.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in sorted(sums.items())}

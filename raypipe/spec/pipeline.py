@@ -101,6 +101,8 @@ class Pipeline:
         before_training: checks of the training set: request fields, ``asked_at``, features, ``label``, ``period``.
         before_promotion: checks of what a candidate answers on the holdout: the same columns but ``period``, and
             ``prediction``.
+        value: business figures of a prediction, by name: expressions over ``score``, ``label`` (what was decided),
+            ``truth``, request fields, and outcomes told as feedback. A row counts once what a figure reads is known.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Pipeline:
     owner: str = ""
     before_training: tuple[Check, ...] = ()
     before_promotion: tuple[Check, ...] = ()
+    value: FrozenMap[Expression] = FrozenMap()  # noqa: RUF009  # frozen
     where: str = place()
 
     def __init__(
@@ -140,6 +143,7 @@ class Pipeline:
         owner: str = "",
         before_training: Sequence[Check] = (),
         before_promotion: Sequence[Check] = (),
+        value: Mapping[str, pl.Expr | str] | None = None,
     ) -> None:
         fields = {
             "name": name,
@@ -158,6 +162,7 @@ class Pipeline:
             "owner": owner,
             "before_training": tuple(before_training),
             "before_promotion": tuple(before_promotion),
+            "value": FrozenMap({figure: Expression.of(item) for figure, item in (value or {}).items()}),
             "where": written_at(),
         }
         for field, content in fields.items():

@@ -1,6 +1,7 @@
 """A version's drift and outcomes out of its logs: the column that moved, each outcome joined once, by whom."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,8 +16,11 @@ from raypipe.contracts.bins import Reference
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.records import Lineage, ModelVersion
 from raypipe.errors import RegistryError
+from raypipe.flows.figures import outcomes
 from raypipe.flows.watch import watch
 from raypipe.monitoring import Plan
+from raypipe.spec.expressions import Expression
+from raypipe.spec.values import FrozenMap
 from tests.contracts.bundles import SIGNATURE, make_bundle
 
 HOUR = 3_600_000_000
@@ -103,7 +107,9 @@ def test_outcomes_are_told_by_version_arm_and_field(version, logs):
         ("version 1, champion", 6_000),
         ("version 2, challenger/2", 500),
     ]
-    assert [o.who for o in found.outcomes[2:]] == ["zone a", "zone b"]
+    assert [o.who for o in found.outcomes[2:]] == [
+        f"version {who}, zone={zone}" for who in ("1, champion", "2, challenger/2") for zone in "ab"
+    ]
     mine = predictions[:6_000].join(feedback.rename({"label": "truth"}), on="request_id")
     first = found.outcomes[0]
     assert first.labelled == mine.height
@@ -135,3 +141,22 @@ def test_a_version_without_a_reference_says_so(version, logs, tmp_path):
     with pytest.raises(RegistryError, match="no reference"):
         watch(structs.replace(version, folder=str(tmp_path / "bundle")), *logs, PLAN)
     assert bundle.bins(tmp_path / "bundle") is None
+
+
+def test_declared_figures_follow_from_answer_truth_and_what_was_told(version, logs):
+    predictions, feedback = logs
+    pipeline = bundle.pipeline(Path(version.folder))
+    # A ride that was rightly foreseen brings its tip; a wrong alarm costs one.
+    saved = pl.when(pl.col("label") & pl.col("truth")).then(pl.col("tip")).when("label").then(-1.0).otherwise(0.0)
+    object.__setattr__(pipeline, "value", FrozenMap({"saved": Expression.of(saved)}))
+    found = {one.who: one for one in outcomes(predictions, feedback, pipeline, ["zone"])}
+    told = {row["request_id"]: row for row in feedback.iter_rows(named=True)}
+    by_hand = []
+    for row in predictions.iter_rows(named=True):
+        if row["arm"] == "champion" and json.loads(row["request"])["zone"] == "a" and row["request_id"] in told:
+            heard = told[row["request_id"]]
+            right = row["label"] and heard["label"]
+            by_hand.append(json.loads(heard["outcomes"])["tip"] if right else -1.0 if row["label"] else 0.0)
+    value, low, high = found["version 1, champion, zone=a"].value["saved"]
+    assert value == pytest.approx(np.mean(by_hand))
+    assert low < value < high

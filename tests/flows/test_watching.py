@@ -240,8 +240,13 @@ def test_labels_come_true_and_are_taken_into_account_once(settings, champion, cl
         replica.log(frame, at, rng.random(120) < chance)
     with opened(settings, clock) as platform:
         clock.advance(60 * MINUTE)
-        round_ = Round(platform, "rides")
+        dial = Dial()
+        round_ = Round(platform, "rides", dial)
         round_.go()
+        # Labels of the newest 24 minutes, all of them wrong way round.
+        assert dial.values["raypipe_error_rate", "1", "champion", ""] > 0.5
+        assert dial.values["raypipe_labelled_share", "1", "champion", ""] == 1
+        assert dial.values["raypipe_errors_risen", "1"] == 1
         outcome = round_._watcher.state.last[1].outcome
         assert outcome is not None
         assert outcome.alarm

@@ -65,7 +65,7 @@ def make_champion(settings: Settings, folder: Path, clock: Clock) -> ModelVersio
 
 
 @contextmanager
-def opened(settings: Settings, clock: ManualClock) -> Iterator[Platform]:
+def opened(settings: Settings, clock: Clock) -> Iterator[Platform]:
     platform = connect(settings, clock)
     # No model changes here: nothing needs to be mirrored.
     quiet = Registry(settings.home / "registry", platform.ledger, "")
@@ -85,7 +85,8 @@ class Written:
         self.version, self.watched = version, Watched.of(reference)
         self.segment = Segment(root / counts.NAME / version.name, at)
         self.predictions = PredictionLog(root / "predictions" / version.name, Keyed(b"k"), ManualClock(at))
-        self.feedback = FeedbackLog(root / "feedback" / version.name, ManualClock(at))
+        self._clock = ManualClock(at)
+        self.feedback = FeedbackLog(root / "feedback" / version.name, self._clock)
         self._asked = 0
 
     def count(self, frame: pl.DataFrame, at: int) -> None:
@@ -115,6 +116,7 @@ class Written:
         questions = [Question((z,), 0, Asked(id_, at, 0.0)) for id_, z in zip(ids, frame["zone"], strict=True)]
         recorder.record(questions, frame, [(float(s), bool(s >= 0.5)) for s in scores], (1, 0), 0.004)
         if truth is not None:
+            self._clock.advance(at - self._clock.now())
             told = [Told(id_, 0, bool(t), {"tip": 2.0}) for id_, t in zip(ids, truth, strict=True)]
             self.feedback.add(told)
 

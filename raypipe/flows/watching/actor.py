@@ -4,17 +4,21 @@ import logging
 from collections.abc import Callable
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
-from typing import cast
 
-import ray
-from ray.actor import ActorHandle
+import polars as pl
 
 from raypipe.contracts.decisions import Situation
-from raypipe.contracts.records import Record
-from raypipe.contracts.watching import DriftReport
-from raypipe.errors import RaypipeError, ServiceError
+from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
+from raypipe.errors import RaypipeError, ServiceError, WorkspaceError
+from raypipe.flows.collect import logged
+from raypipe.flows.decide import decide_now
+from raypipe.flows.figures import outcomes
 from raypipe.flows.platform import Platform
-from raypipe.flows.watching.gauges import Gauges, RayGauges, show
+from raypipe.flows.retrain import drive
+from raypipe.flows.watching.gauges import Gauges, RayGauges, cost, show, show_outcomes
+from raypipe.flows.watching.known import Known
+from raypipe.flows.watching.labels import TICKS
+from raypipe.flows.watching.start import Seen
 from raypipe.flows.watching.state import Alarm, Tick
 from raypipe.flows.watching.telling import tell
 from raypipe.flows.watching.watcher import Watcher
@@ -23,25 +27,10 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks; and after which an alarm that reached nobody is told again.
 LOOK_SECONDS, AGAIN_SECONDS = 1.0, 60.0
+#: Seconds between two looks at a training that is under way.
+DRIVE_SECONDS = 5.0
 #: How long the watcher before may take to let go.
 _HANDOVER_SECONDS = 30.0
-_NAMESPACE = "raypipe"
-
-
-class Seen(Record, frozen=True, kw_only=True):
-    """What is watched now.
-
-    Attributes:
-        pipeline: its name.
-        watching: whether an actor does.
-        versions: the last tick of each version, the one that was watched last at the end.
-        untold: alarms that could not be told yet.
-    """
-
-    pipeline: str
-    watching: bool
-    versions: tuple[DriftReport, ...]
-    untold: int
 
 
 class Round:
@@ -68,6 +57,8 @@ class Round:
         ticks = self._watcher.look()
         for tick in ticks:
             self._show(tick)
+        if ticks and self._gauges is not None:
+            self._show_outcomes(self._gauges, ticks)
         state = self._watcher.state
         told = self._tell(state.alarms) if ticks or monotonic() >= self._again else []
         self._watcher.finish(told, [situation for situation, text in state.questions if self._decide(situation, text)])
@@ -89,6 +80,28 @@ class Round:
         if self._gauges is not None:
             show(self._gauges, tick, self._platform.watching.cpu_price)
 
+    def _show_outcomes(self, gauges: Gauges, ticks: list[Tick]) -> None:
+        """Of the newest span of all versions, by the request fields that the pipeline is judged by."""
+        platform, last = self._platform, ticks[-1].report
+        known = self._watcher.known(last.version)
+        if known is None:
+            return
+        fields = [field for field in known.pipeline.finish.by if field in known.pipeline.request.fields]
+        since = last.at - TICKS * platform.watching.plan.span
+        costs = {
+            (str(tick.report.version), arm): cost(part.cpu, part.rows, platform.watching.cpu_price)
+            for tick in ticks
+            for arm, part in tick.parts.items()
+        }
+        try:
+            rows, told = (
+                logged(platform.lake, platform.workspace, platform.clock, kind, self._name, since=since, until=None)
+                for kind in (PREDICTIONS, FEEDBACK)
+            )
+            show_outcomes(gauges, outcomes(rows.collect(), told.collect(), known.pipeline, fields), costs)
+        except (WorkspaceError, pl.exceptions.PolarsError):
+            logger.exception("outcomes were not told")
+
     def _tell(self, alarms: list[Alarm]) -> list[Alarm]:
         told = []
         for alarm in alarms:
@@ -101,6 +114,14 @@ class Round:
         return told
 
     def _decide(self, situation: Situation, diagnosis: str) -> bool:
+        known = self._watcher.known(situation.version)
+        if known is None or known.pipeline.retrain is None:
+            return True
+        try:
+            decide_now(self._platform, known.pipeline, situation, diagnosis)
+        except RaypipeError:
+            logger.exception("a policy was not asked")
+            return False
         return True
 
 
@@ -113,26 +134,36 @@ class Watch:
     """
 
     def __init__(self, reopen: Callable[[], Platform], name: str) -> None:
-        self._round = _begin(reopen(), name)
+        self._platform, self._name = reopen(), name
+        self._round = _begin(self._platform, name)
         self._lock, self._stop = Lock(), Event()
-        Thread(target=self._run, name="watch", daemon=True).start()
+        # What a decision brings about may take long, and a look may not.
+        for work, seconds in ((self.look, LOOK_SECONDS), (self.drive, DRIVE_SECONDS)):
+            Thread(target=self._repeat, args=(work, seconds), name=work.__name__, daemon=True).start()
 
     def look(self) -> int:
         """Look now; how many ticks were closed."""
         with self._lock:
             return self._round.go()
 
+    def drive(self) -> None:
+        """Do what is next for the last decision."""
+        champion = self._platform.registry.champion(self._name)
+        known = None if champion is None else Known.of(champion)
+        if known is not None and known.pipeline.retrain is not None:
+            drive(self._platform, known.pipeline)
+
     def seen(self) -> str:
         """A `Seen` as JSON."""
         with self._lock:
             return self._round.seen(watching=True).to_json()
 
-    def _run(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
+    def _repeat(self, work: Callable[[], object], seconds: float) -> None:
+        while not self._stop.wait(seconds):
             try:
-                self.look()
-            except Exception:  # whatever it was, the next look reads what the state does not cover
-                logger.exception("a look failed")
+                work()
+            except Exception:  # whatever it was, the next time goes on from what is written down
+                logger.exception("watching failed, and goes on")
 
 
 def _begin(platform: Platform, name: str) -> Round:
@@ -145,24 +176,3 @@ def _begin(platform: Platform, name: str) -> Round:
             if monotonic() > ends:
                 raise
             sleep(0.2)
-
-
-def start_watch(platform: Platform, name: str) -> "ActorHandle[Watch]":
-    """Let one actor of the cluster watch a pipeline, unless it does already. It comes back when it dies."""
-    options = {"name": actor_name(name), "namespace": _NAMESPACE, "lifetime": "detached", "get_if_exists": True}
-    actor = ray.remote(Watch).options(**options, num_cpus=0, max_restarts=-1)
-    return cast("ActorHandle[Watch]", actor.remote(platform.reopen, name))
-
-
-def stop_watch(name: str) -> bool:
-    """Stop watching; what it knows stays for the next one. False when nobody was watching."""
-    try:
-        ray.kill(ray.get_actor(actor_name(name), namespace=_NAMESPACE), no_restart=True)
-    except ValueError:
-        return False
-    return True
-
-
-def actor_name(name: str) -> str:
-    """By which the actor of a pipeline is found, in the namespace ``raypipe``."""
-    return f"raypipe-watch-{name}"

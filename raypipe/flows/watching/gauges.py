@@ -1,9 +1,10 @@
 """What a watcher sees, as metrics: Ray hands them to Prometheus with ``ray_`` before their names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from raypipe.contracts.counts import latency_of
+from raypipe.flows.figures import Outcome
 from raypipe.flows.watching.state import Tick
 
 #: By name: what it is, and its labels beside ``pipeline``.
@@ -13,8 +14,8 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "raypipe_drift_alarm": ("1 while the alarm of a column is open", ("version", "column")),
     "raypipe_drift_mass": ("Share of all importance on inputs with an open alarm", ("version",)),
     "raypipe_data_breaks": ("What looks like broken data", ("version",)),
-    "raypipe_log_loss": ("Log loss of the newest mature predictions", ("version", "arm", "segment")),
-    "raypipe_log_loss_estimated": ("Log loss of the newest predictions, as estimated", ("version", "arm", "segment")),
+    "raypipe_log_loss": ("Log loss of the newest predictions with a label", ("version", "arm", "segment")),
+    "raypipe_log_loss_estimated": ("Log loss of the newest predictions, as estimated", ("version",)),
     "raypipe_error_rate": ("Share of answers that came out wrong", ("version", "arm", "segment")),
     "raypipe_labelled_share": ("Share of the newest predictions with a label", ("version", "arm", "segment")),
     "raypipe_errors_risen": ("1 once the share of errors has risen for certain", ("version",)),
@@ -84,6 +85,32 @@ def show(gauges: Gauges, tick: Tick, price: float) -> None:
     if tick.outcome is not None:
         gauges.set("raypipe_errors_risen", float(tick.outcome.alarm), version)
         gauges.set("raypipe_regret", tick.outcome.regret, version)
+        newest = [cohort for cohort in tick.outcome.cohorts if cohort.predictions][-1:]
+        for cohort in newest:
+            gauges.set("raypipe_log_loss_estimated", cohort.estimated[0], version)
+
+
+def show_outcomes(gauges: Gauges, outcomes: Iterable[Outcome], costs: Mapping[tuple[str, str], float]) -> None:
+    """Tell what became of the newest predictions.
+
+    Args:
+        gauges: who is told.
+        outcomes: by version, arm and segment.
+        costs: of 1,000 answers, by version and arm: an answer costs the same whatever it is about.
+    """
+    for one in outcomes:
+        labels = {"version": str(one.version), "arm": one.arm, "segment": one.segment}
+        gauges.set("raypipe_labelled_share", one.labelled / max(one.predictions, 1), labels)
+        if one.loss is not None and one.error is not None:
+            gauges.set("raypipe_log_loss", one.loss, labels)
+            gauges.set("raypipe_error_rate", one.error[0], labels)
+        for name, (mean, _, _) in one.value.items():
+            gauges.set("raypipe_value", mean, labels | {"figure": name})
+        if one.segment:
+            gauges.set("raypipe_answers", one.predictions, labels)
+            gauges.set("raypipe_cost_per_1000", costs.get((str(one.version), one.arm), 0.0), labels)
+            for share, milliseconds in ((0.5, one.p50_ms), (0.99, one.p99_ms)):
+                gauges.set("raypipe_latency_seconds", milliseconds / 1e3, labels | {"quantile": f"{share:g}"})
 
 
 def cost(cpu: float, rows: int, price: float) -> float:

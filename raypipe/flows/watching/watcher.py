@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Versions that are watched at a time: the champion, those beside it, and a few that were.
 _VERSIONS = 8
+#: Questions that nobody answers are kept up to so many, the newest.
+_QUESTIONS = 100
 #: What was read without closing a tick is covered by a new state after so long (microseconds), so that it can go.
 _SAVE = 300_000_000
 
@@ -173,7 +175,7 @@ class Watcher:
         if alarm is not None:
             self.state.alarms.append(alarm)
         situation = _situation(known, report, found, self.state.looked or at - self._plan.span)
-        self.state.questions.append((situation, text))
+        self.state.questions = [*self.state.questions, (situation, text)][-_QUESTIONS:]
         self.state.looked = at
         return Tick(report, arms, found, alarm)
 

@@ -1,10 +1,26 @@
 """Rules about what is served: whom a prediction is about, and what is kept of it."""
 
+import re
 from collections.abc import Iterator
 
 from raypipe.errors import Fault, did_you_mean
 from raypipe.spec.features import Request
 from raypipe.spec.pipeline import Pipeline
+
+#: What a figure may read beside request fields and outcomes.
+_ANSWER = ("score", "label", "truth")
+
+
+def value_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """Business figures have names that metrics can have, and follow from a row alone."""
+    for name, figure in pipeline.value.items():
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,63}", name) or name in _ANSWER:
+            yield Fault(pipeline.where, f"`value` has a figure called `{name}`", "Use letters, digits and _")
+        if not figure.is_elementwise:
+            what = f"the figure `{name}` does not follow from one row alone"
+            yield Fault(pipeline.where, what, "Leave out aggregates and Python functions: means are taken later")
+        if not figure.roots:
+            yield Fault(pipeline.where, f"the figure `{name}` is the same for every prediction", "Let it read a column")
 
 
 def service_rule(pipeline: Pipeline) -> Iterator[Fault]:

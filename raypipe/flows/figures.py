@@ -1,0 +1,138 @@
+"""What became of predictions, by version, arm and segment: errors, latency, business figures, out of the logs."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from raypipe.contracts.logs import opened
+from raypipe.contracts.records import Record
+from raypipe.serving.fields import request_fields
+from raypipe.spec import Pipeline
+from raypipe.stats.estimate import log_loss, mean, wilson
+
+Interval = tuple[float, float, float]
+
+
+class Outcome(Record, frozen=True, kw_only=True):
+    """What became of the predictions of one version in one arm, or of those with one value of a request field.
+
+    Attributes:
+        version: of the model.
+        arm: the part it played.
+        segment: empty for all, else the field and its value, written ``origin=JFK``.
+        predictions: how many were answered.
+        labelled: of these, how many have a label.
+        loss: mean log loss; None without labels, and where nothing is true or false.
+        error: the share on the wrong side, with its interval; None likewise.
+        p50_ms: half were answered within,
+        p99_ms: and 99 of 100.
+        outcomes: the mean of each figure that was told as feedback.
+        value: the mean of each figure that the pipeline declares, with its interval.
+    """
+
+    version: int
+    arm: str
+    segment: str
+    predictions: int
+    labelled: int
+    loss: float | None
+    error: Interval | None
+    p50_ms: float
+    p99_ms: float
+    outcomes: dict[str, float]
+    value: dict[str, Interval]
+
+    @property
+    def who(self) -> str:
+        """For people, such as ``version 3, champion, origin=JFK``."""
+        return ", ".join(filter(None, (f"version {self.version}", self.arm, self.segment)))
+
+
+def outcomes(
+    predictions: pl.DataFrame, feedback: pl.DataFrame, pipeline: Pipeline, by: Sequence[str] = ()
+) -> Iterator[Outcome]:
+    """Of every version and arm in a log, and then of every value of some request fields in each.
+
+    Args:
+        predictions: rows of the prediction log.
+        feedback: rows of the feedback log.
+        pipeline: declares figures.
+        by: request fields; one that the log does not keep is *missing* everywhere.
+    """
+    rows = joined(predictions, feedback, pipeline, by)
+    for (version, arm), part in _grouped(rows, "version", "arm"):
+        yield _outcome(pipeline, int(str(version)), str(arm), "", part)
+    for field in by:
+        for (version, arm, value), part in _grouped(rows, "version", "arm", _SEGMENT + field):
+            yield _outcome(pipeline, int(str(version)), str(arm), f"{field}={value}", part)
+
+
+def joined(
+    predictions: pl.DataFrame, feedback: pl.DataFrame, pipeline: Pipeline, by: Sequence[str] = ()
+) -> pl.DataFrame:
+    """The predictions with ``truth``, ``outcomes``, segments (``segment:FIELD``) and figures (``value:NAME``)."""
+    told = feedback.select("request_id", "row", pl.col("label").alias("truth"), "outcomes")
+    scored = predictions.filter(pl.col("score").is_not_null())
+    rows = scored.join(told, on=["request_id", "row"], how="left").with_columns(
+        pl.col("request").str.json_path_match(f"$.{field}").fill_null("missing").alias(_SEGMENT + field) for field in by
+    )
+    return rows.with_columns(_figures(rows, pipeline)) if pipeline.value else rows
+
+
+def _figures(rows: pl.DataFrame, pipeline: Pipeline) -> list[pl.Series]:
+    roots = {root for figure in pipeline.value.values() for root in figure.roots}
+    asked = {field.name: field.dtype for field in request_fields(pipeline) if field.name in roots}
+    told = {name: pl.Float64() for name in roots - set(asked) - {"score", "label", "truth"}}
+    frame = rows.select("score", "label", "truth", "request", pl.col("outcomes").fill_null("{}"))
+    frame = opened(opened(frame, "request", asked), "outcomes", told)
+    # What nobody has told yet is not false: a row counts for a figure once all is known that the figure reads.
+    return [
+        frame.select(
+            pl.when(
+                pl.all_horizontal(pl.lit(1) == 1, *(pl.col(n).is_not_null() for n in figure.roots if n not in asked))
+            )
+            .then(figure.polars.cast(pl.Float64))
+            .alias(_VALUE + name)
+        ).to_series()
+        for name, figure in pipeline.value.items()
+    ]
+
+
+def _grouped(rows: pl.DataFrame, *by: str) -> Iterator[tuple[tuple[object, ...], pl.DataFrame]]:
+    yield from rows.sort(*by).group_by(*by, maintain_order=True)
+
+
+def _outcome(pipeline: Pipeline, version: int, arm: str, segment: str, rows: pl.DataFrame) -> Outcome:
+    known = rows.drop_nulls(["truth", "label"])
+    truth, score = known["truth"].cast(pl.Float64).to_numpy(), known["score"].to_numpy()
+    wrong = int((known["truth"] != known["label"]).sum())
+    error = wilson(wrong, len(known))
+    latency = rows["latency"].cast(pl.Float64) / 1e3
+    values = {name: mean(rows[_VALUE + name].drop_nulls().to_numpy()) for name in pipeline.value}
+    return Outcome(
+        version=version,
+        arm=arm,
+        segment=segment,
+        predictions=rows.height,
+        labelled=known.height,
+        loss=float(log_loss(truth, score).mean()) if len(known) else None,
+        error=(error.value, error.low, error.high) if len(known) else None,
+        p50_ms=float(latency.quantile(0.5) or 0.0),
+        p99_ms=float(latency.quantile(0.99) or 0.0),
+        outcomes=_told(rows["outcomes"].drop_nulls()),
+        value={name: (one.value, one.low, one.high) for name, one in values.items() if one.rows},
+    )
+
+
+def _told(told: pl.Series) -> dict[str, float]:
+    sums: dict[str, list[float]] = {}
+    for text in told.to_list():
+        for name, value in msgspec.json.decode(text, type=dict[str, float | None]).items():
+            if value is not None:
+                sums.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in sorted(sums.items())}
+
+
+_SEGMENT, _VALUE = "segment:", "value:"

@@ -1,0 +1,72 @@
+"""The one actor that watches a pipeline: started, asked, stopped, by its name."""
+
+from typing import TYPE_CHECKING, Any, cast
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+
+from raypipe.contracts.records import Record
+from raypipe.contracts.watching import DriftReport
+from raypipe.errors import ServiceError
+from raypipe.flows.platform import Platform
+
+if TYPE_CHECKING:
+    from raypipe.flows.watching.actor import Watch
+
+_NAMESPACE = "raypipe"
+
+
+class Seen(Record, frozen=True, kw_only=True):
+    """What is watched now.
+
+    Attributes:
+        pipeline: its name.
+        watching: whether an actor does.
+        versions: the last tick of each version, the one that was watched last at the end.
+        untold: alarms that could not be told yet.
+    """
+
+    pipeline: str
+    watching: bool
+    versions: tuple[DriftReport, ...]
+    untold: int
+
+
+def start_watch(platform: Platform, name: str) -> "ActorHandle[Watch]":
+    """Let one actor of the cluster watch a pipeline, unless it does already. It comes back when it dies."""
+    options = {"name": actor_name(name), "namespace": _NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+    # What the actor does takes in deciding and training, and these take in whoever starts it.
+    from raypipe.flows.watching.actor import Watch
+
+    actor = ray.remote(Watch).options(**options, num_cpus=0, max_restarts=-1)
+    return cast("ActorHandle[Watch]", actor.remote(platform.reopen, name))
+
+
+def seen_by(actor: "ActorHandle[Watch]", seconds: float) -> Seen:
+    """What an actor knows.
+
+    Raises:
+        ServiceError: it does not answer.
+    """
+    asked: Any = actor  # Ray's types know no methods of actors
+    try:
+        told: str = ray.get(asked.seen.remote(), timeout=seconds)
+    except (RayError, TimeoutError) as error:
+        what = str(error).strip().splitlines()[-1]
+        raise ServiceError(f"whoever watches does not answer: {what}", cure="Its log says why: `ray logs`") from None
+    return Seen.from_json(told)
+
+
+def stop_watch(name: str) -> bool:
+    """Stop watching; what it knows stays for the next one. False when nobody was watching."""
+    try:
+        ray.kill(ray.get_actor(actor_name(name), namespace=_NAMESPACE), no_restart=True)
+    except ValueError:
+        return False
+    return True
+
+
+def actor_name(name: str) -> str:
+    """By which the actor of a pipeline is found, in the namespace ``raypipe``."""
+    return f"raypipe-watch-{name}"
