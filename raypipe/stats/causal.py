@@ -1,8 +1,8 @@
 """What a change has brought about, with chance and what was different anyway taken out.
 
-Sources: Deng, Xu, Kohavi, Walker, "Improving the sensitivity of online controlled experiments by utilizing pre-experiment
-data" (2013), for the comparison of units that were spread by chance; Abadie, Diamond, Hainmueller, "Synthetic control
-methods for comparative case studies" (2010), for the idea of judging an effect by those of dates on which nothing was.
+Sources: Deng, Xu, Kohavi, Walker, "Improving the sensitivity of online controlled experiments by utilizing
+pre-experiment data" (2013), for units that were spread by chance; Abadie, Diamond, Hainmueller, "Synthetic control
+methods for comparative case studies" (2010), for judging an effect by those of dates on which nothing was.
 """
 
 from dataclasses import dataclass
@@ -72,8 +72,8 @@ def adjusted(control: Floats, treated: Floats, control_before: Floats, treated_b
 def in_differences(treated: Floats, control: Floats, event: int) -> Effect | None:
     """By how much the gap between two groups has changed at a moment, judged by dates on which nothing happened.
 
-    The gap may have any size and may wander: how far it goes by itself is read from the time before. For each date there,
-    the same difference is taken as for the real one; the effect is real when few of them are as large.
+    The gap may have any size and may wander: how far it goes by itself is read from the time before. For each date
+    there, the same difference is taken as for the real one; the effect is real when few of them are as large.
 
     Args:
         treated: the mean of the group that the change reached, by period.
