@@ -188,7 +188,7 @@ add(
 )
 add(releases.experiment, MODEL, "raypipe experiment flights", "raypipe experiment flights --by origin")
 add(champions.rollback, MODEL, 'raypipe rollback flights --why "complaints from JFK"')
-add(champions.history, MODEL, "raypipe history flights", "raypipe history flights --at 2013-08-01T00:00Z")
+add(champions.history, MODEL, "raypipe history flights", "raypipe history flights --at 2026-03-01T09:00Z")
 add(watching.watch, MODEL, "raypipe watch flights", "raypipe watch flights --once", "raypipe watch flights --stop")
 add(drift.drift, MODEL, "raypipe drift flights", "raypipe drift flights --by origin --html drift.html")
 add(lineage.lineage, MODEL, "raypipe lineage flights/3", "raypipe lineage flights/champion --html lineage.html")

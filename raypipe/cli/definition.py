@@ -27,13 +27,20 @@ def read(file: Path) -> Pipeline:
 
 
 def check(file: PipelineFile, json: AsJson = False) -> None:
-    """Find every fault of a definition at once, with file, line and cure, before anything runs."""
+    """Find every fault of a definition at once, with file, line and cure, before anything runs.
+
+    Files that are not on this machine are told too; they may be where it will run, so they are no fault.
+    """
+    from raypipe.cli.absent import absent
+
     out = Output(json)
     pipeline = read(file)
+    gone = absent(pipeline)
     sources, features = [source.name for source in pipeline.sources], pipeline.feature_names
     if not json:
         found = f"{len(features)} features from {len(sources)} sources, {pipeline.search.trials} trials"
         out.say(Text.assemble(("✓", "green"), f" {file} has no faults"), Text(f"  {pipeline.name}: {found}", "dim"))
+        out.say(*(Text.assemble(("!", "yellow"), f" not here: {one}") for one in gone))
     out.result(
         {
             "pipeline": pipeline.name,
@@ -42,5 +49,6 @@ def check(file: PipelineFile, json: AsJson = False) -> None:
             "request": pipeline.request.fields,
             "features": features,
             "trials": pipeline.search.trials,
+            "absent": gone,
         }
     )

@@ -11,7 +11,7 @@ from raypipe.cli.kept import Name, kept
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.clock import iso
-from raypipe.errors import RegistryError, SettingsError
+from raypipe.errors import RaypipeError, RegistryError
 
 if TYPE_CHECKING:
     from raypipe.contracts.watching import ColumnDrift, DriftReport
@@ -60,7 +60,7 @@ def drift(
         predictions, feedback = read_log(PREDICTIONS, name, moment), read_log(FEEDBACK, name)
         found = watch(version, predictions, feedback, plan, by)
     if not predictions.height:
-        raise SettingsError("nothing is in its prediction log", where=name, cure="Ask it something first")
+        raise RaypipeError("nothing is in its prediction log", where=name, cure="Ask it something first")
     say(found, predictions.height, out)
     if html is not None:
         from raypipe.cli.drift_page import write

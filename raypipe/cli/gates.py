@@ -57,7 +57,10 @@ def headline(found: "Judgement") -> str:
     report = found.report
     why = f" ({report.bypassed})" if report.bypassed else ""
     checks = f"{len(found.findings)} of {len(report.results)} checks found something"
-    where = {"ingest": "gate", "training": "before training", "promotion": "before promotion"}.get(report.stage)
+    checks = checks if found.findings else f"all {len(report.results)} checks passed"
+    where = {"ingest": "before publishing", "training": "before training", "promotion": "before promotion"}.get(
+        report.stage
+    )
     return f"{report.pipeline}, {where}: {found.outcome}{why} at {iso(found.at)}, as of {iso(report.as_of)}; {checks}"
 
 

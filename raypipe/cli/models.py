@@ -81,20 +81,31 @@ def predict(
     out.result(answers if many else answers[0])
 
 
-def models(name: Name, json: AsJson = False) -> None:
-    """List the registered versions of a pipeline's model, with their metrics on the holdout."""
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="The pipeline's name. Default: every pipeline's.", show_default=False),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """List the registered versions of a pipeline's model, with their metrics on the holdout; or those of all."""
     from raypipe.cli.kept import kept
     from raypipe.cli.tables import model_document, models_table
 
     out = Output(json)
     with kept() as found:
-        versions = found.registry.versions(name)
-        if not versions:
-            cure = did_you_mean(name, found.registry.names()) or "Make one with `raypipe run FILE`"
-            raise RegistryError("no model of this name is registered", where=name, cure=cure)
+        names = found.registry.names()
+        by_name = {one: found.registry.versions(one) for one in (names if name is None else [name])}
+    if name is not None and not by_name[name]:
+        cure = did_you_mean(name, names) or "Make one with `raypipe run FILE`"
+        raise RegistryError("no model of this name is registered", where=name, cure=cure)
     if not json:
-        out.say(models_table(versions))
-    out.result([model_document(version) for version in versions])
+        for one, versions in by_name.items():
+            out.say(*([Text(one, "bold")] if name is None else []), models_table(versions))
+        if not by_name:
+            out.say("No model is registered yet. Make one with `raypipe run FILE`")
+    listed = [(one, version) for one, versions in by_name.items() for version in versions]
+    out.result([({"name": one} if name is None else {}) | model_document(version) for one, version in listed])
 
 
 def _sentence(answer: "Prediction") -> Text:

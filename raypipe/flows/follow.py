@@ -149,7 +149,7 @@ class _Follower:
             self.snapshots[following.source.name] = following.snapshot()
         as_of = self.platform.clock.now() if self.pace.as_of is None else self.pace.as_of
         wanted = tuple(self.snapshots[source.name] for source in self.pipeline.sources)
-        report = gate(self.platform, self.progress, pipeline=self.pipeline, snapshots=wanted, as_of=as_of)
+        report = gate(self.platform, self.progress, pipeline=self.pipeline, snapshots=wanted, as_of=as_of, quiet=True)
         self._write("stage.gate", report.to_json())
         self.snapshots |= {snapshot.table: snapshot for snapshot in report.snapshots}
         self.tally.gates += 1

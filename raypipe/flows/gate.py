@@ -10,8 +10,11 @@ from raypipe import validation
 from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import GateReport, Snapshot
+from raypipe.flows.gate_page import page
+from raypipe.flows.judgements import judgement
 from raypipe.flows.platform import Platform
 from raypipe.registry.admission import BYPASSED, PASSED, STOPPED
+from raypipe.registry.reports import copy_report
 from raypipe.spec import Pipeline
 
 #: The stage of the gate that new rows pass before anybody reads them.
@@ -26,6 +29,7 @@ def gate(
     snapshots: tuple[Snapshot, ...],
     as_of: int,
     bypass: str = "",
+    quiet: bool = False,
 ) -> GateReport:
     """Check the tables as they came in; publish them, without what is to be set aside, when all is well.
 
@@ -36,6 +40,7 @@ def gate(
         snapshots: what came in.
         as_of: the run's moment, in microseconds UTC.
         bypass: why to go on although checks fail; the ledger keeps it with the report. Empty: do not.
+        quiet: MLflow gets no copy of a report that all is well; for gates that are asked every minute.
 
     Returns:
         The report, with the snapshots that were published.
@@ -45,7 +50,7 @@ def gate(
     """
     before = [found for source in pipeline.sources if (found := platform.lake.published(source)) is not None]
     examined = validation.examine(pipeline, snapshots, platform.lake.frame, as_of, progress, before)
-    report = settle(platform, examined.report, bypass)
+    report = settle(platform, examined.report, bypass, quiet=quiet)
     left = {faulty.snapshot.table: _set_aside(platform, pipeline, faulty, as_of) for faulty in examined.faulty}
     published = tuple(left.get(snapshot.table, snapshot) for snapshot in snapshots)
     platform.lake.publish(published)
@@ -62,8 +67,14 @@ def gate_line(report: GateReport) -> str:
     return line + (f", {report.quarantined:,} rows set aside" if report.quarantined else "")
 
 
-def settle(platform: Platform, report: GateReport, bypass: str) -> GateReport:
+def settle(platform: Platform, report: GateReport, bypass: str, *, quiet: bool = False) -> GateReport:
     """Write down what a gate found; it opens when all is well, or when somebody gives a reason to go on.
+
+    Args:
+        platform: its ledger has the report, MLflow a copy.
+        report: what the gate found.
+        bypass: why to go on although it is closed; empty: do not.
+        quiet: do not copy a report that all is well.
 
     Returns:
         The report, with the reason if it was needed.
@@ -78,6 +89,9 @@ def settle(platform: Platform, report: GateReport, bypass: str) -> GateReport:
     if not (report.passed and report.stage == INGEST):
         text = report.to_json()
         platform.ledger.append(f"{kind}:{_digest(text)}", kind, report.pipeline, text)
+    if not (quiet and report.passed):
+        judged = judgement(platform.ledger, report, platform.clock.now())
+        copy_report(platform.tracking_uri, report, judged.outcome, page([judged]))
     if kind == STOPPED:
         validation.require(report)
     return report

@@ -58,7 +58,7 @@ def _row(result: CheckResult) -> str:
     mark = f"<svg width=100 height=10>{_mark(result)}</svg>"
     cells = (result.table, result.check, result.action, verdict)
     shown = "".join(f"<td>{escape(cell)}" for cell in cells)
-    return f"<tr>{shown}<td class=n>{result.share:.2%}<td class=m>{mark}</tr>"
+    return f"<tr>{shown}<td class=n>{_percent(result.share)}<td class=m>{mark}</tr>"
 
 
 def _mark(result: CheckResult) -> str:
@@ -84,19 +84,25 @@ def _plot(finding: Finding) -> str:
     kind = "warn" if finding.result.passed else "bad"
     bars = "".join(
         f'<rect class={kind} x="{50 + (BAR + 2) * place}" y="{HEIGHT - 20 - 60 * share / top:.1f}" width="{BAR}"'
-        f' height="{60 * share / top:.1f}"><title>{iso(at)}: {share:.2%}</title></rect>'
+        f' height="{60 * share / top:.1f}"><title>{iso(at)}: {_percent(share)}</title></rect>'
         for place, (share, at) in enumerate(zip(finding.shares, finding.times, strict=True))
     )
     allowed = HEIGHT - 20 - 60 * finding.result.allowed / top
-    line = f"<line class=allowed x1=50 x2=470 y1={allowed:.1f} y2={allowed:.1f} />" if allowed > 0 else ""
-    days = f"<text x=50 y=84>{iso(finding.times[0])[:10]}</text>" + (
-        f"<text x=470 y=84 text-anchor=end>{iso(finding.times[-1])[:10]}</text>" if len(finding.times) > 1 else ""
+    shown = 0 < finding.result.allowed < 1
+    line = f"<line class=allowed x1=50 x2=470 y1={allowed:.1f} y2={allowed:.1f} />" if shown else ""
+    ends = dict.fromkeys((0, len(finding.times) - 1)) if len(finding.times) > 5 else (0,)  # else they would overlap
+    days = "".join(f"<text x={50 + (BAR + 2) * at} y=84>{iso(finding.times[at])[:10]}</text>" for at in ends)
+    axis = (
+        f"<line class=axis x1=50 x2=470 y1={HEIGHT - 20} y2={HEIGHT - 20} /><text x=0 y=20>{_percent(top / 1.1)}</text>"
     )
-    axis = f"<line class=axis x1=50 x2=470 y1={HEIGHT - 20} y2={HEIGHT - 20} /><text x=0 y=20>{top / 1.1:.2%}</text>"
     return (
         f"<svg width={WIDTH + 60} height={HEIGHT}>{axis}{bars}{line}{days}</svg>"
-        f"<br><small>share of rows that failed in the last {len(finding.shares)} reports</small>"
+        f"<br><small>share of rows that failed, in the last reports ({len(finding.shares)})</small>"
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
 
 
 def _examples(sample: Sequence[str]) -> str:

@@ -1,17 +1,20 @@
 """What gates said, read back from the ledger: what fails now, and since when."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from raypipe.contracts.records import CheckResult, GateReport
 from raypipe.errors import GateError
-from raypipe.ledger import Entry, Ledger
+from raypipe.ledger import Ledger
 
-#: Kinds of rows that hold a report, with what became of the run.
-OUTCOMES = {"stage.gate": "passed", "gate.passed": "passed", "gate.stopped": "stopped", "gate.bypassed": "bypassed"}
+#: Kinds of rows that hold a report.
+KINDS = frozenset(("stage.gate", "gate.passed", "gate.stopped", "gate.bypassed"))
 #: The gates of a run, in its order.
 STAGES = ("ingest", "training", "promotion")
 #: Of how many reports the shares are told.
 REPORTS = 30
+#: When a report was written, microseconds UTC, and the report.
+Told: TypeAlias = tuple[int, GateReport]
 
 
 @dataclass(frozen=True)
@@ -56,36 +59,44 @@ def last_judgements(ledger: Ledger, pipeline: str) -> list[Judgement]:
     Raises:
         GateError: no gate of this pipeline has reported yet.
     """
-    told = [
-        (entry, GateReport.from_json(entry.body))
-        for entry in ledger.entries(subject=pipeline)
-        if entry.kind in OUTCOMES
-    ]
-    by_stage = {stage: [one for one in told if one[1].stage == stage] for stage in STAGES}
+    told = _told(ledger, pipeline)
     if not told:
         raise GateError("no gate has reported yet", where=pipeline, cure="Run `raypipe run FILE --until gate`")
+    by_stage = {stage: [one for one in told if one[1].stage == stage] for stage in STAGES}
     return [_judgement(reports) for reports in by_stage.values() if reports]
 
 
-def _judgement(told: list[tuple[Entry, GateReport]]) -> Judgement:
-    last, report = told[-1]
+def judgement(ledger: Ledger, report: GateReport, now: int) -> Judgement:
+    """A report that has just been made, with the history of its gate; ``now`` in microseconds UTC."""
+    text = report.to_json()
+    told = [one for one in _told(ledger, report.pipeline) if one[1].stage == report.stage and one[1].to_json() != text]
+    return _judgement([*told, (now, report)])
+
+
+def _told(ledger: Ledger, pipeline: str) -> list[Told]:
+    entries = [entry for entry in ledger.entries(subject=pipeline) if entry.kind in KINDS]
+    return [(entry.at, GateReport.from_json(entry.body)) for entry in entries]
+
+
+def _judgement(told: list[Told]) -> Judgement:
+    at, report = told[-1]
     return Judgement(
         report=report,
-        at=last.at,
-        outcome="bypassed" if report.bypassed else OUTCOMES[last.kind],
+        at=at,
+        outcome="bypassed" if report.bypassed else "passed" if report.passed else "stopped",
         findings=tuple(_finding(result, told) for result in report.results if _found(result)),
         tolerated=tuple(_finding(result, told) for result in report.results if _tolerated(result)),
     )
 
 
-def _finding(result: CheckResult, told: list[tuple[Entry, GateReport]]) -> Finding:
-    since, history, ended = told[-1][0].at, [], False
+def _finding(result: CheckResult, told: list[Told]) -> Finding:
+    since, history, ended = told[-1][0], [], False
     shown = _tolerated if _tolerated(result) else _found
-    for entry, report in reversed(told):
+    for at, report in reversed(told):
         same = [one for one in report.results if (one.table, one.check) == (result.table, result.check)]
         ended = ended or not any(shown(one) for one in same)
-        since = since if ended else entry.at
-        history += [(one.share, entry.at) for one in same]
+        since = since if ended else at
+        history += [(one.share, at) for one in same]
     shares, times = zip(*reversed(history[:REPORTS]), strict=True)
     return Finding(result, since, shares, times)
 

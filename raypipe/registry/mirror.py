@@ -37,11 +37,7 @@ class Mirror:
     """
 
     def __init__(self, tracking_uri: str) -> None:
-        with _in_one_sentence(tracking_uri):
-            if tracking_uri.startswith("http"):
-                # MLflow's own client would try for minutes.
-                httpx.get(f"{tracking_uri.rstrip('/')}/health", timeout=5).raise_for_status()
-            self._client = MlflowClient(tracking_uri, tracking_uri)
+        self._client = connected(tracking_uri)
         self._uri = tracking_uri
 
     def sync(self, name: str, versions: Sequence[ModelVersion], aliases: Mapping[str, int | None]) -> list[str]:
@@ -55,7 +51,7 @@ class Mirror:
         Raises:
             RegistryError: MLflow cannot be reached, or refuses.
         """
-        with _in_one_sentence(self._uri):
+        with in_one_sentence(self._uri):
             done = self._add_model(name)
             there = self._numbers(name)
             for version in versions:
@@ -157,8 +153,22 @@ def _description(version: ModelVersion) -> str:
     return f"{version.algorithm}: {metrics}"
 
 
+def connected(tracking_uri: str) -> MlflowClient:
+    """A client of MLflow.
+
+    Raises:
+        RegistryError: MLflow cannot be reached.
+    """
+    with in_one_sentence(tracking_uri):
+        if tracking_uri.startswith("http"):
+            # MLflow's own client would try for minutes.
+            httpx.get(f"{tracking_uri.rstrip('/')}/health", timeout=5).raise_for_status()
+        return MlflowClient(tracking_uri, tracking_uri)
+
+
 @contextmanager
-def _in_one_sentence(uri: str) -> Iterator[None]:
+def in_one_sentence(uri: str) -> Iterator[None]:
+    """Say in one sentence what MLflow says in many; raises RegistryError."""
     try:
         yield
     except (MlflowException, httpx.HTTPError, OSError) as error:

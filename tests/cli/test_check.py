@@ -97,3 +97,27 @@ def test_it_is_quick(arguments: tuple[str, ...], seconds: float) -> None:
 
 def test_it_loads_nothing_heavy() -> None:
     assert not probe("check", str(EXAMPLE))[1] & HEAVY
+
+
+def test_files_that_are_not_here_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = EXAMPLE.read_text()
+    for right, wrong in {
+        'csv(f"{DATA}/airlines.csv")': 'csv("nowhere/airlines.csv")',
+        'csv(f"{DATA}/airports.csv")': 'csv("package://no_such_package/airports.csv")',
+        'csv(f"{DATA}/planes.csv")': f'csv("{tmp_path}/planes-*.csv")',
+        'csv(f"{DATA}/weather.csv")': 'csv("s3://bucket/weather.csv")',
+    }.items():
+        assert text.count(right) == 1
+        text = text.replace(right, wrong)
+    file = tmp_path / "pipeline.py"
+    file.write_text(text)
+    assert main(["check", str(file)]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("! ")]
+    assert [line.partition("): ")[2] for line in sorted(told)] == [
+        "no file matches",
+        "no such file or folder",
+        "package `no_such_package` is not installed",
+    ]
+    (tmp_path / "planes-1.csv").touch()
+    assert main(["check", str(file), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["absent"]) == 2

@@ -67,7 +67,7 @@ def test_a_tolerated_share_and_the_gates_of_a_model_are_told(
     assert main(["gates", "trips"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert [line.partition(" at ")[0] for line in told if line.startswith("trips")] == [
-        "trips, gate: passed", "trips, before training: stopped", "trips, before promotion: passed",
+        "trips, before publishing: passed", "trips, before training: stopped", "trips, before promotion: passed",
     ]  # fmt: skip
     passed = "  trips: between(fare, 0..9) passed: 3 of 10 rows fail (30.00%), at most 40.00% may"
     assert told.count(passed) == 2
@@ -93,7 +93,7 @@ def test_the_page_stands_alone_and_runs_nothing(workspace: Path, tmp_path: Path)
 def test_all_is_well(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told(workspace, (3, "gate.stopped"), (0, "stage.gate"))
     assert main(["gates", "trips"]) == 0
-    assert "trips, gate: passed at 1970-01-02T00:00:00Z" in capsys.readouterr().out
+    assert "trips, before publishing: passed at 1970-01-02T00:00:00Z" in capsys.readouterr().out
 
 
 def test_nothing_was_judged_yet(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,6 +119,19 @@ def test_models_as_a_table(registered: None, capsys: pytest.CaptureFixture[str])
     assert lines[3][:4] == ["1", "champion", "lightgbm", "0.770"]
 
 
+def test_the_models_of_every_pipeline(registered: None, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = Ledger.in_folder(workspace, ManualClock(MADE))
+    row = Registered(version=1, algorithm="linear", metrics={"auc": 0.5}, digest="d9", lineage=LINEAGE)
+    ledger.append("other", REGISTERED, "rides", row.to_json())
+    ledger.close()
+    assert main(["models", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["name"], one["version"]) for one in found] == [("flights", 1), ("flights", 2), ("rides", 1)]
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("flights\n") < out.index("lightgbm") < out.index("rides\n") < out.index("linear")
+
+
 def test_an_unknown_model(registered: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "flihgts"]) == 1
     said = "error: flihgts: no model of this name is registered. Did you mean `flights`?\n"

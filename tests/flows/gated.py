@@ -45,6 +45,7 @@ class House:
     delay: timedelta = timedelta(minutes=5)
     derive: bool = False
     clock: ManualClock = field(default_factory=lambda: ManualClock(1))
+    tracking_uri: str = ""
 
     @property
     def lake(self) -> Lake:

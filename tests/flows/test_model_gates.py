@@ -87,7 +87,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     ledger = Ledger.in_folder(folder, ManualClock(AS_OF))
     place = SimpleNamespace(
         workspace=folder, lake=Lake(folder / "lake"), registry=Registry(folder / "registry", ledger, ""), ledger=ledger,
-        tracking_uri="",
+        tracking_uri="", clock=ManualClock(AS_OF),
     )  # fmt: skip
     yield cast(Platform, place)
     ledger.close()
@@ -99,8 +99,9 @@ def platform(home: Platform, tmp_path: Path) -> Iterator[Platform]:
     ledger = Ledger.in_folder(tmp_path, ManualClock(AS_OF))
     registry = Registry(tmp_path / "registry", ledger, "")
     place = SimpleNamespace(
-        workspace=tmp_path, lake=home.lake, registry=registry, ledger=ledger, tracking_uri="", data=home.workspace
-    )
+        workspace=tmp_path, lake=home.lake, registry=registry, ledger=ledger, tracking_uri="", data=home.workspace,
+        clock=ManualClock(AS_OF),
+    )  # fmt: skip
     yield cast(Platform, place)
     ledger.close()
 

@@ -151,3 +151,18 @@ def test_lint_raises_nothing_but_faults_on_any_two_plants(tmp_path: Path) -> Non
             text = text.replace(old, new, 1)
         with pytest.raises(DefinitionError):
             lint(pipeline_of(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ('float: "fare tip"', 'float: "fare", list: "tip"'),
+        ('pl.col("tip") > 0}', 'pl.col("tap") > 0, "large": pl.col("tipped") & pl.col("tipped")}'),
+        ('hour=pl.col("asked_at").dt.hour(),', 'hour=pl.col("asked_tt").dt.hour(),'),
+        ('zone_fare=agg.mean("fare"', 'zone_fare=agg.mean("fair"'),
+        ('ratio = derived(ratio=pl.col("zone_fare")', 'ratio = derived(part=pl.col("zone_far"), ratio=pl.col("part")'),
+    ],
+)
+def test_what_follows_from_a_fault_is_not_told(tmp_path: Path, right: str, wrong: str) -> None:
+    [fault] = faults_of(tmp_path, planted((right, wrong)))
+    assert any(word in fault.what for word in ("tip", "tap", "asked_tt", "fair", "zone_far"))

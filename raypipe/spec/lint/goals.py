@@ -46,7 +46,7 @@ def label_rule(pipeline: Pipeline) -> Iterator[Fault]:
         for fault in unknown(root, known, label.where, f"label: stream {label.stream.name}"):
             missing = True
             yield fault
-    if missing:
+    if missing or not known.keys() >= set(label.truth.roots):
         return
     since = known_from(label.stream)
     if all(since[root] is None for root in label.truth.roots):

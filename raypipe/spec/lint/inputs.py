@@ -9,7 +9,7 @@ from raypipe.errors import Fault, did_you_mean
 from raypipe.spec.agg import Aggregate
 from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
-from raypipe.spec.lint.sources import TIME, beyond, columns, same_type, type_of, unknown
+from raypipe.spec.lint.sources import TIME, Columns, beyond, columns, same_type, type_of, unknown
 from raypipe.spec.pipeline import Inputs, Pipeline
 from raypipe.spec.shape import is_known_at, known_from
 from raypipe.spec.sources import FeatureGroup, TableFeatures
@@ -37,7 +37,7 @@ def request_rule(pipeline: Pipeline) -> Iterator[Fault]:
         what = f"the request lacks `{ask.moment}`, by which the time of asking is told"
         yield Fault(asked.where, what, f"Add `{ask.moment}` to `request(...)`")
     for name, expression in asked.features.items():
-        fields = {field: known[field] for field in asked.fields if field in known}
+        fields = _fields(asked, known)
         yield from _expression(name, expression, fields, "a request field")
 
 
@@ -81,25 +81,25 @@ def table_rule(pipeline: Pipeline) -> Iterator[Fault]:
 
 def derived_rule(pipeline: Pipeline) -> Iterator[Fault]:
     """Derived features read request fields, or features declared before them, elementwise."""
-    known = {} if not any(isinstance(i, Request) for i in pipeline.inputs) else _request_types(pipeline)
+    known = Columns() if not any(isinstance(i, Request) for i in pipeline.inputs) else _request_types(pipeline)
     for item in pipeline.inputs:
         if isinstance(item, Derived):
             for name, expression in item.features.items():
                 yield from _expression(name, expression, known, "an earlier feature or request field")
-                known |= _type_of(name, expression, known)
-        else:
-            known |= _types_of(item)
+                known = known.with_types([name], _type_of(name, expression, known))
+        elif not isinstance(item, Request):
+            known = known.with_types(item.features, _types_of(item))
 
 
-def feature_types(pipeline: Pipeline) -> dict[str, pl.DataType]:
+def feature_types(pipeline: Pipeline) -> Columns:
     """Request fields and features with their types, as far as these can be told."""
     known = _request_types(pipeline)
     for item in pipeline.inputs:
         if isinstance(item, Derived):
             for name, expression in item.features.items():
-                known |= _type_of(name, expression, known)
-        else:
-            known |= _types_of(item)
+                known = known.with_types([name], _type_of(name, expression, known))
+        elif not isinstance(item, Request):
+            known = known.with_types(item.features, _types_of(item))
     return known
 
 
@@ -121,11 +121,11 @@ def name_clash_rule(pipeline: Pipeline) -> Iterator[Fault]:
             first.setdefault(name, where)
 
 
-def _aggregate(group: FeatureGroup, name: str, aggregate: Aggregate, known: dict[str, pl.DataType]) -> Iterator[Fault]:
+def _aggregate(group: FeatureGroup, name: str, aggregate: Aggregate, known: Columns) -> Iterator[Fault]:
     stream, moment = group.moment.stream, group.moment.at
     reader = f"feature `{name}`"
     for root in aggregate.value.roots if aggregate.value else ():
-        if root not in known:
+        if known.lacks(root):
             hint = did_you_mean(root, known)
             yield Fault(aggregate.where, f"{reader} reads `{root}`, which stream {stream.name} does not have", hint)
         elif moment in known and not is_known_at(stream, root, moment):
@@ -157,8 +157,8 @@ def _value(reader: str, aggregate: Aggregate, known: dict[str, pl.DataType]) -> 
         yield Fault(aggregate.where, f"{reader} takes the {aggregate.op} of {kind}", "Aggregate a number")
 
 
-def _expression(name: str, expression: Expression, known: dict[str, pl.DataType], kinds: str) -> Iterator[Fault]:
-    missing = [root for root in expression.roots if root not in known]
+def _expression(name: str, expression: Expression, known: Columns, kinds: str) -> Iterator[Fault]:
+    missing = [root for root in expression.roots if known.lacks(root)]
     for root in missing:
         yield Fault(
             expression.where, f"feature `{name}` reads `{root}`, which is not {kinds}", did_you_mean(root, known)
@@ -166,7 +166,7 @@ def _expression(name: str, expression: Expression, known: dict[str, pl.DataType]
     if not expression.is_elementwise:
         what = f"feature `{name}` {beyond(expression)}"
         yield Fault(expression.where, what, "Use elementwise Polars expressions")
-    if not missing and not expression.has_python:
+    if known.keys() >= set(expression.roots) and not expression.has_python:
         try:
             type_of(expression, known)
         except PolarsError as error:
@@ -199,11 +199,15 @@ def _types_of(item: Inputs) -> dict[str, pl.DataType]:
     return {}
 
 
-def _request_types(pipeline: Pipeline) -> dict[str, pl.DataType]:
-    known = columns(pipeline.ask.stream)
-    types = {field: known[field] for field in pipeline.request.fields if field in known}
+def _fields(asked: Request, known: Columns) -> Columns:
+    # A field that the stream lacks is told once, and not again by each feature that reads it.
+    return Columns().with_types(asked.fields, {field: known[field] for field in asked.fields if field in known})
+
+
+def _request_types(pipeline: Pipeline) -> Columns:
+    types = _fields(pipeline.request, columns(pipeline.ask.stream))
     for name, expression in pipeline.request.features.items():
-        types |= _type_of(name, expression, types)
+        types = types.with_types([name], _type_of(name, expression, types))
     return types
 
 

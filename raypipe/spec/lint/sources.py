@@ -1,7 +1,7 @@
 """Rules about sources: columns that exist, times that are times."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 import polars as pl
@@ -17,9 +17,32 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 TIME = pl.Datetime("us", "UTC")
 
 
-def columns(source: Source) -> dict[str, pl.DataType]:
+class Columns(dict[str, pl.DataType]):
+    """Column types by name.
+
+    Attributes:
+        untold: columns that are declared and whose type cannot be told; why is told where they are declared.
+    """
+
+    untold: frozenset[str] = frozenset()
+
+    def lacks(self, name: str) -> bool:
+        """Neither is its type known, nor has it a fault of its own that is told already."""
+        return name not in self and name not in self.untold
+
+    def with_types(self, names: Iterable[str], types: Mapping[str, pl.DataType]) -> "Columns":
+        """The same and some more, of which some may have no type that can be told."""
+        more = Columns({**self, **types})
+        more.untold = self.untold | (set(names) - types.keys())
+        return more
+
+
+def columns(source: Source) -> Columns:
     """Column types as far as the derivations can be followed; a faulty one is left out, and its fault is told."""
-    return dict(_followed(source)[0])
+    known, untold, _ = _followed(source)
+    found = Columns(known)
+    found.untold = untold
+    return found
 
 
 def source_name_rule(pipeline: Pipeline) -> Iterator[Fault]:
@@ -35,8 +58,8 @@ def source_name_rule(pipeline: Pipeline) -> Iterator[Fault]:
 def column_rule(pipeline: Pipeline) -> Iterator[Fault]:
     """Keys, ids, derivations and look-ups name columns that exist."""
     for source in pipeline.sources:
-        known, faults = _followed(source)
-        yield from faults
+        known = columns(source)
+        yield from _followed(source)[2]
         named = (*source.id, *source.reveals) if isinstance(source, Stream) else (source.key,)
         revealed = [name for names in source.reveals.values() for name in names] if isinstance(source, Stream) else []
         for name in (*named, *revealed):
@@ -78,8 +101,8 @@ def live_rule(pipeline: Pipeline) -> Iterator[Fault]:
 
 
 def unknown(name: str, known: Mapping[str, pl.DataType], where: str, reader: str) -> Iterator[Fault]:
-    """A fault when ``name`` is not among the known columns."""
-    if name not in known:
+    """A fault when ``name`` is not among the known columns; none when it is declared and has a fault of its own."""
+    if known.lacks(name) if isinstance(known, Columns) else name not in known:
         yield Fault(where, f"{reader} has no column `{name}`", did_you_mean(name, known))
 
 
@@ -111,9 +134,10 @@ def beyond(expression: Expression) -> str:
 
 
 @cache
-def _followed(source: Source) -> tuple[Mapping[str, pl.DataType], tuple[Fault, ...]]:
+def _followed(source: Source) -> tuple[Mapping[str, pl.DataType], frozenset[str], tuple[Fault, ...]]:
     # Each rule asks this of each source it meets; to work it out takes a frame for each derived column.
     known = {name: POLARS_TYPES[kind] for name, kind in source.columns.items() if kind in POLARS_TYPES}
+    untold = source.columns.keys() - known.keys()
     faults = [
         Fault(source.where, f"`{source.name}.{name}` has the type {kind!r}", "Use str, int, float, bool or datetime")
         for name, kind in source.columns.items()
@@ -122,16 +146,21 @@ def _followed(source: Source) -> tuple[Mapping[str, pl.DataType], tuple[Fault, .
     for name, way in source.derive.items():
         reader = f"`{source.name}.{name}`"
         if isinstance(way, Expression):
-            missing = [fault for root in way.roots for fault in unknown(root, known, way.where, reader)]
+            roots, there = way.roots, known
+            missing = [
+                fault for root in roots if root not in untold for fault in unknown(root, known, way.where, reader)
+            ]
         else:
-            missing = [*unknown(way.by, known, way.where, reader)]
-            missing += unknown(way.column, columns(way.table), way.where, f"table {way.table.name}")
-            faults += same_type(way.by, known, way.table.key, columns(way.table), way.where, reader)
+            roots, there = (way.column,), columns(way.table)
+            missing = [] if way.by in untold else [*unknown(way.by, known, way.where, reader)]
+            missing += unknown(way.column, there, way.where, f"table {way.table.name}")
+            faults += same_type(way.by, known, way.table.key, there, way.where, reader)
         faults += missing
-        if missing:
+        if missing or not there.keys() >= set(roots):
+            untold |= {name}
             continue
         if isinstance(way, Lookup):
-            known[name] = columns(way.table)[way.column]
+            known[name] = there[way.column]
             continue
         if not way.is_elementwise:
             faults.append(Fault(way.where, f"{reader} {beyond(way)}", "Use elementwise Polars expressions"))
@@ -139,7 +168,8 @@ def _followed(source: Source) -> tuple[Mapping[str, pl.DataType], tuple[Fault, .
             known[name] = type_of(way, known)
         except PolarsError as error:
             faults.append(Fault(way.where, f"{reader} does not fit its columns: {str(error).splitlines()[0]}"))
-    return known, tuple(faults)
+            untold |= {name}
+    return known, frozenset(untold), tuple(faults)
 
 
 def _mentioned(pipeline: Pipeline) -> list[Source]:
