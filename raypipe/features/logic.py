@@ -39,11 +39,13 @@ def with_logic(frame: pl.DataFrame, logic: Sequence[Step]) -> pl.DataFrame:
 def selected(frame: pl.DataFrame, step: Step) -> pl.DataFrame:
     """What the expressions of a step make of a frame, one row a row."""
     wanted = [expression.polars.alias(name) for name, expression in step]
-    if frame.height != 1:
-        # Beside a column, what does not depend on any is as long as the frame.
-        return frame.with_columns(wanted).select(name for name, _ in step)
-    # Of a single row Polars divides by a number; of more it multiplies by what one over the number is.
-    return pl.concat([frame, frame]).with_columns(wanted).select(name for name, _ in step).head(1)
+    # A piece of one row Polars divides by a number; a longer one it multiplies by what one over the number is. Columns
+    # are doubled one by one: a frame would notice that it holds the same row twice.
+    if frame.height == 1:
+        frame = pl.DataFrame([pl.concat([column, column]).rechunk() for column in frame.get_columns()])
+        return frame.with_columns(wanted).select(name for name, _ in step).head(1)
+    # Beside a column, what does not depend on any is as long as the frame.
+    return frame.rechunk().with_columns(wanted).select(name for name, _ in step)
 
 
 class RowLogic:

@@ -74,7 +74,7 @@ def test_what_has_no_counterpart_is_left_to_polars() -> None:
 
 
 def test_what_disagrees_is_left_to_polars(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raypipe.features.compiled._CALCULATE", {"Plus": lambda a, b: a + b * (1 + 1e-16 * (a > 14))})
+    monkeypatch.setattr("raypipe.features.compiled._CALCULATE", {"Plus": lambda a, b: a + b * (1 + 1e-15 * (a > 14))})
     assert compiled(Expression.of(A + B), KINDS, PLACES) is None
 
 
