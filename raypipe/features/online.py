@@ -22,7 +22,7 @@ from raypipe.stats.exact import Ints
 #: How often reading is begun anew when the store is updated all the time.
 ATTEMPTS = 5
 #: Up to so many requests are answered one by one.
-FEW = 64
+FEW = 256
 _NOTHING = Materialized(
     pipeline="", definition="", snapshots=(), watermark=0, oldest=0, generation=0, entities=0, bytes=0, digest=""
 )

@@ -51,8 +51,9 @@ class Seen:
     def add(self, found: Sequence[bytes], values: Sequence[bytes | None]) -> None:
         """Keep values, None for a key that is not stored."""
         for key, value in zip(found, values, strict=True):
-            self._bytes += len(key) + 200 + (0 if value is None else 2 * len(value))
             number = key[0]
+            beside = 0 if number >= len(self._plans) else 40 * len(self._plans[number].features)
+            self._bytes += len(key) + 400 + beside + (0 if value is None else 2 * len(value))
             if number >= len(self._plans):
                 self._rows[key] = value
             else:

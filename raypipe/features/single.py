@@ -75,13 +75,23 @@ class Program:
                 batch.features, _readers(batch, plan.tracks[batch.track], rows, text), strict=True
             ):
                 made[feature] = lots.index(rows.lot), reader
-        self._readers = [made[i] for i in range(len(plan.features))]
+        windowed = {feature for batch in plan.batches if batch.rows for feature in batch.features}
+        self._windowed = [made[i] for i in range(len(made)) if i in windowed]
+        self._others = [(i, *made[i]) for i in range(len(made)) if i not in windowed]
 
     def __call__(self, stored: Stored, asked: int) -> list[Value]:
         """The features at a time, in the order declared."""
         edges = self._edges(asked)
         looks = [Look(stored, lot, asked, edges) for lot in self._lots]
-        return [reader(looks[lot]) for lot, reader in self._readers]
+        # Until an event enters or leaves a window, all of them hold what they held.
+        places = tuple(place for look in looks for place in (look.end, *look.lows))
+        if (found := stored.said.get(places)) is None:
+            stored.said.clear()
+            found = stored.said[places] = [reader(looks[lot]) for lot, reader in self._windowed]
+        values = list(found)
+        for i, lot, reader in self._others:
+            values.insert(i, reader(looks[lot]))
+        return values
 
 
 def nobody(plan: GroupPlan) -> list[Value]:

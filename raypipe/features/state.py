@@ -104,6 +104,7 @@ class Stored:
         widths: how many events and one each has.
         texts: for each track with texts the byte in which they begin.
         memo: what was said before of long ranges: by what, from which slot, to which.
+        said: what was last said of all windows, by where they began and ended.
     """
 
     layout: Layout
@@ -114,6 +115,7 @@ class Stored:
     widths: tuple[int, ...]
     texts: tuple[int, ...]
     memo: dict[tuple[tuple[str, float | None], int, int], float] = field(default_factory=dict)
+    said: dict[tuple[int, ...], list[float | int | str | None]] = field(default_factory=dict)
 
     @property
     def lots(self) -> list[Ints]:

@@ -72,7 +72,8 @@ def counts(hashes: Hashes, starts: Ints, low: Ints, high: Ints) -> Ints:
 
 def count_one(hashes: Hashes) -> int:
     """How many different values there are."""
-    different = np.unique(hashes)
+    ordered = np.sort(hashes)
+    different = ordered[np.append(ordered[:-1] != ordered[1:], values=True)] if len(ordered) else ordered
     level = 0
     while len(different) > EXACT_UP_TO:
         level += 1

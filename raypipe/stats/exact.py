@@ -265,7 +265,9 @@ def _deposit(rows: dict[int, Ints], whole: Ints, at: Ints, sign: Ints) -> None:
     high = ((whole >> BITS) << shift) + (low >> BITS)
     parts = (low & _MASK, high & _MASK, high >> BITS)
     used = whole != 0
-    for found in np.unique(place[used]).tolist():
+    lowest = place.min(initial=0)
+    # There are few places: counting them is quicker than sorting or hashing.
+    for found in (np.flatnonzero(np.bincount(place[used] - lowest)) + lowest).tolist():
         here = np.where((place == found) & used, sign, 0)
         for i, part in enumerate(parts):
             row = rows.get(found + i)

@@ -46,7 +46,9 @@ def places(starts: Ints, times: Ints, keys: Ints, bounds: Ints) -> Ints:
         span, ranks = high - low + 2, times - low
         asked = np.clip(bounds, low, high + 1) - low
     else:
-        known = np.unique(times)
+        # To sort and to leave out what repeats takes a fraction of the time that hashing does.
+        known = np.sort(times)
+        known = known[np.append(known[:-1] != known[1:], values=True)]
         span, ranks = len(known) + 1, np.searchsorted(known, times)
         asked = np.searchsorted(known, bounds)
     owners = np.repeat(np.arange(len(starts) - 1, dtype=np.int64), np.diff(starts))

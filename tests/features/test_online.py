@@ -82,7 +82,7 @@ def test_many_requests_are_answered_as_one_by_one() -> None:
     store = MemoryStore()
     fill(store, some_events(400))
     features = OnlineFeatures(PIPELINE, store)
-    users = ["u1", "u2", "nobody", "u3", "u1", None, "u6"] * 40
+    users = ["u1", "u2", "nobody", "u3", "u1", None, "u6"] * 40  # more than are answered one by one
     many = pl.concat(requests(NOON - timedelta(minutes=i), user=user) for i, user in enumerate(users))
     whole = features.compute(many)
     assert pl.concat(features.compute(one) for one in many.iter_slices(1)).equals(whole)
@@ -108,7 +108,7 @@ def test_with_frames_or_without_and_as_in_history() -> None:
     store = MemoryStore()
     materialize(pipeline, tables.snapshots, tables.read, store, AS_OF, Silent())
     features = OnlineFeatures(pipeline, store)
-    users = ["u1", "u2", "nobody", None, "u3"] * 14
+    users = ["u1", "u2", "nobody", None, "u3"] * 52
     many = pl.concat(requests(NOON - timedelta(minutes=i), user=user) for i, user in enumerate(users))
     expected = parity.replayed(tables, many, AS_OF)
     assert features.compute(many).equals(expected)
