@@ -14,6 +14,7 @@ from raypipe.cli import (
     definition,
     doctor,
     drift,
+    effect,
     export,
     features,
     gates,
@@ -187,6 +188,7 @@ add(
     'raypipe release flights/4 0% --why "no better"',
 )
 add(releases.experiment, MODEL, "raypipe experiment flights", "raypipe experiment flights --by origin")
+add(effect.effect, MODEL, "raypipe effect flights/4", "raypipe effect flights/4 --period 1 --json | jq '.effects[]'")
 add(champions.rollback, MODEL, 'raypipe rollback flights --why "complaints from JFK"')
 add(champions.history, MODEL, "raypipe history flights", "raypipe history flights --at 2026-03-01T09:00Z")
 add(watching.watch, MODEL, "raypipe watch flights", "raypipe watch flights --once", "raypipe watch flights --stop")

@@ -1,0 +1,93 @@
+"""The effect of a release, out of logs in which it is known."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
+from raypipe.flows.effect import ERROR, Release, effects
+from raypipe.spec import Pipeline
+from tests.spec.rides import pipeline_of
+
+DAY = 86_400_000_000
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory) -> Pipeline:
+    return pipeline_of(tmp_path_factory.mktemp("rides"))
+
+
+def logs(rng, days: int, release: int, better_for):
+    """300 answers a day about 500 units, hard ones and easy ones; ``better_for(unit, zone)`` says who gains 0.1."""
+    ease = rng.uniform(0.0, 0.2, 500)
+    rows = []
+    for day in range(days):
+        season = 0.05 * np.sin(day / 3)
+        for _ in range(300):
+            unit, zone = int(rng.integers(500)), str(rng.choice(["a", "b"]))
+            new = day >= release and better_for(unit, zone)
+            wrong = 0.4 + ease[unit] + season + rng.normal(0, 0.03) - (0.1 if new else 0.0)
+            rows.append((day * DAY + len(rows) % 300, f"u{unit}", zone, new, wrong))
+    n = len(rows)
+    predictions = pl.DataFrame(
+        {
+            "request_id": [f"q{i}" for i in range(n)],
+            "row": 0,
+            "at": [row[0] for row in rows],
+            "unit": [row[1] for row in rows],
+            "arm": "champion",
+            "answered": True,
+            "version": [2 if row[3] else 1 for row in rows],
+            "digest": "",
+            "generation": 1,
+            "watermark": 0,
+            "latency": 1_000,
+            "score": [row[4] for row in rows],
+            "label": [row[4] >= 0.5 for row in rows],
+            "request": [json.dumps({"zone": row[2]}) for row in rows],
+            "features": "{}",
+        }
+    ).cast(dict(PREDICTIONS.columns))
+    # Nothing comes true, so the error is the score squared.
+    told = predictions.select("request_id", "row", "at", pl.lit(False).alias("label"), pl.lit("{}").alias("outcomes"))
+    return predictions, told.cast(dict(FEEDBACK.columns))
+
+
+def only(found):
+    [measured] = found
+    assert measured.figure == ERROR
+    return measured
+
+
+def test_units_spread_by_chance_are_compared_with_what_they_did_before(pipeline):
+    made = logs(np.random.default_rng(0), 30, 15, lambda unit, _: unit % 2 == 0)
+    found = only(effects(*made, pipeline, Release(version=2, at=15 * DAY, share=0.5), DAY))
+    assert "units" in found.method
+    # Half a probability of about 0.5 squared: 0.1 less of it takes away some 0.09.
+    assert found.low < -0.09 < found.high
+    assert found.high < -0.08
+    assert found.spared > 0.5
+
+
+def test_a_segment_is_compared_with_the_others_and_with_placebo_dates(pipeline):
+    made = logs(np.random.default_rng(1), 40, 30, lambda _, zone: zone == "a")
+    where = (("zone", "a"),)
+    found = only(effects(*made, pipeline, Release(version=2, at=30 * DAY, share=1.0, where=where), DAY))
+    assert "segment" in found.method
+    assert found.estimate == pytest.approx(-0.09, abs=0.015)
+    assert found.high < 0
+
+
+def test_what_replaced_everything_is_compared_with_the_time_before(pipeline):
+    made = logs(np.random.default_rng(2), 60, 50, lambda *_: True)
+    found = only(effects(*made, pipeline, Release(version=2, at=50 * DAY, share=1.0), DAY))
+    assert found.method.startswith("before and after")
+    assert found.estimate < -0.04
+    assert found.rows > 10
+
+
+def test_without_feedback_nothing_is_told(pipeline):
+    predictions, told = logs(np.random.default_rng(3), 10, 5, lambda *_: True)
+    assert list(effects(predictions, told[:0], pipeline, Release(version=2, at=5 * DAY, share=1.0), DAY)) == []
