@@ -51,7 +51,7 @@ class Snapshot(Record, frozen=True, kw_only=True):
     """The state of one table after ingestion: immutable, readable for ever.
 
     ``rows`` is the whole table, ``added`` what this ingestion added, ``repeated`` what it read and already had;
-    ``taken`` how far it has come with its log, for a stream that has one.
+    ``taken`` how far it has come with its log, for a stream that has one; ``changed`` how its files' columns changed.
     """
 
     table: str
@@ -62,6 +62,7 @@ class Snapshot(Record, frozen=True, kw_only=True):
     repeated: int
     files: tuple[SourceFile, ...]
     taken: Taken | None = None
+    changed: tuple[str, ...] = ()
 
 
 class Ingested(Record, frozen=True, kw_only=True):

@@ -1,12 +1,13 @@
 """What is to be forgotten is removed from the lake for good, and tables are kept small."""
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
 
 from raypipe.contracts.records import Erased, Tidied
 from raypipe.errors import SourceError, did_you_mean
 from raypipe.flows.platform import Platform
-from raypipe.spec import Pipeline
+from raypipe.spec import Pipeline, Source, micros
 from raypipe.spec.shape import in_lake
 
 DAY = 86_400_000_000
@@ -43,12 +44,20 @@ def tidy(platform: Platform, *, pipeline: Pipeline, keep_days: float) -> Tidied:
 
     Model versions that were trained on an expired snapshot can no longer be reproduced.
     """
+    return _tidy(platform, pipeline, dict.fromkeys(pipeline.sources, int(keep_days * DAY)))
+
+
+def retain(platform: Platform, *, pipeline: Pipeline) -> Tidied:
+    """Do the same for the sources that say how long their snapshots stay, each by its own word."""
+    return _tidy(platform, pipeline, {one: micros(one.retain) for one in pipeline.sources if one.retain is not None})
+
+
+def _tidy(platform: Platform, pipeline: Pipeline, stays: Mapping[Source, int]) -> Tidied:
     now = platform.clock.now()
-    snapshots = files = 0
-    for source in pipeline.sources:
-        kept = platform.lake.tidy(source, now - int(keep_days * DAY), now - DAY)
-        snapshots, files = snapshots + kept.snapshots, files + kept.removed
+    kept = {source: platform.lake.tidy(source, now - stay, now - DAY) for source, stay in stays.items()}
+    snapshots, files = sum(one.snapshots for one in kept.values()), sum(one.removed for one in kept.values())
     if snapshots or files:
-        body = json.dumps({"keep_days": keep_days, "snapshots": snapshots, "files": files}, sort_keys=True)
+        days = {source.name: stay / DAY for source, stay in stays.items()}
+        body = json.dumps({"keep_days": days, "snapshots": snapshots, "files": files}, sort_keys=True)
         platform.ledger.append(f"data.tidied:{pipeline.name}:{now}", "data.tidied", pipeline.name, body)
     return Tidied(pipeline=pipeline.name, snapshots=snapshots, files=files)

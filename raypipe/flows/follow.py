@@ -3,14 +3,14 @@
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from hashlib import sha256
 from time import monotonic
 
 from raypipe.contracts.progress import Progress, Step
 from raypipe.contracts.records import Followed, Snapshot
 from raypipe.errors import DefinitionError, Fault, SourceError
+from raypipe.flows.erase import retain
 from raypipe.flows.gate import gate
-from raypipe.flows.ingest import ingest
+from raypipe.flows.ingest import ingest, write_once
 from raypipe.flows.meter import IngestMeter
 from raypipe.flows.platform import Platform
 from raypipe.lake.intake import Following
@@ -140,8 +140,7 @@ class _Follower:
         self.meter.batch(source, counts, monotonic() - began)
         step.advance(batch.read, f"{source.name}: {batch.added:,} rows")
         if batch.extra:
-            body = json.dumps({"table": source.name, "columns": batch.extra})
-            self._write("source.columns", body)
+            self._write("source.columns", json.dumps({"table": source.name, "columns": batch.extra}))
         return True
 
     def _judge(self, takers: list[Following]) -> None:
@@ -153,13 +152,11 @@ class _Follower:
         self._write("stage.gate", report.to_json())
         self.snapshots |= {snapshot.table: snapshot for snapshot in report.snapshots}
         self.tally.gates += 1
+        retain(self.platform, pipeline=self.pipeline)
 
     def _stop(self, source: Stream, error: SourceError) -> None:
         self._write("source.stopped", json.dumps({"table": source.name, "why": str(error)}))
         self.tally.stopped.append(source.name)
 
     def _write(self, kind: str, body: str) -> None:
-        """A row of the ledger, once for the same content."""
-        key = f"{kind}:{sha256(body.encode()).hexdigest()[:32]}"
-        if self.platform.ledger.get(key) is None:
-            self.platform.ledger.append(key, kind, self.pipeline.name, body)
+        write_once(self.platform, self.pipeline, kind, body)

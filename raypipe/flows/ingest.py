@@ -1,8 +1,12 @@
 """Raw files into tables."""
 
+import json
+from hashlib import sha256
+
 from raypipe.contracts.progress import Progress
-from raypipe.contracts.records import Ingested
+from raypipe.contracts.records import Ingested, Snapshot
 from raypipe.errors import SourceError
+from raypipe.flows.erase import retain
 from raypipe.flows.platform import Platform
 from raypipe.spec import Pipeline
 
@@ -10,17 +14,23 @@ from raypipe.spec import Pipeline
 def ingest(platform: Platform, progress: Progress, *, pipeline: Pipeline) -> Ingested:
     """Bring every source of a pipeline into the lake; what is there already is not read again.
 
-    A source that cannot be read stops itself alone: the others are taken in before it is told.
+    A source that cannot be read stops itself alone: the others are taken in before it is told. How the columns of
+    files changed is written into the ledger. Sources that say how long snapshots stay forget older ones.
 
     Raises:
         SourceError: a source cannot be read as declared; its table is what it was.
     """
-    snapshots, errors = [], []
+    retain(platform, pipeline=pipeline)
+    snapshots: list[Snapshot] = []
+    errors: list[SourceError] = []
     for source in pipeline.sources:
         try:
             snapshots.append(platform.lake.ingest(source, progress))
+            if changed := snapshots[-1].changed:
+                _tell(platform, pipeline, "source.columns", table=source.name, changed=changed)
         except SourceError as error:
             errors.append(error)
+            _tell(platform, pipeline, "source.stopped", table=source.name, why=str(error))
     if len(errors) > 1:
         what = "\n".join((f"{len(errors)} of {len(pipeline.sources)} sources stopped", *(f"  {one}" for one in errors)))
         raise SourceError(what, where=pipeline.name)
@@ -29,8 +39,21 @@ def ingest(platform: Platform, progress: Progress, *, pipeline: Pipeline) -> Ing
     return Ingested(snapshots=tuple(snapshots))
 
 
+def write_once(platform: Platform, pipeline: Pipeline, kind: str, body: str) -> None:
+    """A row of the ledger, once for the same content."""
+    key = f"{kind}:{sha256(body.encode()).hexdigest()[:32]}"
+    if platform.ledger.get(key) is None:
+        platform.ledger.append(key, kind, pipeline.name, body)
+
+
+def _tell(platform: Platform, pipeline: Pipeline, kind: str, **body: object) -> None:
+    write_once(platform, pipeline, kind, json.dumps(body))
+
+
 def ingest_line(record: Ingested) -> str:
     """What came of it, in one line."""
     rows = sum(snapshot.rows for snapshot in record.snapshots)
     added = sum(snapshot.added for snapshot in record.snapshots)
-    return f"{len(record.snapshots)} tables, {rows:,} rows ({added:,} new)"
+    changed = [what for snapshot in record.snapshots for what in snapshot.changed]
+    line = f"{len(record.snapshots)} tables, {rows:,} rows ({added:,} new)"
+    return "\n".join((line, *(f"  {what}" for what in changed)))

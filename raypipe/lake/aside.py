@@ -26,7 +26,7 @@ from raypipe.failpoints import failpoint
 from raypipe.lake import storage
 from raypipe.lake.catalog import PROPERTIES
 from raypipe.lake.commit import commit_files
-from raypipe.lake.state import INCOMING, SETS, data_files, head, held_by, main_of, mirror, rows_of, says
+from raypipe.lake.state import INCOMING, SETS, data_files, head, held_by, main_of, mirror, rows_of, says, told_on
 
 #: A namespace apart from the sources, so that any of them may have the name.
 NAMESPACE, NAME = "raypipe", "quarantine"
@@ -93,7 +93,7 @@ def drop_faulty(table: Table, snapshot: Snapshot, faulty: Faulty) -> None:
         held = held_by(table, snapshot)
         transaction.set_properties(mirror(INCOMING, held.files.values(), held.taken))
         # It says nothing of files read: those of the snapshot before it hold on.
-        commit_files(table, transaction, {SET: faulty.name}, gone, written)
+        commit_files(table, transaction, told_on(held) | {SET: faulty.name}, gone, written)
         failpoint("quarantine.before_commit")
         transaction.commit_transaction()
     failpoint("quarantine.after_commit")

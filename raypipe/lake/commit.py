@@ -15,7 +15,8 @@ from pyiceberg.types import IcebergType
 
 from raypipe.contracts.records import SourceFile, Taken
 from raypipe.failpoints import failpoint
-from raypipe.lake.state import INCOMING, MAIN, Held, head, held_by, listed, main_of, mirror
+from raypipe.lake.shipped import Shape
+from raypipe.lake.state import INCOMING, MAIN, SHAPE, Held, head, held_by, listed, main_of, mirror
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Change:
         replaces: the Parquet files that go.
         from_nothing: nothing that the table held before counts any more.
         reading, added, repeated, widened: see ``Held``.
+        shape, changed: see ``Held``.
         taken: how far it comes with the log; None when it brings nothing of it.
         more: what else its snapshot says.
     """
@@ -42,6 +44,8 @@ class Change:
     added: int
     repeated: int
     widened: Mapping[str, str]
+    shape: Shape
+    changed: Sequence[str] = ()
     taken: Taken | None = None
     more: Mapping[str, str] = field(default_factory=dict)
 
@@ -55,7 +59,9 @@ class Change:
             "raypipe.added": str(self.added),
             "raypipe.repeated": str(self.repeated),
             "raypipe.widened": msgspec.json.encode(self.widened).decode(),
+            SHAPE: self.shape.to_json(),
         }
+        said |= {"raypipe.changed": msgspec.json.encode(self.changed).decode()} if self.changed else {}
         said |= {"raypipe.from": "nothing"} if self.from_nothing else {}
         said |= {"raypipe.taken": self.taken.to_json()} if self.taken is not None else {}
         return {**said, **self.more}

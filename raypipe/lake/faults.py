@@ -73,9 +73,9 @@ def require_closed_quotes(file: FoundFile) -> None:
             raise SourceError("a quote is opened and never closed", where=where, cure="Is the file cut off?") from None
 
 
-def in_json(file: FoundFile, source: Source, error: str) -> SourceError:
-    """The sentence for a complaint of the JSON reader: the first line that does not fit."""
-    for number, line in _lines(file):
+def in_json(file: FoundFile, source: Source) -> SourceError | None:
+    """The first line that does not fit, when the JSON reader complains; None when all that is wrong is a key more."""
+    for number, line in lines(file):
         where = f"{file.name}:{number}"
         try:
             row = json.loads(line)
@@ -84,12 +84,18 @@ def in_json(file: FoundFile, source: Source, error: str) -> SourceError:
             return SourceError(f"is not a JSON object a line: {str(fault).splitlines()[0]}", where=where, cure=cure)
         if not isinstance(row, dict):
             return SourceError("is not a JSON object", where=where, cure="Write one object a line")
-        if extra := sorted(set(row) - set(source.columns)):
-            cure = f"Change the file, or `columns` at {source.where}"
-            return SourceError(f"has the undeclared column `{extra[0]}`", where=where, cure=cure)
+        extra, missing = sorted(set(row) - set(source.columns)), sorted(set(source.columns) - set(row))
+        if extra and missing:
+            cure = f"Was it renamed? Change the file, or `columns` at {source.where}"
+            return SourceError(f"has `{extra[0]}`, and lacks column `{missing[0]}`", where=where, cure=cure)
         for name, value in row.items():
-            if not _json_fits(value, source.columns[name]):
+            if name in source.columns and not _json_fits(value, source.columns[name]):
                 return wrong_value(file, source, number, name, json.dumps(value, ensure_ascii=False))
+    return None
+
+
+def unknown_json(file: FoundFile, error: str) -> SourceError:
+    """The JSON reader's own words, where no line shows a fault."""
     why = error.strip().splitlines()[0]
     return SourceError(f"cannot be read as JSON lines: {why}", where=file.name, cure="Get the file again")
 
@@ -97,7 +103,7 @@ def in_json(file: FoundFile, source: Source, error: str) -> SourceError:
 def json_keys(file: FoundFile, wanted: set[str]) -> set[str]:
     """Which of these keys any object of the file has, be it null."""
     found: set[str] = set()
-    for _, line in _lines(file):
+    for _, line in lines(file):
         found |= wanted & set(json.loads(line))
         if found == wanted:
             break
@@ -109,7 +115,7 @@ def line_of(file: FoundFile, row: int) -> int:
     if file.path.suffix in (".parquet", ".pq"):
         return 0
     if "json" in "".join(file.path.suffixes):
-        numbers = (number for number, _ in _lines(file))
+        numbers = (number for number, _ in lines(file))
     else:
         numbers = (number for number, _ in _records(file))
         row += 1
@@ -132,9 +138,10 @@ def _records(file: FoundFile, *, strict: bool = False) -> Iterator[tuple[int, li
                 yield reader.line_num, record
 
 
-def _lines(file: FoundFile) -> Iterator[tuple[int, bytes]]:
+def lines(file: FoundFile) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers."""
     with opened(file) as (content, _):
-        for number, line in enumerate(content, 1):
+        for number, line in enumerate(io.BufferedReader(content), 1):  # type: ignore[type-var]
             if line.strip():
                 yield number, line
 

@@ -91,5 +91,6 @@ def as_record(source: Source, held: Held) -> Snapshot:
         added=held.added,
         repeated=held.repeated,
         files=tuple(held.files.values()),
+        changed=held.changed,
         taken=held.taken if isinstance(source, Stream) and source.live is not None else None,
     )

@@ -20,7 +20,8 @@ from raypipe.lake.commit import Change, evolve, land, restore_columns, set_incom
 from raypipe.lake.derive import looked_up, require_free_names
 from raypipe.lake.files import FoundFile, find
 from raypipe.lake.settle import settle
-from raypipe.lake.stage import Task, stage
+from raypipe.lake.shipped import Shape, after
+from raypipe.lake.stage import Staged, Task, stage
 from raypipe.lake.state import INCOMING, Held, candidate, data_files, has_attempt, head, held_by, main_of, rows_of
 from raypipe.spec import Lookup, Source, Stream, Table, fingerprint
 from raypipe.spec.shape import in_lake
@@ -113,6 +114,7 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
             for place, (digest, file) in enumerate(new)
         ]
         staged = stage(tasks, progress, load.spread_bytes)
+        shape, changed = _shape(load.source, Shape() if anew else held.shape, staged)
         settled = settle(load.source, staged, [] if anew else [file.file_path for file in before], schema, folder)
         change = Change(
             attempt=attempt,
@@ -124,6 +126,8 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
             added=settled.added,
             repeated=settled.repeated,
             widened=widened(in_lake(load.source)),
+            shape=shape,
+            changed=changed,
             taken=Taken(first=held.taken.first) if anew else None,
         )
         land(table, transaction, change)
@@ -134,6 +138,15 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
         elif isinstance(error, Exception):
             return
         raise
+
+
+def _shape(source: Source, shape: Shape, staged: Sequence[Staged]) -> tuple[Shape, list[str]]:
+    """What columns look like with these files, and what each of them changed."""
+    changed: list[str] = []
+    for one in staged:
+        shape, found = after(source, shape, one.shape, one.file.path)
+        changed += [f"{one.file.path}: {what}" for what in found]
+    return shape, changed
 
 
 def _newest(load: Load, before: Sequence[str]) -> int | None:

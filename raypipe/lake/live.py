@@ -31,6 +31,7 @@ from raypipe.lake.ingest import ATTEMPTS, lookups_of, reading_of
 from raypipe.lake.known import KnownIds
 from raypipe.lake.poison import BadShare, keep_poison, name_of
 from raypipe.lake.repeats import drop_rows, repeated_rows
+from raypipe.lake.shipped import Shape, after, scales_of
 from raypipe.lake.stage import PartWriter
 from raypipe.lake.state import Held, candidate, data_files, has_attempt, held_by, main_of
 from raypipe.lake.times import mark_late, newest_after
@@ -150,13 +151,15 @@ class LiveIngest:
         decoded = self._decoder.decode(work.messages)
         rows, places, poison = self._derived(work, decoded)
         self._share.require(len(work.messages), poison)
+        now = Shape(scales=scales_of(self._source, rows))
+        shape, _ = after(self._source, work.held.shape, now, f"{work.table.name()[-1]}, the next messages")
         rows = mark_late(self._source, rows, places, work.messages, work.held.taken)
         table = work.table
         attempt = f"{table.metadata.next_sequence_number():08d}-{uuid.uuid4().hex[:8]}"
         folder = f"{table.location()}/data/{attempt}"
         storage.make_folder(folder)
         try:
-            change = self._written(work, rows, folder, poison)
+            change = self._written(work, rows, folder, poison, shape)
             self._land(work, change)
         except BaseException as error:
             # An attempt that landed without our hearing of it is a success; only if it surely failed do its files go.
@@ -172,7 +175,7 @@ class LiveIngest:
         read, until = len(work.messages), max(work.messages.times)
         return Batch(held, read, change.added, len(poison), late, until, decoded.extra)
 
-    def _written(self, work: _Work, rows: pl.DataFrame, folder: str, poison: list[Poison]) -> Change:
+    def _written(self, work: _Work, rows: pl.DataFrame, folder: str, poison: list[Poison], shape: Shape) -> Change:
         """Write the rows that are new, and what is no row, where nobody refers to them yet."""
         source, table = self._source, work.table
         schema = schema_to_pyarrow(table.schema())
@@ -199,6 +202,7 @@ class LiveIngest:
             added=rows.height,
             repeated=again,
             widened=widened(in_lake(source)),
+            shape=shape,
             taken=self._taken(work, rows, again, len(poison)),
             more=more | ({SET: work.name} if poison else {}),
         )

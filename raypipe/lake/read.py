@@ -122,28 +122,44 @@ def csv_convert(files: Files, schema: pa.Schema) -> pc.ConvertOptions:
 
 
 def _json(file: FoundFile, source: Source) -> Blocks:
-    schema = shipped(source)
-    # A JSON reader takes a time without a zone as UTC; a cast from text refuses it.
-    texts = pa.schema([(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in schema])
+    """Strict at first; from the first object on that has more than is declared, what is more is left aside."""
+    schema, seen, done = shipped(source), set[str](), 0
     if file.size == 0:
         return
-    seen: set[str] = set()
-    with opened(file) as (content, raw):
+    for strict in (True, False):
+        rows = 0
         try:
-            reader = pj.open_json(
-                pa.PythonFile(content, mode="r"),
-                read_options=pj.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-                parse_options=pj.ParseOptions(explicit_schema=texts, unexpected_field_behavior="error"),
-            )
-            for batch in reader:
-                batch = batch.select(schema.names).cast(schema)  # noqa: PLW2901
-                batch.validate(full=True)
-                seen |= {name for name in schema.names if batch.column(name).null_count < batch.num_rows}
-                yield batch, raw.tell() / max(file.size, 1)
+            for batch, share in _json_blocks(file, schema, strict=strict):
+                rows += batch.num_rows
+                if rows <= done:
+                    continue
+                new = batch.slice(max(0, done + batch.num_rows - rows))
+                seen |= {name for name in schema.names if new.column(name).null_count < new.num_rows}
+                done = rows
+                yield new, share
+            break
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            raise faults.in_json(file, source, str(error)) from None
+            fault = faults.in_json(file, source)
+            if fault is not None or not strict:
+                raise fault or faults.unknown_json(file, str(error)) from None
     if missing := set(schema.names) - seen:
         require_columns(file, source, faults.json_keys(file, missing) | seen)
+
+
+def _json_blocks(file: FoundFile, schema: pa.Schema, *, strict: bool) -> Blocks:
+    # A JSON reader takes a time without a zone as UTC; a cast from text refuses it.
+    texts = pa.schema([(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in schema])
+    behavior = "error" if strict else "ignore"
+    with opened(file) as (content, raw):
+        reader = pj.open_json(
+            pa.PythonFile(content, mode="r"),
+            read_options=pj.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            parse_options=pj.ParseOptions(explicit_schema=texts, unexpected_field_behavior=behavior),
+        )
+        for batch in reader:
+            batch = batch.select(schema.names).cast(schema)  # noqa: PLW2901
+            batch.validate(full=True)
+            yield batch, raw.tell() / max(file.size, 1)
 
 
 def _parquet(file: FoundFile, source: Source) -> Blocks:
@@ -227,15 +243,15 @@ def _cast(file: FoundFile, batch: pa.RecordBatch, schema: pa.Schema) -> pa.Recor
 
 
 def require_columns(file: FoundFile, source: Source, found: "list[str] | set[str]") -> None:
-    """The columns of a file are the declared ones, in any order.
+    """A file has all declared columns, in any order, each once; others are left aside.
 
     Raises:
-        SourceError: naming what is missing, what is too much, and what is there twice.
+        SourceError: naming what is missing, with what may have come of it, and what is there twice.
     """
     declared, names = set(source.columns), list(found)
     missing, extra = sorted(declared - set(names)), sorted(set(names) - declared)
     twice = sorted({name for name in names if names.count(name) > 1})
-    if not (missing or extra or twice):
+    if not (missing or twice):
         return
     parts = [
         f"{what} {', '.join(f'`{name}`' for name in some)}"

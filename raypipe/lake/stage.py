@@ -17,16 +17,18 @@ from raypipe.lake.derive import derive, first_fault
 from raypipe.lake.faults import line_of
 from raypipe.lake.files import FoundFile
 from raypipe.lake.read import blocks
+from raypipe.lake.shipped import Shape, columns_of, scales_of
 from raypipe.spec import Source
 
 ROWS_PER_FILE = 2**20
 
 
 class Staged(Record, frozen=True, kw_only=True):
-    """What came of one file: the Parquet written, in order of its rows."""
+    """What came of one file: the Parquet written, in order of its rows, and what its columns look like."""
 
     file: SourceFile
     paths: tuple[str, ...]
+    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,17 @@ class Task:
         Raises:
             SourceError: the file is not what its source declares.
         """
+        scales: dict[str, tuple[float, ...]] = {}
         with PartWriter(self.folder, self.prefix, self.schema) as writer:
             for batch, share in blocks(self.file, self.source):
-                writer.write(self._derived(batch, writer.rows).to_arrow())
+                derived = self._derived(batch, writer.rows)
+                scales = scales if writer.rows else scales_of(self.source, derived)
+                writer.write(derived.to_arrow())
                 failpoint("ingest.while_reading")
                 advance(share)
         read = SourceFile(path=self.file.name, digest=self.digest, rows=writer.rows)
-        return Staged(file=read, paths=tuple(writer.paths))
+        shape = Shape(columns=columns_of(self.file, self.source), scales=scales)
+        return Staged(file=read, paths=tuple(writer.paths), shape=shape)
 
     def _derived(self, batch: pa.RecordBatch, before: int) -> pl.DataFrame:
         block = pl.DataFrame(pl.from_arrow(batch))

@@ -18,6 +18,7 @@ from raypipe.contracts.changes import Changes
 from raypipe.contracts.records import SourceFile, Taken
 from raypipe.lake import storage
 from raypipe.lake.columns import given_back
+from raypipe.lake.shipped import Shape
 
 MAIN, INCOMING = "main", "incoming"
 #: Where a branch's list of files stands as a table property.
@@ -26,6 +27,8 @@ MIRROR = {MAIN: "raypipe.files.main", INCOMING: "raypipe.files.incoming"}
 TAKEN = {MAIN: "raypipe.taken.main", INCOMING: "raypipe.taken.incoming"}
 #: Where the sets of quarantined rows stand that snapshots named which are expired.
 SETS = "raypipe.sets"
+#: Where a snapshot says what the columns looked like that it was read from.
+SHAPE = "raypipe.shape"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Held:
         repeated: rows that were read for it and already there.
         widened: columns that are kept wider than they are, with the type to give back.
         taken: how far it has come with its log of live events.
+        shape: what its columns looked like as they were shipped.
+        changed: what of that changed with the snapshot, in words.
     """
 
     snapshot_id: int
@@ -51,11 +56,13 @@ class Held:
     repeated: int
     widened: Mapping[str, str]
     taken: Taken
+    shape: Shape
+    changed: tuple[str, ...]
 
     @property
     def standing(self) -> "Held":
         """The same for a run that found it so and added nothing."""
-        return replace(self, added=0, repeated=0)
+        return replace(self, added=0, repeated=0, changed=())
 
 
 def head(table: Table, branch: str) -> Snapshot | None:
@@ -89,8 +96,7 @@ def held_by(table: Table, snapshot: Snapshot) -> Held:
     complete = False
     for one in ancestors_of(snapshot, table.metadata):
         said = says(one)
-        # A snapshot that only compacts says nothing: the one before it still holds.
-        own = said if own is None and "raypipe.files" in said else own
+        own = said if own is None and "raypipe.reading" in said else own
         files = _by_digest(said.get("raypipe.files", "[]")) | files
         taken = said.get("raypipe.taken") if taken is None else taken
         if complete := said.get("raypipe.from") == "nothing":
@@ -109,7 +115,21 @@ def held_by(table: Table, snapshot: Snapshot) -> Held:
         repeated=int(own.get("raypipe.repeated", 0)),
         widened=msgspec.json.decode(own.get("raypipe.widened", "{}"), type=dict[str, str]),
         taken=Taken.from_json(taken) if taken else Taken(),
+        shape=Shape.from_json(own.get(SHAPE, "{}")),
+        changed=msgspec.json.decode(own.get("raypipe.changed", "[]"), type=tuple[str, ...]),
     )
+
+
+def told_on(held: Held) -> dict[str, str]:
+    """What a snapshot that reads nothing new says: the one before it may be expired, and this one not."""
+    return {
+        "raypipe.reading": held.reading,
+        "raypipe.added": str(held.added),
+        "raypipe.repeated": str(held.repeated),
+        "raypipe.widened": msgspec.json.encode(dict(held.widened)).decode(),
+        "raypipe.changed": msgspec.json.encode(held.changed).decode(),
+        SHAPE: held.shape.to_json(),
+    }
 
 
 def mirror(branch: str, files: Iterable[SourceFile], taken: Taken) -> dict[str, str]:

@@ -6,7 +6,6 @@ Each step is one atomic commit or may be done again; files go only when no snaps
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import msgspec
 import polars as pl
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
@@ -18,7 +17,7 @@ from raypipe.lake import storage
 from raypipe.lake.aside import SET
 from raypipe.lake.commit import commit_files, restore_columns, set_incoming, set_main
 from raypipe.lake.stage import PartWriter
-from raypipe.lake.state import INCOMING, MAIN, SETS, data_files, head, held_by, listed, main_of, mirror, says
+from raypipe.lake.state import INCOMING, MAIN, SETS, data_files, head, held_by, listed, main_of, mirror, says, told_on
 
 #: More files than this, of fewer rows than half a full one, are worth writing anew.
 FEW_FILES = 8
@@ -69,9 +68,8 @@ def rewrite(table: Table, drop: pl.Expr | None = None) -> int:
         ManageSnapshots(transaction).create_branch(main.snapshot_id, INCOMING).commit()
     # It tells all by itself: the snapshots before it will be gone.
     told = {
+        **told_on(held.standing),
         "raypipe.files": listed(held.files.values()),
-        "raypipe.reading": held.reading,
-        "raypipe.widened": msgspec.json.encode(dict(held.widened)).decode(),
         "raypipe.taken": held.taken.to_json(),
     }
     commit_files(table, transaction, told, before, writer.paths)

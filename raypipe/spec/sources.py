@@ -40,6 +40,8 @@ class Table:
         columns: the columns as shipped, by their Python type: ``{int: "year month", str: "carrier"}``.
         derive: further columns, in order, from expressions over the ones before.
         gate: checks that it must pass before anything reads it.
+        retain: how long snapshots stay; every ingestion forgets older ones, with their files. None: for ever.
+        rescales: columns whose values may become many times larger or smaller at once: in others that stops the source.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Table:
     columns: FrozenMap[ColumnType]
     derive: FrozenMap[Expression | Lookup]
     gate: tuple[Check, ...]
+    retain: timedelta | None = None
+    rescales: tuple[str, ...] = ()
     where: str = place()
 
     def __init__(
@@ -59,7 +63,10 @@ class Table:
         columns: Mapping[ColumnType, str],
         derive: Mapping[str, Derivation] | None = None,
         gate: Sequence[Check] = (),
+        retain: timedelta | None = None,
+        rescales: Sequence[str] = (),
     ) -> None:
+        _set(self, retain=retain, rescales=tuple(rescales))
         _set(self, name=name, source=source, key=key, columns=_by_name(columns))
         _set(self, derive=_derivations(derive), gate=tuple(gate), where=written_at())
 
@@ -94,6 +101,8 @@ class Stream:
         gate: checks that it must pass before anything reads it.
         published: the column that says when each row was published, if the rows' delays differ:
             ``known_at = published + delay``; where it is null, the moment takes its place.
+        retain: how long snapshots stay; every ingestion forgets older ones, with their files. None: for ever.
+        rescales: columns whose values may become many times larger or smaller at once: in others that stops the source.
     """
 
     name: str
@@ -108,6 +117,8 @@ class Stream:
     live: Live | None = None
     late_by: timedelta | None = None
     published: str | None = None
+    retain: timedelta | None = None
+    rescales: tuple[str, ...] = ()
     where: str = place()
 
     def __init__(
@@ -125,8 +136,10 @@ class Stream:
         late_by: timedelta | None = None,
         gate: Sequence[Check] = (),
         published: str | None = None,
+        retain: timedelta | None = None,
+        rescales: Sequence[str] = (),
     ) -> None:
-        _set(self, live=live, late_by=late_by)
+        _set(self, live=live, late_by=late_by, retain=retain, rescales=tuple(rescales))
         _set(self, name=name, history=history, id=tuple(id), time=time, columns=_by_name(columns), delay=delay)
         _set(self, published=published)
         _set(self, derive=_derivations(derive), gate=tuple(gate), where=written_at())

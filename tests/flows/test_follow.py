@@ -17,7 +17,7 @@ from raypipe.contracts.records import Followed, Taken
 from raypipe.errors import DefinitionError, GateError, SourceError
 from raypipe.flows import Platform
 from raypipe.flows.follow import Pace, follow, follow_line
-from raypipe.flows.ingest import ingest
+from raypipe.flows.ingest import ingest, ingest_line
 from raypipe.flows.meter import IngestMeter
 from raypipe.lake import Lake
 from raypipe.spec import Stream, checks, hours, kafka, seconds
@@ -127,11 +127,25 @@ def test_the_watermark_is_that_of_the_partition_farthest_behind() -> None:
     assert meter.watermark(stream, moved, {"1": 0}) == 160_000_000, "it is silent"
 
 
+def test_a_column_more_in_a_file_is_written_down(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.ship("a", line(1))
+    house.run()
+    (tmp_path / "trips" / "b.csv").write_text("id,note,town,started,minutes,fare\n" + line(2).replace(",", ",x,", 1))
+    for _ in range(2):
+        record = ingest(cast(Platform, house), Silent(), pipeline=pipeline(house.stream))
+    assert "`note` was added" in ingest_line(record)
+    (told,) = house.ledger.entries("source.columns", "trips")
+    assert "`note` was added" in told.body
+
+
 def test_one_source_that_cannot_be_read_stops_itself_alone(tmp_path: Path) -> None:
     house = House(tmp_path, (checks.refers("town", to=towns(tmp_path / "towns.csv")).warn(),))
     (tmp_path / "towns.csv").write_text("town,zone\nBern,CET\n")
     house.ship("a", line(1))
     with pytest.raises(SourceError, match="lacks column `size`"):
         ingest(cast(Platform, house), Silent(), pipeline=pipeline(house.stream))
+    (told,) = house.ledger.entries("source.stopped", "trips")
+    assert "lacks column `size`" in told.body
     assert house.lake.ingest(house.stream, Silent()).rows == 1
     assert len(list((tmp_path / "lake").rglob("trips/data/*/*.parquet"))) == 1

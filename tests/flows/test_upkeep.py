@@ -1,5 +1,6 @@
 """Old snapshots go, small files become one, and what is to be forgotten is in no byte any more."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -11,8 +12,9 @@ import pytest
 from raypipe.contracts.progress import Silent
 from raypipe.errors import SourceError
 from raypipe.flows.erase import erase
+from raypipe.flows.ingest import ingest
 from raypipe.lake import Lake, upkeep
-from raypipe.spec import checks, kafka
+from raypipe.spec import checks, days, kafka
 from tests.flows.gated import House, pipeline
 from tests.lake.logs import Broker, ride
 from tests.lake.sources import line, trips
@@ -88,6 +90,24 @@ def test_what_is_younger_than_asked_stays(tmp_path: Path) -> None:
     first = house.ingest()
     assert house.lake.tidy(house.stream, 0, 0).snapshots == 0
     assert house.lake.frame(first).collect().height == 4
+
+
+def test_every_ingestion_keeps_what_a_source_retains(tmp_path: Path) -> None:
+    house = lived_in(tmp_path)
+    orphan = next((tmp_path / "lake").rglob("trips/data/*")) / "left-behind.parquet"
+    house.clock.advance(FAR)
+    for retain in (None, days(1_500_000)):
+        stream = trips(tmp_path / "trips", gate=list(house.gate), retain=retain)
+        ingest(house, Silent(), pipeline=pipeline(stream))  # type: ignore[arg-type]
+    assert not [one for one in house.ledger.entries("data.tidied") if json.loads(one.body)["snapshots"]]
+    orphan.write_bytes(b"")
+    stream = trips(tmp_path / "trips", gate=list(house.gate), retain=days(1))
+    ingest(house, Silent(), pipeline=pipeline(stream))  # type: ignore[arg-type]
+    told = json.loads(house.ledger.entries("data.tidied")[-1].body)
+    assert (told["keep_days"], told["snapshots"] > 2) == ({"trips": 1.0}, True)
+    assert not orphan.exists()
+    assert house.ingest().added == 0
+    assert published(house).height == 4
 
 
 def test_a_log_goes_on_where_it_was(tmp_path: Path) -> None:

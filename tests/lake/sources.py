@@ -28,7 +28,8 @@ def trips(path: Path | None, at: Table | None = None, **changes: object) -> Stre
         "reveals": {"ended_at": ["minutes", "fare"]},
         "delay": minutes(5),
     }
-    return Stream("trips", None if path is None else csv(str(path)), **(declared | changes))  # type: ignore[arg-type]
+    history = changes.pop("history", None if path is None else csv(str(path)))
+    return Stream("trips", history, **(declared | changes))  # type: ignore[arg-type]
 
 
 def line(id: int, town: str = "Bern", minutes: float | None = 10.0, fare: float | None = 7.5) -> str:

@@ -84,6 +84,15 @@ def time_rule(pipeline: Pipeline) -> Iterator[Fault]:
             )
 
 
+def upkeep_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """What a source says of its upkeep can be done."""
+    for source in pipeline.sources:
+        if source.retain is not None and source.retain.total_seconds() <= 0:
+            yield Fault(source.where, f"`{source.name}` retains nothing", "Give a length of time, such as days(90)")
+        for name in source.rescales:
+            yield from unknown(name, columns(source), source.where, f"`rescales` of {source.name}")
+
+
 def live_rule(pipeline: Pipeline) -> Iterator[Fault]:
     """A stream comes from somewhere, and what it says of its log can be."""
     for stream in pipeline.streams:

@@ -1,0 +1,1 @@
+"""Ingestion beside what a good engineer writes by hand."""

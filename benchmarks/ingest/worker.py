@@ -1,0 +1,32 @@
+"""One system, one case, in this process: ``python -m benchmarks.ingest.worker SYSTEM CASE FROM LAKE ROWS CORES``."""
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks.ingest import data, ours, peers
+
+
+def main() -> None:
+    """Take in, and print what it took as JSON."""
+    system, case, origin, lake, rows, cores = sys.argv[1:]
+    os.sched_setaffinity(0, range(int(cores)))
+    began = perf_counter()
+    if case == "kafka" and system == "raypipe":
+        ours.from_kafka(origin, Path(lake), data.TOPIC)
+    elif case == "kafka":
+        peers.kafka(origin, Path(lake), int(rows), data.TOPIC)
+    elif system == "raypipe":
+        ours.from_files(Path(origin), case, Path(lake))
+    else:
+        {"csv": peers.csv, "parquet": peers.parquet}[case](Path(origin), Path(lake))
+    seconds = perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_mb": peak}))
+
+
+if __name__ == "__main__":
+    main()
