@@ -75,7 +75,7 @@ def _run(system: str, case: str, origin: str, lake: Path, size: int, cores: int)
 
 def _require_whole(lake: Path, size: int) -> None:
     """Every row that was sent is there once, asked of Iceberg itself."""
-    catalog = SqlCatalog("check", uri=f"sqlite:///{lake}/catalog.db", warehouse=str(lake / "warehouse"))
+    catalog = SqlCatalog("raypipe", uri=f"sqlite:///{lake}/catalog.db", warehouse=str(lake / "warehouse"))
     paths = [task.file.file_path for task in catalog.load_table("lake.trips").scan().plan_files()]
     asked = [pl.len(), pl.col("id").n_unique().alias("ids"), pl.col("fare").sum()]
     found = pl.scan_parquet(paths).select(asked).collect(engine="streaming").row(0)

@@ -26,7 +26,7 @@ BATCH = 100_000
 def table(lake: Path) -> Table:
     """An empty Iceberg table."""
     lake.mkdir(parents=True)
-    catalog = SqlCatalog("peer", uri=f"sqlite:///{lake}/catalog.db", warehouse=str(lake / "warehouse"))
+    catalog = SqlCatalog("raypipe", uri=f"sqlite:///{lake}/catalog.db", warehouse=str(lake / "warehouse"))
     catalog.create_namespace("lake")
     return catalog.create_table("lake.trips", SCHEMA)
 

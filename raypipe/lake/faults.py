@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import datetime
 
 from raypipe.errors import SourceError
@@ -138,7 +138,7 @@ def _records(file: FoundFile, *, strict: bool = False) -> Iterator[tuple[int, li
                 yield reader.line_num, record
 
 
-def lines(file: FoundFile) -> Iterator[tuple[int, bytes]]:
+def lines(file: FoundFile) -> Generator[tuple[int, bytes]]:
     """The lines that are not blank, with their numbers."""
     with opened(file) as (content, _):
         for number, line in enumerate(io.BufferedReader(content), 1):  # type: ignore[type-var]

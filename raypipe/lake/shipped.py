@@ -1,6 +1,7 @@
 """What files look like as they are shipped, and what changed since: more is taken note of, less stops the source."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -50,7 +51,8 @@ def _types(file: FoundFile, source: Source) -> dict[str, str]:
     if kind == "csv":
         return dict.fromkeys(faults.csv_header(file), "")
     if kind == "json":
-        return {name: "" for _, line in islice(faults.lines(file), ROWS_ASKED) for name in msgspec.json.decode(line)}
+        with closing(faults.lines(file)) as lines:
+            return {name: "" for _, line in islice(lines, ROWS_ASKED) for name in msgspec.json.decode(line)}
     with file.path.open("rb") as raw:
         if kind == "avro":
             import fastavro
