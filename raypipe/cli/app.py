@@ -118,12 +118,14 @@ add(
     PIPELINE,
     "raypipe replay examples/flights/pipeline.py --from 2013-07-01 --to 2013-12-31 --policy hybrid",
     "raypipe replay pipeline.py --from 2013-07-01 --to 2013-09-30 --policy a.toml --policy b.toml --plot loss.png",
+    "raypipe replay examples/flights/pipeline.py --from 2013-07-03 --to 2013-09-30 --live",
 )
 add(
     policy.policy,
     PIPELINE,
     "raypipe policy explain examples/flights/pipeline.py --policy hybrid",
     "raypipe policy explain pipeline.py --at 2013-11-04 --json | jq .action",
+    "raypipe policy approve flights --why 'reviewed on 3 July'",
 )
 add(life.deploy, PIPELINE, "raypipe deploy examples/flights/pipeline.py")
 add(

@@ -1,16 +1,27 @@
-"""``raypipe policy explain``: what a retraining policy would do now, and why."""
+"""``raypipe policy``: what a retraining policy would do now, and why; a person's yes or no to what it asks."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.text import Text
 
-from raypipe.cli.definition import PipelineFile, read
+from raypipe.cli.definition import read
+from raypipe.cli.kept import because, kept, person
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.errors import SettingsError
 
-What = Annotated[Literal["explain"], typer.Argument(metavar="explain", help="Say what it would do now, and why.")]
+What = Annotated[
+    Literal["explain", "approve", "refuse"],
+    typer.Argument(metavar="WHAT", help="Say what it would do now; or say yes or no to what it asks."),
+]
+Subject = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE|NAME", show_default=False, help="For `explain` a pipeline file, else a pipeline's name."
+    ),
+]
 Policy = Annotated[
     str | None,
     typer.Option(
@@ -25,11 +36,37 @@ At = Annotated[
 ]
 
 
-def policy(_: What, file: PipelineFile, policy: Policy = None, at: At = None, json: AsJson = False) -> None:
+def policy(
+    what: What,
+    subject: Subject,
+    policy: Policy = None,
+    at: At = None,
+    why: Annotated[
+        str | None, typer.Option("--why", metavar="TEXT", show_default=False, help="The reason of a yes or a no.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
     """Say what a retraining policy would do now, and why: every trigger and guard with what it looked at.
 
     Reads the registry alone: triggers that need somebody to watch the model say that nobody does. Nothing is done.
+    `approve` and `refuse` answer a policy with `approval`, which asks a person before it trains.
     """
+    if what == "explain":
+        _explain(subject, policy, at, Output(json))
+        return
+    name, reason = str(subject), because(why or "")
+    from raypipe.retraining.standing import answer, standing
+
+    with kept(writes=True) as found:
+        answer(found.ledger, name, yes=what == "approve", who=person(), why=reason)
+        now = standing(found.ledger, name)
+    out = Output(json)
+    goes = "the next look of its watcher, or `raypipe retrain`, goes on" if what == "approve" else "nothing is trained"
+    out.say(f"{name}: {what}d; {goes}.")
+    out.result(now)
+
+
+def _explain(file: Path, policy: str | None, at: str | None, out: Output) -> None:
     pipeline, moment = read(file), moment_of(at)
     from raypipe.clock import SystemClock
     from raypipe.retraining import read_policy
@@ -50,7 +87,6 @@ def policy(_: What, file: PipelineFile, policy: Policy = None, at: At = None, js
         decision = explain(registry, pipeline.name, chosen, clock.now() if moment is None else moment)
     finally:
         ledger.close()
-    out = Output(json)
     facts = decision.situation
     out.say(Text.assemble((decision.action, "bold"), f"  {pipeline.name}/{facts.version}: {decision.why}"))
     for line in (*decision.triggers, *(f"holds back: {guard}" for guard in decision.guards)):

@@ -10,11 +10,14 @@ from rich.text import Text
 from raypipe.cli.definition import PipelineFile, read
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
-from raypipe.cli.progress import watch
+from raypipe.cli.progress import Watcher, watch
 from raypipe.errors import SettingsError
 
 if TYPE_CHECKING:
+    from raypipe.contracts.records import Snapshot
+    from raypipe.flows import Platform
     from raypipe.flows.replay import Replayed
+    from raypipe.spec import Pipeline
 
 Policies = Annotated[
     list[str] | None,
@@ -32,11 +35,25 @@ Plot = Annotated[
     Path | None,
     typer.Option("--plot", metavar="FILE", show_default=False, help="Draw the loss over time (.png, .svg or .pdf)."),
 ]
+Live = Annotated[
+    bool,
+    typer.Option(
+        "--live",
+        help="The champion in service lives through it, by the pipeline's own policy, and what is decided is done: its "
+        "trainings are Ray jobs. It ends when a challenger has taken over.",
+    ),
+]
 _DAY = 86_400_000_000
 
 
 def replay(
-    file: PipelineFile, start: From, end: To, policy: Policies = None, plot: Plot = None, json: AsJson = False
+    file: PipelineFile,
+    start: From,
+    end: To,
+    policy: Policies = None,
+    plot: Plot = None,
+    live: Live = False,
+    json: AsJson = False,
 ) -> None:
     """Try retraining policies on history: what each would have done, gained and cost.
 
@@ -52,6 +69,11 @@ def replay(
     if pipeline.label.task != "binary":
         what = f"only a label that is true or false can be replayed, not {pipeline.label.task}"
         raise SettingsError(what, where=file.name, cure="Compare policies by `raypipe run --as-of` instead")
+    if live:
+        if policy or plot:
+            raise SettingsError("takes no `--policy` and no `--plot`", where="--live", cure="Leave them out")
+        _live(file, pipeline, first, last + _DAY, Output(json))
+        return
     from raypipe.retraining import read_policy
     from raypipe.spec.retrain import never
 
@@ -65,17 +87,11 @@ def replay(
     out = Output(json)
     # Seconds of imports: a fault in what was asked is told before them.
     from raypipe.cli.opened import opened
-    from raypipe.contracts.records import GateReport
-    from raypipe.flows import Run
     from raypipe.flows.replay.run import replay_pipeline
 
     progress = watch(out.console)
     with opened(progress, f"raypipe: replay {pipeline.name}") as platform:
-        # Judged as on the first day: history that ends with the replay is no longer fresh on its last.
-        work = Run(pipeline, file, platform, progress, first, "gate")
-        for result in work:
-            out.say(f"{result.stage}: {result.line}")
-            snapshots = result.record.snapshots if isinstance(result.record, GateReport) else ()
+        snapshots = _snapshots(platform, file, pipeline, first, progress, out)
         results, recipe, folder = replay_pipeline(platform, pipeline, snapshots, policies, first, last + _DAY, progress)
     shown(results, out)
     if plot is not None:
@@ -85,6 +101,37 @@ def replay(
         out.say(f"{plot} shows the loss over time.")
     out.say(f"Every decision is in {folder / 'ledger.db'}.")
     out.result({"pipeline": pipeline.name, "algorithm": recipe.algorithm, "params": recipe.params, "policies": results})
+
+
+def _live(file: Path, pipeline: "Pipeline", first: int, end: int, out: Output) -> None:
+    from raypipe.cli.opened import opened
+    from raypipe.flows.replay.live import live
+
+    progress, happened = watch(out.console), []
+    with opened(progress, f"raypipe: live through {pipeline.name}") as platform:
+        snapshots = _snapshots(platform, file, pipeline, first, progress, out)
+        for one in live(platform, pipeline, snapshots, first, end, progress):
+            out.say(Text.assemble((one.day, "dim"), f"  {one.what}"))
+            happened.append(one)
+        champion = platform.registry.get(pipeline.name, "champion")
+    out.say(
+        f"{pipeline.name}/{champion.version} is champion. `raypipe history {pipeline.name}` says since when, and why."
+    )
+    out.result({"pipeline": pipeline.name, "champion": champion.version, "happened": happened})
+
+
+def _snapshots(
+    platform: "Platform", file: Path, pipeline: "Pipeline", first: int, progress: Watcher, out: Output
+) -> "tuple[Snapshot, ...]":
+    """The tables that history is in, judged as on the first day: on its last, history is no longer fresh."""
+    from raypipe.contracts.records import GateReport
+    from raypipe.flows import Run
+
+    for result in Run(pipeline, file, platform, progress, first, "gate"):
+        out.say(f"{result.stage}: {result.line}")
+        if isinstance(result.record, GateReport):
+            return result.record.snapshots
+    return ()
 
 
 def shown(results: "list[Replayed]", out: Output) -> None:

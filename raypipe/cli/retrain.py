@@ -14,7 +14,7 @@ from raypipe.errors import RegistryError, SettingsError
 
 if TYPE_CHECKING:
     from raypipe.flows import Platform
-    from raypipe.flows.retrain import Standing
+    from raypipe.retraining.standing import Standing
     from raypipe.spec import Pipeline
 
 #: How often is looked how far it is, in seconds.
@@ -74,7 +74,8 @@ def retrain(
 
 def _follow(platform: "Platform", pipeline: "Pipeline", progress: Watcher) -> "Standing | None":
     """Drive a training on until it is over, or waits for people or traffic."""
-    from raypipe.flows.retrain import drive, standing
+    from raypipe.flows.retrain import drive
+    from raypipe.retraining.standing import standing
 
     found = drive(platform, pipeline)
     if found is None:

@@ -33,7 +33,7 @@ def status(json: AsJson = False) -> None:
     """Say what is up, where it listens, and which models answer."""
     from raypipe import services
 
-    _show(services.status(_config()), Output(json))
+    _show((*services.status(_config()), *_trainings()), Output(json))
 
 
 def down(json: AsJson = False) -> None:
@@ -74,6 +74,26 @@ def _serve_again(out: Output) -> None:
                 out.say(Text(f"{name} does not answer: {error}", "red"))
             else:
                 out.say(f"{name}/{champion.version} answers again at {deployment.url}")
+
+
+def _trainings() -> "tuple[ServiceStatus, ...]":
+    """The trainings that are not over, each as what works on it."""
+    from raypipe.settings import load_settings
+
+    if not load_settings().ledger_url and not (load_settings().home / "ledger.db").exists():
+        return ()
+    from raypipe.cli.kept import kept
+    from raypipe.retraining.standing import standing
+    from raypipe.services import ServiceStatus
+
+    with kept() as found:
+        names = found.registry.names()
+        known = [one for name in names if (one := standing(found.ledger, name)) is not None and one.state != "ended"]
+    url = _config().dashboard_url
+    return tuple(
+        ServiceStatus(f"training {s.pipeline}/{s.number}", s.under_way, f"{url}/#/jobs/{s.job}", None, s.note)
+        for s in known
+    )
 
 
 def _config() -> "ServicesConfig":

@@ -30,6 +30,7 @@ class Situation(Record, frozen=True, kw_only=True):
         worse: whether the version before, which goes on in its shadow, is for certain better.
         promoted: when it became champion, microseconds UTC.
         earlier: the version that a rollback would give it back to.
+        known: up to when anything is known; None: up to ``at``. A pipeline may pretend that it is another time.
     """
 
     pipeline: str
@@ -49,6 +50,7 @@ class Situation(Record, frozen=True, kw_only=True):
     worse: bool | None = None
     promoted: int | None = None
     earlier: int | None = None
+    known: int | None = None
 
 
 class Training(Record, frozen=True, kw_only=True):

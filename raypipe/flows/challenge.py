@@ -5,11 +5,12 @@ Every row that it writes is refused once its lease went to another attempt.
 
 import os
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from msgspec import structs
 
@@ -27,8 +28,9 @@ from raypipe.errors import (
     TrainingError,
 )
 from raypipe.failpoints import failpoint
+from raypipe.flows.model_gates import gate_candidate
 from raypipe.flows.platform import Platform
-from raypipe.flows.run import Run
+from raypipe.flows.run import Run, named
 from raypipe.flows.stage import Stage
 from raypipe.flows.train import build
 from raypipe.registry import capture
@@ -44,6 +46,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FOR_GOOD = (DefinitionError, FeatureError, GateError, RegistryError, SourceError, TrainingError)
 
 R = TypeVar("R", bound=Record)
+#: Makes a challenger for a training, judges it, and registers it if it is the better one.
+Make: TypeAlias = Callable[[Platform, Progress, Work], tuple[Verdict, ModelVersion | None]]
 
 
 class Challenger(Record, frozen=True, kw_only=True):
@@ -58,7 +62,9 @@ def fence(name: str, number: int, attempt: int) -> str:
     return f"retrain/{name}/{number}/leased/{attempt + 1}"
 
 
-def challenge(platform: Platform, progress: Progress, name: str, number: int, attempt: int) -> Trained | None:
+def challenge(
+    platform: Platform, progress: Progress, name: str, number: int, attempt: int, make: Make | None = None
+) -> Trained | None:
     """Work on one attempt of a training, and write down what it came to; None: another process has.
 
     Args:
@@ -67,6 +73,7 @@ def challenge(platform: Platform, progress: Progress, name: str, number: int, at
         name: of the pipeline.
         number: of the training.
         attempt: from 1.
+        make: makes the challenger; None: by the champion's recipe, from what the sources have by now.
 
     Raises:
         RegistryError: there is no such training.
@@ -84,7 +91,7 @@ def challenge(platform: Platform, progress: Progress, name: str, number: int, at
     failpoint("challenge.after_start")
     began = perf_counter()
     try:
-        verdict, version = _challenger(platform, progress, work)
+        verdict, version = (make or _challenger)(platform, progress, work)
     except _FOR_GOOD as error:
         seconds = perf_counter() - began
         work.write("ended", Ended(outcome="failed", version=None, seconds=seconds, why=str(error)[:2_000]))
@@ -142,8 +149,8 @@ def _challenger(platform: Platform, progress: Progress, work: Work) -> tuple[Ver
 
     meaning = fingerprint((pipeline.ask, pipeline.inputs, pipeline.label, pipeline.split))
     join = partial(build, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
-    seen = (*(f"{one.table}@{one.snapshot_id}" for one in snapshots), str(as_of))
-    rows = _do(Stage("features", TrainingSet, join, (meaning, *seen), _kept), platform, progress, pipeline)
+    asked = (meaning, *named(snapshots, as_of), fingerprint(pipeline.before_training))
+    rows = _do(Stage("features", TrainingSet, join, asked, _kept), platform, progress, pipeline)
 
     fit = partial(_fit, pipeline=pipeline, training_set=rows, champion=champion)
     inputs = (rows.digest, champion.digest, fingerprint(pipeline.finish))
@@ -209,7 +216,9 @@ def _enter(
     lineage = capture(pipeline, Path(pipeline.name), made.candidate, training_set)
     # The definition is that of the champion, so is the code that wrote it.
     code = structs.replace(lineage, commit=champion.lineage.commit, dirty=champion.lineage.dirty)
-    return platform.registry.register(made.candidate, code)
+    version = platform.registry.register(made.candidate, code)
+    gate_candidate(platform, pipeline, version, training_set, champion, "")
+    return version
 
 
 def _do(stage: Stage[R], platform: Platform, progress: Progress, pipeline: Pipeline) -> R:

@@ -35,10 +35,10 @@ def decide_now(
             "has no `retrain`", where=pipeline.name, cure="Give it a policy, such as `retrain.hybrid()`"
         )
     found = works(ledger, pipeline.name)
-    facts = _with_reign(platform.registry, situation)
+    until = moment(pipeline, as_of, situation.at)
+    facts = structs.replace(_with_reign(platform.registry, situation), known=None if until == situation.at else until)
     decision = structs.replace(retraining.decide(policy, facts, past(found)), diagnosis=diagnosis)
     if decision.action in ("train", "ask"):
-        until = moment(pipeline, as_of, situation.at)
         decision = structs.replace(decision, number=len(found) + 1, as_of=until)
     decision = _write_down(platform, decision)
     failpoint("decide.after_decision")

@@ -10,16 +10,14 @@ import sys
 
 from raypipe.contracts.decisions import Decision
 from raypipe.contracts.progress import Silent
-from raypipe.contracts.records import Record
-from raypipe.errors import KeyTakenError, RegistryError
 from raypipe.failpoints import failpoint
 from raypipe.flows import beat, rollout
 from raypipe.flows.decide import begin_training
 from raypipe.flows.platform import Platform
 from raypipe.flows.swap import swap_where_served
-from raypipe.ledger import Ledger
 from raypipe.registry import Registry
-from raypipe.retraining.work import ATTEMPTS, Answered, Ended, Leased, Submitted, Work, works
+from raypipe.retraining.standing import Standing, standing_of
+from raypipe.retraining.work import ATTEMPTS, Ended, Leased, Submitted, Work, works
 from raypipe.services import jobs
 from raypipe.spec import Pipeline
 
@@ -27,27 +25,6 @@ from raypipe.spec import Pipeline
 LEASE = 60_000_000
 #: A job has so long from its lease until its process gives the first sign.
 START = 180_000_000
-
-
-class Standing(Record, frozen=True, kw_only=True):
-    """How far a training has come.
-
-    Attributes:
-        pipeline, number: which one.
-        state: ``asked``, ``training``, ``shadow``, ``answering`` or ``ended``.
-        attempt: of the training, from 1; 0: none yet.
-        job: the Ray job that works on it, or did.
-        note: one line for people.
-        under_way: it may go on within seconds.
-    """
-
-    pipeline: str
-    number: int
-    state: str
-    attempt: int
-    job: str
-    note: str
-    under_way: bool
 
 
 def drive(platform: Platform, pipeline: Pipeline) -> Standing | None:
@@ -64,46 +41,13 @@ def drive(platform: Platform, pipeline: Pipeline) -> Standing | None:
     work = found[-1]
     if work.outcome == "asked":
         note = f"waits for a person: `raypipe policy approve {pipeline.name}`"
-        return _standing(work, "asked", note, under_way=False)
+        return standing_of(work, "asked", note, under_way=False)
     answer = work.answer
     if answer is not None and not answer.yes:
         return _end(work, Ended(outcome="refused", version=None, seconds=0.0, why=f"{answer.who}: {answer.why}"))
     if work.trained is None:
         return _train(platform, work)
     return _take_over(platform, pipeline, work)
-
-
-def standing(ledger: Ledger, name: str) -> Standing | None:
-    """How far the last training of a pipeline has come, from the ledger alone; None: there was none."""
-    found = works(ledger, name)
-    if not found:
-        return None
-    work, ended = found[-1], found[-1].ended
-    if ended is not None:
-        return _standing(work, "ended", f"{ended.outcome}: {ended.why}", under_way=False)
-    if work.outcome == "asked":
-        return _standing(work, "asked", f"waits for a person: `raypipe policy approve {name}`", under_way=False)
-    trained = work.trained
-    if trained is None:
-        return _standing(work, "training", "a challenger is being trained", under_way=True)
-    return _standing(
-        work, "answering", f"version {trained.version} beside the champion: {trained.why}", under_way=False
-    )
-
-
-def answer(ledger: Ledger, name: str, *, yes: bool, who: str, why: str) -> None:
-    """Say yes or no to the training that a person is asked about.
-
-    Raises:
-        RegistryError: nobody is asked, or somebody else has answered.
-    """
-    found = works(ledger, name)
-    if not found or found[-1].outcome != "asked":
-        raise RegistryError("nobody is asked anything", where=name, cure="`raypipe status` says what is under way")
-    try:
-        found[-1].write("answered", Answered(yes=yes, who=who, why=why))
-    except KeyTakenError:
-        raise RegistryError("somebody else has answered just now", where=name) from None
 
 
 def _begun(platform: Platform, name: str) -> list[Work]:
@@ -134,14 +78,14 @@ def _train(platform: Platform, work: Work) -> Standing:
         failpoint("retrain.after_submit")
         work.write(f"submitted/{leased.attempt}", Submitted(job=leased.job))
         failpoint("retrain.after_submitted")
-        return _standing(work, "training", f"submitted as {leased.job}")
+        return standing_of(work, "training", f"submitted as {leased.job}")
     state = jobs.state(dashboard, leased.job)
     if work.trained is not None or work.ended is not None:
-        return _standing(work, "training", "trained")
+        return standing_of(work, "training", "trained")
     if state in ("PENDING", "RUNNING"):
         sign = beat.last(platform.workspace, leased.job)
         if platform.clock.now() - max(since, sign or 0) <= (START if sign is None else LEASE):
-            return _standing(work, "training", "a challenger is being trained")
+            return standing_of(work, "training", "a challenger is being trained")
         why = "gave no sign of life"
     else:
         why = "was forgotten by the cluster" if state == "unknown" else f"ended as {state.lower()} without a result"
@@ -185,7 +129,7 @@ def _take_over(platform: Platform, pipeline: Pipeline, work: Work) -> Standing:
         return _end(work, Ended(outcome="lost", version=None, seconds=trained.seconds, why=trained.why))
     step = rollout.advance(platform, pipeline, work, trained)
     if step.outcome is None:
-        return _standing(work, step.state, step.note, under_way=False)
+        return standing_of(work, step.state, step.note, under_way=False)
     return _end(work, Ended(outcome=step.outcome, version=trained.version, seconds=trained.seconds, why=step.note))
 
 
@@ -213,17 +157,4 @@ def _end(work: Work, ended: Ended) -> Standing:
     failpoint("retrain.before_end")
     work.write("ended", ended)
     failpoint("retrain.after_end")
-    return _standing(work, "ended", f"{ended.outcome}: {ended.why}", under_way=False)
-
-
-def _standing(work: Work, state: str, note: str, *, under_way: bool = True) -> Standing:
-    lease = work.lease
-    return Standing(
-        pipeline=work.name,
-        number=work.number,
-        state=state,
-        attempt=lease[0].attempt if lease else 0,
-        job=lease[0].job if lease else "",
-        note=note,
-        under_way=under_way,
-    )
+    return standing_of(work, "ended", f"{ended.outcome}: {ended.why}", under_way=False)

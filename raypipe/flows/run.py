@@ -74,13 +74,13 @@ class Run:
 
         check = partial(gate, pipeline=pipeline, snapshots=ingested.snapshots, as_of=as_of, bypass=self.bypass)
         # Who went on for a reason goes on for that run only: the next one without it is judged again.
-        judged = (fingerprint(pipeline.sources), *_named(ingested.snapshots, as_of), *filter(None, (self.bypass,)))
+        judged = (fingerprint(pipeline.sources), *named(ingested.snapshots, as_of), *filter(None, (self.bypass,)))
         report, result = self._do(Stage("gate", GateReport, check, judged), gate_line)
         yield result
 
         snapshots = report.snapshots  # as published: without what was set aside
         if self.fit:
-            yield from self._fit(snapshots, _named(snapshots, as_of))
+            yield from self._fit(snapshots, named(snapshots, as_of))
 
         serve = partial(deploy, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
         yield self._do(Stage("deploy", Deployment, serve), deploy_line)[1]
@@ -115,7 +115,8 @@ class Run:
         return record, StageResult(stage.name, line(record), record, seconds, reused)
 
 
-def _named(snapshots: tuple[Snapshot, ...], as_of: int) -> tuple[str, ...]:
+def named(snapshots: tuple[Snapshot, ...], as_of: int) -> tuple[str, ...]:
+    """What names the tables as they are, and the moment."""
     return (*(f"{s.table}@{s.snapshot_id}" for s in snapshots), str(as_of))
 
 

@@ -153,6 +153,8 @@ def _last_due(schedule: Schedule, at: int) -> int:
 def _guards(policy: Retrain, now: Situation, history: Sequence[Training]) -> Iterator[str]:
     if now.breaks:
         yield f"the data looks broken: {now.breaks[0]}"
+    if now.known is not None and now.known <= now.since:
+        yield f"nothing is known that was not known when it was trained: the pipeline is at {iso(now.known)}"
     if any(training.outcome == "running" for training in history):
         yield "a training is under way"
     if any(training.outcome == "asked" for training in history):

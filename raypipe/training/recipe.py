@@ -1,6 +1,7 @@
 """A model in memory from settled parameters: what a challenger is made by when nothing is searched anew."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,14 @@ class Recipe:
 
     algorithm: str
     params: Params
+
+
+class Answers(Protocol):
+    """What gives a probability for each row of an encoded matrix, float32 (rows,)."""
+
+    def score(self, x: Matrix) -> Vector:
+        """The probabilities."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ def fit(recipe: Recipe, pipeline: Pipeline, rows: pl.DataFrame) -> Fitted:
     return Fitted(signature, model)
 
 
-def importance(model: Fitted, x: Matrix, rows: int = 500) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def importance(model: Answers, x: Matrix, rows: int = 500) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """By how much the score moves, on average, when one input's values change places; shape (inputs,)."""
     some = x[np.linspace(0, len(x) - 1, min(rows, len(x))).astype(int)]
     plain, order = model.score(some), np.random.default_rng(0).permutation(len(some))

@@ -11,8 +11,9 @@ from raypipe.errors import FencedError, RegistryError
 from raypipe.flows import retrain, rollout
 from raypipe.flows.challenge import fence
 from raypipe.flows.decide import ask_for, decide_now
-from raypipe.flows.retrain import LEASE, START, drive, standing
+from raypipe.flows.retrain import LEASE, START, drive
 from raypipe.retraining import Verdict
+from raypipe.retraining.standing import answer, standing
 from raypipe.retraining.work import Started, Trained, works
 from raypipe.spec.retrain import Failing, NewRows, Retrain
 from tests.flows.retraining import AT, Home, cluster, facts
@@ -168,10 +169,10 @@ def test_a_person_asks_says_yes_or_says_no(home, jobs):
     assert drive(home.platform, careful).state == "asked"
     assert decide_now(home.platform, careful, facts(AT + 1)).action == "wait"
     assert jobs.states == {}
-    retrain.answer(home.ledger, "rides", yes=False, who="Ada", why="not before the audit")
+    answer(home.ledger, "rides", yes=False, who="Ada", why="not before the audit")
     assert drive(home.platform, careful).note == "refused: Ada: not before the audit"
     with pytest.raises(RegistryError, match="nobody is asked"):
-        retrain.answer(home.ledger, "rides", yes=True, who="Ada", why="now")
+        answer(home.ledger, "rides", yes=True, who="Ada", why="now")
 
     decision = ask_for(home.platform, "rides", "the audit is over", "Ada", AT)
     assert decision.number == 2

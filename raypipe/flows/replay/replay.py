@@ -144,7 +144,7 @@ class _Life:
             decision = structs.replace(decision, diagnosis=self._service.diagnosis(drift, now))
             self._diagnosis = self._diagnosis or decision.diagnosis
         self._write_down(decision)
-        if decision.action != "nothing" and self._asked is None:
+        if decision.action in ("wait", "ask", "train") and self._asked is None:
             self._asked = now
         if decision.action == "train":
             self._train(now)

@@ -1,6 +1,7 @@
 """One model in service during a replay: it is watched and judged as in production, by the same code."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -8,14 +9,16 @@ import polars as pl
 from raypipe import retraining
 from raypipe.contracts.bins import Judged, Reference
 from raypipe.contracts.decisions import Situation
+from raypipe.contracts.signature import Signature
 from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport, PerformanceReport
-from raypipe.flows.replay.models import Models
 from raypipe.flows.replay.past import Past
 from raypipe.monitoring import Monitor, Performance, Plan
 from raypipe.monitoring.diagnosis import Losses, Sides, diagnose
 from raypipe.stats.estimate import log_loss
+from raypipe.stats.shift import Floats
 from raypipe.training.recipe import importance
+from raypipe.training.trainer import Matrix, Vector
 
 DAY = 86_400_000_000
 #: A model is judged on the newest rows of so many days that neither it nor the one before has learned from.
@@ -36,6 +39,33 @@ def held_out(past: Past, since: int, now: int) -> tuple[int, slice]:
     return until, slice(past.before(until), past.before(now))
 
 
+class Model(Protocol):
+    """A model that answers encoded rows."""
+
+    @property
+    def signature(self) -> Signature:
+        """How rows are encoded."""
+        ...
+
+    def score(self, x: Matrix) -> Vector:
+        """One probability a row."""
+        ...
+
+
+class Asked(Protocol):
+    """Models by the moment up to which they have learned, and what they say of the past."""
+
+    past: Past
+
+    def of(self, moment: int) -> Model:
+        """The model of a moment."""
+        ...
+
+    def scores(self, moment: int, rows: slice) -> Floats:
+        """Its answers."""
+        ...
+
+
 class Service:
     """A version that answers, with its monitor and its performance.
 
@@ -51,7 +81,7 @@ class Service:
     """
 
     def __init__(
-        self, name: str, models: Models, version: int, moment: int, rehearsal: int, judged: slice, now: int, plan: Plan
+        self, name: str, models: Asked, version: int, moment: int, rehearsal: int, judged: slice, now: int, plan: Plan
     ) -> None:
         self.models, self.past, self.version, self.moment, self.since = models, models.past, version, moment, now
         self._rehearsal, self._judged, self._now = rehearsal, judged, now

@@ -1,0 +1,1 @@
+"""Kill whoever decides, submits and trains, and the cluster under them, at every crash window."""

@@ -1,0 +1,270 @@
+"""A small world with the decision loop of production in it, whose processes can be killed at any crash window.
+
+Ledger, registry, decision, outbox, lease, fence, rollout and the trainer's protocol are production's own. Made up are
+the facts, what the challenger is (a tiny model), the traffic of a rollout, and the cluster's Jobs API: one process,
+which takes each job once and forgets all when it is killed, while what it had started lives on as an orphan.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import cast
+
+from raypipe import failpoints
+from raypipe.clock import SystemClock
+from raypipe.contracts import bundle
+from raypipe.contracts.decisions import Situation
+from raypipe.contracts.progress import Progress, Silent
+from raypipe.contracts.records import Candidate, Lineage, ModelVersion
+from raypipe.errors import RaypipeError
+from raypipe.flows import Platform, beat, retrain, rollout
+from raypipe.flows.challenge import challenge, fence
+from raypipe.flows.decide import decide_now
+from raypipe.flows.experiment import Standing
+from raypipe.flows.retrain import drive, job_name
+from raypipe.ledger import Ledger
+from raypipe.registry import Registry
+from raypipe.retraining import Verdict
+from raypipe.retraining.work import Work, works
+from raypipe.services import ServicesConfig
+from raypipe.spec import Pipeline, changed
+from raypipe.spec.retrain import Failing, NewRows, Retrain, Rollout
+
+NAME = "rides"
+#: Ticks of a round, at made-up moments a second apart; one that asks to train, one that asks to roll back.
+TICKS, TRAIN, BACK = 6, 1, 4
+FIRST, TICK = 1_383_544_800_000_000, 1_000_000
+#: Whether traffic speaks against the challenger; set before processes are made.
+BAD = False
+#: Of a lease, and of a job until it gives a sign, in microseconds: seconds instead of minutes.
+LEASE, START = 1_500_000, 4_000_000
+
+
+@dataclass(frozen=True)
+class Home:
+    """The parts of a platform that the loop touches."""
+
+    workspace: Path
+    port: int
+    fence: str = ""
+    clock: SystemClock = SystemClock()  # noqa: RUF009  # it has no state
+
+    @property
+    def ledger(self) -> Ledger:
+        """The history, behind the fence of a lease where there is one."""
+        ledger = Ledger.in_folder(self.workspace, self.clock)
+        return ledger.fenced(self.fence) if self.fence else ledger
+
+    @property
+    def registry(self) -> Registry:
+        """The models; nobody mirrors them."""
+        return Registry(self.workspace / "registry", self.ledger, "")
+
+    @property
+    def services(self) -> ServicesConfig:
+        """Where the Jobs API is."""
+        return ServicesConfig(self.workspace, dashboard_port=self.port)
+
+    @property
+    def platform(self) -> Platform:
+        """What the flows are given."""
+        return cast(Platform, self)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Its policy asks for a training whenever enough rows came, and has a rollout."""
+        policy = Retrain(
+            (NewRows(5_000),), new_rows=0, rollout=Rollout(shares=(0.5,), least=1), roll_back=(Failing(0.5),)
+        )
+        return changed(bundle.pipeline(Path(self.registry.get(NAME, 1).folder)), retrain=policy)
+
+
+def in_child(work: Callable[[], None], failpoint: str = "") -> int:
+    """Do something in a process of its own, which acts at a failpoint; its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        failpoints._visits.clear()
+        os.environ.pop("RAYPIPE_FAILPOINT", None)
+        if failpoint:
+            os.environ["RAYPIPE_FAILPOINT"] = failpoint
+        _make_believe()
+        work()
+    except BaseException:  # noqa: BLE001  # whatever it is, it must not go on as the parent
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _make_believe() -> None:
+    """What stands in for traffic, Serve and minutes of waiting."""
+    retrain.LEASE, retrain.START, beat.EVERY = LEASE, START, 0.3
+    for module, name, stand_in in (
+        (rollout, "served", lambda *_: True),
+        (rollout, "compare", _plenty),
+        (rollout, "swap_where_served", _swapped),
+        (retrain, "swap_where_served", _swapped),
+    ):
+        setattr(module, name, stand_in)
+
+
+def _swapped(platform: Platform, version: ModelVersion, _: Progress) -> None:
+    """The service has it: one line in a file that only grows."""
+    _note(platform.workspace / "swaps", str(version.version))
+
+
+def _plenty(_: Platform, __: str, ___: object, arm: str) -> Standing:
+    faults = ("its error is larger",) if BAD else ()
+    counts = {"units": 9, "predictions": 9, "labelled": 9}
+    return Standing(arm=arm, share=1.0, **counts, loss=0.1, against=None, p99_ms=1.0, failed=0.0, faults=faults)
+
+
+def _note(file: Path, line: str) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
+
+
+def monitor(home: Home) -> None:
+    """Go on after the last tick that was decided, as an actor does that comes back; then it is done."""
+    while (tick := decided(home.ledger)) < TICKS:
+        decide(home, tick)
+
+
+def decide(home: Home, tick: int) -> None:
+    """One tick: facts that follow from its number, and a decision."""
+    at = FIRST + tick * TICK
+    champion = home.registry.get(NAME, "champion")
+    reign = home.registry.history(NAME)[-1][0].at
+    facts = Situation(
+        pipeline=NAME,
+        version=champion.version,
+        # Simulated, but for who is on probation: that is told by the ledger's clock.
+        at=at if tick != BACK else reign + 1,
+        since=FIRST - TICK,
+        looked=at - TICK,
+        new_rows=9_000 if tick == TRAIN else 0,
+        failed=1.0 if tick == BACK else 0.0,
+    )
+    if tick == BACK and not _ended(home):
+        time.sleep(0.02)
+        return
+    decide_now(home.platform, home.pipeline, facts)
+
+
+def decided(ledger: Ledger) -> int:
+    """How many ticks were decided."""
+    return sum(entry.kind.startswith("decision.") and entry.kind not in _NOT for entry in ledger.entries(subject=NAME))
+
+
+_NOT = ("decision.overtaken", "decision.done")
+
+
+def _ended(home: Home) -> bool:
+    found = works(home.ledger, NAME)
+    return bool(found) and found[-1].ended is not None
+
+
+def submitter(home: Home) -> None:
+    """Drive until everything is decided and done."""
+    while True:
+        with suppress(RaypipeError):
+            drive(home.platform, home.pipeline)
+        kinds = [row.kind for row in home.ledger.entries(subject=NAME)]
+        owed = kinds.count("decision.rollback") - kinds.count("decision.done")
+        if decided(home.ledger) == TICKS and _ended(home) and not owed:
+            return
+        time.sleep(0.02)
+
+
+def trainer(workspace: Path, port: int, number: int, attempt: int) -> None:
+    """What the job does, with a challenger that was made before."""
+    home = Home(workspace, port, fence(NAME, number, attempt))
+    with beat.beating(workspace, job_name(NAME, number, attempt), home.clock, 0.3):
+        made = challenge(home.platform, Silent(), NAME, number, attempt, _made)
+    if made is not None:
+        with suppress(RaypipeError):
+            drive(home.platform, home.pipeline)
+
+
+def _made(platform: Platform, _: Progress, __: Work) -> tuple[Verdict, ModelVersion]:
+    candidate = Candidate.from_json((platform.workspace / "candidate.json").read_text())
+    lineage = Lineage.from_json((platform.workspace / "lineage.json").read_text())
+    time.sleep(0.05)
+    return Verdict(gain=0.1, low=0.05, rows=5_000, won=True), platform.registry.register(candidate, lineage)
+
+
+def cluster(workspace: Path, port: int, failpoint: str) -> None:
+    """The Jobs API: each name once, in memory. The first trainer acts at the failpoint."""
+    jobs: dict[str, int] = {}
+    states: dict[str, str] = {}
+
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.removeprefix("/api/jobs/")
+            _reap(jobs, states)
+            found = states.get(name)
+            self._say(*((404, "no such job") if found is None else (200, json.dumps({"status": found}))))
+
+        def do_POST(self) -> None:
+            text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.path.endswith("/stop"):
+                self._say(200, "{}")
+                return
+            name = json.loads(text)["submission_id"]
+            if name in states:
+                self._say(500, "there is one of this name")
+                return
+            _note(workspace / "jobs", name)
+            number, attempt = map(int, name.rsplit("-", 2)[1:])
+            states[name] = "RUNNING"
+
+            def work() -> None:
+                server.socket.close()
+                trainer(workspace, port, number, attempt)
+
+            jobs[name] = in_child(work, failpoint if attempt == 1 else "")
+            _note(workspace / "trainers", f"{name} {jobs[name]}")
+            self._say(200, json.dumps({"submission_id": name}))
+
+        def _say(self, status: int, text: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    class Server(HTTPServer):
+        allow_reuse_address = True
+
+    server = Server(("127.0.0.1", port), Api)
+    server.serve_forever()
+
+
+def _reap(jobs: dict[str, int], states: dict[str, str]) -> None:
+    for name, pid in list(jobs.items()):
+        with suppress(ChildProcessError):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                states[name] = "SUCCEEDED" if status == 0 else "FAILED"
+                del jobs[name]
+
+
+def end(pid: int, with_signal: int = signal.SIGKILL) -> None:
+    """Send a signal to a process of ours that may be gone."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, with_signal)
+
+
+assert sys.platform == "linux"
