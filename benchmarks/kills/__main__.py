@@ -26,7 +26,7 @@ from benchmarks.report import QUICK, Aim, Row, versions, write
 from raypipe.contracts import bundle
 
 ROUNDS = 500
-SECONDS, RUNNING_AGAIN = 40.0, 10.0
+SECONDS, RUNNING_AGAIN = 120.0, 10.0
 WINDOWS = {
     "monitor": ("decide.after_decision", "decide.after_begun"),
     "submitter": (
