@@ -1,0 +1,1 @@
+"""Gates beside their peers."""
