@@ -20,6 +20,7 @@ SPECIAL = ("missing", "below", "above", "unseen")
 MISSING, BELOW, ABOVE, UNSEEN = range(len(SPECIAL))
 
 Ints = NDArray[np.int64]
+_LARGEST = np.finfo(np.float32).max
 
 
 class Bins(Record, frozen=True, kw_only=True):
@@ -47,7 +48,8 @@ class Bins(Record, frozen=True, kw_only=True):
         >>> Bins.of_numbers("n", np.array([1, 1, 1, 2, np.nan], dtype=np.float32)).counts
         (1, 0, 0, 0, 3, 0, 1)
         """
-        known = np.sort(values[~np.isnan(values)])
+        # JSON knows no infinity: such values lie beyond the ends, where they are counted as below and above.
+        known = np.sort(np.clip(values[~np.isnan(values)], -_LARGEST, _LARGEST))
         if not len(known):
             return cls(name=name, starts=(), high=0.0, values=(), counts=(len(values), 0, 0, 0))
         cuts, often = np.unique(known[np.arange(CELLS) * len(known) // CELLS], return_counts=True)

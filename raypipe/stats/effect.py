@@ -39,7 +39,14 @@ def jensen_shannon(window: Ints, reference: Ints) -> float:
 
 
 def centres(starts: Floats, high: float) -> Floats:
-    """A value that stands for each cell from below to above: the middle of a bin, the ends for what lies outside."""
+    """A value that stands for each cell from below to above: the middle of a bin, the ends for what lies outside.
+
+    Infinite ends, which bundles of old may have, count as the last finite one.
+    """
+    known = np.append(starts, high)
+    finite = known[np.isfinite(known)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    starts = np.clip(starts, low, high)
     ends = np.append(starts[1:], high)
     middles = np.full(BINS, high, dtype=float)
     middles[: len(starts)] = (starts + ends) / 2
