@@ -42,7 +42,8 @@ from raypipe.features.scalars import (
     wrapping,
 )
 from raypipe.features.single import Value
-from raypipe.spec import Expression
+from raypipe.spec import Expression, RowFunction
+from raypipe.spec.files import POLARS_TYPES
 
 #: A part of an expression's JSON.
 Node: TypeAlias = Any
@@ -70,12 +71,22 @@ def compiled(expression: Expression, kinds: Mapping[str, pl.DataType], places: M
         kinds: the types of the columns that it may read.
         places: where in a row they are.
     """
+    if isinstance(expression, RowFunction):
+        return _called(expression, kinds, places)
     try:
         made, _ = _Translator(kinds, places).node(json.loads(expression.text))
         ok = agrees(made, expression.polars, {root: kinds[root] for root in expression.roots}, places)
     except (UnknownError, PolarsError, LookupError, TypeError):
         return None
     return made if ok else None
+
+
+def _called(function: RowFunction, kinds: Mapping[str, pl.DataType], places: Mapping[str, int]) -> Function | None:
+    """A Python function of a row, if it takes and gives plain values; times are made for it by Polars."""
+    if any(kinds[name].is_temporal() for name in function.columns) or POLARS_TYPES[function.returns].is_temporal():
+        return None
+    wanted = [places[name] for name in function.columns]
+    return lambda row: function(*[row[place] for place in wanted])
 
 
 class _Translator:

@@ -5,6 +5,7 @@ from raypipe.spec.expressions import Expression, to_utc
 from raypipe.spec.features import Derived, Request, derived, request
 from raypipe.spec.files import POLARS_TYPES, ColumnType, Files, avro, csv, json_lines, orc, parquet
 from raypipe.spec.finish import Finish
+from raypipe.spec.functions import RowFunction, python, row_function
 from raypipe.spec.lint import lint
 from raypipe.spec.live import Live, kafka, kinesis, pubsub, sql
 from raypipe.spec.load import load
@@ -54,6 +55,7 @@ __all__ = [
     "Range",
     "Request",
     "Retrain",
+    "RowFunction",
     "Search",
     "Source",
     "Stream",
@@ -80,7 +82,9 @@ __all__ = [
     "parquet",
     "periods",
     "pubsub",
+    "python",
     "request",
+    "row_function",
     "seconds",
     "sql",
     "to_json",

@@ -21,7 +21,7 @@ class Request:
     features: FrozenMap[Expression] = field(default_factory=FrozenMap)
     where: str = place()
 
-    def with_features(self, **expressions: pl.Expr | str) -> "Request":
+    def with_features(self, **expressions: pl.Expr | str | Expression) -> "Request":
         """Features computed from the fields, elementwise; the keyword is the feature's name."""
         made = FrozenMap({name: Expression.of(expr) for name, expr in expressions.items()})
         return Request(self.fields, self.optional, made, where=self.where)
@@ -44,7 +44,7 @@ class Derived:
     where: str = place()
 
 
-def derived(**expressions: pl.Expr) -> Derived:
+def derived(**expressions: pl.Expr | Expression) -> Derived:
     """Features computed from other features; the keyword is the feature's name.
 
     >>> list(derived(ratio=pl.col("a") / pl.col("b")).features)
