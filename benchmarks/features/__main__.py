@@ -141,10 +141,10 @@ needs to be told of the features (definitions, `feast apply`) is not timed. Wind
 mean, min and max over 1 h, 1 d and 30 d, of 100,000 keys with Zipf's law (1.1). `wrong` is how many of thirty answers
 differ from an oracle in plain Python by more than 1e-9. feast#2331: a table asked for at each of its own rows.
 feast#3003: ten views of a hundred columns, 17,000 questions. Caps: 60 s and 12 GB.
-Online: fifty features (30 of a user, 10 of a shop, 10 of row logic) of 1 M events, users by Zipf's law, so that every ninth
-question is about one user with 110,000 events. Cold: each state is read from the store and decoded, as after an update;
-warm: the same questions again. Answers are first compared with those of the way that training takes, one by one and
-together. An update merges 100,000 new events into both groups, commits, and is crash-safe; events count once.
+Online: fifty features (30 of a user, 10 of a shop, 10 of row logic) of 1 M events, users by Zipf's law, so that every
+ninth question is about one user with 110,000 events. Cold: each state is read from the store and decoded, as after an
+update; warm: the same questions again. Answers are first compared with those of the way that training takes, one by
+one and together. An update merges 100,000 new events into both groups and commits, crash-safe; events count once.
 """
 
 
