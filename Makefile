@@ -87,6 +87,10 @@ bench-%: setup ## Run one benchmark of benchmarks/, shorter with QUICK=1
 replay: setup ## Live through half a year of flights under several retraining policies; shorter with QUICK=1
 	@$(PY) -m benchmarks.replay
 
+.PHONY: chaos
+chaos: setup ## Lose nodes, heads, networks and servers under work, and count what was lost or doubled; ONLY=NAME for some
+	@$(PY) -m tests.chaos
+
 .PHONY: clean
 clean: ## Remove what the tools made, except .venv and .raypipe
 	@rm -rf build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

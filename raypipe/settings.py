@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     audit_key: str = Field("", description="Private key that signs checkpoints, by reference: env:NAME, file:/path")
     audit_public_key: str = Field("", description="Public key that checks them, by reference")
     replicas: int = Field(1, ge=1, description="Serve replicas of each pipeline")
+    regions: dict[str, str] = Field({}, description="Ray dashboards of other clusters, by name, for `deploy --to`")
     traces_url: str = Field("", description="Receiver of OpenTelemetry traces, OTLP over HTTP; empty: no traces")
     trace_share: float = Field(0.01, ge=0, le=1, description="Share of the requests that are traced")
     log_format: Literal["text", "json"] = Field("text", description="`json`: log one JSON object a line")

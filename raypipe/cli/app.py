@@ -24,6 +24,7 @@ from raypipe.cli import (
     logs,
     models,
     policy,
+    regions,
     releases,
     replay,
     reproduce,
@@ -127,7 +128,13 @@ add(
     "raypipe policy explain pipeline.py --at 2013-11-04 --json | jq .action",
     "raypipe policy approve flights --why 'reviewed on 3 July'",
 )
-add(life.deploy, PIPELINE, "raypipe deploy examples/flights/pipeline.py")
+add(
+    life.deploy,
+    PIPELINE,
+    "raypipe deploy examples/flights/pipeline.py",
+    "raypipe deploy examples/flights/pipeline.py --to eu --to us",
+)
+add(regions.receive, MODEL, "raypipe receive parcel --serve")
 add(
     features.materialize,
     PIPELINE,

@@ -108,8 +108,27 @@ def ingest(
     out.result(record)
 
 
-def deploy(file: PipelineFile, as_of: AsOf = None, json: AsJson = False) -> None:
-    """Serve the champion that there is, with fresh features; nothing is trained."""
+def deploy(
+    file: PipelineFile,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to", metavar="REGION", show_default=False, help="Send the champion there instead; may be repeated."
+        ),
+    ] = None,
+    as_of: AsOf = None,
+    json: AsJson = False,
+) -> None:
+    """Serve the champion that there is, with fresh features; nothing is trained.
+
+    With --to, the same signed files go to other clusters, which `regions` of `raypipe.toml` names: each checks them,
+    lets them answer with its own features, and is asked how it is. All of them do, or all go back.
+    """
+    if to:
+        from raypipe.cli.regions import deploy_to
+
+        deploy_to(read(file).name, to, Output(json))
+        return
     _go(file, as_of, Output(json), fit=False)
 
 

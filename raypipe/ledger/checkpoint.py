@@ -97,7 +97,7 @@ def sign(ledger: Ledger, file: Path, key: str, at: int) -> Checkpoint:
         LedgerError: the ledger or the file is not what was signed before; nothing is signed.
         SettingsError: the key cannot be used.
     """
-    private = _private(key)
+    private = private_key(key)
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
         known = _read(file, private.public_key())
@@ -129,7 +129,7 @@ def audit(ledger: Ledger, file: Path, key: str) -> Audit:
         LedgerError: a row, or a checkpoint, was changed, removed, inserted, reordered, or an old state was put back.
         SettingsError: the key cannot be used.
     """
-    known = _read(file, _public(key))
+    known = _read(file, public_key(key))
     rows = ledger.verify(signed={one.seq: one.hash for one in known})
     last = known[-1] if known else None
     return Audit(
@@ -160,7 +160,8 @@ def _read(file: Path, key: Ed25519PublicKey) -> Sequence[Checkpoint]:
     return found
 
 
-def _private(key: str) -> Ed25519PrivateKey:
+def private_key(key: str) -> Ed25519PrivateKey:
+    """The key that signs, out of PEM, by reference; raises SettingsError when there is none."""
     try:
         found = load_pem_private_key(reveal(key).encode(), password=None)
     except (ValueError, TypeError):
@@ -170,7 +171,8 @@ def _private(key: str) -> Ed25519PrivateKey:
     return found
 
 
-def _public(key: str) -> Ed25519PublicKey:
+def public_key(key: str) -> Ed25519PublicKey:
+    """The key that checks signatures, out of PEM, by reference; raises SettingsError when there is none."""
     try:
         found = load_pem_public_key(reveal(key).encode())
     except ValueError:

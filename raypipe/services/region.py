@@ -1,0 +1,73 @@
+"""Another cluster, reached through its Ray Jobs API alone: a folder goes there, a job works, its words come back."""
+
+import json
+import shlex
+import time
+from pathlib import Path
+from uuid import uuid4
+
+from raypipe.errors import ServiceError
+
+POLL_SECONDS, JOB_SECONDS = 0.5, 600.0
+
+
+def run_there(dashboard: str, folder: Path, arguments: list[str], name: str, region: str) -> dict[str, object]:
+    """Send a folder to a cluster and give one of raypipe's commands there, in that folder.
+
+    Args:
+        dashboard: the URL of its Ray dashboard; where it asks for a token, Ray reads it from ``RAY_AUTH_TOKEN``.
+        folder: becomes the command's working folder there.
+        arguments: of ``raypipe``; ``--json`` is added.
+        name: what the dashboard there shows.
+        region: what to call the cluster in errors.
+
+    Returns:
+        What the command printed as JSON.
+
+    Raises:
+        ServiceError: the cluster does not answer, or the command failed; with the reason that it gave.
+    """
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    command = f"python -m raypipe.cli {shlex.join([*arguments, '--json'])}"
+    try:
+        client = JobSubmissionClient(dashboard)
+        job = client.submit_job(
+            entrypoint=command,
+            submission_id=f"{name.replace(' ', '-')}-{uuid4().hex[:8]}",
+            runtime_env={"working_dir": str(folder)},
+            metadata={"job_name": name},
+        )
+        end = time.monotonic() + JOB_SECONDS
+        while not (status := client.get_job_status(job)).is_terminal():
+            if time.monotonic() > end:
+                client.stop_job(job)
+                raise ServiceError(f"did not finish within {JOB_SECONDS:.0f} s", where=f"{region}: job {job}")
+            time.sleep(POLL_SECONDS)
+        said = _last_document(client.get_job_logs(job))
+    except (ConnectionError, RuntimeError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        cure = "Is the region's dashboard URL in `regions` right, and reachable?"
+        raise ServiceError(f"does not answer: {reason}", where=f"{region} ({dashboard})", cure=cure) from None
+    if status == JobStatus.SUCCEEDED and "error" not in said:
+        return said
+    told = said.get("error")
+    reason = f"{told.get('where')}: {told.get('what')}" if isinstance(told, dict) else f"the job ended {status}"
+    raise ServiceError(reason, where=region, cure=f"Its log: `ray job logs --address {dashboard} {job}`")
+
+
+def _last_document(text: str) -> dict[str, object]:
+    """The last JSON object among a job's words.
+
+    >>> _last_document("starting" + chr(10) + '{"a": 1}')
+    {'a': 1}
+    """
+    lines = text.splitlines()
+    for first in range(len(lines) - 1, -1, -1):
+        if lines[first].startswith("{"):
+            try:
+                found = json.loads("\n".join(lines[first:]))
+            except ValueError:
+                continue
+            return found if isinstance(found, dict) else {}
+    return {}

@@ -1,0 +1,78 @@
+"""The life of a small model's data in a process of its own, and what it has kept: ``python -m tests.chaos.live``.
+
+``live FOLDER`` ingests, gates, computes features and stores them, on whatever the settings name; ``kept FOLDER`` tells
+as JSON what is there.
+"""
+
+import json
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from pyiceberg.catalog import load_catalog
+
+from raypipe.flows.gate import gate
+from raypipe.flows.ingest import ingest
+from raypipe.wiring import connect
+from tests.chaos import broken
+from tests.chaos.history import History, Thing, caught
+from tests.cluster import life
+from tests.flows.gated import LATE
+
+
+def asked(folder: Path) -> History:
+    """What the files hand in: every row once, however often a file repeats it."""
+    history = History()
+    for file in sorted((folder / "trips").glob("*.csv")):
+        for line in file.read_text().splitlines()[1:]:
+            number, *_, fare = line.split(",")
+            if ("row", number) not in history.asked:
+                history.tell("row", number, float(fare))
+    return history
+
+
+def rows_in(folder: Path) -> None:
+    """The rows alone: ingest and gate."""
+    platform, pipeline = connect(), life.pipeline(folder)
+    try:
+        snapshots = ingest(platform, life.Silent(), pipeline=pipeline).snapshots
+        gate(platform, life.Silent(), pipeline=pipeline, snapshots=snapshots, as_of=LATE)
+    finally:
+        platform.ledger.close()
+
+
+def kept(folder: Path) -> tuple[list[Thing], list[str]]:
+    """Every row that is in the lake or set aside, and what is broken in itself."""
+    platform, stream = connect(), life.pipeline(folder).sources
+    trips = next(source for source in stream if source.name == "trips")
+    wrong: list[str] = []
+    things: list[Thing] = []
+    try:
+        with caught(wrong):
+            rows = platform.lake.frame(platform.lake.ingest(trips, life.Silent())).select("id", "fare").collect()
+            things += [Thing("row", str(number), fare) for number, fare in rows.rows()]
+            for text in platform.lake.quarantined(trips).collect()["row"]:
+                told = json.loads(text)
+                things.append(Thing("row", str(told["id"]), told["fare"]))
+        with caught(wrong):
+            platform.ledger.verify()
+    finally:
+        platform.ledger.close()
+    return things, wrong
+
+
+def predictions(workspace: Path, name: str) -> list[Thing]:
+    """Every row of a prediction log as Iceberg itself holds it: raypipe's own reader would pass over repeats."""
+    with closing(load_catalog("raypipe", type="sql", uri=f"sqlite:///{workspace / 'lake' / 'catalog.db'}")) as catalog:
+        table = catalog.load_table(f"predictions.{name}")
+        rows = table.scan(selected_fields=("request_id", "row", "score")).to_arrow().to_pylist()
+    return [Thing("prediction", one["request_id"], one["score"]) for one in rows]
+
+
+if __name__ == "__main__":
+    broken.apply()
+    verb, where = sys.argv[1], Path(sys.argv[2])
+    if verb == "live":
+        life.live(where)
+    else:
+        print(json.dumps(kept(where)))

@@ -1,0 +1,173 @@
+"""A Ray cluster of several nodes on this machine, MLflow beside it, and raypipe's own commands joined to it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.cluster_utils import Cluster
+
+from raypipe.services.config import ServicesConfig
+from raypipe.services.http import ask
+from raypipe.services.mlflow_server import start_mlflow
+from raypipe.services.processes import ProcessId
+from raypipe.services.ray_head import base_environment
+
+ROOT = Path(__file__).parents[2]
+WAIT = 120.0
+
+
+@dataclass
+class Nodes:
+    """What runs. All of it is ended by ``close``."""
+
+    config: ServicesConfig
+    workers: int
+    mlflow: ProcessId | None = None
+    cluster: Any = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def open(self) -> None:
+        """Start MLflow, a head with one CPU, and workers with one each; Serve on the head alone."""
+        self.config.logs.mkdir(parents=True, exist_ok=True)
+        self.environment = base_environment(self.config) | {
+            "RAY_SERVE_ENABLE_HA_PROXY": "0",
+            # So that work does not stay where the driver is.
+            "RAY_scheduler_spread_threshold": "0.0",
+            "RAY_raylet_start_wait_time_s": "120",
+            "PYTHONPATH": str(ROOT),
+        }
+        os.environ.update(self.environment)
+        if self.mlflow is None:
+            self.mlflow = start_mlflow(self.config, self.environment)
+        self.start_cluster()
+
+    def start_cluster(self) -> None:
+        """Start Ray's nodes."""
+        head = {
+            "num_cpus": 1,
+            "include_dashboard": True,
+            "dashboard_host": "127.0.0.1",
+            "dashboard_port": self.config.dashboard_port,
+            "temp_dir": str(self.config.ray_temp),
+        }
+        self.config.ray_temp.mkdir(parents=True, exist_ok=True)
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(self.workers):
+            self.add()
+        until(lambda: ask(f"{self.config.dashboard_url}/api/version")[0] == 200)
+        body = {
+            "proxy_location": "HeadOnly",
+            "http_options": {"host": "127.0.0.1", "port": self.config.serve_port},
+            "applications": [],
+        }
+        until(lambda: ask(f"{self.config.dashboard_url}/api/serve/applications/", "PUT", body, seconds=60)[0] == 200)
+        until(lambda: ask(f"{self.config.mlflow_url}/health")[0] == 200)
+
+    def add(self) -> None:
+        """One more worker node."""
+        self.cluster.add_node(num_cpus=1)
+
+    def lose(self, pid: int) -> str:
+        """Kill every process of the node on which a process works; which node it was."""
+        raylets = {psutil.Process(pid).ppid(), *(parent.pid for parent in psutil.Process(pid).parents())}
+        for node in [*self.cluster.worker_nodes, self.cluster.head_node]:
+            mine = {one.process.pid for one in node.all_processes.get("raylet", [])}
+            if mine & raylets:
+                head = node is self.cluster.head_node
+                if head:
+                    self.lose_head()
+                else:
+                    self.cluster.remove_node(node, allow_graceful=False)
+                    self.add()
+                return "head" if head else "worker"
+        raise RuntimeError(f"process {pid} is on no node")
+
+    def lose_head(self) -> None:
+        """Kill the head with all that it knows, and start another cluster in its place."""
+        for node in [self.cluster.head_node, *self.cluster.worker_nodes]:
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+        self.cluster = None
+        self.start_cluster()
+
+    def stop_mlflow(self) -> None:
+        """Kill MLflow with its worker."""
+        if self.mlflow and (process := self.mlflow.find()):
+            for one in [*process.children(recursive=True), process]:
+                one.kill()
+
+    def start_mlflow(self) -> None:
+        """Start it again on the same database."""
+        self.mlflow = start_mlflow(self.config, self.environment)
+        until(lambda: ask(f"{self.config.mlflow_url}/health")[0] == 200)
+
+    def command(self, workspace: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        """Start one of raypipe's commands on this cluster, as a user would."""
+        environment = self.environment | {
+            "RAYPIPE_RAY_ADDRESS": self.cluster.address,
+            "RAYPIPE_MLFLOW_URL": self.config.mlflow_url,
+            "RAYPIPE_WORKSPACE": str(workspace),
+            **more,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "raypipe.cli", *arguments, "--json"],
+            env=environment,
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def close(self) -> None:
+        """End all of it."""
+        with suppress(Exception):
+            ray.shutdown()
+        if self.cluster is not None:
+            self.cluster.shutdown()
+        self.stop_mlflow()
+
+
+@contextmanager
+def nodes(config: ServicesConfig, workers: int = 2) -> Iterator[Nodes]:
+    """A cluster until the end of the block."""
+    found = Nodes(config, workers)
+    try:
+        found.open()
+        yield found
+    finally:
+        found.close()
+
+
+def working(name: str) -> int | None:
+    """The process that works on a task or in an actor whose title holds a name; Ray sets titles to names."""
+    for process in psutil.process_iter(["cmdline"]):
+        title = " ".join(process.info["cmdline"] or ())
+        if title.startswith("ray::") and name in title:
+            return process.pid
+    return None
+
+
+def until(ready: Callable[[], object], seconds: float = WAIT) -> bool:
+    """Wait until something holds; False when it did not."""
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def pause(pid: int, seconds: float) -> None:
+    """A node so slow that it does not answer."""
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
