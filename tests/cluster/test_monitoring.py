@@ -11,6 +11,7 @@ import yaml
 
 from raypipe.clock import ManualClock
 from raypipe.flows.meter import IngestMeter
+from raypipe.flows.watching.gauges import GAUGES
 from tests.cluster.files import CLUSTER, ROOT, load, ray_source
 
 PROMETHEUS = CLUSTER / "prometheus"
@@ -31,11 +32,15 @@ def emitted() -> set[str]:
     following = {sample.name for metric in IngestMeter(ManualClock(0)).registry.collect() for sample in metric.samples}
     following |= {f"{metric.name}_total" for metric in IngestMeter(ManualClock(0)).registry.collect()}
     following |= {metric.name for metric in IngestMeter(ManualClock(0)).registry.collect()}
-    return following | {
-        f"ray_{name.replace('{protocol_name}', 'http')}{suffix}"
-        for kind, name in DECLARED.findall(source)
-        for suffix in SUFFIXES[kind]
-    }
+    return (
+        {f"ray_{name}" for name in GAUGES}
+        | following
+        | {
+            f"ray_{name.replace('{protocol_name}', 'http')}{suffix}"
+            for kind, name in DECLARED.findall(source)
+            for suffix in SUFFIXES[kind]
+        }
+    )
 
 
 def expressions(dashboard: dict) -> list[str]:
@@ -82,6 +87,7 @@ def test_labels_are_those_that_the_metrics_carry() -> None:
         for keys in re.findall(r'(?:Counter|Gauge)\(\s*"\w+",\s*"[^"]*",\s*[(\[]([^)\]]*)[)\]]', own_source())
         for name in re.findall(r'"(\w+)"', keys)
     }
+    carried |= {name for _, names in GAUGES.values() for name in names}
     used = [expression for path in DASHBOARDS for expression in expressions(json.loads(path.read_text()))]
     for expression in used + [rule["expr"] for rule in rules()]:
         assert labels(expression) <= carried | {"application", "deployment"}, expression
