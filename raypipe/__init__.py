@@ -33,6 +33,7 @@ from raypipe.spec import (
     row_function,
     search,
     seconds,
+    shares,
     sql,
     to_utc,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "row_function",
     "search",
     "seconds",
+    "shares",
     "sql",
     "to_utc",
 ]

@@ -24,7 +24,12 @@ from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Candidate, TrainingSet
 from raypipe.flows import Platform
 from raypipe.spec import Finish, Pipeline, Search, models
+from raypipe.training.space import DEFAULTS
+from raypipe.training.trainer import Params
+from raypipe.training.trainers.several import pack
 
+#: By how much a search must beat what every algorithm does without one.
+MARGIN = 0.001
 HERE = Path(__file__).parents[2]
 TRIALS = 4 if QUICK else 40
 ROUNDS = 20 if QUICK else 200
@@ -59,7 +64,8 @@ def searched(home: Path, data: TrainingSet) -> tuple[Candidate, float]:
     """Our search over LightGBM, its wall time until the last trial, and its outcomes."""
     from raypipe import training
 
-    wish = with_search(Search([models.LightGBM(num_iterations=ROUNDS_OF_TREES)], trials=TRIALS, metric="auc"))
+    trees = models.LightGBM(num_iterations=ROUNDS_OF_TREES)
+    wish = with_search(Search([trees], trials=TRIALS, metric="auc", ensemble=True))
     uri = f"sqlite:///{home}/mlflow.db"
     times: dict[str, float] = {}
     progress = Timed(times)
@@ -96,6 +102,22 @@ def by_hand(data: TrainingSet, points: Sequence[Mapping[str, object]]) -> dict[s
     return found
 
 
+def small(algorithm: str, seed: int) -> Params:
+    """Parameters of a model that is fitted in seconds; of those made of models, with their parts."""
+    if algorithm == "ensemble":
+        return pack({"algorithm": name, "share": 0.5, **small(name, seed)} for name in ("lightgbm", "linear"))
+    if algorithm == "segments":
+        first, own = ({"algorithm": name, **small(name, seed)} for name in ("lightgbm", "linear"))
+        return {"by": "origin", **pack([first, {"value": "JFK", **own}])}
+    params = {name: default.first for name, default in DEFAULTS[algorithm].items()}
+    fewer: dict[str, Params] = {
+        "lightgbm": {"num_iterations": 30 + seed},
+        "network": {"epochs": 1},
+        "linear": {"C": 0.1 * (seed + 1)},
+    }
+    return params | fewer[algorithm]
+
+
 def reproduced(home: Path, data: TrainingSet) -> tuple[int, int]:
     """Versions across algorithms, registered and made again; how many were identical, of how many."""
     from raypipe import training
@@ -105,19 +127,16 @@ def reproduced(home: Path, data: TrainingSet) -> tuple[int, int]:
     from raypipe.ledger import Ledger
     from raypipe.registry import Registry, capture
     from raypipe.training.metrics import MEASURES
-    from raypipe.training.space import DEFAULTS
 
     ledger = Ledger.in_folder(home, SystemClock())
     registry = Registry(home / "registry", ledger, "")
     platform = msgspec.defstruct("Opened", [("workspace", object), ("lake", object)])(home, Lake(home / "lake"))
-    each = {"lightgbm": 1, "network": 1, "linear": 1} if QUICK else {"lightgbm": 4, "network": 2, "linear": 4}
+    each = {"lightgbm": 3, "network": 2, "linear": 3, "ensemble": 1, "segments": 1}
     same = count = 0
     for algorithm, many in each.items():
-        for seed in range(many):
+        for seed in range(1 if QUICK else many):
             wish = with_search(Search([models.Linear()], seed=seed))
-            params = {name: default.first for name, default in DEFAULTS[algorithm].items()}
-            params |= {"lightgbm": {"num_iterations": 30 + seed}, "network": {"epochs": 1}}.get(algorithm, {})
-            params |= {"C": 0.1 * (seed + 1)} if algorithm == "linear" else {}
+            params = small(algorithm, seed)
             folder = home / "made" / f"{algorithm}-{seed}"
             metrics = training.refit(wish, data, algorithm, params, dict.fromkeys(MEASURES, 0.5), folder)
             candidate = Candidate(
@@ -139,7 +158,6 @@ def judged(data: TrainingSet, home: Path) -> tuple[list[Row], float, float, floa
     from raypipe import training
     from raypipe.contracts import bundle
     from raypipe.training.metrics import MEASURES
-    from raypipe.training.space import DEFAULTS
 
     rows, best = [], 0.0
     for algorithm in DEFAULTS:
@@ -222,7 +240,7 @@ def main() -> None:
             Aim("framework time a trial, s of one core", framework, "under 0.5 s", framework < 0.5),
             Aim("versions made again identical", f"{same} of {count}", "all", same == count),
             Aim("AUC of the winner on June", auc, "at least 0.775", auc >= 0.775),
-            Aim("above every algorithm's defaults", auc - default, "more than 0", auc > default),
+            Aim("above every algorithm's defaults", auc - default, f"at least {MARGIN}", auc - default >= MARGIN),
             Aim("rounds with one winner", single, f"{ROUNDS} of {ROUNDS}", single == ROUNDS),
         ]
         write("training", rows, aims, versions("lightgbm", "optuna", "ray", "torch", "scikit-learn"), NOTES)

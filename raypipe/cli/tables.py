@@ -61,7 +61,10 @@ def duration(seconds: float) -> str:
 
 
 def trials_table(candidate: Candidate) -> Table:
-    """All trials of a search, best first, the winner marked. ``p99 ms`` is the time to answer one row."""
+    """All trials of a search, best first, the winner marked; those of one segment come after the others.
+
+    ``p99 ms`` is the time to answer one row.
+    """
     trials = sorted(candidate.trials, key=lambda trial: _rank(trial, candidate.metric))
     shown = _filled((*QUALITY, SPEED), [trial.metrics for trial in trials])
     title = f"Trials of {candidate.pipeline} on the tuning period"
@@ -85,7 +88,7 @@ def trials_table(candidate: Candidate) -> Table:
 
 def _rank(trial: Trial, metric: str) -> float:
     value = trial.metrics.get(metric)
-    if value is None:
+    if value is None or trial.status == "part":
         return float("inf")
     return -value if more_is_better(metric) else value
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
 import polars as pl
 
 from raypipe.clock import iso
@@ -57,7 +58,7 @@ class OnlineFeatures:
         self._features = {name: self._kinds[name] for name in pipeline.feature_names}
         places = {name: i for i, name in enumerate(self._kinds)}
         self._keys = [[places[field] for field in fields] for fields in self._asked]
-        self._moment = places[pipeline.ask.moment]
+        self._moment = places[pipeline.ask.moment] if pipeline.ask.timed else None
         self._truths = [places[name] for name, kind in made.items() if kind == pl.Boolean]
         self._chosen = [places[name] for name in pipeline.feature_names]
 
@@ -98,9 +99,7 @@ class OnlineFeatures:
         if requests.height <= FEW:
             fields = [frames.physical(requests[name]) for name in self._pipeline.request.fields]
             return frames.of_rows(self._rows([list(row) for row in zip(*fields, strict=True)]), self._features)
-        moment = requests[self._pipeline.ask.moment]
-        self._require_moment(moment.null_count())
-        made = self._stored(requests, moment.cast(pl.Int64).to_numpy() - self._lead)
+        made = self._stored(requests, self._asked_at(requests))
         frame = with_logic(requests.hstack([one.column() for one in made]), self._logic)
         return frame[list(self._features)]
 
@@ -125,8 +124,7 @@ class OnlineFeatures:
 
     def _rows(self, rows: list[list[Value]]) -> list[list[Value]]:
         """The features of a few rows of fields, all as plain values: for these, frames take longer than the work."""
-        self._require_moment(any(row[self._moment] is None for row in rows))
-        asked = [cast("int", row[self._moment]) - self._lead for row in rows]
+        asked = self._moments(rows)
         wanted = [[self._key(number, row) for number in range(len(self._keys))] for row in rows]
         self._see(list(dict.fromkeys(key for keys in wanted for key in keys if key is not None)))
         self._require_in_reach(min(asked, default=None))
@@ -141,8 +139,25 @@ class OnlineFeatures:
         self._row_logic(rows)
         return [[row[place] for place in self._chosen] for row in rows]
 
+    def _moments(self, rows: list[list[Value]]) -> list[int]:
+        """The same of rows of fields as plain values."""
+        place = self._moment
+        if place is None:
+            return [self.watermark()] * len(rows)
+        self._require_moment(any(row[place] is None for row in rows))
+        return [cast("int", row[place]) - self._lead for row in rows]
+
     def _key(self, number: int, row: Sequence[Value]) -> bytes | None:
         return keys.stored(number, [row[place] for place in self._keys[number]])
+
+    def _asked_at(self, requests: pl.DataFrame) -> Ints:
+        """When each is asked, microseconds UTC; what has no time is asked of the present."""
+        if not self._pipeline.ask.timed:
+            return np.full(requests.height, self.watermark(), dtype=np.int64)
+        moment = requests[self._pipeline.ask.moment]
+        self._require_moment(moment.null_count())
+        times: Ints = moment.cast(pl.Int64).to_numpy()
+        return times - self._lead
 
     def _stored(self, requests: pl.DataFrame, asked: Ints) -> list[frames.Made]:
         """What comes from the store: whatever was not read before in one go, and all of one moment."""

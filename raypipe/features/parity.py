@@ -10,7 +10,7 @@ from raypipe.features.logic import steps, with_logic
 from raypipe.features.plan import plans
 from raypipe.features.reading import Tables
 from raypipe.features.training_set import group_features
-from raypipe.spec import Derived, FeatureGroup, Pipeline, Request, TableFeatures, micros
+from raypipe.spec import Derived, FeatureGroup, Pipeline, Request, TableFeatures
 
 #: So much of a sum's size may serving be off, which has added the same numbers in another order.
 RELATIVE = 1e-9
@@ -32,8 +32,7 @@ def replayed(tables: Tables, requests: pl.DataFrame, as_of: int) -> pl.DataFrame
         The features in the pipeline's order, one row a request.
     """
     pipeline, compiled = tables.pipeline, plans(tables.pipeline)
-    moment = pl.col(pipeline.ask.moment).cast(pl.Int64) - micros(pipeline.ask.lead)
-    asked = requests.with_columns(moment.cast(pl.Datetime("us", "UTC")).alias(spine.ASKED_AT))
+    asked = requests.with_columns(spine.asked_at(pipeline).cast(pl.Datetime("us", "UTC")))
     made: list[pl.Series] = []
     for item in pipeline.inputs:
         if isinstance(item, FeatureGroup):
@@ -77,7 +76,7 @@ def mismatches(
     pipeline: Pipeline, requests: pl.DataFrame, used: pl.DataFrame, expected: pl.DataFrame, wrong: pl.DataFrame
 ) -> Iterator[Mismatch]:
     """The first few values of each feature that differ, with where to look."""
-    moment = requests[pipeline.ask.moment].cast(pl.Int64) - micros(pipeline.ask.lead)
+    moment = requests.select(spine.asked_at(pipeline).fill_null(0)).to_series()
     found_by = fields_of(pipeline)
     for name in wrong.columns:
         for row in wrong[name].arg_true().head(SHOWN).to_list():

@@ -125,17 +125,20 @@ def rolled(pipeline: Pipeline, since: int, as_of: int) -> Pipeline:
     """
     settled = as_of - micros(pipeline.label.settled_after)
     until = _time(held_out(since, settled))
-    first = pipeline.split.train[0]
+    before = pipeline.periods
+    first = before.train[0]
     # Nothing is tuned any more: what is called so is part of what is learned from.
-    tune = max(until - (pipeline.split.tune[1] - pipeline.split.tune[0]), first + (until - first) / 2)
-    split = Periods((first, tune), (tune, until), (until, _time(settled)), where=pipeline.split.where)
+    tune = max(until - (before.tune[1] - before.tune[0]), first + (until - first) / 2)
+    split = Periods(
+        (first, tune), (tune, until), (until, _time(settled)), apart=before.apart, where=pipeline.split.where
+    )
     pretended = None if pipeline.as_of is None else _time(as_of)
     return changed(pipeline, split=split, finish=changed(pipeline.finish, whole=True), as_of=pretended)
 
 
 def learned_until(pipeline: Pipeline) -> int:
     """Up to when the model of a bundle has learned, by when a row was asked; microseconds UTC."""
-    end = pipeline.split.holdout[1] if pipeline.finish.whole else pipeline.split.tune[1]
+    end = pipeline.periods.holdout[1] if pipeline.finish.whole else pipeline.periods.tune[1]
     return micros(end - _EPOCH)
 
 

@@ -137,9 +137,7 @@ def _by_state(
     else:
         times = pl.Series([at for at, _ in states], dtype=pl.Int64)
         found = (times.search_sorted(log.rows[AT].cast(pl.Int64), side="right").cast(pl.Int64) - 1).to_list()
-    whole = log.requests.select(
-        pl.all_horizontal(pl.col(n).is_not_null() for n in (log.pipeline.ask.moment, *_required(log.pipeline)))
-    ).to_series()
+    whole = log.requests.select(pl.all_horizontal(pl.col(n).is_not_null() for n in _required(log.pipeline))).to_series()
     sums.leave_out("a field that must be there is not in the log", int((~whole).sum()))
     at = pl.DataFrame({"state": found, "whole": whole}).with_row_index("place")
     sums.leave_out("the ledger does not know the state it was answered from", int(((at["state"] < 0) & whole).sum()))

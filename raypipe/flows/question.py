@@ -6,7 +6,7 @@ import polars as pl
 
 from raypipe.contracts.records import Snapshot
 from raypipe.flows.platform import Platform
-from raypipe.spec import Pipeline
+from raypipe.spec import Pipeline, Stream
 
 
 def question(platform: Platform, pipeline: Pipeline, snapshots: Sequence[Snapshot], as_of: int) -> dict[str, object]:
@@ -14,8 +14,10 @@ def question(platform: Platform, pipeline: Pipeline, snapshots: Sequence[Snapsho
     stream, fields = pipeline.ask.stream, list(pipeline.request.fields)
     for snapshot in snapshots:
         if snapshot.table == stream.name:
-            rows = platform.lake.frame(snapshot, list(dict.fromkeys([*fields, stream.time]))).drop_nulls()
-            later = pl.col(stream.time).dt.epoch("us") > as_of
-            found = rows.sort(later.not_(), stream.time).head(1).select(fields).collect()
+            times = [stream.time] if isinstance(stream, Stream) else []
+            rows = platform.lake.frame(snapshot, list(dict.fromkeys([*fields, *times]))).drop_nulls()
+            if times:
+                rows = rows.sort((pl.col(times).dt.epoch("us") > as_of).not_(), *times)
+            found = rows.head(1).select(fields).collect()
             return found.to_dicts()[0] if found.height else {}
     return {}

@@ -19,8 +19,8 @@ from raypipe.flows.platform import Platform
 from raypipe.registry import code_state, installed, machine
 from raypipe.spec import Pipeline, fingerprint
 
-#: Files of a model in its own format whose bytes depend on nothing but data, parameters and seed.
-NATIVE = {"lightgbm": "model.txt", "linear": "model.skops"}
+#: Endings of files of models in their own formats: LightGBM's, scikit-learn's and those of networks.
+NATIVE = (".txt", ".skops", ".safetensors")
 DATA = "data"
 
 
@@ -79,8 +79,8 @@ def _results(platform: Platform, version: ModelVersion, folder: Path, progress: 
     with progress.step("fit again", 1) as step:
         _fit(pipeline, training_set, card, made)
         step.advance(1, card.algorithm)
-    native = NATIVE.get(card.algorithm)
-    for name in (*([native] if native else []), bundle.MODEL):
+    native = [file.name for file in sorted(kept.iterdir()) if file.suffix in NATIVE]
+    for name in (*native, bundle.MODEL):
         yield _compared(name, _digest(kept / name), _digest(made / name))
     yield _golden(bundle.golden(kept), bundle.golden(made))
     again = bundle.card(made).metrics
@@ -167,4 +167,4 @@ def _compared(what: str, recorded: str, found: str) -> Compared:
 
 
 def _digest(file: Path) -> str:
-    return sha256(file.read_bytes()).hexdigest()
+    return sha256(file.read_bytes()).hexdigest() if file.is_file() else "no such file"

@@ -95,7 +95,7 @@ class Run:
         yield result
 
         look = partial(train, pipeline=pipeline, training_set=training_set)
-        inputs = (training_set.digest, fingerprint(pipeline.search), fingerprint(pipeline.finish))
+        inputs = (training_set.digest, *map(fingerprint, (pipeline.split, pipeline.search, pipeline.finish)))
         search = Stage("train", Candidate, look, inputs, lambda record: Path(record.folder).is_dir())
         candidate, result = self._do(search, train_line)
         yield result

@@ -16,7 +16,7 @@ from raypipe.contracts.records import ModelVersion
 from raypipe.ledger import Ledger
 from raypipe.registry.rows import deployments, promotions
 from raypipe.registry.walk import Past, past
-from raypipe.spec import FeatureGroup, Pipeline, TableFeatures, in_words, more_is_better
+from raypipe.spec import PARTS, FeatureGroup, Pipeline, Shares, Split, TableFeatures, in_words, more_is_better
 from raypipe.spec.agg import Aggregate
 
 #: Rows of a table that a person reads.
@@ -126,9 +126,10 @@ def _identity(version: ModelVersion) -> Iterator[Part]:
 def _asked(pipeline: Pipeline, folder: Path) -> Iterator[Part]:
     ask, label, made = pipeline.ask, pipeline.label, bundle.card(folder)
     lead = f"{in_words(ask.lead)} before" if ask.lead.total_seconds() else "at"
+    when, settled = f", {lead} `{ask.moment}`", f", which is settled {in_words(label.settled_after)} after asking"
     fields = ", ".join(pipeline.request.fields)
-    yield f"Asked once for each row of {ask.stream.name}, {lead} `{ask.moment}`, with {fields}."
-    yield f"It predicts `{label.truth}` ({label.task}), which is settled {in_words(label.settled_after)} after asking."
+    yield f"Asked once for each row of {ask.stream.name}{when if ask.timed else ''}, with {fields}."
+    yield f"It predicts `{label.truth}` ({label.task}){settled if ask.timed else ''}."
     if label.task == "binary":
         yield f"A probability of at least {made.threshold:g} counts as true. Calibration: {made.calibration}."
     if pipeline.finish.costs is not None:
@@ -155,19 +156,22 @@ def _data(version: ModelVersion, pipeline: Pipeline, known: Past) -> Iterator[Pa
         past_gate = f" It was bypassed: {known.gate.bypassed}." if known.gate.bypassed else ""
         yield f"Its gate made {len(checks)} checks and set {known.gate.quarantined:,} rows aside.{past_gate}"
     if found is not None:
-        periods = [
-            (
-                name,
-                str(start.date()),
-                str(end.date()),
-                f"{found.rows.get(name, 0):,}",
-                _share(found.positives, found.rows, name),
-            )
-            for name, (start, end) in pipeline.split.items()
+        parts = [
+            (name, span, f"{found.rows.get(name, 0):,}", _share(found.positives, found.rows, name))
+            for name, span in _parts(pipeline.split)
         ]
-        yield Table(("period", "from", "before", "rows", "true"), tuple(periods))
+        yield Table(("part", "asked", "rows", "true"), tuple(parts))
         if found.left_out:
             yield Table(("rows left out because of", "rows"), tuple((w, f"{n:,}") for w, n in found.left_out.items()))
+
+
+def _parts(split: Split) -> Iterator[tuple[str, str]]:
+    """Each part of a split and what is in it."""
+    if isinstance(split, Shares):
+        whole = f", whole values of {split.together}" if split.together else ""
+        yield from ((name, f"{getattr(split, name):g} % at random{whole}") for name in PARTS)
+    else:
+        yield from ((name, f"{start.date()} to before {end.date()}") for name, (start, end) in split.items())
 
 
 def _share(positives: dict[str, int], rows: dict[str, int], period: str) -> str:
@@ -271,8 +275,11 @@ def _importances(pipeline: Pipeline, folder: Path) -> Iterator[Part]:
 
 
 def _limits(pipeline: Pipeline, folder: Path, known: Past) -> Iterator[Part]:
-    start, end = pipeline.split.holdout
-    yield f"It was judged on {start.date()} to {end.date()} only; nothing is known of how it does at other times."
+    if isinstance(pipeline.split, Shares):
+        yield "It was judged on a random part of rows without time; nothing is known of how it does on later ones."
+    else:
+        start, end = pipeline.split.holdout
+        yield f"It was judged on {start.date()} to {end.date()} only; nothing is known of how it does at other times."
     evaluation, found = bundle.evaluation(folder), known.training_set
     left = 0 if found is None else sum(found.left_out.values())
     if left:

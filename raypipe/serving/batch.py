@@ -115,8 +115,7 @@ class Scorer:
         """The questions with their answers beside them; a row that cannot be answered says why."""
         job, parser = self._job, self._engine.parser
         rows = typed(questions, parser.fields, job.name).with_row_index("row", first)
-        if job.since is not None:
-            moment = self._engine.model.pipeline.ask.moment
+        if job.since is not None and (moment := self._engine.model.pipeline.ask.moment):
             rows = rows.filter(pl.col(moment).is_null() | (pl.col(moment).dt.epoch("us") >= job.since))
         names = [field.name for field in parser.fields]
         scores, faults = np.full(rows.height, np.nan), rows[FAULT].to_list()

@@ -10,7 +10,7 @@ from raypipe.spec.lint import lint
 from raypipe.spec.live import Live, kafka, kinesis, pubsub, sql
 from raypipe.spec.load import load
 from raypipe.spec.log import Log
-from raypipe.spec.pipeline import AtLeast, Inputs, Periods, Pipeline, periods
+from raypipe.spec.pipeline import AtLeast, Inputs, Pipeline
 from raypipe.spec.retrain import Retrain
 from raypipe.spec.search import HIGHER_IS_BETTER, TASK_METRICS, Choice, Model, Parameter, Range, Search, more_is_better
 from raypipe.spec.sources import (
@@ -25,10 +25,12 @@ from raypipe.spec.sources import (
     Table,
     TableFeatures,
 )
+from raypipe.spec.split import PARTS, Periods, Shares, Split, periods, shares
 from raypipe.spec.values import FrozenMap, changed, days, hours, in_words, micros, minutes, seconds
 
 __all__ = [
     "HIGHER_IS_BETTER",
+    "PARTS",
     "POLARS_TYPES",
     "TASK_METRICS",
     "Ask",
@@ -57,7 +59,9 @@ __all__ = [
     "Retrain",
     "RowFunction",
     "Search",
+    "Shares",
     "Source",
+    "Split",
     "Stream",
     "Table",
     "TableFeatures",
@@ -86,6 +90,7 @@ __all__ = [
     "request",
     "row_function",
     "seconds",
+    "shares",
     "sql",
     "to_json",
     "to_utc",

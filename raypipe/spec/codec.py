@@ -20,6 +20,7 @@ from raypipe.spec import (
     retrain,
     search,
     sources,
+    split,
 )
 from raypipe.spec.values import FrozenMap, micros
 
@@ -29,11 +30,12 @@ _CLASSES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         agg.Aggregate, checks.Check, expressions.Expression, features.Derived, features.Request, files.Files,
-        finish.Finish, live.Live, log.Log, pipeline.AtLeast, pipeline.Periods, pipeline.Pipeline, search.Choice,
+        finish.Finish, live.Live, log.Log, pipeline.AtLeast, pipeline.Pipeline, search.Choice,
         search.Model, search.Range, search.Search, sources.Ask, sources.FeatureGroup, sources.Label, sources.Lookup,
-        sources.Moment, sources.Stream, sources.Table, sources.TableFeatures, retrain.Age, retrain.AllOf,
-        retrain.Drift, retrain.Errors, retrain.EstimatedLoss, retrain.Freeze, retrain.NewRows, retrain.Regret,
-        retrain.Retrain, retrain.Rollout, retrain.Schedule, retrain.Slower, retrain.Failing, retrain.Worse,
+        sources.Moment, sources.Stream, sources.Table, sources.TableFeatures, split.Periods, split.Shares,
+        retrain.Age, retrain.AllOf, retrain.Drift, retrain.Errors, retrain.EstimatedLoss, retrain.Freeze,
+        retrain.NewRows, retrain.Regret, retrain.Retrain, retrain.Rollout, retrain.Schedule, retrain.Slower,
+        retrain.Failing, retrain.Worse,
     )
 }  # fmt: skip
 _TYPES = {kind.__name__: kind for kind in files.POLARS_TYPES}

@@ -1,11 +1,10 @@
 """The whole life of a model as one value."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import chain
 from typing import TypeAlias
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
@@ -18,52 +17,10 @@ from raypipe.spec.log import Log
 from raypipe.spec.retrain import Retrain
 from raypipe.spec.search import Search
 from raypipe.spec.sources import Ask, FeatureGroup, Label, Lookup, Source, Stream, Table, TableFeatures
+from raypipe.spec.split import Periods, Split
 from raypipe.spec.values import FrozenMap, place, written_at
 
 Inputs: TypeAlias = Request | FeatureGroup | TableFeatures | Derived
-
-
-@dataclass(frozen=True)
-class Periods:
-    """Split by time: fit on ``train``, choose on ``tune``, judge once on ``holdout``; each from a start to an end.
-
-    A prediction belongs to the period in which it is asked.
-    """
-
-    train: tuple[datetime, datetime]
-    tune: tuple[datetime, datetime]
-    holdout: tuple[datetime, datetime]
-    where: str = place()
-
-    def items(self) -> Iterator[tuple[str, tuple[datetime, datetime]]]:
-        """Name, start and end of each period, in order of time."""
-        return iter((("train", self.train), ("tune", self.tune), ("holdout", self.holdout)))
-
-
-def periods(*, train: str, tune: str, holdout: str, zone: str = "UTC") -> Periods:
-    """Periods from texts such as ``2013-05``, ``2013-01..2013-04`` or ``2013-05-01..2013-05-14``, both ends included.
-
-    >>> periods(train="2013-01..2013-04", tune="2013-05", holdout="2013-06").tune[1].isoformat()
-    '2013-06-01T00:00:00+00:00'
-    """
-    return Periods(_period(train, zone), _period(tune, zone), _period(holdout, zone))
-
-
-def _period(text: str, zone: str) -> tuple[datetime, datetime]:
-    first, _, last = text.partition("..")
-    try:
-        return _edges(first, zone)[0], _edges(last or first, zone)[1]
-    except (ValueError, ZoneInfoNotFoundError):
-        cure = "Write it as `2013-05`, `2013-01..2013-04` or `2013-05-01..2013-05-14`, in a zone such as `Europe/Paris`"
-        raise DefinitionError([Fault(written_at(), f"`{text}` in `{zone}` is not a period", cure)]) from None
-
-
-def _edges(text: str, zone: str) -> tuple[datetime, datetime]:
-    whole_month = text.count("-") == 1
-    start = date.fromisoformat(f"{text}-01" if whole_month else text)
-    end = (start.replace(day=28) + timedelta(days=4)).replace(day=1) if whole_month else start + timedelta(days=1)
-    at = [datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).astimezone(UTC) for day in (start, end)]
-    return at[0], at[1]
 
 
 @dataclass(frozen=True)
@@ -87,7 +44,7 @@ class Pipeline:
         ask: when predictions are asked.
         inputs: what the model sees, in this order. A bare Polars expression with an alias is a derived feature.
         label: the truth that is predicted.
-        split: the periods to train, tune and judge on.
+        split: the rows to train, tune and judge on: `periods`, or `shares` of data without time.
         search: where the best model is looked for.
         promote: when a new version takes over.
         finish: what is done to the best model, and how it is judged.
@@ -109,7 +66,7 @@ class Pipeline:
     ask: Ask
     inputs: tuple[Inputs, ...]
     label: Label
-    split: Periods
+    split: Split
     search: Search
     promote: AtLeast
     as_of: datetime | None
@@ -131,7 +88,7 @@ class Pipeline:
         ask: Ask,
         inputs: Sequence[Inputs | pl.Expr],
         label: Label,
-        split: Periods,
+        split: Split,
         search: Search,
         promote: AtLeast | None = None,
         finish: Finish | None = None,
@@ -194,6 +151,18 @@ class Pipeline:
             if check.to is not None:
                 _collect(check.to, found)
         return tuple(found.values())
+
+    @property
+    def periods(self) -> Periods:
+        """The split of rows with a time.
+
+        Raises:
+            DefinitionError: rows have none, so none are newer than others.
+        """
+        if isinstance(self.split, Periods):
+            return self.split
+        what = "rows without time are split by chance: none are newer than others"
+        raise DefinitionError([Fault(self.split.where, what, "Ask about a stream, and split by `periods`")])
 
     @property
     def streams(self) -> tuple[Stream, ...]:

@@ -1,7 +1,7 @@
 """Where the best model is looked for: algorithms, the ranges of their parameters, and the budget."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from raypipe.spec.values import FrozenMap, place, written_at
@@ -75,11 +75,30 @@ def choice(*options: Constant) -> Choice:
 
 @dataclass(frozen=True)
 class Model:
-    """An algorithm and the values or ranges of its parameters; what is not named keeps the default range."""
+    """An algorithm and the values or ranges of its parameters; what is not named keeps the default range.
+
+    ``cpus`` and ``gpus`` are what one trial holds while it runs; of a trial with several workers, each of them.
+    """
 
     algorithm: str
     params: FrozenMap[Parameter] = field(default_factory=FrozenMap)
+    cpus: float = 0.5
+    gpus: float = 0.0
     where: str = place()
+
+    def on(self, *, cpus: float = 0.5, gpus: float = 0.0) -> "Model":
+        """The same, holding so many cores and GPUs of the cluster for each trial, or parts of them.
+
+        >>> Model("network").on(gpus=0.5).gpus
+        0.5
+        """
+        return replace(self, cpus=cpus, gpus=gpus)
+
+    @property
+    def spreads(self) -> bool:
+        """Whether each trial is worked on by several workers."""
+        workers = self.params.get("workers", 1)
+        return isinstance(workers, int) and workers > 1
 
 
 @dataclass(frozen=True, init=False)
@@ -101,6 +120,9 @@ class Search:
             week's.
         class_weights: how much a row of each class counts in learning, such as ``{"true": 3.0}``; ``balanced``: all
             rows of a class together count as those of any other. None: every row counts the same.
+        ensemble: try a mean of the trials on the front too, those that no other beats in quality and speed at once.
+        by: a feature of categories: when the best model is known, fit one on the rows of each value too. Those that are
+            better on their rows for certain answer them in its place; one version holds them all.
     """
 
     models: tuple[Model, ...]
@@ -114,6 +136,8 @@ class Search:
     cpu_hour: float = 0.0
     trial_seconds: float = 3_600.0
     warm_start: bool = False
+    ensemble: bool = False
+    by: str = ""
     where: str = place()
 
     def __init__(
@@ -130,6 +154,8 @@ class Search:
         cpu_hour: float = 0.0,
         trial_seconds: float = 3_600.0,
         warm_start: bool = False,
+        ensemble: bool = False,
+        by: str = "",
     ) -> None:
         weights = class_weights if class_weights is None or isinstance(class_weights, str) else FrozenMap(class_weights)
         fields: dict[str, object] = {
@@ -140,6 +166,6 @@ class Search:
             "seed": seed,
         }
         fields |= {"class_weights": weights, "trial_seconds": trial_seconds, "warm_start": warm_start}
-        fields |= {"seconds": seconds, "money": money, "cpu_hour": cpu_hour}
+        fields |= {"seconds": seconds, "money": money, "cpu_hour": cpu_hour, "ensemble": ensemble, "by": by}
         for name, content in (fields | {"where": written_at()}).items():
             object.__setattr__(self, name, content)

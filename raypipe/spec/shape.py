@@ -67,10 +67,19 @@ def known_from(source: Source) -> dict[str, str | None]:
     return known
 
 
-def is_known_at(source: Stream, column: str, moment: str) -> bool:
+def is_known_at(source: Source, column: str, moment: str) -> bool:
     """True when ``column`` of a row is known by the time of ``moment`` of the same row."""
     since = known_from(source).get(column)
     if since is None or since == moment:
         return True
-    moments = list(source.reveals)
+    moments = list(source.reveals) if isinstance(source, Stream) else []
     return moment in moments and moments.index(since) <= moments.index(moment)
+
+
+def shipped(source: Source, column: str) -> frozenset[str]:
+    """The columns as shipped that a column is made of."""
+    way = source.derive.get(column)
+    if way is None:
+        return frozenset({column})
+    roots = way.roots if isinstance(way, Expression) else (way.by,)
+    return frozenset().union(*(shipped(source, root) for root in roots if root != column))

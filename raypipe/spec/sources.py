@@ -79,6 +79,19 @@ class Table:
         chosen = FrozenMap({name: name for name in names} | renamed)
         return TableFeatures(self, by, chosen)
 
+    @property
+    def id(self) -> tuple[str, ...]:
+        """The columns that identify a row, by the name that streams use."""
+        return (self.key,)
+
+    def rows(self) -> "Ask":
+        """One prediction a row of this table: data without time, asked about whenever somebody asks."""
+        return Ask(self, "", timedelta(0))
+
+    def label(self, truth: pl.Expr, *, task: "LabelTask" = "binary", quantile: float | None = None) -> "Label":
+        """What is to be predicted of each row; see `Stream.label`."""
+        return Label(self, Expression.of(truth), timedelta(0), task, quantile)
+
 
 @dataclass(frozen=True, init=False)
 class Stream:
@@ -226,19 +239,27 @@ class TableFeatures:
 
 @dataclass(frozen=True)
 class Ask:
-    """When a prediction is asked: once a row of the stream, ``lead`` before its ``moment``."""
+    """When a prediction is asked: once a row of the stream, ``lead`` before its ``moment``.
 
-    stream: Stream
+    Rows of a table have no moment: it is empty, and the time of asking means nothing.
+    """
+
+    stream: "Source"
     moment: str
     lead: timedelta
     where: str = place()
+
+    @property
+    def timed(self) -> bool:
+        """Whether rows have a time at which they are asked about."""
+        return bool(self.moment)
 
 
 @dataclass(frozen=True)
 class Label:
     """The truth about a row, as an expression over it, known ``settled_after`` the asking at the latest."""
 
-    stream: Stream
+    stream: "Source"
     truth: Expression
     settled_after: timedelta
     task: LabelTask = "binary"

@@ -56,5 +56,5 @@ def rehearse(
     data = prepare(pipeline, training_set)
     # As in a worker of the cluster: the last bits of a sum depend on the number of threads.
     with threadpool_limits(1):
-        model = finish.refit(winner, data, pipeline)
+        model = finish.refit(winner, data, pipeline, folder.parent)
         return finish.seal(model, winner, data, pipeline, training_set, folder)

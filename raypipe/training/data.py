@@ -1,5 +1,7 @@
 """A training set's periods as matrices, and the faults that no search can mend."""
 
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,30 +12,46 @@ from raypipe.contracts.records import TrainingSet
 from raypipe.contracts.signature import Signature
 from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import TrainingError, did_you_mean
-from raypipe.spec import Label, Search
+from raypipe.spec import Label, Periods, Pipeline, Search, micros
 from raypipe.training.trainer import Examples, Vector
 
-LABEL = "label"
+LABEL, ASKED_AT = "label", "asked_at"
 PERIODS = ("train", "tune", "holdout")
 
 
-def read(training_set: TrainingSet, period: str, beside: tuple[str, ...] = ()) -> pl.DataFrame:
-    """The features and the label of one period: train, tune or holdout; then the columns ``beside`` them.
+@dataclass(frozen=True)
+class Fold:
+    """One step through the tuning period.
+
+    Its rows ``start`` to ``end`` are judged by a model that learned from the training period and from the first
+    ``known`` rows of the tuning period.
+    """
+
+    known: int
+    start: int
+    end: int
+
+
+def read(
+    training_set: TrainingSet, period: str, beside: tuple[str, ...] = (), features: tuple[str, ...] | None = None
+) -> pl.DataFrame:
+    """The features, or some of them, and the label of one period: train, tune or holdout; then columns ``beside`` them.
 
     Raises:
         TrainingError: it cannot be read, has no rows, or only one of the two labels.
     """
     path = Path(training_set.folder) / f"{period}.parquet"
     where = f"{training_set.pipeline}: period {period}"
+    names = training_set.features if features is None else features
     try:
-        frame = pl.read_parquet(path, columns=list(dict.fromkeys([*training_set.features, LABEL, *beside])), glob=False)
+        frame = pl.read_parquet(path, columns=list(dict.fromkeys([*names, LABEL, *beside])), glob=False)
     except (OSError, PolarsError) as error:
         what = f"{path} cannot be read: {str(error).splitlines()[0]}"
         raise TrainingError(what, where=where, cure="Build the training set again") from None
     if frame[LABEL].null_count():
         raise TrainingError(f"{frame[LABEL].null_count():,} rows have no label", where=where)
     _check_labels(frame, where)
-    for name in training_set.features:
+    for name in names:
         if frame[name].dtype.is_float() and (infinite := int(frame[name].is_infinite().sum())):
             what = f"feature `{name}` is infinite in {infinite:,} rows"
             raise TrainingError(what, where=where, cure="Guard its division, or let it be null there")
@@ -74,30 +92,34 @@ def _same_label(rows: int, label: str, where: str) -> TrainingError:
     return TrainingError(f"all {rows:,} labels are {label}", where=where, cure=cure)
 
 
-def learn_target(train: pl.DataFrame, label: Label) -> Target:
+def learn_target(labels: pl.Series, label: Label) -> Target:
     """What is predicted, with the classes that the training period shows."""
-    classes = tuple(train[LABEL].cast(pl.String).unique().sort()) if label.task == "multiclass" else ()
+    classes = tuple(labels.cast(pl.String).unique().sort()) if label.task == "multiclass" else ()
     return Target(task=label.task, classes=classes, quantile=label.quantile)
 
 
 def class_weights(y: Vector, target: Target, search: Search) -> Vector | None:
-    """How much each row counts, by its class; ``balanced``: every class together counts the same.
+    """How much each row counts, by its class; None: all the same. See `class_shares`."""
+    each = class_shares(y, target, search)
+    return np.asarray(each, dtype=np.float32)[y.astype(int)] if each else None
+
+
+def class_shares(y: Vector, target: Target, search: Search) -> list[float]:
+    """How much a row of each class counts; ``balanced``: every class together counts the same. Empty: all the same.
 
     Raises:
         TrainingError: a class is weighed that there is not.
     """
     weights, classes = search.class_weights, target.classes or ("false", "true")
     if weights is None:
-        return None
+        return []
     if isinstance(weights, str):
         counts = np.bincount(y.astype(int), minlength=len(classes))
-        each = len(y) / (len(classes) * np.maximum(counts, 1))
-    else:
-        if unknown := sorted(set(weights) - set(classes)):
-            cure = did_you_mean(unknown[0], classes) or f"There are {', '.join(classes)}"
-            raise TrainingError(f"there is no class `{unknown[0]}` to weigh", where=search.where, cure=cure)
-        each = np.array([weights.get(name, 1.0) for name in classes])
-    return np.asarray(each[y.astype(int)], dtype=np.float32)
+        return list(len(y) / (len(classes) * np.maximum(counts, 1)))
+    if unknown := sorted(set(weights) - set(classes)):
+        cure = did_you_mean(unknown[0], classes) or f"There are {', '.join(classes)}"
+        raise TrainingError(f"there is no class `{unknown[0]}` to weigh", where=search.where, cure=cure)
+    return [weights.get(name, 1.0) for name in classes]
 
 
 def learn_signature(train: pl.DataFrame, features: tuple[str, ...], pipeline: str) -> Signature:
@@ -126,3 +148,26 @@ def together(first: Examples, second: Examples) -> Examples:
     """The rows of both."""
     both = None if first.w is None or second.w is None else np.concatenate([first.w, second.w])
     return Examples(np.concatenate([first.x, second.x]), np.concatenate([first.y, second.y]), both)
+
+
+def folds(pipeline: Pipeline, tuning: pl.DataFrame) -> tuple[Fold, ...]:
+    """The steps in which the tuning period is forecast: one, unless the split walks forward.
+
+    Args:
+        pipeline: says how many, and how long labels take to settle.
+        tuning: the rows of the tuning period by time, with ``asked_at`` and ``label``.
+
+    Raises:
+        TrainingError: a step has no rows, or one label only.
+    """
+    split, rows = pipeline.split, tuning.height
+    if not isinstance(split, Periods) or split.folds == 1:
+        return (Fold(0, 0, rows),)
+    asked, settled = tuning[ASKED_AT].to_physical().to_numpy(), micros(pipeline.label.settled_after)
+    starts = [round(start.timestamp() * 1e6) for start in split.fold_starts]
+    # A label that had not settled when the step begins was not known then.
+    known = np.searchsorted(asked, [start - settled for start in starts], side="right").tolist()
+    edges = [*np.searchsorted(asked, starts, side="left").tolist(), rows]
+    for number, (start, end) in enumerate(pairwise(edges), 1):
+        _check_labels(tuning[start:end], f"{pipeline.name}: step {number} of the tuning period")
+    return tuple(Fold(*step) for step in zip(known, edges[:-1], edges[1:], strict=True))

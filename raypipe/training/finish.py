@@ -18,17 +18,17 @@ from raypipe.contracts.signature import Signature
 from raypipe.errors import TrainingError
 from raypipe.failpoints import failpoint
 from raypipe.spec import Pipeline
-from raypipe.training.ahead import forecasts
+from raypipe.training.ahead import Forecasts, forecasts
 from raypipe.training.calibration import Calibration, calibrate
-from raypipe.training.data import LABEL, class_weights, examples, read, together
-from raypipe.training.judge import ASKED_AT, Judged, judge
+from raypipe.training.data import ASKED_AT, LABEL, class_weights, examples, read, together
+from raypipe.training.judge import Judged, judge
 from raypipe.training.metrics import auc_interval, quality
 from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import Outcome
 from raypipe.training.threshold import EVEN, choose_threshold, cost_matrix
 from raypipe.training.trainer import Examples, Matrix, Scores, Task, Trainer
 from raypipe.training.trainers import trainer
-from raypipe.training.trial import Data, in_words
+from raypipe.training.trial import Data, Plan, in_words
 
 GOLDEN_ROWS = 64
 
@@ -55,17 +55,30 @@ class Finished:
             self.calibration.put_into(folder)
 
 
-def refit(winner: Outcome, data: Data, pipeline: Pipeline) -> Finished:
+def _ahead(winner: Outcome, task: Task, data: Data) -> Forecasts:
+    """Forecasts of rows that were not learned from; where rows are streamed, of the tuning period."""
+    make, params = trainer(winner.trial.algorithm), dict(winner.trial.params)
+    if data.source is None:
+        return forecasts(make, task, params)
+    make.fit(task, params)
+    newest = np.arange(len(data.tune.y)) >= len(data.tune.y) * 2 // 3
+    return Forecasts(data.tune.y, make.predict(data.tune.x), newest.astype(np.float32))
+
+
+def refit(winner: Outcome, data: Data, pipeline: Pipeline, folder: Path) -> Finished:
     """The winning parameters, fitted on train and tune together; early stopping has settled the length already.
 
-    Calibration and threshold are chosen on what such models forecast of the newest of these rows.
+    Calibration and threshold are chosen on what such models forecast of the newest of these rows. ``folder`` is for
+    what a training needs to go on.
     """
     search, finish, params = pipeline.search, pipeline.finish, dict(winner.trial.params)
-    task = Task(together(data.train, data.tune), None, data.signature, search.metric, search.seed)
-    task = replace(task, target=data.target)
+    train = together(data.train, data.tune) if data.source is None else data.train
+    task = Task(train, None, data.signature, search.metric, search.seed, target=data.target)
+    task = Plan(folder, search.metric, search.seed, models=search.models).on(task, winner.trial.algorithm)
     decides = data.target.task == "binary"
     try:
-        ahead = forecasts(trainer(winner.trial.algorithm), task, params) if decides else None
+        ahead = _ahead(winner, replace(task, source=data.source), data) if decides else None
+        task = replace(task, source=None if data.source is None else data.source.also("tune"))
         model = trainer(winner.trial.algorithm)
         model.fit(task, params)
     except Exception as error:  # a trainer may raise anything
@@ -116,7 +129,7 @@ def seal(
     metrics |= {f"tune_{name}": winner.trial.metrics[name] for name in metrics if name in winner.trial.metrics}
     metrics |= {"bytes": float(served.bytes), "onnx_difference": gap}
     if finish.whole:
-        model = _with_holdout(model, winner, data, rows, pipeline)
+        model = _with_holdout(model, winner, data, rows, pipeline, folder.parent)
         shutil.rmtree(part)
         part.mkdir()
         model.save(part)
@@ -145,13 +158,17 @@ def seal(
     return Sealed(metrics | served.speed(rows.x[:2_000]), scores)
 
 
-def _with_holdout(model: Finished, winner: Outcome, data: Data, rows: Examples, pipeline: Pipeline) -> Finished:
+def _with_holdout(
+    model: Finished, winner: Outcome, data: Data, rows: Examples, pipeline: Pipeline, folder: Path
+) -> Finished:
     """The same model, fitted on the rows that it was judged on as well; calibration and threshold stay."""
     search, algorithm = pipeline.search, winner.trial.algorithm
     held_out = replace(rows, w=class_weights(rows.y, data.target, search))
-    everything = together(together(data.train, data.tune), held_out)
+    everything = together(together(data.train, data.tune), held_out) if data.source is None else data.train
     fresh = trainer(algorithm)
     task = Task(everything, None, data.signature, search.metric, search.seed, target=data.target)
+    task = Plan(folder, search.metric, search.seed, models=search.models).on(task, algorithm)
+    task = replace(task, source=None if data.source is None else data.source.also("tune", "holdout"))
     try:
         fresh.fit(task, dict(winner.trial.params))
     except Exception as error:  # a trainer may raise anything

@@ -13,6 +13,7 @@ from raypipe.contracts.evaluation import Evaluation, Fairness, Importance, Segme
 from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import TrainingError
 from raypipe.spec.finish import Finish
+from raypipe.training.data import ASKED_AT
 from raypipe.training.intervals import binary, blocks_of, intervals, others
 from raypipe.training.metrics import goodness, measure, quality
 from raypipe.training.threshold import mean_class_cost, mean_cost
@@ -22,7 +23,6 @@ from raypipe.training.trainer import Examples, Matrix, Scores, Vector
 MOST_VALUES, FEWEST_ROWS = 30, 30
 #: Rows that features are shuffled on, and how often.
 SHUFFLED, SHUFFLES = 3_000, 3
-ASKED_AT = "asked_at"
 OTHERS = "others"
 
 Predict = Callable[[Matrix], Scores]
@@ -70,7 +70,8 @@ def judge(judged: Judged, frame: pl.DataFrame, finish: Finish) -> Evaluation:
         TrainingError: a column that is to be judged by has one value only.
     """
     y, scores, target = judged.rows.y, judged.scores, judged.target
-    asked_at = frame[ASKED_AT].to_physical().to_numpy() if ASKED_AT in frame.columns else None
+    timed = ASKED_AT in frame.columns and not frame[ASKED_AT].has_nulls()
+    asked_at = frame[ASKED_AT].to_physical().to_numpy() if timed else None
     blocks = blocks_of(asked_at, len(y))
     weighed = binary(y, scores) if target.task == "binary" else others(y, scores, target)
     values = {name: measure(name, y, scores, target) for name in weighed}

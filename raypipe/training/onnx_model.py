@@ -15,6 +15,8 @@ from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import TrainingError
 from raypipe.training.trainer import Matrix, Scores
 
+#: What every ONNX file is written in, so that several can become one.
+OPSET, IR = 20, 10
 #: A larger difference between a model and its ONNX file, as probabilities, is not float32 rounding.
 TOLERANCE = 1e-5
 #: Calls in each round that are timed, for one row and for a thousand.

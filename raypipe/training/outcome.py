@@ -5,24 +5,28 @@ from hashlib import sha256
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from raypipe.contracts.records import Record, Trial
-from raypipe.training.trainer import Params
+from raypipe.training.trainer import Params, Scores
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
-_FILE = "outcome.json"
+#: It finished, but is about one segment only, so nothing but another model of that segment can be held against it.
+PART = "part"
+_FILE, _SCORES = "outcome.json", "scores.npy"
 
 
 class Outcome(Record, frozen=True, kw_only=True):
     """A trial with what the search needs to go on.
 
     ``goodness`` is the searched metric turned so that more is better, None when there is none; ``curve`` the same
-    by step.
+    by step. ``folder`` is the name of the one that it is kept in.
     """
 
     trial: Trial
     goodness: float | None
     curve: tuple[tuple[int, float], ...] = ()
+    folder: str = ""
 
 
 def trial_folder(search: Path, algorithm: str, params: Params) -> Path:
@@ -37,6 +41,20 @@ def keep(folder: Path, outcome: Outcome) -> None:
     half = folder / f"{_FILE}.{os.getpid()}"
     half.write_text(outcome.to_json(), encoding="utf-8")
     half.replace(folder / _FILE)
+
+
+def keep_scores(folder: Path, scores: Scores) -> None:
+    """Write what a trial said of the tuning period's rows, in their order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    half = folder / f"{os.getpid()}.npy"
+    np.save(half, scores)
+    half.replace(folder / _SCORES)
+
+
+def kept_scores(search: Path, outcome: Outcome) -> Scores:
+    """What a trial said of the tuning period."""
+    scores: Scores = np.load(search / "trials" / outcome.folder / _SCORES, allow_pickle=False)
+    return scores
 
 
 def kept_count(search: Path) -> int:

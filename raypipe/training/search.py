@@ -6,15 +6,32 @@ from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+import polars as pl
+
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, TrainingSet
+from raypipe.contracts.signature import Column, Signature
+from raypipe.contracts.target import Target
 from raypipe.errors import RaypipeError, TrainingError, WorkspaceError
 from raypipe.failpoints import failpoint
 from raypipe.spec import Pipeline, fingerprint
 from raypipe.training.choice import choose
-from raypipe.training.data import check_counts, class_weights, examples, learn_signature, learn_target, read
+from raypipe.training.data import (
+    ASKED_AT,
+    LABEL,
+    check_counts,
+    class_shares,
+    class_weights,
+    examples,
+    folds,
+    learn_signature,
+    learn_target,
+    read,
+)
 from raypipe.training.finish import refit, seal
 from raypipe.training.metrics import check_metric
+from raypipe.training.rows import Filed
 from raypipe.training.space import Space
 from raypipe.training.trainer import Examples
 from raypipe.training.trial import Data, Plan
@@ -52,6 +69,7 @@ def search(
     """
     # Not at the top: the workers import this module too, and have no use for MLflow, Optuna and pictures.
     from raypipe.training.front import draw, sentence
+    from raypipe.training.further import further
     from raypipe.training.tracking import Tracking
     from raypipe.training.tuning import try_all
 
@@ -64,18 +82,21 @@ def search(
         pipeline.search.metric,
         pipeline.search.seed,
         pipeline.search.trial_seconds,
+        models=pipeline.search.models,
     )
     with _room_in(plan.folder), Tracking(tracking_uri, pipeline.name, key) as tracking:
         outcomes = try_all(
             pipeline, space, data, plan, tracking, cpus, progress, warm_points(pipeline, space, plan.folder)
         )
+        more = further(pipeline, data, plan, outcomes, tracking, cpus, progress)
+        outcomes += more.outcomes
         winner, reason = choose(outcomes, pipeline.search, pipeline.name)
-        reason = f"{reason}; {sentence(outcomes, pipeline.search)}"
+        reason = "; ".join([reason, *more.told, sentence(outcomes, pipeline.search)])
         picture = plan.folder / "front.png"
         draw(outcomes, pipeline.search, winner, picture)
         failpoint("training.before_refit")
         with progress.step("fit the winner again and judge it", 2) as step:
-            model = refit(winner, data, pipeline)
+            model = refit(winner, data, pipeline, plan.folder)
             step.advance(1, winner.trial.algorithm)
             sealed = plan.folder / f"bundle-{fingerprint(pipeline.finish)}"
             metrics = seal(model, winner, data, pipeline, training_set, sealed).metrics
@@ -101,16 +122,45 @@ def search(
 def prepare(pipeline: Pipeline, training_set: TrainingSet) -> Data:
     """The periods that models are fitted on; raises TrainingError when they cannot teach anything."""
     check_counts(training_set)
-    train, tuning = read(training_set, "train"), read(training_set, "tune")
+    if pipeline.search.models and all(model.spreads for model in pipeline.search.models):
+        return streamed(pipeline, training_set)
+    train, tuning = read(training_set, "train"), read(training_set, "tune", (ASKED_AT,))
     signature = learn_signature(train, training_set.features, pipeline.name)
-    target = learn_target(train, pipeline.label)
-    both = []
-    for part in (examples(train, signature, target), examples(tuning, signature, target)):
-        if unseen := int((part.y < 0).sum()) if target.classes else 0:
-            what = f"{unseen:,} rows are of classes that the training period does not have"
-            raise TrainingError(what, where=f"{pipeline.name}: period tune", cure="Widen the training period")
-        both.append(Examples(part.x, part.y, class_weights(part.y, target, pipeline.search)))
-    return Data(both[0], both[1], signature, target)
+    target = learn_target(train[LABEL], pipeline.label)
+    both = [weighed(pipeline, part, signature, target) for part in (train, tuning)]
+    return Data(both[0], both[1], signature, target, folds(pipeline, tuning))
+
+
+def streamed(pipeline: Pipeline, training_set: TrainingSet) -> Data:
+    """The same, with a training period that may be larger than memory: one column at a time is, to learn its values.
+
+    Raises:
+        TrainingError: the data cannot teach anything, or the split walks forward.
+    """
+    tuning = read(training_set, "tune", (ASKED_AT,))
+    if len(steps := folds(pipeline, tuning)) > 1:
+        cure = "Leave `walk_forward` out, or search one model of one worker too"
+        raise TrainingError("rows that are streamed cannot walk forward", where=pipeline.name, cure=cure)
+    columns: list[Column] = []
+    for name in training_set.features:
+        one = read(training_set, "train", features=(name,))
+        columns += learn_signature(one, (name,), pipeline.name).columns
+    signature, labels = Signature(columns=tuple(columns)), read(training_set, "train", features=())[LABEL]
+    target = learn_target(labels, pipeline.label)
+    weights = class_shares(target.encode(labels), target, pipeline.search)
+    files = (str(Path(training_set.folder) / "train.parquet"),)
+    nothing = Examples(np.zeros((0, len(columns)), dtype=np.float32), np.zeros(0, dtype=np.float32))
+    source = Filed(files, signature, target, tuple(weights))
+    return Data(nothing, weighed(pipeline, tuning, signature, target), signature, target, steps, source=source)
+
+
+def weighed(pipeline: Pipeline, part: pl.DataFrame, signature: Signature, target: Target) -> Examples:
+    """The rows of a period with their weights; raises TrainingError when they have classes that training lacks."""
+    made = examples(part, signature, target)
+    if unseen := int((made.y < 0).sum()) if target.classes else 0:
+        what = f"{unseen:,} rows are of classes that the training period does not have"
+        raise TrainingError(what, where=f"{pipeline.name}: period tune", cure="Widen the training period")
+    return Examples(made.x, made.y, class_weights(made.y, target, pipeline.search))
 
 
 def _key(pipeline: Pipeline, training_set: TrainingSet) -> str:
@@ -119,6 +169,7 @@ def _key(pipeline: Pipeline, training_set: TrainingSet) -> str:
     parts = [
         fingerprint(pipeline.search),
         fingerprint(pipeline.label),
+        fingerprint(pipeline.split),
         training_set.digest,
         *training_set.features,
         *versions,

@@ -43,6 +43,7 @@ DEFAULTS: Mapping[str, Mapping[str, Default]] = {
         "batch_size": Default(1024, choice(512, 1024, 2048)),
         "epochs": Default(10, 10),
         "patience": Default(2, 2),
+        "workers": Default(1, 1),
     },
     "linear": {
         "C": Default(0.1, log(1e-4, 10.0)),

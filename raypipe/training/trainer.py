@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,18 @@ from raypipe.contracts.signature import Signature
 from raypipe.contracts.target import BINARY, Target
 from raypipe.spec.search import Constant, Metric
 
+if TYPE_CHECKING:
+    from raypipe.training.rows import Source
+
 Matrix: TypeAlias = NDArray[np.float32]
 Vector: TypeAlias = NDArray[np.float32]
 #: One score a row, or of classes one probability each: float32 (rows,) or (rows, classes).
 Scores: TypeAlias = NDArray[np.float32]
 Params: TypeAlias = dict[str, Constant]
 
+#: A model keeps one core busy but asks for half, so that as many trials as cores run beside Serve replicas, which hold
+#: a tenth each for good. How many run at once is bounded by the search.
+CPUS = 0.5
 #: Trainers that learn in steps report this many times, evenly spread over their budget.
 STEPS = 10
 
@@ -38,6 +44,10 @@ class Examples:
         """Some of them, in order."""
         return Examples(self.x[start:end], self.y[start:end], None if self.w is None else self.w[start:end])
 
+    def where(self, own: NDArray[np.bool_]) -> "Examples":
+        """Those for which ``own``, shape (rows,), is true."""
+        return Examples(self.x[own], self.y[own], None if self.w is None else self.w[own])
+
 
 def unreported(step: int, value: float) -> None:
     """Nobody listens."""
@@ -55,6 +65,10 @@ class Task:
         seed: the same seed, task and parameters give the same model.
         target: what is predicted.
         report: takes the step, 1 to `STEPS`, and the metric on ``tune``. It may raise to stop the training.
+        source: rows that are not in memory, to learn from in place of ``train``, which is empty then. Given only to
+            trainers that spread over workers.
+        cpus, gpus: what the model may use; of several workers, each of them.
+        scratch: where a training that is spread keeps what it needs to go on; every node sees it under this path.
     """
 
     train: Examples
@@ -64,6 +78,10 @@ class Task:
     seed: int = 0
     report: Callable[[int, float], None] = unreported
     target: Target = BINARY
+    source: "Source | None" = None
+    cpus: float = CPUS
+    gpus: float = 0.0
+    scratch: Path | None = None
 
 
 class Trainer(Protocol):

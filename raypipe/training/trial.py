@@ -1,19 +1,20 @@
 """One trial, in a worker process: fit, compare with the ONNX file, measure, keep.
 
-What waits for what: a trial holds `CPUS` while it runs and waits for nothing but its data. When replicas or other
-work hold the CPUs, trials wait in Ray's queue and hold nothing there, so nothing can wait for them in a circle.
+What waits for what: a trial holds what `Plan.holds` says while it runs and waits for nothing but its data. When
+replicas or other work hold the CPUs, trials wait in the queue and hold nothing there: nothing waits in a circle.
 """
 
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isinf, nan
 from pathlib import Path
 from threading import Timer
 from time import perf_counter
 
+import numpy as np
 from ray import tune
 
 from raypipe.contracts.records import Trial
@@ -21,28 +22,41 @@ from raypipe.contracts.signature import Signature
 from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import TrainingError
 from raypipe.failpoints import failpoint
-from raypipe.spec.search import Metric
+from raypipe.spec.search import Metric, Model
+from raypipe.training.data import Fold, together
 from raypipe.training.metrics import goodness, quality
 from raypipe.training.onnx_model import OnnxModel, difference
-from raypipe.training.outcome import FAILED, FINISHED, STOPPED, Outcome, keep, kept, trial_folder
-from raypipe.training.trainer import Examples, Params, Task
+from raypipe.training.outcome import FAILED, FINISHED, PART, STOPPED, Outcome, keep, keep_scores, kept, trial_folder
+from raypipe.training.rows import Filed
+from raypipe.training.trainer import CPUS, Examples, Params, Scores, Task, Vector, unreported
 from raypipe.training.trainers import trainer
+from raypipe.training.trainers.several import code_of, column_of, only
 
-#: A trial keeps one core busy but asks for half, so that as many trials as cores run beside Serve replicas, which hold
-#: a tenth each for good. How many run at once is bounded by the search.
-CPUS = 0.5
+#: What a trial holds while its workers do the work; Tune knows no trials that hold nothing.
+WAITING = 0.01
 #: Rows of the tuning period that a model and its ONNX file are compared on.
 COMPARED = 2_000
 
 
 @dataclass(frozen=True)
 class Data:
-    """What every trial of a search reads, from Ray's object store."""
+    """What every trial of a search reads, from Ray's object store.
+
+    With a ``source`` the training period is not in it: workers read it from its files.
+    """
 
     train: Examples
     tune: Examples
     signature: Signature
     target: Target = BINARY
+    folds: tuple[Fold, ...] = ()
+    source: Filed | None = None
+
+    def steps(self) -> Iterator[tuple[Examples, Examples]]:
+        """What each step learns from, and what it is judged on."""
+        for fold in self.folds or (Fold(0, 0, len(self.tune.y)),):
+            known = together(self.train, self.tune.rows(0, fold.known)) if fold.known else self.train
+            yield known, self.tune.rows(fold.start, fold.end)
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Plan:
     """What every trial of a search is told. ``folder`` is the search's; all nodes that run trials must see it.
 
     A trial that takes ``longest`` seconds is ended. ``cpu_hour`` is what an hour of one core costs; 0: nobody
-    said.
+    said. ``models`` say what a trial of their algorithm holds.
     """
 
     folder: Path
@@ -58,16 +72,54 @@ class Plan:
     seed: int
     longest: float = inf
     cpu_hour: float = 0.0
+    models: tuple[Model, ...] = ()
+
+    def needs(self, algorithm: str) -> tuple[float, float]:
+        """Cores and GPUs for a model of this algorithm."""
+        return next(((m.cpus, m.gpus) for m in self.models if m.algorithm == algorithm), (CPUS, 0.0))
+
+    def on(self, task: Task, algorithm: str) -> Task:
+        """A task with what it may use, and where it may keep what it needs to go on."""
+        cpus, gpus = self.needs(algorithm)
+        return replace(task, cpus=cpus, gpus=gpus, scratch=self.folder / "spread")
+
+    def holds(self, point: "Point") -> dict[str, float]:
+        """What a trial holds itself.
+
+        One that is spread holds next to nothing, so it cannot hold what its own workers wait for; they all start
+        together, or none does.
+        """
+        if any(name.split(".")[-1] == "workers" and int(value) > 1 for name, value in point.params.items()):
+            return {"CPU": WAITING, "GPU": 0.0}
+        cpus, gpus = self.needs(point.algorithm)
+        return {"CPU": cpus, "GPU": gpus}
 
 
 @dataclass(frozen=True)
 class Point:
-    """One trial's question. ``bars`` holds the goodness after a step below which the trial is not worth finishing."""
+    """One trial's question.
+
+    ``bars`` holds the goodness after a step below which the trial is not worth finishing. With ``by`` it is about the
+    rows alone that have the ``value`` among its parameters in that feature.
+    """
 
     number: int
     algorithm: str
     params: Params
     bars: Mapping[int, float]
+    by: str = ""
+
+    def task(self, task: Task) -> Task:
+        """What it is to learn of all that there is."""
+        if not self.by:
+            return task
+        column = column_of(task.signature, self.by)
+        return only(task, column, code_of(task.signature, column, str(self.params["value"])))
+
+    @property
+    def learned(self) -> Params:
+        """The parameters of its algorithm."""
+        return {name: value for name, value in self.params.items() if not (self.by and name == "value")}
 
 
 class _Stopped(Exception):  # noqa: N818  # not an error
@@ -119,7 +171,7 @@ def hung(point: Point, plan: Plan) -> Outcome | None:
         return None
     note.unlink()
     error = f"it was ended after {plan.longest:g} s: it hangs, or needs more than `trial_seconds`"
-    outcome = _outcome(point, plan, FAILED, plan.longest, {}, {}, error=error)
+    outcome = outcome_of(point, plan, FAILED, plan.longest, {}, {}, error=error)
     keep(note.parent, outcome)
     return outcome
 
@@ -135,9 +187,9 @@ def answer(point: Point, data: Data, plan: Plan) -> Outcome:
         outcome = _fit(point, data, plan, curve)
     except _Stopped:
         metrics: dict[str, float] = {plan.metric: goodness(plan.metric, curve[max(curve)])}
-        outcome = _outcome(point, plan, STOPPED, perf_counter() - began, curve, metrics)
+        outcome = outcome_of(point, plan, STOPPED, perf_counter() - began, curve, metrics)
     except Exception as error:  # noqa: BLE001  # a trainer may raise anything; the search goes on and tells
-        outcome = _outcome(point, plan, FAILED, perf_counter() - began, curve, {}, error=in_words(error))
+        outcome = outcome_of(point, plan, FAILED, perf_counter() - began, curve, {}, error=in_words(error))
     failpoint("training.trial.before_keep")
     keep(folder, outcome)
     return outcome
@@ -157,27 +209,40 @@ def _fit(point: Point, data: Data, plan: Plan, curve: dict[int, float]) -> Outco
         if curve[step] < point.bars.get(step, float("-inf")):
             raise _Stopped
 
-    model = trainer(point.algorithm)
-    began = perf_counter()
-    task = Task(data.train, data.tune, data.signature, plan.metric, plan.seed, report, data.target)
-    found = model.fit(task, dict(point.params))
-    fitted = perf_counter() - began
+    began, fitted = perf_counter(), 0.0
+    forecast: list[Scores] = []
+    truths: list[Vector] = []
+    for train, tuning in data.steps():
+        model = trainer(point.algorithm)
+        # What walks forward is held against its peers in its first step.
+        told = unreported if forecast else report
+        whole = Task(train, tuning, data.signature, plan.metric, plan.seed, told, data.target, data.source)
+        whole = plan.on(whole, point.algorithm)
+        task = point.task(whole)
+        rows = task.tune or tuning
+        started = perf_counter()
+        found = model.fit(task, point.learned)
+        fitted += perf_counter() - started
+        truths.append(rows.y)
+        forecast.append(model.predict(rows.x))
     # Only measured here: the winner is fitted again, on more data.
     with tempfile.TemporaryDirectory() as files:
         model.save(Path(files))
         served = OnnxModel(Path(files))
-    gap = difference(model, served, data.tune.x[:COMPARED], point.algorithm, data.target)
-    metrics = quality(data.tune.y, served.predict(data.tune.x), data.target, plan.metric) | served.speed(
-        data.tune.x[:COMPARED]
-    )
+    gap = difference(model, served, rows.x[:COMPARED], point.algorithm, data.target)
+    forecast[-1] = served.predict(rows.x)
+    keep_scores(trial_folder(plan.folder, point.algorithm, point.params), np.concatenate(forecast))
+    steps = [quality(y, scores, data.target, plan.metric) for y, scores in zip(truths, forecast, strict=True)]
+    metrics = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
+    metrics |= served.speed(rows.x[:COMPARED])
     if plan.cpu_hour:
         # A million rows, one by one, on one core.
         metrics["money_per_million"] = metrics["p50_ms_1"] * 1_000 / 3_600 * plan.cpu_hour
     metrics |= {"bytes": float(served.bytes), "onnx_difference": gap, "fit_seconds": fitted}
-    return _outcome(point, plan, FINISHED, perf_counter() - began, curve, metrics, found)
+    return outcome_of(point, plan, PART if point.by else FINISHED, perf_counter() - began, curve, metrics, found)
 
 
-def _outcome(
+def outcome_of(
     point: Point,
     plan: Plan,
     status: str,
@@ -187,6 +252,7 @@ def _outcome(
     found: Params | None = None,
     error: str = "",
 ) -> Outcome:
+    """What came of a point."""
     trial = Trial(
         number=point.number,
         algorithm=point.algorithm,
@@ -197,4 +263,5 @@ def _outcome(
         error=error,
     )
     value = goodness(plan.metric, metrics[plan.metric]) if plan.metric in metrics else None
-    return Outcome(trial=trial, goodness=value, curve=tuple(curve.items()))
+    folder = trial_folder(plan.folder, point.algorithm, point.params).name
+    return Outcome(trial=trial, goodness=value, curve=tuple(curve.items()), folder=folder)

@@ -4,22 +4,23 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import inf
 
+import ray
 from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial as TuneTrial
 
 from raypipe.contracts.progress import Progress
-from raypipe.errors import RaypipeError
-from raypipe.spec import Pipeline
+from raypipe.errors import RaypipeError, TrainingError
+from raypipe.spec import Model, Pipeline
 from raypipe.training.outcome import Outcome, kept_count
 from raypipe.training.proposals import LAG, Budget, Proposals
 from raypipe.training.space import Space
 from raypipe.training.tracking import Tracking
 from raypipe.training.trainer import Params
-from raypipe.training.trial import CPUS, Data, Plan, run
+from raypipe.training.trial import Data, Plan, run
 from raypipe.training.watcher import Watcher
 
 #: A worker process that dies gets one successor. A trainer's own fault is an outcome, and not tried again.
@@ -40,8 +41,13 @@ def try_all(
 
     ``warm`` are points to try after the defaults. Up to ``cpus`` of them run side by side; more than `LAG` of those
     change which trials are proposed.
+
+    Raises:
+        TrainingError: the cluster is smaller than one trial.
     """
     trials = pipeline.search.trials
+    for model in pipeline.search.models:
+        _check_room(model)
     side_by_side = max(1, min(cpus, trials))
     # Tune's own records serve one run only: what a search must remember lies in the trials' folders.
     scratch = plan.folder / "tune"
@@ -50,9 +56,12 @@ def try_all(
     name = f"trials, {before} kept from before" if before else "trials"
     search = pipeline.search
     budget = Budget(search.seconds or inf, search.money or inf, search.cpu_hour, warm)
-    with progress.step(name, trials) as step, _quiet_tune():
-        watcher = Watcher(plan, tracking, step)
-        trainable = tune.with_resources(tune.with_parameters(run, data=data, plan=plan), {"cpu": CPUS})
+    with progress.step(name, trials) as step, ExitStack() as lines, _quiet_tune():
+        watcher = Watcher(plan, tracking, step, lambda name: lines.enter_context(progress.step(name, trials)))
+        trainable = tune.with_resources(
+            tune.with_parameters(run, data=data, plan=plan),
+            lambda config: tune.PlacementGroupFactory([plan.holds(config["point"])]),
+        )
         trainable.__name__ = f"{pipeline.name} trial"
         tuner = tune.Tuner(
             trainable,
@@ -78,6 +87,17 @@ def try_all(
             raise _cause(error) from None
     shutil.rmtree(scratch, ignore_errors=True)
     return [watcher.outcomes[number] for number in sorted(watcher.outcomes)]
+
+
+def _check_room(model: Model) -> None:
+    """A trial that the cluster can never hold would wait for ever."""
+    there = ray.cluster_resources()
+    workers = int(str(model.params.get("workers", 1))) if model.spreads else 1
+    for name, needed in (("CPU", model.cpus * workers), ("GPU", model.gpus * workers)):
+        if needed > there.get(name, 0.0):
+            what = f"a trial waits for {needed:g} {name}, and the whole cluster has {there.get(name, 0.0):g}"
+            cure = "Ask for less with `.on(cpus=…, gpus=…)` or fewer `workers`, or add a node"
+            raise TrainingError(what, where=f"{model.where}: {model.algorithm}", cure=cure)
 
 
 def _cause(error: TuneError) -> Exception:

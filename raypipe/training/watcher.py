@@ -1,5 +1,7 @@
 """What the search's own process does as trials start and end: MLflow, progress, and the list of outcomes."""
 
+from collections.abc import Callable
+
 import msgspec
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
@@ -7,16 +9,25 @@ from ray.tune.experiment import Trial as TuneTrial
 from raypipe.contracts.progress import Step
 from raypipe.contracts.records import Trial
 from raypipe.failpoints import failpoint
-from raypipe.training.outcome import FAILED, Outcome, trial_folder
+from raypipe.training.choice import SPEED
+from raypipe.training.outcome import FAILED, FINISHED, STOPPED, Outcome, trial_folder
 from raypipe.training.tracking import Tracking
 from raypipe.training.trial import Plan, Point
 
 
 class Watcher(tune.Callback):
-    """Collects the outcomes of a search."""
+    """Collects the outcomes of a search, and shows them as they come: a line for all, and one for each algorithm.
 
-    def __init__(self, plan: Plan, tracking: Tracking, step: Step) -> None:
-        self._plan, self._tracking, self._step = plan, tracking, step
+    Args:
+        plan: of the search.
+        tracking: keeps the trials.
+        step: of all trials.
+        line: opens the line of an algorithm.
+    """
+
+    def __init__(self, plan: Plan, tracking: Tracking, step: Step, line: Callable[[str], Step]) -> None:
+        self._plan, self._tracking, self._step, self._line = plan, tracking, step, line
+        self._lines: dict[str, Step] = {}
         self.outcomes: dict[int, Outcome] = {}
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
@@ -54,7 +65,25 @@ class Watcher(tune.Callback):
         tracked = msgspec.structs.replace(outcome.trial, run_id=run_id)
         self.outcomes[point.number] = msgspec.structs.replace(outcome, trial=tracked)
         self._step.advance(1, _note(outcome.trial, self._plan.metric))
+        self._show(outcome.trial.algorithm)
         failpoint("training.after_trial")
+
+    def _show(self, algorithm: str) -> None:
+        """Bring an algorithm's line up to date: its best so far, how fast that answers, and what failed."""
+        if algorithm not in self._lines:
+            self._lines[algorithm] = self._line(algorithm)
+        own = [outcome for outcome in self.outcomes.values() if outcome.trial.algorithm == algorithm]
+        done = [outcome for outcome in own if outcome.trial.status == FINISHED and outcome.goodness is not None]
+        said = []
+        if done:
+            best = max(done, key=lambda outcome: outcome.goodness or 0.0).trial
+            metric = self._plan.metric
+            said.append(
+                f"best {metric} {best.metrics[metric]:.4f} at {best.metrics[SPEED]:.2g} ms (trial {best.number})"
+            )
+        counts = {status: sum(outcome.trial.status == status for outcome in own) for status in (STOPPED, FAILED)}
+        said += [f"{count} {status}" for status, count in counts.items() if count]
+        self._lines[algorithm].advance(1, ", ".join(said))
 
     def _name(self, point: Point) -> str:
         return trial_folder(self._plan.folder, point.algorithm, point.params).name

@@ -165,7 +165,7 @@ def test_a_winner_that_cannot_be_fitted_again_is_told(data, monkeypatch):
     monkeypatch.setattr(finish, "trainer", lambda name: Stubborn())
     trial = Trial(number=0, algorithm="linear", params={}, status="finished", metrics={}, seconds=0)
     with pytest.raises(TrainingError, match=r"linear: the winner could not be fitted again.*: ValueError: no"):
-        finish.refit(Outcome(trial=trial, goodness=1.0), small_data(data), pipeline(LINEAR))
+        finish.refit(Outcome(trial=trial, goodness=1.0), small_data(data), pipeline(LINEAR), Path(data.folder))
 
 
 class Stubborn(Linear):

@@ -178,5 +178,5 @@ def test_a_metric_that_is_not_there_is_told():
 
 def test_the_classes_are_those_of_the_training_period():
     label = Label(None, None, None, "multiclass")
-    target = learn_target(pl.DataFrame({"label": ["b", "a", "b"]}), label)
+    target = learn_target(pl.Series(["b", "a", "b"]), label)
     assert target.classes == ("a", "b")

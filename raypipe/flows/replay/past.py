@@ -60,7 +60,13 @@ def past(
         folder: where training sets are kept.
         until: microseconds UTC.
         progress: is told of each feature group.
+
+    Raises:
+        SourceError: rows have no time, so there is no past to live through.
     """
+    if not pipeline.ask.timed:
+        what = f"rows of `{pipeline.ask.stream.name}` have no time, so there is no past to live through"
+        raise SourceError(what, where=pipeline.name, cure="Ask about a stream")
     end = _EPOCH + timedelta(microseconds=until)
     late = end + pipeline.label.settled_after + _DAY
     whole = changed(pipeline, split=Periods((_EPOCH, late), (late, late + _DAY), (late + _DAY, late + 2 * _DAY)))

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 
 from raypipe.errors import DefinitionError, Fault
 from raypipe.spec.lint.gates import check_rule, model_check_rule
-from raypipe.spec.lint.goals import finish_rule, label_rule, name_rule, search_rule, split_rule
+from raypipe.spec.lint.goals import finish_rule, label_rule, name_rule, search_rule
 from raypipe.spec.lint.inputs import derived_rule, group_rule, name_clash_rule, request_rule, table_rule
 from raypipe.spec.lint.retrain import retrain_rule
 from raypipe.spec.lint.service import service_rule, value_rule
 from raypipe.spec.lint.sources import column_rule, live_rule, source_name_rule, time_rule, upkeep_rule
+from raypipe.spec.lint.split import split_rule
 from raypipe.spec.pipeline import Pipeline
 
 SOURCE_RULES: tuple[Callable[[Pipeline], Iterator[Fault]], ...] = (

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -11,8 +10,8 @@ from raypipe.errors import Fault, did_you_mean
 from raypipe.spec.features import Request
 from raypipe.spec.lint.sources import NAME, columns, type_of, unknown
 from raypipe.spec.pipeline import Pipeline
-from raypipe.spec.search import TASK_METRICS, Choice, Range
-from raypipe.spec.shape import known_from
+from raypipe.spec.search import TASK_METRICS, Choice, Model, Range
+from raypipe.spec.shape import known_from, shipped
 from raypipe.spec.values import in_words
 
 ALGORITHMS = frozenset({"lightgbm", "network", "linear"})
@@ -48,7 +47,17 @@ def label_rule(pipeline: Pipeline) -> Iterator[Fault]:
             yield fault
     if missing or not known.keys() >= set(label.truth.roots):
         return
-    since = known_from(label.stream)
+    yield from _not_yet_known(pipeline) if ask.timed else _given_away(pipeline)
+    try:
+        kind = type_of(label.truth, known)
+    except PolarsError as error:
+        yield Fault(label.where, f"the label does not fit its columns: {str(error).splitlines()[0]}")
+        return
+    yield from _task(pipeline, kind)
+
+
+def _not_yet_known(pipeline: Pipeline) -> Iterator[Fault]:
+    label, ask, since = pipeline.label, pipeline.ask, known_from(pipeline.label.stream)
     if all(since[root] is None for root in label.truth.roots):
         what = "the label reads only columns that are known when a prediction is asked: there is nothing to predict"
         yield Fault(label.where, what, "Read a column that a later moment reveals, or list it under `reveals`")
@@ -59,29 +68,16 @@ def label_rule(pipeline: Pipeline) -> Iterator[Fault]:
             f"{what}, but `{ask.moment}` itself comes {in_words(ask.lead)} after asking",
             "Give a longer `settled_after`",
         )
-    try:
-        kind = type_of(label.truth, known)
-    except PolarsError as error:
-        yield Fault(label.where, f"the label does not fit its columns: {str(error).splitlines()[0]}")
-        return
-    yield from _task(pipeline, kind)
 
 
-def split_rule(pipeline: Pipeline) -> Iterator[Fault]:
-    """Periods follow one another, and the run's as-of time comes after labels of the holdout have settled."""
-    split = pipeline.split
-    for name, (start, end) in split.items():
-        if start >= end:
-            yield Fault(split.where, f"period {name} ends before it starts", "Give the first month, then the last")
-    for (earlier, (_, end)), (later, (start, _)) in pairwise(split.items()):
-        if end > start:
-            yield Fault(
-                split.where, f"period {later} starts before {earlier} ends", "A model is judged on what comes after"
-            )
-    if pipeline.as_of is not None and pipeline.as_of <= split.holdout[0]:
-        yield Fault(
-            pipeline.where, "`as_of` lies before the holdout period", "Nothing could be judged; give a later time"
-        )
+def _given_away(pipeline: Pipeline) -> Iterator[Fault]:
+    """Rows without time reveal nothing later: what the label is made of must not all be sent with the question."""
+    label, source = pipeline.label, pipeline.label.stream
+    made_of = {column for root in label.truth.roots for column in shipped(source, root)}
+    sent = {column for field in _request_fields(pipeline) for column in shipped(source, field)}
+    if made_of <= sent:
+        what = "the label reads only columns that the caller sends: there is nothing to predict"
+        yield Fault(label.where, what, f"Take `{', '.join(sorted(made_of))}` out of the request")
 
 
 def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
@@ -103,17 +99,28 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
         yield Fault(
             search.where, "the search has a budget of money, but no price", "Give `cpu_hour`, what an hour costs"
         )
+    if search.by and search.by not in pipeline.feature_names:
+        what = f"there can be no model for each `{search.by}`: it is no feature"
+        yield Fault(search.where, what, did_you_mean(search.by, pipeline.feature_names))
     for model in search.models:
-        if model.algorithm not in ALGORITHMS and not OWN.fullmatch(model.algorithm):
-            yield Fault(
-                model.where, f"unknown algorithm `{model.algorithm}`", did_you_mean(model.algorithm, ALGORITHMS)
-            )
-        for name, value in model.params.items():
-            if isinstance(value, Range) and not (value.low < value.high and (value.low > 0 or not value.log)):
-                why = "Give low < high; on a logarithmic scale low > 0"
-                yield Fault(value.where, f"{model.algorithm}: the range of `{name}` holds nothing", why)
-            if isinstance(value, Choice) and not value.options:
-                yield Fault(value.where, f"{model.algorithm}: `{name}` has nothing to choose from", "Give an option")
+        yield from _model(model)
+
+
+def _model(model: Model) -> Iterator[Fault]:
+    if model.algorithm not in ALGORITHMS and not OWN.fullmatch(model.algorithm):
+        yield Fault(model.where, f"unknown algorithm `{model.algorithm}`", did_you_mean(model.algorithm, ALGORITHMS))
+    if not (model.cpus > 0 and model.gpus >= 0):
+        what = f"a trial of {model.algorithm} on {model.cpus:g} cores and {model.gpus:g} GPUs cannot run"
+        yield Fault(model.where, what, "Give `cpus` above 0, and `gpus` of 0 or more")
+    workers = model.params.get("workers", 1)
+    if model.algorithm == "network" and not (isinstance(workers, int) and workers >= 1):
+        yield Fault(model.where, "the number of a network's `workers` is not searched", "Give a whole number from 1 on")
+    for name, value in model.params.items():
+        if isinstance(value, Range) and not (value.low < value.high and (value.low > 0 or not value.log)):
+            why = "Give low < high; on a logarithmic scale low > 0"
+            yield Fault(value.where, f"{model.algorithm}: the range of `{name}` holds nothing", why)
+        if isinstance(value, Choice) and not value.options:
+            yield Fault(value.where, f"{model.algorithm}: `{name}` has nothing to choose from", "Give an option")
 
 
 def _task(pipeline: Pipeline, kind: pl.DataType) -> Iterator[Fault]:

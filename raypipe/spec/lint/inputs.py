@@ -28,7 +28,8 @@ def request_rule(pipeline: Pipeline) -> Iterator[Fault]:
         yield Fault(pipeline.where, what, "Declare exactly one `request(...)` among the inputs")
         return
     ask, asked, known = pipeline.ask, requests[0], columns(pipeline.ask.stream)
-    yield from unknown(ask.moment, known, ask.where, ask.stream.name)
+    if ask.timed:
+        yield from unknown(ask.moment, known, ask.where, ask.stream.name)
     for name in asked.fields:
         yield from unknown(name, known, asked.where, f"stream {ask.stream.name}")
         if name in known:
@@ -44,6 +45,11 @@ def request_rule(pipeline: Pipeline) -> Iterator[Fault]:
 def group_rule(pipeline: Pipeline) -> Iterator[Fault]:
     """Aggregates read columns that exist and are known at the moment of their events; keys can be asked."""
     for group in pipeline.groups:
+        if not pipeline.ask.timed:
+            what = (
+                f"features over past events need a time of asking, but rows of `{pipeline.ask.stream.name}` have none"
+            )
+            yield Fault(group.where, what, "Ask about a stream: `stream.before(...)`")
         stream, moment = group.moment.stream, group.moment.at
         known = columns(stream)
         yield from unknown(moment, known, group.moment.where, stream.name)
@@ -73,6 +79,9 @@ def table_rule(pipeline: Pipeline) -> Iterator[Fault]:
     for item in pipeline.inputs:
         if isinstance(item, TableFeatures):
             yield from _asked_field(pipeline, item.by, item.where)
+            if item.table == pipeline.ask.stream:
+                what = f"features are looked up in `{item.table.name}`, the table whose rows are predicted"
+                yield Fault(item.where, what, "Name what is known when asked in `request(...)`")
             asked, table = columns(pipeline.ask.stream), columns(item.table)
             yield from same_type(item.by, asked, item.table.key, table, item.where, f"table {item.table.name}")
             for column in item.features.values():

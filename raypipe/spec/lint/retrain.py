@@ -26,6 +26,9 @@ from raypipe.spec.retrain import (
 def retrain_rule(pipeline: Pipeline) -> Iterator[Fault]:
     """Of a pipeline's own policy."""
     if pipeline.retrain is not None:
+        if not pipeline.ask.timed:
+            what = "rows without time cannot be newer than others, so nothing says when to train anew"
+            yield Fault(pipeline.retrain.where, what, "Ask about a stream, or leave `retrain` out")
         yield from policy_faults(pipeline.retrain)
 
 

@@ -9,6 +9,8 @@ TRAINERS = {
     "lightgbm": "raypipe.training.trainers.lightgbm:LightGBM",
     "network": "raypipe.training.trainers.network:Network",
     "linear": "raypipe.training.trainers.linear:Linear",
+    "ensemble": "raypipe.training.trainers.several:Ensemble",
+    "segments": "raypipe.training.trainers.several:Segments",
 }
 
 

@@ -19,13 +19,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from raypipe.contracts.bundle import MODEL
 from raypipe.contracts.signature import Signature
 from raypipe.errors import TrainingError
-from raypipe.training.onnx_model import with_score
+from raypipe.training.onnx_model import OPSET, with_score
 from raypipe.training.trainer import Matrix, Params, Scores, Task
 
 NATIVE = "model.skops"
 #: What skops has to be told to accept when it reads such a file, beside what it knows itself; runs no code.
 TRUSTED = ("numpy.dtype",)
-OPSET = 17
 
 
 class Linear:

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from raypipe.contracts.bundle import MODEL, SCORE
 from raypipe.contracts.target import Target
 from raypipe.training.metrics import goodness, measure
+from raypipe.training.onnx_model import OPSET
 from raypipe.training.trainer import Matrix, Params, Scores, Task
 
 NATIVE, SHAPE = "model.safetensors", "model.json"
-OPSET = 20
 #: Standardised numbers beyond this are cut: one delay of a day must not drown the batch it is in.
 LIMIT = 5.0
 #: Rows that are scored at once, whatever their number.
@@ -109,7 +110,7 @@ class _Answer(nn.Module):
         return torch.exp(out) if self.task == "count" else out * self.net.scale + self.net.middle
 
 
-def _losses(target: Target, net: Net) -> Callable[[Tensor, Tensor], Tensor]:
+def losses_of(target: Target, net: Net) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of each row: from the net's output and the label, both (rows,) but for classes."""
     if target.task == "binary":
         return nn.BCEWithLogitsLoss(reduction="none")
@@ -126,23 +127,60 @@ def _losses(target: Target, net: Net) -> Callable[[Tensor, Tensor], Tensor]:
     return numbers
 
 
+def scores_of(net: Net, target: Target, x: Matrix) -> Scores:
+    """What a network says of some rows."""
+    answer, device = _Answer(net, target).eval(), net.median.device
+    with _one_thread(), torch.inference_mode():
+        chunks = (torch.tensor(x[start : start + CHUNK], device=device) for start in range(0, len(x), CHUNK))
+        parts = [answer(chunk).cpu() for chunk in chunks]
+    return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
+
+
+def mixed(device: torch.device) -> torch.autocast:
+    """On a GPU the layers compute in bfloat16, which needs no scaling of losses; weights stay in float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
 class Network:
     """A torch network on the GPU when there is one; parameters: see `raypipe.training.space`."""
 
     def fit(self, task: Task, params: Params) -> Params:
-        """Train with AdamW, and stop when the metric on ``tune`` has not improved for ``patience`` epochs."""
+        """Train with AdamW, and stop when the metric on ``tune`` has not improved for ``patience`` epochs.
+
+        With more than one of ``workers`` each computes on its share of the rows: see ``spread.py``.
+        """
+        self._target = task.target
+        if int(params.get("workers", 1)) > 1 or task.source is not None:
+            return {"epochs": self._spread(task, params)}
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with _one_thread(), torch.random.fork_rng():
             torch.manual_seed(task.seed)
             # Copied: arrays from Ray's store cannot be written to, and torch has no such tensors.
             x, y = (torch.tensor(part, device=device) for part in (task.train.x, task.train.y))
             w = None if task.train.w is None else torch.tensor(task.train.w, device=device)
-            self._target = task.target
-            self._net = Net(_shape(task, params)).to(device)
+            self._net = Net(_shape(task, params, np.atleast_1d(np.isnan(task.train.x).any(axis=0)))).to(device)
             self._net.standardise_by(x)
             if task.target.task in {"regression", "quantile"}:
                 self._net.middle, self._net.scale = y.mean(), y.std().clamp(min=1e-6)
             return {"epochs": self._train(x, y, w, task, params)}
+
+    def _spread(self, task: Task, params: Params) -> int:
+        from raypipe.training.rows import Held
+        from raypipe.training.trainers import spread
+
+        source = task.source or Held.of(task.train)
+        found = source.moments()
+        with _one_thread(), torch.random.fork_rng():
+            torch.manual_seed(task.seed)
+            self._net = Net(_shape(task, params, found.gaps > 0))
+            numbers = list(self._net.shape.numbers)
+            self._net.median = self._net.mean = torch.tensor(found.mean[numbers], dtype=torch.float32)
+            deviation = torch.tensor(found.deviation[numbers], dtype=torch.float32)
+            self._net.deviation = deviation.clamp(min=1e-6)
+            if task.target.task in {"regression", "quantile"}:
+                self._net.middle = torch.tensor(found.label_mean, dtype=torch.float32)
+                self._net.scale = torch.tensor(max(found.label_deviation, 1e-6), dtype=torch.float32)
+        return spread.fit(self._net, source, task, params)
 
     def _train(self, x: Tensor, y: Tensor, w: Tensor | None, task: Task, params: Params) -> int:
         """Leaves the weights of the best epoch in place; returns its number."""
@@ -167,22 +205,18 @@ class Network:
 
     def _epoch(self, x: Tensor, y: Tensor, w: Tensor | None, optimizer: torch.optim.Optimizer, size: int) -> None:
         self._net.train()
-        losses = _losses(self._target, self._net)
+        losses = losses_of(self._target, self._net)
         for rows in torch.randperm(len(x), device=x.device).split(size):
             if len(rows) > 1:  # batch normalisation has no variance of one row
                 optimizer.zero_grad(set_to_none=True)
-                each = losses(self._net(x[rows]), y[rows])
+                with mixed(x.device):
+                    each = losses(self._net(x[rows]).float(), y[rows])
                 (each if w is None else each * w[rows]).mean().backward()
                 optimizer.step()
 
     def predict(self, x: Matrix) -> Scores:
         """The scores by torch itself."""
-        answer = _Answer(self._net, self._target).eval()
-        device = self._net.median.device
-        with _one_thread(), torch.inference_mode():
-            chunks = (torch.tensor(x[start : start + CHUNK], device=device) for start in range(0, len(x), CHUNK))
-            parts = [answer(chunk).cpu() for chunk in chunks]
-        return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
+        return scores_of(self._net, self._target, x)
 
     def save(self, folder: Path) -> None:
         """Write the weights as ``model.safetensors``, the shape as ``model.json``, and ``model.onnx``."""
@@ -205,11 +239,10 @@ class Network:
         program.save(folder / MODEL)
 
 
-def _shape(task: Task, params: Params) -> Shape:
-    signature, x = task.signature, task.train.x
-    categories = signature.categories
-    numbers = tuple(column for column in range(x.shape[1]) if column not in categories)
-    missing = np.atleast_1d(np.isnan(x).any(axis=0))
+def _shape(task: Task, params: Params, missing: NDArray[np.bool_]) -> Shape:
+    """The network for these columns, of which some have gaps."""
+    categories = task.signature.categories
+    numbers = tuple(column for column in range(len(missing)) if column not in categories)
     return Shape(
         categories=tuple(categories.items()),
         numbers=numbers,

@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from raypipe.contracts.bundle import SCORE
 from raypipe.errors import TrainingError
+from raypipe.training.onnx_model import IR, OPSET
 
 #: The first opset of trees in which a node can ask for membership in a set of categories.
-ML_OPSET, OPSET, IR = 5, 17, 10
+ML_OPSET = 5
 AT_MOST, MEMBER = 0, 6
 
 Ints = NDArray[np.int64]

@@ -1,0 +1,195 @@
+"""Trials that follow from the others: a mean of the front, and models of one segment each, kept where they win.
+
+They are answered, kept and told like any other trial, and what comes of them is held against the others by the same
+rule. Which there are follows from the outcomes so far, so a search that was killed asks for the same again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+
+import msgspec
+import numpy as np
+import ray
+from ray import ObjectRef
+from ray.exceptions import RayError
+
+from raypipe.contracts.progress import Progress
+from raypipe.spec import Pipeline
+from raypipe.training.choice import choose
+from raypipe.training.front import front
+from raypipe.training.metrics import goodness, measure
+from raypipe.training.outcome import FAILED, PART, Outcome, kept_scores, trial_folder
+from raypipe.training.tracking import Tracking
+from raypipe.training.trainer import Params, Scores, Task, Vector
+from raypipe.training.trainers.several import code_of, column_of, enough, only, pack
+from raypipe.training.trial import Data, Plan, Point, answer, hung, outcome_of, watched
+
+#: How often the best next member is taken into an ensemble; one that is taken twice counts twice.
+PICKS = 20
+#: Draws of blocks of rows, and how many of them a segment's own model must win.
+DRAWS, BLOCKS, WON = 100, 20, 95
+
+
+@dataclass(frozen=True)
+class Further:
+    """What came of the further trials, and what to say of it."""
+
+    outcomes: tuple[Outcome, ...]
+    told: tuple[str, ...] = ()
+
+
+def further(
+    pipeline: Pipeline,
+    data: Data,
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    tracking: Tracking,
+    cpus: int,
+    progress: Progress,
+) -> Further:
+    """The trials that follow from those of a search, as far as the pipeline asks for any."""
+    search, told = pipeline.search, []
+    if not (search.ensemble or search.by):
+        return Further(())
+    run = _Run(data, replace(plan, folder=plan.folder / "further"), tracking, cpus, progress, count(len(outcomes)))
+    found: list[Outcome] = []
+    if search.ensemble:
+        params = ensemble(outcomes, data, plan)
+        found += run("ensemble of the front", [("ensemble", params)]) if params else []
+        told += [] if params else ["no mean of the front is better than its best"]
+    if search.by:
+        best, _ = choose([*outcomes, *found], search, pipeline.name)
+        base = {"algorithm": best.trial.algorithm, **best.trial.params}
+        parts = run(f"segments by {search.by}", _segments(base, search.by, data, plan), by=search.by)
+        scores = kept_scores(plan.folder if best in outcomes else run.plan.folder, best)
+        kept = [part for part in parts if _wins(part, scores, search.by, data, run.plan)]
+        names = [str(part.trial.params["value"]) for part in kept]
+        told.append(f"of {len(parts)} segments by {search.by} {', '.join(names) or 'none'} keep a model of their own")
+        found += parts
+        if kept:
+            own = pack([base, *({"algorithm": part.trial.algorithm, **part.trial.params} for part in kept)])
+            found += run("segments together", [("segments", {"by": search.by, **own})])
+    return Further(tuple(found), tuple(told))
+
+
+class _Run:
+    """Answers points, up to ``cpus`` side by side, and tells of each."""
+
+    def __init__(
+        self, data: Data, plan: Plan, tracking: Tracking, cpus: int, progress: Progress, numbers: Iterator[int]
+    ) -> None:
+        self._cpus = max(1, cpus)
+        self.plan, self._tracking, self._progress, self._numbers = plan, tracking, progress, numbers
+        self._data = ray.put(data)
+
+    def __call__(self, name: str, asked: Sequence[tuple[str, Params]], by: str = "") -> list[Outcome]:
+        points = [Point(next(self._numbers), algorithm, params, {}, by) for algorithm, params in asked]
+        found: dict[int, Outcome] = {}
+        with self._progress.step(name, len(points)) as step:
+            for point in points:
+                self._tracking.start(self._name(point), point.number)
+            coming = list(reversed(points))
+            waiting: dict[ObjectRef[str], Point] = {}
+            while coming or waiting:
+                while coming and len(waiting) < self._cpus:
+                    point = coming.pop()
+                    waiting[self._begin(point)] = point
+                [done], _ = ray.wait(list(waiting))
+                point = waiting.pop(done)
+                found[point.number] = self._tell(point, self._outcome(point, done))
+                value = found[point.number].trial.metrics.get(self.plan.metric)
+                step.advance(1, f"{point.params.get('value', point.algorithm)}: {value}")
+        return [found[point.number] for point in points]
+
+    def _begin(self, point: Point) -> "ObjectRef[str]":
+        holds = self.plan.holds(point)
+        options = _answer.options(num_cpus=holds["CPU"], num_gpus=holds["GPU"])
+        return options.remote(point, self._data, self.plan)
+
+    def _outcome(self, point: Point, done: "ObjectRef[str]") -> Outcome:
+        try:
+            return Outcome.from_json(ray.get(done))
+        except RayError as error:
+            lost = f"its worker process died: {str(error).strip().splitlines()[-1][:300]}"
+            return outcome_of(point, self.plan, FAILED, 0.0, {}, {}, error=lost)
+
+    def _tell(self, point: Point, outcome: Outcome) -> Outcome:
+        numbered = msgspec.structs.replace(outcome.trial, number=point.number)
+        run_id = self._tracking.end(self._name(point), msgspec.structs.replace(outcome, trial=numbered))
+        return msgspec.structs.replace(outcome, trial=msgspec.structs.replace(numbered, run_id=run_id))
+
+    def _name(self, point: Point) -> str:
+        return trial_folder(self.plan.folder, point.algorithm, point.params).name
+
+
+@ray.remote(max_retries=1)
+def _answer(point: Point, data: Data, plan: Plan) -> str:
+    with watched(point, plan):
+        return (hung(point, plan) or answer(point, data, plan)).to_json()
+
+
+def ensemble(outcomes: Sequence[Outcome], data: Data, plan: Plan) -> Params | None:
+    """The members of the front whose mean does best on the tuning period, each with its share; None: one alone does.
+
+    R. Caruana et al., "Ensemble selection from libraries of models", ICML 2004: the best next member is taken, again
+    and again, and what was best on the way is kept.
+    """
+    members = front(outcomes)
+    scores = [kept_scores(plan.folder, member) for member in members]
+
+    def good(of: list[int]) -> float:
+        mean: Scores = np.asarray(np.mean([scores[member] for member in of], axis=0), dtype=np.float32)
+        return goodness(plan.metric, measure(plan.metric, data.tune.y, mean, data.target))
+
+    picked: list[int] = []
+    best: tuple[float, list[int]] = (-np.inf, [])
+    for _ in range(PICKS):
+        value, following = max((good([*picked, member]), -member) for member in range(len(members)))
+        picked.append(-following)
+        if value > best[0] + 1e-6:
+            best = (value, list(picked))
+    chosen = sorted(set(best[1]))
+    if len(chosen) < 2:
+        return None
+    shares = [best[1].count(member) / len(best[1]) for member in chosen]
+    return pack(
+        {"algorithm": members[member].trial.algorithm, "share": share, **members[member].trial.params}
+        for member, share in zip(chosen, shares, strict=True)
+    )
+
+
+def _segments(base: Params, by: str, data: Data, plan: Plan) -> list[tuple[str, Params]]:
+    """One trial for each value that has enough rows in every step, the most frequent first."""
+    column, points = column_of(data.signature, by), []
+    for value in data.signature.columns[column].vocabulary or ():
+        code = code_of(data.signature, column, value)
+        steps = (Task(train, tuning, data.signature, plan.metric) for train, tuning in data.steps())
+        if all(enough(only(step, column, code)) for step in steps):
+            params = {name: own for name, own in base.items() if name != "algorithm"}
+            points.append((str(base["algorithm"]), params | {"value": value}))
+    return points
+
+
+def _wins(part: Outcome, base: Scores, by: str, data: Data, plan: Plan) -> bool:
+    """Whether a segment's own model is better on its rows than the one for all, and not by chance."""
+    if part.trial.status != PART:
+        return False
+    column = column_of(data.signature, by)
+    mine = data.tune.x[:, column] == code_of(data.signature, column, str(part.trial.params["value"]))
+    own = kept_scores(plan.folder, part)
+    return certain(data.tune.y[mine], own, base[mine], plan.metric, data) >= WON
+
+
+def certain(y: Vector, own: Scores, other: Scores, metric: str, data: Data) -> int:
+    """In how many of a hundred draws of the rows the first scores are better than the second.
+
+    Rows that follow each other are drawn together: they share what happened that day.
+    """
+    rng, blocks, won = np.random.default_rng(0), np.array_split(np.arange(len(y)), BLOCKS), 0
+    for _ in range(DRAWS):
+        rows = np.concatenate([blocks[i] for i in rng.integers(0, BLOCKS, BLOCKS)])
+        if len(np.unique(y[rows])) > 1:
+            first, second = (measure(metric, y[rows], scores[rows], data.target) for scores in (own, other))
+            won += goodness(metric, first) > goodness(metric, second)
+    return won

@@ -1,0 +1,22 @@
+"""A metric that ends its own process once, at the third epoch that it is asked about, as a lost machine would."""
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+#: Each epoch that was judged adds a line; ``armed`` beside it makes the third one the last of its process.
+JUDGED = Path(tempfile.gettempdir()) / f"raypipe-judged-{os.getuid()}"
+ARMED = JUDGED.with_suffix(".armed")
+
+
+def auc(y: np.ndarray, scores: np.ndarray) -> float:
+    with JUDGED.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if ARMED.exists() and len(JUDGED.read_text().split()) == 3:
+        ARMED.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return float(roc_auc_score(y, scores))

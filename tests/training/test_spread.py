@@ -1,0 +1,114 @@
+"""A network trained by several workers, on rows in memory or in files, with a worker lost on the way."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from raypipe import models
+from raypipe.errors import TrainingError
+from raypipe.spec import Search
+from raypipe.training.metrics import measure
+from raypipe.training.onnx_model import OnnxModel, difference
+from raypipe.training.search import prepare
+from raypipe.training.trainer import Task
+from raypipe.training.trainers.network import Network
+from raypipe.training.trial import WAITING, Plan, Point
+from raypipe.training.tuning import _check_room
+from tests.training import dying
+from tests.training.data import pipeline, training_set
+
+EPOCHS = 5
+PARAMS = {
+    "hidden": 16, "layers": 1, "dropout": 0.1, "learning_rate": 0.01, "weight_decay": 0.01, "batch_size": 128,
+    "epochs": EPOCHS, "patience": 9, "workers": 2,
+}  # fmt: skip
+SPREAD = models.Network(workers=2)
+
+
+@pytest.fixture
+def judged():
+    for file in (dying.JUDGED, dying.ARMED):
+        file.unlink(missing_ok=True)
+    yield dying.JUDGED
+    for file in (dying.JUDGED, dying.ARMED):
+        file.unlink(missing_ok=True)
+
+
+def weights(model: Network, folder: Path) -> dict[str, np.ndarray]:
+    folder.mkdir()
+    model.save(folder)
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_lost_worker_costs_one_epoch_and_changes_nothing(ray_local, judged, tmp_path):
+    record = training_set(tmp_path / "set", rows=3_000)
+    held, filed = prepare(pipeline(models.Linear()), record), prepare(pipeline(SPREAD), record)
+    assert (len(held.train.y), len(filed.train.y)) == (3_000, 0)
+    metric = "tests.training.dying:auc"
+    told = {"scratch": tmp_path / "scratch", "cpus": 0.4}
+    calm = Network()
+    settled = calm.fit(Task(held.train, held.tune, held.signature, metric, 3, **told), dict(PARAMS))
+    assert len(judged.read_text().split()) == EPOCHS
+    judged.unlink()
+    dying.ARMED.touch()
+    lost = Network()
+    task = Task(filed.train, filed.tune, filed.signature, metric, 3, source=filed.source, **told)
+    assert lost.fit(task, dict(PARAMS)) == settled
+    assert not dying.ARMED.exists()
+    pids = judged.read_text().split()
+    # The third epoch was begun twice, by two processes; those before it were not.
+    assert len(pids) == EPOCHS + 1
+    assert len(set(pids[:3])) == len(set(pids[3:])) == 1
+    assert pids[2] != pids[3]
+    # Neither where rows come from nor the loss changes a bit.
+    one, other = weights(calm, tmp_path / "calm"), weights(lost, tmp_path / "lost")
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert measure("auc", held.tune.y, lost.predict(held.tune.x)) > 0.7
+    difference(lost, OnnxModel(tmp_path / "lost"), held.tune.x, "network")
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_what_is_learned_from_files_is_what_memory_says(tmp_path):
+    record = training_set(tmp_path)
+    held, filed = prepare(pipeline(models.Linear()), record), prepare(pipeline(SPREAD), record)
+    assert (held.signature, held.target, held.folds) == (filed.signature, filed.target, filed.folds)
+    source = filed.source
+    blocks = [source.read(**block) for block in source.also("tune").blocks(2)]
+    for name in ("x", "y"):
+        whole = np.concatenate([getattr(held.train, name), getattr(held.tune, name)])
+        np.testing.assert_array_equal(np.concatenate([getattr(block, name) for block in blocks]), whole)
+    moments, x = source.moments(), held.train.x.astype(float)
+    np.testing.assert_allclose(moments.gaps, np.isnan(x).mean(axis=0))
+    np.testing.assert_allclose(moments.mean, np.nanmean(x, axis=0), rtol=1e-9)
+    np.testing.assert_allclose(moments.deviation, np.nanstd(x, axis=0), rtol=1e-6)
+    assert moments.label_mean == pytest.approx(held.train.y.mean())
+
+
+def test_balanced_classes_weigh_the_same_in_files(tmp_path):
+    record = training_set(tmp_path)
+    made = []
+    for model in (models.Linear(), SPREAD):
+        wish = pipeline(model)
+        object.__setattr__(wish, "search", Search([model], class_weights="balanced"))
+        made.append(prepare(wish, record))
+    held, filed = made
+    some = filed.source.read(**next(iter(filed.source.blocks(1))))
+    np.testing.assert_allclose(some.w, held.train.w[: len(some.w)])
+
+
+def test_what_is_spread_holds_little_that_its_workers_wait_for():
+    plan = Plan(Path(), "auc", 0, models=(models.LightGBM().on(cpus=1), models.Network(workers=2).on(gpus=0.5)))
+    assert plan.holds(Point(0, "lightgbm", {}, {})) == {"CPU": 1, "GPU": 0}
+    assert plan.holds(Point(1, "network", {"workers": 2}, {})) == {"CPU": WAITING, "GPU": 0}
+    assert plan.holds(Point(2, "network", {"workers": 1}, {})) == {"CPU": 0.5, "GPU": 0.5}
+    assert plan.holds(Point(3, "ensemble", {"0.workers": 1, "1.workers": 3}, {})) == {"CPU": WAITING, "GPU": 0}
+
+
+def test_what_can_never_start_is_told(ray_local):
+    with pytest.raises(TrainingError, match="a trial waits for 1 GPU, and the whole cluster has 0"):
+        _check_room(models.Network().on(gpus=1))
+    with pytest.raises(TrainingError, match="a trial waits for 64 CPU"):
+        _check_room(models.Network(workers=64).on(cpus=1))
