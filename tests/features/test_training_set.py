@@ -159,7 +159,7 @@ def test_two_builders_at_once_make_one(
 ) -> None:
     other = build(tables, tmp_path)
     known = iter([None, other, other])
-    monkeypatch.setattr("raypipe.features.training_set._known", lambda _: next(known))
+    monkeypatch.setattr("raypipe.features.training_set.known", lambda _: next(known))
     assert build(tables, tmp_path).digest == other.digest
     assert [path.name for path in tmp_path.iterdir()] == [Path(other.folder).name]
 
