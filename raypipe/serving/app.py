@@ -158,6 +158,13 @@ class App:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
+        await self._http(scope, receive, send, echo=self._echo)
+
+    async def direct(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same for requests over HTTP that no other server has seen: whoever asks gets the id in the header."""
+        await self._http(scope, receive, send, echo=True)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send, *, echo: bool) -> None:
         headers = dict(scope["headers"])
         id_ = request_id(headers)
         path = _path(scope, self.name)
@@ -170,10 +177,10 @@ class App:
             except ClientGoneError:
                 return
             made.set_attribute("http.response.status_code", response.status)
-        await response.send(send, id_ if self._echo else None, head=scope["method"] == "HEAD")
+        await response.send(send, id_ if echo else None, head=scope["method"] == "HEAD")
 
     async def _respond(self, call: Call) -> Response:
-        route = next((found for face in self._faces if (found := face.find(call.path))), None)
+        route = self._find(call.path)
         tell = route.tell if route else failure
         try:
             if route is None:
@@ -194,6 +201,12 @@ class App:
             response = tell(RequestError("failed to answer", where="server", status=500), call.id)
         self._meter.refused(response.status)
         return response
+
+    def _find(self, path: str) -> Route | None:
+        for face in self._faces:
+            if (route := face.find(path)) is not None:
+                return route
+        return None
 
     async def _answer(self, route: Route, call: Call) -> Response:
         if call.method == "OPTIONS":
@@ -266,6 +279,8 @@ class App:
 
 def _explain(query: bytes) -> bool:
     """Whether explanations are asked for."""
+    if not query:
+        return False
     asked = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("explain", ["false"])
     if asked not in (["true"], ["false"]):
         raise RequestError("must be true or false", where="explain")

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from raypipe.errors import RequestError
 from raypipe.serving.access import Scope
@@ -11,8 +11,7 @@ from raypipe.serving.engine import Engine
 from raypipe.serving.http import Receive, Response
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What was asked.
 
     Attributes:

@@ -1,11 +1,10 @@
 """From the body of a request to its predictions: one model with everything that belongs to it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from time import perf_counter, thread_time
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -33,8 +32,7 @@ OpenRecorder: TypeAlias = Callable[[Model, tuple[str, ...]], Recorder]
 OpenCounter: TypeAlias = Callable[[Model], Counter]
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """The answer for one row.
 
     Attributes:

@@ -1,8 +1,8 @@
 """The few things of HTTP that an ASGI application needs: a body within limits, an answer, an error."""
 
 import asyncio
+import os
 import re
-import uuid
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -29,9 +29,9 @@ class ClientGoneError(Exception):
     """The caller closed the connection before the request was whole; nobody is left to answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
-    """A whole answer."""
+    """A whole answer; not frozen, for to make a frozen one takes three times as long."""
 
     status: int
     body: bytes
@@ -74,7 +74,7 @@ def request_id(headers: dict[bytes, bytes]) -> bytes:
 
 def new_id() -> bytes:
     """An id that no other request has."""
-    return uuid.uuid4().hex.encode()
+    return os.urandom(16).hex().encode()
 
 
 def require_json(headers: dict[bytes, bytes]) -> None:

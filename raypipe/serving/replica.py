@@ -15,6 +15,7 @@ from raypipe.observe import Observing, start
 from raypipe.serving.access import Guard
 from raypipe.serving.app import App, Limits
 from raypipe.serving.counter import Counts
+from raypipe.serving.door import open_to
 from raypipe.serving.engine import Engine
 from raypipe.serving.feedback import FeedbackFace, FeedbackLog
 from raypipe.serving.log import PredictionLog, Recorder
@@ -93,7 +94,8 @@ class Replica(GrpcService):
         self._begin(self._in_service())
 
     def __serve_build_asgi_app__(self) -> App:  # the name that Serve looks for
-        """What Serve hands requests to."""
+        """What Serve hands requests to that did not come straight to it; asked on the event loop that it lives on."""
+        open_to(self._app)
         return self._app
 
     async def take(self, text: str) -> str:
