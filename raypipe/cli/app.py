@@ -29,6 +29,7 @@ from raypipe.cli import (
     replay,
     reproduce,
     retrain,
+    scale,
     services,
     upkeep,
     watching,
@@ -175,6 +176,14 @@ add(
     ignore_unknown_options=True,
 )
 add(models.models, MODEL, "raypipe models flights", "raypipe models flights --json | jq '.[0].metrics.auc'")
+add(
+    scale.scale,
+    MODEL,
+    "raypipe scale flights",
+    "raypipe scale flights --replicas 3",
+    "raypipe scale flights --min 1 --max 4 --target 32",
+    "raypipe scale flights --batch 256 --queue 4096 --cache 100000",
+)
 add(
     logs.log,
     MODEL,

@@ -25,6 +25,7 @@ from raypipe.clock import Clock, SystemClock
 from raypipe.errors import RequestError
 from raypipe.observe import about, span
 from raypipe.serving import access, invocations
+from raypipe.serving.batcher import overloaded
 from raypipe.serving.call import Call, Face, Paths, Route
 from raypipe.serving.describe import Description
 from raypipe.serving.engine import Engine, Prediction
@@ -45,6 +46,7 @@ from raypipe.serving.model import Served
 from raypipe.serving.oip_rest import Rest
 from raypipe.serving.parse import Row
 from raypipe.serving.routing import Router
+from raypipe.serving.tuning import Tuning
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +96,8 @@ class App:
         self._guard = guard
         self._clock, self._hash = clock or SystemClock(), hash_
         self._router: Router | None = None
+        #: Requests that came straight from the front door and are not answered yet, and how many there may be.
+        self.under_way, self.most = 0, Tuning().queue
         self.limits = limits or Limits()
         #: The version that was to take over last and could not, and why.
         self.refused: Served | None = None
@@ -161,8 +165,22 @@ class App:
         await self._http(scope, receive, send, echo=self._echo)
 
     async def direct(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The same for requests over HTTP that no other server has seen: whoever asks gets the id in the header."""
-        await self._http(scope, receive, send, echo=True)
+        """The same for requests over HTTP that no other server has seen: bounded, counted, their id in the header."""
+        if self.under_way >= self.most:
+            await self._overloaded(scope, send)
+            return
+        self.under_way += 1
+        try:
+            await self._http(scope, receive, send, echo=True)
+        finally:
+            self.under_way -= 1
+
+    async def _overloaded(self, scope: Scope, send: Send) -> None:
+        """Refused before anything is read: who comes too much must cost nothing."""
+        id_ = request_id(dict(scope["headers"]))
+        response = failure(overloaded(), id_, [(b"connection", b"close")])
+        self._meter.refused(response.status)
+        await response.send(send, id_, head=scope["method"] == "HEAD")
 
     async def _http(self, scope: Scope, receive: Receive, send: Send, *, echo: bool) -> None:
         headers = dict(scope["headers"])

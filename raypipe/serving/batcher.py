@@ -38,7 +38,9 @@ class Batcher(Generic[T, R]):
     def __init__(
         self, compute: Callable[[list[T]], list[R]], *, max_batch: int = 128, max_waiting: int = 8_192
     ) -> None:
-        self._compute, self._max_batch, self._max_waiting = compute, max_batch, max_waiting
+        self._compute = compute
+        #: Both may be changed at any moment.
+        self.max_batch, self.max_waiting = max_batch, max_waiting
         self._jobs: deque[_Job[T, R]] = deque()
         self._waiting = 0
         self._worker: asyncio.Task[None] | None = None
@@ -49,8 +51,8 @@ class Batcher(Generic[T, R]):
         Raises:
             RequestError: too much waits already; status 503.
         """
-        if self._jobs and self._waiting + len(rows) > self._max_waiting:
-            raise RequestError("is overloaded", where="server", cure="Try again in a second", status=503)
+        if self._jobs and self._waiting + len(rows) > self.max_waiting:
+            raise overloaded()
         loop = asyncio.get_running_loop()
         job: _Job[T, R] = _Job(rows, loop.create_future())
         self._jobs.append(job)
@@ -70,7 +72,7 @@ class Batcher(Generic[T, R]):
     async def _gather(self) -> None:
         """Let those come in whose requests have arrived already, as long as more of them do."""
         quiet = 0
-        while quiet < TURNS and self._waiting < self._max_batch:
+        while quiet < TURNS and self._waiting < self.max_batch:
             before = self._waiting
             await asyncio.sleep(0)
             quiet = quiet + 1 if self._waiting == before else 0
@@ -78,7 +80,7 @@ class Batcher(Generic[T, R]):
     def _take(self) -> list[_Job[T, R]]:
         jobs: list[_Job[T, R]] = []
         size = 0
-        while self._jobs and (not jobs or size + len(self._jobs[0].rows) <= self._max_batch):
+        while self._jobs and (not jobs or size + len(self._jobs[0].rows) <= self.max_batch):
             job = self._jobs.popleft()
             self._waiting -= len(job.rows)
             # Whoever asked may have gone away while waiting.
@@ -111,6 +113,11 @@ class Batcher(Generic[T, R]):
             if not job.answer.done():
                 job.answer.set_result(results[at : at + len(job.rows)])
             at += len(job.rows)
+
+
+def overloaded() -> RequestError:
+    """What is said to whoever comes when too much waits."""
+    return RequestError("is overloaded", where="server", cure="Try again in a second", status=503)
 
 
 def _is_everybodys(error: BaseException) -> bool:

@@ -87,6 +87,25 @@ def deploy(
     return Deployment(name=version.name, version=version.version, digest=version.digest, url=url, at=clock.now())
 
 
+def scale(api: ServeApi, recipe: Recipe) -> bool:
+    """Have Serve run as many replicas as the tuning says; no replica is replaced.
+
+    Returns:
+        False when the pipeline is not in service.
+
+    Raises:
+        ServingError: Serve refuses it.
+    """
+    configs = api.configs()
+    present = configs.get(recipe.name)
+    if present is None:
+        return False
+    wanted = present | {"deployments": [{"name": DEPLOYMENT} | recipe.tuning.scaled]}
+    if wanted != present:
+        api.put(configs | {recipe.name: wanted})
+    return True
+
+
 def holdings(name: str) -> list[Holding]:
     """What every running replica of a pipeline's application holds; empty when none can be asked."""
     return _broadcast(name, "holding")
@@ -122,7 +141,7 @@ def _start(api: ServeApi, configs: dict[str, Config], recipe: Recipe) -> None:
         wanted = present
     else:
         args = msgspec.to_builtins(recipe) | {"replicas": 1}
-        replicas = {"name": DEPLOYMENT, "num_replicas": recipe.replicas}
+        replicas = {"name": DEPLOYMENT} | recipe.tuning.scaled
         route = {"name": recipe.name, "route_prefix": f"/{recipe.name}"}
         wanted = route | {"import_path": IMPORT_PATH, "args": args, "deployments": [replicas]}
     if api.status(recipe.name).failed:

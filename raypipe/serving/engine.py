@@ -1,6 +1,6 @@
 """From the body of a request to its predictions: one model with everything that belongs to it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from time import perf_counter, thread_time
@@ -16,6 +16,7 @@ from raypipe.contracts.reader import OpenReader
 from raypipe.errors import FeatureError, RequestError, ServingError
 from raypipe.serving.answers import Answers, Told
 from raypipe.serving.batcher import Batcher
+from raypipe.serving.cache import Cache, Computed, joined
 from raypipe.serving.counter import Counter
 from raypipe.serving.explain import Explainer, explainer
 from raypipe.serving.fields import request_fields
@@ -23,6 +24,7 @@ from raypipe.serving.log import Question, Recorder
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Model, Served
 from raypipe.serving.parse import Parser, Row
+from raypipe.serving.tuning import Tuning
 from raypipe.spec import micros
 
 Scores: TypeAlias = NDArray[np.float32]
@@ -90,6 +92,7 @@ class Engine:
         self.batcher: Batcher[Question, Prediction] = Batcher(self._answer)
         self._reader = open_reader(self.model.pipeline)
         self._meter = meter
+        self.cache = Cache()
         self.answers = Answers(self.model.card)
         self._recorder = open_recorder(self.model, self.parser.names) if open_recorder is not None else None
         self._counter = open_counter(self.model) if open_counter is not None else None
@@ -110,7 +113,7 @@ class Engine:
     def predict(self, rows: list[Row]) -> list[Prediction]:
         """Predictions for parsed rows, in their order, which are not kept; errors as in `answer`."""
         features, matrix, scores = self._score(self.parser.frame(rows))
-        self._count_unseen(features, matrix)
+        self._count_unseen(matrix, lambda place: features[:, place].to_list())
         judged, told, version = self.answers.judged(scores), self.answers.told(scores), self.model.served.version
         return [Prediction(*one, version, other=other) for one, other in zip(judged, told, strict=True)]
 
@@ -125,11 +128,10 @@ class Engine:
 
     def _answer(self, questions: list[Question]) -> list[Prediction]:
         cpu, began = thread_time(), perf_counter()
-        features = self._features(self.parser.frame([question.row for question in questions]))
-        between = perf_counter()
-        matrix, scores = self._scored(features)
+        rows = [question.row for question in questions]
+        (features, matrix, scores), between = self._remembered(rows) if self.cache.most else self._computed(rows)
         ended = perf_counter()
-        unseen = self._count_unseen(features, matrix)
+        unseen = self._count_unseen(matrix, lambda place: [row[place] for row in features])
         judged, told, version = self.answers.judged(scores), self.answers.told(scores), self.model.served.version
         self._meter.computed(version, [question.arm for question in questions], between - began, ended - between)
         for asked in {question.asked.request_id: question.asked for question in questions}.values():
@@ -143,8 +145,42 @@ class Engine:
         both = zip(questions, judged, told, strict=True)
         return [Prediction(*one, version, question.arm, other) for question, one, other in both]
 
-    def _count_unseen(self, features: pl.DataFrame, matrix: Scores) -> dict[str, int]:
-        unseen = self.model.encode.unseen(features, matrix)
+    def _computed(self, rows: list[Row]) -> tuple[Computed, float]:
+        """What the model makes of rows, and when it had their features."""
+        features = self._features(self.parser.frame(rows))
+        between = perf_counter()
+        return Computed(features.rows(), *self._scored(features)), between
+
+    def _remembered(self, rows: list[Row]) -> tuple[Computed, float]:
+        """The same, with what was computed before for the same questions from the same stored features."""
+        generation = self._generation()
+        known = {row: self.cache.find(generation, row) for row in rows}
+        new = [row for row, found in known.items() if found is None]
+        self._meter.cached(sum(known[row] is not None for row in rows), len(rows))
+        between = perf_counter()
+        if new:
+            computed, between = self._computed(new)
+            if self._reader.state()[0] != generation:
+                # The store moved on meanwhile, so what was kept is of yesterday.
+                return (computed, between) if len(new) == len(rows) else self._computed(rows)
+            known |= {row: computed.part([place]) for place, row in enumerate(new)}
+            self.cache.keep(generation, new, computed)
+        return joined([found for row in rows if (found := known[row]) is not None]), between
+
+    def _generation(self) -> int:
+        try:
+            self._reader.watermark()
+        except FeatureError as error:
+            raise _unavailable(error) from None
+        return self._reader.state()[0]
+
+    def tune(self, tuning: Tuning) -> None:
+        """Compute as many rows at once, let as many wait, and keep as many answers from now on."""
+        self.batcher.max_batch, self.batcher.max_waiting = tuning.batch, tuning.queue
+        self.cache.resize(tuning.cache)
+
+    def _count_unseen(self, matrix: Scores, column: Callable[[int], Sequence[object]]) -> dict[str, int]:
+        unseen = self.model.encode.unseen(matrix, column)
         for name, count in unseen.items():
             self._meter.unseen(name, count)
         return unseen
@@ -191,7 +227,7 @@ class Engine:
         try:
             features = self._reader.compute(requests)
         except FeatureError as error:
-            raise RequestError(error.what, where="features", cure=error.cure, status=503) from None
+            raise _unavailable(error) from None
         if features.height != requests.height:
             raise ServingError(f"{requests.height} rows went in, {features.height} came out", where="online features")
         return features
@@ -202,3 +238,7 @@ class Engine:
         if not np.isfinite(scores).all():
             raise ServingError("the model gave a score that is not a number", where=self.model.pipeline.name)
         return matrix, scores
+
+
+def _unavailable(error: FeatureError) -> RequestError:
+    return RequestError(error.what, where="features", cure=error.cure, status=503)

@@ -117,7 +117,7 @@ class Recorder:
     def record(
         self,
         questions: Sequence[Question],
-        features: pl.DataFrame,
+        features: Sequence[Sequence[object]],
         answers: Sequence[tuple[float, bool | None]],
         state: tuple[int, int],
         now: float,
@@ -126,7 +126,7 @@ class Recorder:
 
         Args:
             questions: what was asked.
-            features: what the model saw, one row a question.
+            features: the values that the model saw, one row a question.
             answers: score and label of each; no label where nothing is true or false.
             state: generation and watermark of the stored features.
             now: by ``time.perf_counter``.
@@ -139,7 +139,7 @@ class Recorder:
                 q.asked.request_id, q.place, q.asked.at, q.unit, q.arm, q.answered, int((now - q.asked.began) * 1e6),
                 score, label, self._fields(q.row, self._hash), self._features(seen, self._hash),
             )
-            for q, seen, (score, label) in zip(questions, features.rows(), answers, strict=True)
+            for q, seen, (score, label) in zip(questions, features, answers, strict=True)
         ]  # fmt: skip
         self._log.append(self.layout, state, rows, strict=self._strict)
 

@@ -27,6 +27,10 @@ class Sink(Protocol):
         """Another version answers from now on."""
         ...
 
+    def cached(self, hits: int, rows: int) -> None:
+        """Of some rows so many had been answered before."""
+        ...
+
 
 class Meter:
     """Counts since the process began.
@@ -34,7 +38,7 @@ class Meter:
     >>> meter = Meter()
     >>> meter.unseen("carrier", 2)
     >>> meter.counts()
-    {'unseen': {'carrier': 2}, 'refused': {}, 'unlogged': 0, 'failed': {}}
+    {'unseen': {'carrier': 2}, 'refused': {}, 'unlogged': 0, 'failed': {}, 'cache': {}}
     """
 
     def __init__(self, sink: Sink | None = None) -> None:
@@ -43,6 +47,7 @@ class Meter:
         self._refused: Counter[int] = Counter()
         self._failed: Counter[str] = Counter()
         self._unlogged = 0
+        self._cached: Counter[str] = Counter()
 
     def unseen(self, field: str, count: int) -> None:
         """``count`` more values of a field that training never saw."""
@@ -67,6 +72,13 @@ class Meter:
         if self._sink is not None:
             self._sink.computed(version, arms, features, model)
 
+    def cached(self, hits: int, rows: int) -> None:
+        """Of some rows so many had been answered before; the cache is on."""
+        self._cached["hits"] += hits
+        self._cached["misses"] += rows - hits
+        if self._sink is not None:
+            self._sink.cached(hits, rows)
+
     def champion(self, version: int) -> None:
         """Another version answers from now on."""
         if self._sink is not None:
@@ -88,4 +100,5 @@ class Meter:
             "refused": {str(status): count for status, count in sorted(self._refused.items())},
             "unlogged": self._unlogged,
             "failed": dict(sorted(self._failed.items())),
+            "cache": dict(sorted(self._cached.items())),
         }

@@ -74,12 +74,22 @@ class Pointer:
             if served is None:
                 self.path.unlink(missing_ok=True)
                 return
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, suffix=".new", delete=False) as file:
-                file.write(served.to_json())
-                file.flush()
-                os.fsync(file.fileno())
+            draft = drafted(self.path, served.to_json().encode())
             failpoint("deploy.before_pointer_moves")
-            Path(file.name).replace(self.path)
+            draft.replace(self.path)
         except OSError as error:
             raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(self.path)) from None
+
+
+def drafted(path: Path, content: bytes) -> Path:
+    """A new file beside another one, with its content on the disk, to be put in its place in one step.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("wb", dir=path.parent, suffix=".new", delete=False) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(file.name)

@@ -26,6 +26,7 @@ class RaySink:
         self._predictions = Counter("raypipe_predictions", "Rows that a version scored", ("pipeline", "version", "arm"))
         self._batches = Counter("raypipe_batches", "Micro-batches that were computed", ("pipeline",))
         self._seconds = Counter("raypipe_compute_seconds", "Seconds of computing, by part", ("pipeline", "part"))
+        self._cache = Counter("raypipe_cache", "Rows looked for in the cache, by hit and miss", ("pipeline", "found"))
         self._version = Gauge("raypipe_version", "Version of the model that answers as champion", ("pipeline",))
         self._pipeline, self._lock = pipeline, Lock()
         self._counts: Counts[_Key] = Counts()
@@ -50,6 +51,11 @@ class RaySink:
         self._add(self._batches, 1)
         self._add(self._seconds, features, ("part", "features"))
         self._add(self._seconds, model, ("part", "model"))
+
+    def cached(self, hits: int, rows: int) -> None:
+        """Of some rows so many had been answered before; the cache is on."""
+        self._add(self._cache, hits, ("found", "hit"))
+        self._add(self._cache, rows - hits, ("found", "miss"))
 
     def champion(self, version: int) -> None:
         """Another version answers from now on."""

@@ -27,6 +27,7 @@ from raypipe.serving.meter import Meter
 from raypipe.serving.model import Served
 from raypipe.serving.pointer import Pointer
 from raypipe.serving.replica import Logs, Replica
+from raypipe.serving.tuning import Tuned, Tuning
 from raypipe.spec import Pipeline
 
 #: The name of the one deployment in each application.
@@ -46,7 +47,7 @@ class Recipe(Record, frozen=True, kw_only=True):
             gives its `FeatureReader`.
         reader_args: by name.
         folder: where the version in service is kept; every replica sees it, under this path.
-        replicas: how many processes answer.
+        replicas: how many processes answer, as long as nobody has changed their number with `raypipe scale`.
         max_body_bytes: the largest request body.
         require_keys: answer to keys alone, even when none has been made; else from the first one on.
         log: where what is answered, and told about it, is written until it is in the lake, beside the key that ids are
@@ -75,6 +76,16 @@ class Recipe(Record, frozen=True, kw_only=True):
     def pointer(self) -> Pointer:
         """The version in service."""
         return Pointer(Path(self.folder), self.name)
+
+    @property
+    def tuned(self) -> Tuned:
+        """What can be changed while it answers."""
+        return Tuned(Path(self.folder), self.name)
+
+    @property
+    def tuning(self) -> Tuning:
+        """The same as it is now."""
+        return self.tuned.read() or Tuning(replicas=self.replicas)
 
 
 def build(args: Mapping[str, object]) -> serve.Application:

@@ -25,6 +25,8 @@ from raypipe.serving.oip_grpc import GrpcService
 from raypipe.serving.pointer import Pointer
 from raypipe.serving.ray_sink import RaySink
 from raypipe.serving.routing import Router
+from raypipe.serving.scaling import UNDER_WAY
+from raypipe.serving.tuning import Tuned, Tuning
 
 logger = logging.getLogger("ray.serve")
 
@@ -77,6 +79,7 @@ class Replica(GrpcService):
         if observing is not None:
             start(observing, requests=True)
         self._open_reader, self._pointer = open_reader, pointer
+        self._tuned, self._tuning = Tuned(pointer.path.parent, name), Tuning()
         self._taking = asyncio.Lock()
         self._return: asyncio.Task[str] | None = None
         self._meter = Meter(RaySink(name))
@@ -91,6 +94,7 @@ class Replica(GrpcService):
         self._serving: Served | None = None
         if logs is not None:
             self._app.add(FeedbackFace(logs.feedback, limits.body_bytes, limits.body_seconds))
+        self._tune()
         self._begin(self._in_service())
 
     def __serve_build_asgi_app__(self) -> App:  # the name that Serve looks for
@@ -129,6 +133,7 @@ class Replica(GrpcService):
         Nothing that is wrong with the pointer or with that version makes the replica unhealthy: it answers.
         """
         try:
+            self._tune()
             served = self._pointer.read()
         except ServingError:
             logger.exception("the version in service is unknown")
@@ -137,12 +142,24 @@ class Replica(GrpcService):
             # Not waited for: to load may take longer than a health check.
             self._return = asyncio.create_task(self.take(served.to_json()))
 
+    def record_autoscaling_stats(self) -> dict[str, float]:  # the name that Serve looks for
+        """What `scaling.wanted` is told of this replica."""
+        return {UNDER_WAY: float(self._app.under_way)}
+
     def holding(self) -> str:
         """A `Holding` as JSON; asked by whoever deploys."""
         return Holding(served=self._held(), refused=self._app.refused, reason=self._app.reason).to_json()
 
     def _held(self) -> Served | None:
         return self._serving
+
+    def _tune(self) -> None:
+        """Serve as is wanted now; looked at every few seconds."""
+        tuning = self._tuned.read() or Tuning()
+        if tuning != self._tuning:
+            self._tuning, self._app.most = tuning, tuning.queue
+            for engine in self._engines.values():
+                engine.tune(tuning)
 
     def _begin(self, served: Served) -> None:
         """Start with what is in service; a version beside the champion that cannot be loaded keeps nobody waiting."""
@@ -193,6 +210,7 @@ class Replica(GrpcService):
             raise ServingError(
                 f"is a model of `{engine.model.pipeline.name}`", where=f"{self._app.name}/{served.version}"
             )
+        engine.tune(self._tuning)
         return engine
 
     def _recorder(self, model: Model, fields: tuple[str, ...]) -> Recorder:

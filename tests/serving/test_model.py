@@ -141,13 +141,15 @@ def test_the_fast_encoding_is_the_encoding(rows: list[dict[str, object]]) -> Non
     encode = Encoder(signature)
     matrix = encode(frame)
     np.testing.assert_array_equal(matrix, signature.encode(frame))
-    assert encode.unseen(frame, matrix) == {name: count for name, count in signature.unseen(frame).items() if count}
+    assert encode.unseen(matrix, lambda at: frame[:, at].to_list()) == {
+        name: count for name, count in signature.unseen(frame).items() if count
+    }
 
 
 def test_no_category_means_nothing_unseen() -> None:
     encode = Encoder(Signature(columns=(Column(name="n"),)))
     frame = pl.DataFrame({"n": [0.0]})
-    assert encode.unseen(frame, encode(frame)) == {}
+    assert encode.unseen(encode(frame), lambda at: frame[:, at].to_list()) == {}
 
 
 class NoFeatures(FakeReader):
