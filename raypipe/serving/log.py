@@ -23,7 +23,6 @@ from raypipe.contracts.logs import PREDICTIONS
 from raypipe.contracts.segment import Segment, frames
 from raypipe.errors import RequestError
 from raypipe.observe import part
-from raypipe.serving.fields import Value
 from raypipe.serving.parse import Row
 from raypipe.spec import Log
 
@@ -158,7 +157,7 @@ class _Allowed:
         self._all = len(places) == len(names) and not set(hashed) & set(names)
         self._places = [(place, names[place] in hashed) for place in places]
 
-    def __call__(self, row: Sequence[Value], hash_: Keyed) -> Sequence[object]:
+    def __call__(self, row: Sequence[object], hash_: Keyed) -> Sequence[object]:
         if self._all:
             return row
         return [hash_(row[p]) if hashed and row[p] is not None else row[p] for p, hashed in self._places]

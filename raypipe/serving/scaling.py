@@ -12,7 +12,7 @@ TOLERANCE = 0.1
 
 def wanted(context: AutoscalingContext) -> tuple[int, dict[str, object]]:
     """Called by Serve's controller with what replicas told; gives their number, within the bounds."""
-    told = context.aggregated_metrics.get(UNDER_WAY, {})
+    told = (context.aggregated_metrics or {}).get(UNDER_WAY, {})
     requests = sum(told.values()) + context.total_num_requests
     now = context.current_num_replicas
     config = context.config
