@@ -220,7 +220,7 @@ def play(wanted: list[Case]) -> tuple[list[Row], list[str], float]:
             name,
             {
                 "rounds": len(results),
-                "killed": sum(killed for killed, _, _ in results),
+                "restarts": sum(restarts for restarts, _, _ in results),
                 "faults": sum(bool(wrong) for _, _, wrong in results),
                 "standstill_s": max(waited for _, waited, _ in results),
             },
@@ -242,7 +242,9 @@ def main() -> int:
     ]
     notes = (
         "The Jobs API is a stand-in that keeps each name once in memory, as Ray's does, and forgets all when it is "
-        "killed; what it had started lives on. A standstill is the time from a death to the next row of the ledger."
+        "killed; what it had started lives on. Restarts are those of whoever decides, submits and keeps the jobs, and "
+        "of trainers that were stopped; one that was killed is followed by another attempt. A standstill is the time "
+        "from a death to the next row of the ledger."
     )
     write("kills", rows, aims, versions("sqlalchemy"), notes)
     return 0 if all(aim.met for aim in aims) or QUICK else 1

@@ -24,7 +24,7 @@ from raypipe.contracts import bundle
 from raypipe.contracts.decisions import Situation
 from raypipe.contracts.progress import Progress, Silent
 from raypipe.contracts.records import Candidate, Lineage, ModelVersion
-from raypipe.errors import RaypipeError
+from raypipe.errors import FencedError, RaypipeError
 from raypipe.flows import Platform, beat, retrain, rollout
 from raypipe.flows.challenge import challenge, fence
 from raypipe.flows.decide import decide_now
@@ -189,11 +189,11 @@ def submitter(home: Home) -> None:
 def trainer(workspace: Path, port: int, number: int, attempt: int) -> None:
     """What the job does, with a challenger that was made before."""
     home = Home(workspace, port, fence(NAME, number, attempt))
-    with beat.beating(workspace, job_name(NAME, number, attempt), home.clock, 0.3):
-        made = challenge(home.platform, Silent(), NAME, number, attempt, _made)
-    if made is not None:
-        with suppress(RaypipeError):
-            drive(home.platform, home.pipeline)
+    # Who was replaced while it slept is refused: that is what is hoped for.
+    with suppress(FencedError), beat.beating(workspace, job_name(NAME, number, attempt), home.clock, 0.3):
+        if challenge(home.platform, Silent(), NAME, number, attempt, _made) is not None:
+            with suppress(RaypipeError):
+                drive(home.platform, home.pipeline)
 
 
 def _made(platform: Platform, _: Progress, __: Work) -> tuple[Verdict, ModelVersion]:
