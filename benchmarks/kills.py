@@ -4,7 +4,7 @@ Files and messages arrive, each of them once or twice. A process takes them in, 
 and dies at a window of its own; now and then another stands still at its commit meanwhile, and goes on when the lake
 has moved. In the end each row that was sent is in the table or in the quarantine, once, as Iceberg itself tells.
 
-``RETRY=1`` turns on pyiceberg's own retry of lost commits, which raypipe turns off. Then this has to fail.
+``RETRY=1`` turns on pyiceberg's own retry of lost commits, which raypipe turns off.
 """
 
 import json
@@ -201,6 +201,8 @@ def campaign(folder: Path, kills: int, a_lake: int, *, retry: bool = False) -> d
 def _round(world: World, point: str, race: str, found: Counter[str]) -> None:
     standing = world.start(f"{race}=stop") if race else None
     stood = standing is not None and _until_stopped(standing)
+    if stood:
+        world.settle()  # so that whoever stands at its commit surely loses it
     process = world.start(point)
     process.join(120)
     if process.exitcode == -signal.SIGKILL:

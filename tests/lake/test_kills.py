@@ -12,12 +12,5 @@ def test_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     assert found["races"] > 0
 
 
-def test_blind_retries_double_rows(tmp_path: Path) -> None:
-    """The same with pyiceberg's own retry: this is why it is off, and shows that the test above can fail."""
-    found = campaign(tmp_path, kills=6, a_lake=6, retry=True)
-    assert found["races"] > 0
-    assert found["doubled"] > 0
-
-
 def test_every_window_is_among_them() -> None:
     assert {"ingest.after_commit", "live.before_commit", "quarantine.after_rows", "upkeep.after_expiry"} < {*windows()}
