@@ -46,7 +46,7 @@ BEFORE_COMMIT = ("ingest.after_files_before_commit", "live.before_commit", "quar
 BEGAN = datetime(2024, 1, 1, tzinfo=UTC)
 DEAR = 100.0
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["benchmarks.kills"])
+PROCESSES.set_forkserver_preload(["benchmarks.ingest_kills"])
 
 
 def windows() -> list[str]:
@@ -237,7 +237,7 @@ def main() -> None:
         Aim("rows and messages lost", found["lost"], "0", found["lost"] == 0),
         Aim("rows and messages doubled", found["doubled"], "0", found["doubled"] == 0),
     ]
-    write("kills-with-retry" if RETRY else "kills", rows, aims, versions("pyiceberg", "confluent-kafka"))
+    write("ingest_kills-with-retry" if RETRY else "ingest_kills", rows, aims, versions("pyiceberg", "confluent-kafka"))
     sys.exit(not all(aim.met for aim in aims))
 
 

@@ -1,8 +1,8 @@
-"""A short form of `make bench-kills`: ingestion is killed again and again, and nothing is lost or doubled."""
+"""A short form of `make bench-ingest_kills`: ingestion is killed again and again, and nothing is lost or doubled."""
 
 from pathlib import Path
 
-from benchmarks.kills import campaign, windows
+from benchmarks.ingest_kills import campaign, windows
 
 
 def test_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
