@@ -67,7 +67,7 @@ def _other_values(table: Table, before: pl.LazyFrame, name: str) -> str:
 
 
 def _drifted(table: Table, before: pl.LazyFrame, name: str) -> str:
-    new = table.new_rows()
+    new = table.new_rows
     if table.rows.collect_schema()[name].is_numeric():
         middles = [rows.select(pl.col(name).cast(pl.Float64).median()).collect().item() for rows in (new, before)]
         if None in middles:

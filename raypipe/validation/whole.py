@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -49,12 +50,19 @@ class Table:
     as_of: int
     files: tuple[str, ...] = ()
 
+    @cached_property
     def new_rows(self) -> pl.LazyFrame:
-        """The rows whose ids were not there before; all when there are none, or where rows do not join others."""
+        """The rows whose ids were not there before; all when there are none, or where rows do not join others.
+
+        They are found once, for all checks that compare, with the columns that these compare.
+        """
         if self.before is None or not self.subject.grows:
             return self.rows
-        new = self.rows.join(self.before, on=list(self.subject.id), how="anti", nulls_equal=True)
-        return new if new.head(1).collect().height else self.rows
+        ids = list(self.subject.id)
+        compared = {name for check in self.subject.gate if check.kind == "drift" for name in check.columns}
+        rows = self.rows.select(list(dict.fromkeys((*ids, *sorted(compared)))))
+        new = rows.join(self.before.select(ids), on=ids, how="anti", nulls_equal=True).collect()
+        return new.lazy() if new.height else self.rows
 
 
 def number(check: Check, schema: pl.Schema) -> pl.Expr | None:
@@ -128,7 +136,7 @@ def _drift(table: Table, check: Check) -> tuple[bool, str]:
     (column,) = check.columns
     if table.before.collect_schema().get(column) != table.rows.collect_schema()[column]:
         return True, f"no `{column}` of this type was published before"
-    new, old = (_values(rows, column) for rows in (table.new_rows(), table.before))
+    new, old = (_values(rows, column) for rows in (table.new_rows, table.before))
     if not new.len():
         # A column of gaps is no column without drift.
         return not old.len(), f"no value is there, {old.len():,} were before"
