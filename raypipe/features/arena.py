@@ -99,6 +99,7 @@ def _track(
         kept=_kept(shape, texts, plain) if shape.kept else None,
         decayed={h: fading[i] for i, h in enumerate(block.half_lives[:split])},
         decayed_counts={h: fading[split + i] for i, h in enumerate(block.half_lives[split:])},
+        firsts=block.firsts[0] if shape.firsts else None,
         memo=memo,
     )
 

@@ -1,7 +1,7 @@
 """The events of many entities side by side, as arrays that can be cut, merged and stored without looking at each event.
 
-Three kinds of rows are enough for every aggregate, and each merges in its own way: totals add up, values go to their
-place, and what fades is faded to the time of the later event and added.
+Four kinds of rows are enough for every aggregate, and each merges in its own way: totals add up, values go to their
+place, what fades is faded to the time of the later event and added, and of two first times the earlier holds.
 """
 
 from collections.abc import Callable
@@ -54,6 +54,7 @@ class Block:
         plain: int64 (rows, slots): values as they are; doubles and hashes by their bits.
         fading: float64 (rows, slots): decayed sums up to and with each event, by ``half_lives``.
         half_lives: in microseconds.
+        firsts: int64 (0 or 1, slots): in every slot the time of the entity's first event, also when that was cut off.
         texts: one a slot, when values as they are are texts.
     """
 
@@ -65,6 +66,7 @@ class Block:
     plain: Ints
     fading: Floats
     half_lives: tuple[int, ...]
+    firsts: Ints
     texts: pa.LargeStringArray | None
 
 
@@ -112,6 +114,7 @@ def block(shape: TrackPlan, track: Track, lows: Ints, highs: Ints, shared: Share
         plain=np.stack(plain) if plain else np.zeros((0, many), np.int64),
         fading=np.stack(fading) if fading else np.zeros((0, many)),
         half_lives=(*track.decayed, *track.decayed_counts),
+        firsts=_firsts(slots)[None][: shape.firsts],
         texts=_texts(_as_they_are(track), at, ends) if shape.kept and shape.is_text else None,
     )
 
@@ -130,6 +133,7 @@ def merged(old: Block, new: Block, shared: Shared) -> Block:
         running=old.running[:, at_old] + new.running[:, at_new],
         plain=np.where(is_new, new.plain[:, at_new], old.plain[:, at_old]),
         fading=_faded(old, new, slots, is_new, at_old, at_new),
+        firsts=np.minimum(old.firsts[:, at_old], new.firsts[:, at_new]),
         texts=texts,
     )
 
@@ -143,6 +147,7 @@ def cut(whole: Block, needed: int, endless: bool, shared: Shared) -> Block:
         running=_from_zero(whole.running[:, at], slots),
         plain=whole.plain[:, at],
         fading=whole.fading[:, at],
+        firsts=whole.firsts[:, at],
         texts=None if whole.texts is None else whole.texts.take(pa.array(at)),
     )
 
@@ -179,6 +184,11 @@ def _values(row: Values, at: Ints, ends: Ints) -> Ints:
     found = np.append(row, np.zeros(1, row.dtype))[at].view(np.int64)
     found[ends] = 0
     return found
+
+
+def _firsts(slots: Slots) -> Ints:
+    # Without events this is the time that nothing lies after: whoever has some was there before.
+    return np.repeat(slots.times[slots.starts[:-1]], np.diff(slots.starts))
 
 
 def _texts(kept: Values, at: Ints, ends: Ints) -> pa.LargeStringArray:

@@ -109,6 +109,7 @@ def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, v
         kept=storable(values) if shape.kept and values is not None else None,
         decayed={h: decay.running(_given(finite), times, starts, h) for h in shape.half_lives if finite is not None},
         decayed_counts={h: decay.running(np.ones(len(times)), times, starts, h) for h in shape.half_lives},
+        firsts=np.repeat(np.append(times, 0)[starts[:-1]], np.diff(starts)) if shape.firsts else None,
     )
 
 

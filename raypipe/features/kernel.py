@@ -55,7 +55,7 @@ def _answers(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) 
         elif batch.half_life:
             found = [_decayed(batch, track, view)]
         else:
-            found = [_since(batch, track, view) if batch.op == "since" else _last(batch, track, view)]
+            found = [_LATEST[batch.op](batch, track, view)]
         answers.update(zip(batch.features, found, strict=True))
     return answers
 
@@ -127,6 +127,17 @@ def _since(batch: Batch, track: Track, view: _View) -> Answer:
     ages = np.full(len(fresh), np.nan)
     ages[fresh] = (view.asked[fresh] - track.times[view.latest[fresh]]) / 1e6
     return Answer(ages)
+
+
+def _tenure(_: Batch, track: Track, view: _View) -> Answer:
+    """Seconds since the first event, once there is one."""
+    some = view.latest >= view.starts
+    ages = np.full(len(some), np.nan)
+    ages[some] = (view.asked[some] - there(track.firsts)[view.latest[some]]) / 1e6
+    return Answer(ages)
+
+
+_LATEST = {"last": _last, "since": _since, "tenure": _tenure}
 
 
 def _fresh(batch: Batch, track: Track, view: _View) -> NDArray[np.bool_]:

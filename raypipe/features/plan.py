@@ -15,7 +15,7 @@ from raypipe.stats.exact import Ints
 
 _TOTALS = frozenset({"sum", "mean", "std"})
 _NUMBERS = frozenset({"min", "max", "percentile"})
-_DECAYED = frozenset({"decayed_sum", "decayed_count", "decayed_mean"})
+_WHOLE_PAST = frozenset({"decayed_sum", "decayed_count", "decayed_mean", "tenure"})
 _LATEST = frozenset({"last", "since"})
 
 
@@ -70,6 +70,7 @@ class TrackPlan:
         hashes: of the values, for telling them apart.
         kept: the values as they are, for first and last.
         half_lives: each needs a running decayed sum.
+        firsts: the time of the key's first event, for tenure.
         windows: of its features.
         rows: which of the group's edges it looks up: the two ends, then the beginnings of its windows.
         max_age: the longest age at which an event is still the latest; None: no feature asks for the latest.
@@ -84,6 +85,7 @@ class TrackPlan:
     hashes: bool
     kept: bool
     half_lives: tuple[int, ...]
+    firsts: bool
     windows: tuple[Window, ...]
     rows: tuple[int, ...]
     max_age: int | None
@@ -294,10 +296,11 @@ def _track(
         hashes="distinct" in ops,
         kept=bool(ops & {"first", "last"}),
         half_lives=tuple(dict.fromkeys(micros(a.half_life) for a in aggregates if a.half_life is not None)),
+        firsts="tenure" in ops,
         windows=mine,
         rows=(0, 1, *(windows.index(window) + 2 for window in mine)),
         max_age=max((micros(age) for age in ages if age is not None), default=None),
-        endless=bool(ops & _DECAYED) or None in ages,
+        endless=bool(ops & _WHOLE_PAST) or None in ages,
     )
 
 

@@ -104,6 +104,8 @@ def _readers(batch: Batch, shape: TrackPlan, rows: Rows, text: int) -> list[_Rea
         return [_windowed(batch, shape, rows, text, window) for window in batch.rows]
     if batch.op == "last":
         return [_last(_kept(shape, rows, text), batch.max_age)]
+    if batch.op == "tenure":
+        return [_tenure(rows.end - 1)]
     return [_since(batch.max_age) if batch.op == "since" else _decayed(batch, shape, rows)]
 
 
@@ -269,6 +271,15 @@ def _since(max_age: int | None) -> _Reader:
             return None
         age = look.asked - look.stored.ints[look.at + look.latest]
         return None if max_age is not None and age > max_age else age / 1e6
+
+    return read
+
+
+def _tenure(row: int) -> _Reader:
+    def read(look: Look) -> Value:
+        if look.latest < 0:
+            return None
+        return (look.asked - look.stored.ints[look.at + row * look.width + look.latest]) / 1e6
 
     return read
 

@@ -41,6 +41,7 @@ class Rows:
         plain: how many rows of values as they are there are; then, of texts, one of where each begins.
         half_lives: of the rows that fade.
         text: it has texts.
+        firsts: the last row tells the time of the first event.
     """
 
     lot: int
@@ -51,6 +52,7 @@ class Rows:
     plain: int
     half_lives: tuple[int, ...]
     text: bool
+    firsts: bool
 
     @property
     def running(self) -> int:
@@ -60,7 +62,7 @@ class Rows:
     @property
     def end(self) -> int:
         """The row behind the last."""
-        return self.first + self.running + self.plain + self.text + len(self.half_lives)
+        return self.first + self.running + self.plain + self.text + len(self.half_lives) + self.firsts
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ def track_block(rows: Rows, matrix: Ints, slots: Slots, blobs: Sequence[bytes]) 
     a = rows.first
     b = a + rows.running
     c = b + rows.plain
+    d = rows.end - rows.firsts
     return Block(
         slots=slots,
         totals=rows.totals,
@@ -213,8 +216,9 @@ def track_block(rows: Rows, matrix: Ints, slots: Slots, blobs: Sequence[bytes]) 
         infinite=rows.infinite,
         running=matrix[a:b],
         plain=matrix[b:c],
-        fading=matrix[c + rows.text : rows.end].view(np.float64),
+        fading=matrix[c + rows.text : d].view(np.float64),
         half_lives=rows.half_lives,
+        firsts=matrix[d : rows.end],
         texts=_joined_texts(matrix[c], slots, blobs) if rows.text and blobs else None,
     )
 
@@ -278,6 +282,7 @@ def _rows(
         plain=shape.numbers + shape.hashes + (shape.kept and not text),
         half_lives=shape.half_lives * (1 + (shape.value is not None)),
         text=text,
+        firsts=shape.firsts,
     )
 
 
@@ -315,7 +320,7 @@ def _matrix(layout: Layout, blocks: Sequence[Block], lot: int) -> Ints:
         parts += [block.running[[*wanted, *range(limbs, len(block.running))]], block.plain]
         if block.texts is not None:
             parts.append(_begins(block))
-        parts.append(block.fading.view(np.int64))
+        parts += [block.fading.view(np.int64), block.firsts]
     return np.concatenate(parts)
 
 
@@ -373,4 +378,5 @@ def _nothing(shape: TrackPlan) -> Track:
         kept=(np.zeros(0, object) if shape.is_text else nothing if shape.is_float else none) if shape.kept else None,
         decayed={h: nothing for h in shape.half_lives if shape.value is not None},
         decayed_counts=dict.fromkeys(shape.half_lives, nothing),
+        firsts=none if shape.firsts else None,
     )

@@ -68,6 +68,7 @@ class Track:
         kept: the values as they are.
         decayed: by half-life, the decayed sum up to and with each event.
         decayed_counts: the same of ones.
+        firsts: for each event the time of its key's first one, which need not be here.
         memo: what was said before of a range of events, by aggregate and rank; None: nothing is remembered.
     """
 
@@ -81,6 +82,7 @@ class Track:
     kept: Kept | None = None
     decayed: dict[int, Floats] = field(default_factory=dict)
     decayed_counts: dict[int, Floats] = field(default_factory=dict)
+    firsts: Ints | None = None
     memo: dict[tuple[str, float | None], dict[tuple[int, int], float]] | None = None
 
 

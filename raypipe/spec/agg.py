@@ -15,7 +15,7 @@ from raypipe.spec.values import days, in_words, minutes, place
 
 Op: TypeAlias = Literal[
     "count", "sum", "mean", "std", "min", "max", "first", "last", "percentile", "distinct",
-    "decayed_sum", "decayed_count", "decayed_mean", "since",
+    "decayed_sum", "decayed_count", "decayed_mean", "since", "tenure",
 ]  # fmt: skip
 Value: TypeAlias = str | pl.Expr
 
@@ -26,7 +26,7 @@ class Aggregate:
 
     Attributes:
         op: what is computed.
-        value: the expression aggregated over each event; None only for ``count`` and ``since``.
+        value: the expression aggregated over each event; None: only that it happened.
         window: how far back it looks; None for the whole past.
         tail: the grid that the lower edge is rounded down to; zero is exact.
         rank: for ``percentile``, between 0 and 1.
@@ -132,6 +132,15 @@ def last(value: Value, *, max_age: timedelta | None = None) -> Aggregate:
 def since(*, max_age: timedelta | None = None) -> Aggregate:
     """Seconds since the latest event with ``event_time <= q``. None yet, or older than ``max_age``: null."""
     return Aggregate("since", None, max_age=max_age)
+
+
+def tenure() -> Aggregate:
+    """Seconds since the first event with ``event_time <= q`` and ``known_at <= q``, however long ago. None yet: null.
+
+    >>> tenure().in_words
+    'tenure'
+    """
+    return Aggregate("tenure", None)
 
 
 def decayed_sum(value: Value, *, half_life: timedelta) -> Aggregate:

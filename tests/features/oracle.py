@@ -57,6 +57,9 @@ def one(aggregate: Aggregate, seen: list[tuple[int, int, tuple[object, ...], obj
     """One aggregate of the events that were known, in order."""
     if aggregate.op in ("last", "since"):
         return latest(aggregate, [event for event in seen if event[0] <= q], q)
+    if aggregate.op == "tenure":
+        times = [time for time, *_ in seen if time <= q]
+        return (q - min(times)) / 1e6 if times else None
     before = [event for event in seen if event[0] < q]
     if aggregate.half_life is not None:
         return decayed(aggregate, before, q)

@@ -69,6 +69,7 @@ def groups(stream: Stream) -> list[FeatureGroup]:
         last_kind=agg.last("kind", max_age=hours(12)),
         since=agg.since(),
         since_2h=agg.since(max_age=hours(2)),
+        tenure=agg.tenure(),
         fading=agg.decayed_sum("amount", half_life=hours(6)),
         faded_count=agg.decayed_count(half_life=hours(6)),
         faded_mean=agg.decayed_mean("amount", half_life=hours(6)),
@@ -81,6 +82,7 @@ def groups(stream: Stream) -> list[FeatureGroup]:
         pair_last_refund=agg.last("refund"),
         pair_last_at=agg.last("at", max_age=days(1)),
         pair_units=agg.last("units"),
+        pair_tenure=agg.tenure(),
     )
     return [by_user, by_user_and_shop]
 

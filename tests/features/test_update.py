@@ -136,6 +136,36 @@ def test_what_only_became_known_is_in_the_update() -> None:
         agree(history, store, 1, as_of)
 
 
+@pytest.mark.parametrize("delay", [timedelta(0), minutes(20)])
+def test_a_first_event_is_known_beyond_what_is_kept_of_its_entity(delay: timedelta) -> None:
+    """Update by update: of long ago, newer ones, one that came late and was before all, and the first ones erased."""
+    history, store = History(delay), MemoryStore()
+
+    def one(number: int, days_ago: float, user: str = "u1") -> pl.DataFrame:
+        at = NOON - timedelta(days=days_ago)
+        return payments.frame_of([{"id": str(number), "user": user, "shop": 1, "at": at}])
+
+    first, middle, new, late = one(1, 40), one(2, 20), one(3, 0.5), one(4, 400)
+    steps = [[first, middle], [first, middle, new], [first, middle, new, late], [middle, new, late], [middle, new]]
+    sizes = []
+    for version, (files, days_ago) in enumerate(zip(steps, (40, 40, 400, 400, 20), strict=True), 1):
+        history.add(*files, *(one(10 + i, 2 + i, "u2") for i in range(4)))
+        as_of = AS_OF + version * 3_600_000_000
+        assert history.materialize(store, version, as_of).generation == 1
+        rows = history.read(history.snapshots(version)["payments"]).collect()
+        asked = payments.asked_frame([(user, 1, q) for user in ("u1", "u2", "nobody") for q in (as_of - DAY, as_of)])
+        requests = asked.select("user", (pl.col("asked_at") + payments.LEAD).alias("due"), "shop")
+        online = OnlineFeatures(history.pipeline, store)
+        found = online.compute(requests)
+        assert found["tenure"].to_list()[1] == (as_of - micros(NOON)) / 1e6 + 86_400 * days_ago
+        assert not payments.differences(found, payments.expected(delay, rows, asked, as_of), rows)
+        many = pl.concat([requests] * 50)  # more than are answered one by one
+        assert online.compute(many).equals(pl.concat([found] * 50))
+        agree(history, store, version, as_of)
+        sizes.append(sum(map(len, store.generations[name(history.pipeline), 1].values())))
+    assert sizes[1] == sizes[2], "what is older than any window is not kept"
+
+
 def test_only_entities_that_gained_events_are_written() -> None:
     history, store = History(), MemoryStore()
     rows = some_events(400).sort("at")

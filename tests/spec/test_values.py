@@ -142,6 +142,7 @@ def test_checks_have_names(check: checks.Check, name: str) -> None:
         (agg.last("d", max_age=days(1)), 'last of col("d"), at most 1 d old'),
         (agg.count(minutes(20)), "count over 20 min"),
         (agg.since(), "since"),
+        (agg.tenure(), "tenure"),
     ],
 )
 def test_aggregates_in_words(aggregate: agg.Aggregate, words: str) -> None:
