@@ -174,7 +174,9 @@ class Network:
             torch.manual_seed(task.seed)
             self._net = Net(_shape(task, params, found.gaps > 0))
             numbers = list(self._net.shape.numbers)
-            self._net.median = self._net.mean = torch.tensor(found.mean[numbers], dtype=torch.float32)
+            # Two tensors: a file of weights holds none that share their memory.
+            self._net.mean = torch.tensor(found.mean[numbers], dtype=torch.float32)
+            self._net.median = self._net.mean.clone()
             deviation = torch.tensor(found.deviation[numbers], dtype=torch.float32)
             self._net.deviation = deviation.clamp(min=1e-6)
             if task.target.task in {"regression", "quantile"}:
