@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 
 from raypipe.features import keys
+from raypipe.features.logic import selected
 from raypipe.features.plan import GroupPlan, TrackPlan
 from raypipe.features.tracks import Track, Values
 from raypipe.spec.shape import schema
@@ -36,12 +37,23 @@ def events(plan: GroupPlan, table: pl.LazyFrame, known_by: int) -> pl.LazyFrame:
     found = pl.all_horizontal(pl.col(name).is_not_null() for name in (time.meta.output_name(), *names))
     time = time.cast(pl.Int64)
     known = [plan.known_at().alias(KNOWN)] if plan.late else []
-    return table.filter(found & (plan.known_at() <= known_by)).select(
+    values = [(f"v{i}", track.value) for i, track in enumerate(plan.tracks) if track.value is not None]
+    columns = [
         *(keys.expression(name, kinds[name]).alias(f"k{i}") for i, name in enumerate(names)),
         time.alias(TIME),
-        *(track.value.polars.alias(f"v{i}") for i, track in enumerate(plan.tracks) if track.value is not None),
+        *(value.polars.alias(name) for name, value in values if value.polars.meta.is_column()),
         *known,
         *(pl.col(name).alias(f"i{i}") for i, name in enumerate(stream.id) if plan.ordered),
+    ]
+    made = [(name, value) for name, value in values if not value.polars.meta.is_column()]
+    chosen = table.filter(found & (plan.known_at() <= known_by)).select(plan.columns)
+    if not made:
+        return chosen.select(columns)
+    # What Polars makes of a row depends on how many are in its piece, and pieces are cut as it pleases.
+    return chosen.map_batches(
+        lambda piece: piece.select(columns).hstack(selected(piece, made)),
+        schema=chosen.select(*columns, *(value.polars.alias(name) for name, value in made)).collect_schema(),
+        streamable=True,
     )
 
 

@@ -87,7 +87,7 @@ def groups(stream: Stream) -> list[FeatureGroup]:
     return [by_user, by_user_and_shop]
 
 
-def pipeline(delay: timedelta, *more: Derived) -> Pipeline:
+def pipeline(delay: timedelta, *more: Derived | FeatureGroup) -> Pipeline:
     asks = Stream(
         "asks",
         csv("asks.csv"),

@@ -15,7 +15,9 @@ from raypipe.contracts.records import Materialized, Snapshot
 from raypipe.features import OnlineFeatures, materialize
 from raypipe.features.materialize import name
 from raypipe.features.plan import plan
-from raypipe.spec import minutes
+from raypipe.features.reading import Tables
+from raypipe.features.training_set import group_features
+from raypipe.spec import FeatureGroup, agg, days, minutes
 from tests.features import payments
 from tests.features.memory import MemoryStore
 from tests.features.oracle import micros
@@ -27,8 +29,8 @@ DAY = 86_400_000_000
 class History:
     """Snapshots of the payments, each a list of files of rows."""
 
-    def __init__(self, delay: timedelta = timedelta(0)) -> None:
-        self.pipeline = payments.pipeline(delay)
+    def __init__(self, delay: timedelta = timedelta(0), *more: FeatureGroup) -> None:
+        self.pipeline = payments.pipeline(delay, *more)
         self.versions: list[list[pl.DataFrame]] = []
 
     def add(self, *files: pl.DataFrame) -> int:
@@ -164,6 +166,30 @@ def test_a_first_event_is_known_beyond_what_is_kept_of_its_entity(delay: timedel
         agree(history, store, version, as_of)
         sizes.append(sum(map(len, store.generations[name(history.pipeline), 1].values())))
     assert sizes[1] == sizes[2], "what is older than any window is not kept"
+
+
+def test_the_value_of_a_row_that_comes_alone_has_the_bits_that_it_has_among_others() -> None:
+    """Polars divides a piece of one row otherwise than a longer one."""
+    seventh = pl.col("amount") / 7
+    group = payments.payments(timedelta(0)).by("user").features(
+        seventh=agg.last(seventh), sevenths=agg.sum(seventh, days(3)), largest=agg.max(seventh, days(3))
+    )  # fmt: skip
+    history, store = History(timedelta(0), group), MemoryStore()
+    rows = some_events(200)
+    odd = rows.filter(amount / 7 != amount * (1 / 7) for amount in rows["amount"])
+    assert odd.height > 10
+    alone = list(odd.head(8).reverse().iter_slices(1))
+    history.add(rows.join(odd.head(8), on="id", how="anti"))
+    asked = payments.asked_frame([(f"u{i}", 1, AS_OF - at) for i in range(7) for at in (0, DAY // 8)])
+    requests = asked.select("user", (pl.col("asked_at") + payments.LEAD).alias("due"), "shop")
+    history.materialize(store, 1, AS_OF)
+    for version, row in enumerate(alone, 2):
+        history.add(*history.versions[-1], row)
+        assert history.materialize(store, version, AS_OF + version).generation == 1
+        tables = Tables(history.pipeline, history.snapshots(version), history.read)
+        expected = pl.DataFrame(group_features(plan(group), tables, asked, AS_OF))
+        found = OnlineFeatures(history.pipeline, store).compute(requests)
+        assert found.select(expected.columns).equals(expected), row
 
 
 def test_only_entities_that_gained_events_are_written() -> None:
