@@ -7,7 +7,8 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
-EXTRAS := dev,examples,redis,postgres,traces,alerts,cluster,avro,kafka,kinesis,pubsub
+# All but the clients of warehouses: heavy, and no test needs them.
+EXTRAS := dev,examples,redis,postgres,traces,alerts,cluster,avro,kafka,kinesis,pubsub,delta
 
 # Every path is relative, so the checkout may lie anywhere, also below a folder with spaces in its name.
 VENV := .venv

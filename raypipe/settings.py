@@ -41,6 +41,14 @@ class Settings(BaseSettings):
     online_url: str = Field("", description="Redis or Valkey server of the online features; empty: in the workspace")
     databases: dict[str, str] = Field({}, description="Where databases are that rows come from, by name; references")
     kafka: dict[str, str] = Field({}, description="How Kafka is reached, in librdkafka's words: `bootstrap.servers` …")
+    iceberg: dict[str, str] = Field({}, description="Catalog of Iceberg tables to read, in pyiceberg's words: `uri` …")
+    delta: dict[str, str] = Field({}, description="Storage options of Delta tables, in delta-rs' words")
+    snowflake: dict[str, str] = Field(
+        {}, description="How to log in to Snowflake, in its connector's words; references"
+    )
+    bigquery: dict[str, str] = Field({}, description="The `project_id` that BigQuery is asked under")
+    databricks: dict[str, str] = Field({}, description="`host`, `token` and `warehouse_id` of Databricks; references")
+    clickhouse: dict[str, str] = Field({}, description="The `dsn` of ClickHouse; a reference")
     kinesis: dict[str, str] = Field({}, description="How Kinesis is reached, in boto3's words: `region_name` …")
     key: str = Field("", description="Key that the client shows to the service", repr=False)
     audit_folder: str = Field("", description="Where signed checkpoints of the ledger are; empty: in the workspace")
@@ -69,7 +77,7 @@ class Settings(BaseSettings):
         """Arguments win over the environment, the environment over the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
-    @field_validator("databases")
+    @field_validator("databases", "clickhouse")
     @classmethod
     def _no_passwords(cls, value: dict[str, str]) -> dict[str, str]:
         return {name: cls._no_password(url) for name, url in value.items()}
@@ -79,6 +87,13 @@ class Settings(BaseSettings):
     def _no_password(cls, value: str) -> str:
         if not is_reference(value) and urlsplit(value).password:
             raise ValueError("holds a password; put it in a variable or a file, and write env:NAME or file:/path")
+        return value
+
+    @field_validator("snowflake", "databricks")
+    @classmethod
+    def _secrets_by_reference(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in ("password", "token"):
+            cls._only_by_reference(value.get(name, ""))
         return value
 
     @field_validator("audit_key", "audit_public_key")

@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 
 from raypipe.spec import Pipeline
+from raypipe.spec.elsewhere import NAMED
 from raypipe.spec.files import Files
 
 PACKAGE = "package://"
@@ -24,7 +25,7 @@ def _why(files: Files) -> str:
         if home is None:
             return f"package `{name}` is not installed"
         path = str(home / inside)
-    elif "://" in path:
+    elif "://" in path or files.format in NAMED:
         return ""
     pattern = str(Path(path).expanduser())
     there = Path(pattern).exists() or any(glob.iglob(pattern, recursive=True))  # noqa: PTH207  # may begin at the root

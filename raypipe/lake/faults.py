@@ -110,11 +110,11 @@ def json_keys(file: FoundFile, wanted: set[str]) -> set[str]:
     return found
 
 
-def line_of(file: FoundFile, row: int) -> int:
+def line_of(file: FoundFile, kind: str, row: int) -> int:
     """The line of a text file on which its row (from 0, the header not counted) ends; 0 when it has no lines."""
-    if file.path.suffix in (".parquet", ".pq"):
+    if kind not in ("csv", "json"):
         return 0
-    if "json" in "".join(file.path.suffixes):
+    if kind == "json":
         numbers = (number for number, _ in lines(file))
     else:
         numbers = (number for number, _ in _records(file))

@@ -18,6 +18,7 @@ from raypipe.lake.catalog import load_table, open_table
 from raypipe.lake.columns import stored, widened
 from raypipe.lake.commit import Change, evolve, land, restore_columns, set_incoming
 from raypipe.lake.derive import looked_up, require_free_names
+from raypipe.lake.elsewhere import Connections, find_table, is_elsewhere
 from raypipe.lake.files import FoundFile, find
 from raypipe.lake.settle import settle
 from raypipe.lake.shipped import Shape, after
@@ -51,11 +52,13 @@ class Load:
     spread_bytes: int
 
 
-def ingest(catalog: SqlCatalog, source: Source, progress: Progress, spread_bytes: int) -> Held:
+def ingest(
+    catalog: SqlCatalog, source: Source, progress: Progress, spread_bytes: int, connections: Connections | None = None
+) -> Held:
     """Take in what a source's table does not hold yet; see ``Lake.ingest``."""
     require_free_names(source)
     columns = stored(source, in_lake(source))
-    found = {} if source.source is None else {file.digest: file for file in find(source.source)}
+    found = {file.digest: file for file in _found(source, connections or {})}
     lookups = lookups_of(catalog, source)
     load = Load(source, found, lookups, reading_of(source, lookups), spread_bytes)
     for _ in range(ATTEMPTS):
@@ -68,6 +71,14 @@ def ingest(catalog: SqlCatalog, source: Source, progress: Progress, spread_bytes
             continue  # somebody else moved the table: look again what is left to do
     what = f"other runs changed it {ATTEMPTS} times in a row"
     raise WorkspaceError(what, where=f"table {source.name}", cure="Run again when they are done")
+
+
+def _found(source: Source, connections: Connections) -> Sequence[FoundFile]:
+    if source.source is None:
+        return ()
+    if is_elsewhere(source.source):
+        return (find_table(source.source, connections),)
+    return find(source.source)
 
 
 def lookups_of(catalog: SqlCatalog, source: Source) -> dict[str, pl.DataFrame]:

@@ -42,7 +42,7 @@ class Intake(Reading):
             WorkspaceError: the folder cannot be written to, or is full.
         """
         with self._workspace_errors():
-            held = ingest(self._catalog, source, progress, self._spread_bytes)
+            held = ingest(self._catalog, source, progress, self._spread_bytes, self._connections)
             if isinstance(source, Stream) and source.live is not None:
                 held = self._catch_up(source, held, progress)
         return as_record(source, held)

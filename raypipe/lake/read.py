@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from raypipe.errors import SourceError, did_you_mean
 from raypipe.lake import faults
 from raypipe.lake.decode import Rows
+from raypipe.lake.elsewhere import FoundTable
 from raypipe.lake.files import FoundFile, opened, unreadable
 from raypipe.spec import ColumnType, Files, Source
 
@@ -47,6 +48,9 @@ def blocks(file: FoundFile, source: Source) -> Blocks:
         "orc": _orc,
         "avro": _avro,
     }
+    if isinstance(file, FoundTable):
+        yield from _table(file, source)
+        return
     try:
         yield from readers[files_of(source).format](file, source)
     except OSError as error:
@@ -232,6 +236,25 @@ def _avro(file: FoundFile, source: Source) -> Blocks:
     except (ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SourceError(f"the Avro file is corrupt: {why}", where=file.name, cure="Get the file again") from None
+
+
+def _table(file: FoundTable, source: Source) -> Blocks:
+    """The version's rows as they come. Ray does not say how many there are."""
+    schema = shipped(source)
+    if file.schema is not None:
+        require_columns(file, source, file.schema.names)
+    for table in file.blocks(schema.names, BLOCK_ROWS):
+        for batch in table.select(schema.names).combine_chunks().to_batches():
+            for field in schema:
+                _require_type(file, field, _exact(batch.schema.field(field.name).type, field.type))
+            batch.validate(full=True)
+            yield _cast(file, batch, schema), 0.5
+
+
+def _exact(found: pa.DataType, declared: pa.DataType) -> pa.DataType:
+    """Databases count in decimals, and a column of gaps has no type: the cast looks at each value."""
+    number = pa.types.is_decimal(found) and (pa.types.is_integer(declared) or pa.types.is_floating(declared))
+    return declared if number or pa.types.is_null(found) else found
 
 
 def _cast(file: FoundFile, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

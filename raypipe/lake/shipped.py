@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from raypipe.contracts.records import Record
 from raypipe.errors import SourceError
 from raypipe.lake import faults
+from raypipe.lake.elsewhere import FoundTable
 from raypipe.lake.files import FoundFile
 from raypipe.lake.read import files_of
 from raypipe.spec import Source
@@ -47,6 +48,8 @@ def columns_of(file: FoundFile, source: Source) -> tuple[tuple[str, str], ...]:
 
 
 def _types(file: FoundFile, source: Source) -> dict[str, str]:
+    if isinstance(file, FoundTable):
+        return {one.name: str(one.type) for one in file.schema or ()}
     kind = files_of(source).format
     if kind == "csv":
         return dict.fromkeys(faults.csv_header(file), "")

@@ -16,7 +16,7 @@ from raypipe.lake import storage
 from raypipe.lake.derive import derive, first_fault
 from raypipe.lake.faults import line_of
 from raypipe.lake.files import FoundFile
-from raypipe.lake.read import blocks
+from raypipe.lake.read import blocks, files_of
 from raypipe.lake.shipped import Shape, columns_of, scales_of
 from raypipe.spec import Source
 
@@ -83,7 +83,7 @@ class Task:
                 why = str(error).strip().splitlines()[0]
                 raise SourceError(f"`{self.source.name}` cannot be derived: {why}", where=self.source.where) from None
             row, name, fault = found
-            line = line_of(self.file, before + row)
+            line = line_of(self.file, files_of(self.source).format, before + row)
             where = f"{self.file.name}:{line}" if line else f"{self.file.name} row {before + row + 1}"
             why = str(fault).strip().splitlines()[0]
             way = self.source.derive[name]

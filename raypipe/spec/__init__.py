@@ -1,6 +1,7 @@
 """What a user declares: frozen values. No Ray, no reading or writing."""
 
 from raypipe.spec.codec import fingerprint, from_json, to_json
+from raypipe.spec.elsewhere import bigquery, clickhouse, databricks, delta, iceberg, snowflake
 from raypipe.spec.expressions import Expression, to_utc
 from raypipe.spec.features import Derived, Request, derived, request
 from raypipe.spec.files import POLARS_TYPES, ColumnType, Files, avro, csv, json_lines, orc, parquet
@@ -66,13 +67,18 @@ __all__ = [
     "Table",
     "TableFeatures",
     "avro",
+    "bigquery",
     "changed",
+    "clickhouse",
     "csv",
+    "databricks",
     "days",
+    "delta",
     "derived",
     "fingerprint",
     "from_json",
     "hours",
+    "iceberg",
     "in_words",
     "json_lines",
     "kafka",
@@ -91,6 +97,7 @@ __all__ = [
     "row_function",
     "seconds",
     "shares",
+    "snowflake",
     "sql",
     "to_json",
     "to_utc",

@@ -9,6 +9,9 @@ import polars as pl
 
 from raypipe.spec.values import place
 
+Format: TypeAlias = Literal[
+    "csv", "json", "parquet", "orc", "avro", "iceberg", "delta", "snowflake", "bigquery", "databricks", "clickhouse"
+]
 ColumnType: TypeAlias = type[str] | type[int] | type[float] | type[bool] | type[datetime]
 
 POLARS_TYPES: dict[ColumnType, pl.DataType] = {
@@ -22,14 +25,14 @@ POLARS_TYPES: dict[ColumnType, pl.DataType] = {
 
 @dataclass(frozen=True)
 class Files:
-    """Files of one format.
+    """Files of one format, or a table that another system keeps (``spec.elsewhere``), whose name ``path`` is then.
 
     ``path`` is a file, a folder, a glob, ``archive.zip`` with one member, or ``package://NAME/path/inside`` for data
     that an installed package ships (the package is found, never imported); or a URL of a file, a folder or a glob, such
     as ``s3://bucket/flights/*.csv``, ``gs://…``, ``abfss://…``, or any scheme that fsspec knows.
     """
 
-    format: Literal["csv", "json", "parquet", "orc", "avro"]
+    format: Format
     path: str
     nulls: tuple[str, ...] = ()
     where: str = place()

@@ -23,10 +23,12 @@ def pins() -> dict[str, str]:
 
 
 def installed_for_raypipe() -> set[str]:
-    """Every distribution that raypipe with its extras needs on this interpreter, by walking what is installed."""
+    """Every distribution that `make setup` needs on this interpreter, by walking what is installed."""
+    extras = re.search(r"^EXTRAS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert extras
     declared = [
         *PROJECT["dependencies"],
-        *(line for lines in PROJECT["optional-dependencies"].values() for line in lines),
+        *(line for key in extras[1].split(",") for line in PROJECT["optional-dependencies"][key]),
     ]
     todo = [(Requirement(line), "") for line in declared]
     seen: set[tuple[str, str]] = set()
@@ -48,6 +50,14 @@ def test_every_version_is_pinned_exactly() -> None:
     assert {canonicalize_name(Requirement(line).name) for line in build} <= pins().keys()
 
 
+def test_every_extra_is_pinned() -> None:
+    """Also those that `make setup` leaves out."""
+    for key, lines in PROJECT["optional-dependencies"].items():
+        for wanted in map(Requirement, lines):
+            pin = pins().get(canonicalize_name(wanted.name), "")
+            assert wanted.specifier.contains(pin.removeprefix("==")), f"{key}: {wanted}, pinned {pin or 'not at all'}"
+
+
 def test_constraints_name_versions_only() -> None:
     assert not re.search(r"://|file:|^-|@|\+", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
 
@@ -66,7 +76,7 @@ def test_what_is_imported_is_declared() -> None:
     declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     optional = {
         canonicalize_name(Requirement(line).name)
-        for key in ("alerts", "avro", "kafka", "kinesis", "postgres", "pubsub", "redis")
+        for key in ("alerts", "avro", "delta", "kafka", "kinesis", "postgres", "pubsub", "redis")
         for line in PROJECT["optional-dependencies"][key]
     }
     providers = metadata.packages_distributions()

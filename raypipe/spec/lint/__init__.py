@@ -8,7 +8,7 @@ from raypipe.spec.lint.goals import finish_rule, label_rule, name_rule, search_r
 from raypipe.spec.lint.inputs import derived_rule, group_rule, name_clash_rule, request_rule, table_rule
 from raypipe.spec.lint.retrain import retrain_rule
 from raypipe.spec.lint.service import service_rule, value_rule
-from raypipe.spec.lint.sources import column_rule, live_rule, source_name_rule, time_rule, upkeep_rule
+from raypipe.spec.lint.sources import column_rule, elsewhere_rule, live_rule, source_name_rule, time_rule, upkeep_rule
 from raypipe.spec.lint.split import split_rule
 from raypipe.spec.pipeline import Pipeline
 
@@ -17,6 +17,7 @@ SOURCE_RULES: tuple[Callable[[Pipeline], Iterator[Fault]], ...] = (
     column_rule,
     time_rule,
     live_rule,
+    elsewhere_rule,
     upkeep_rule,
     check_rule,
 )

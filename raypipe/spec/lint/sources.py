@@ -8,12 +8,14 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from raypipe.errors import Fault, did_you_mean
+from raypipe.spec.elsewhere import NAMED
 from raypipe.spec.expressions import Expression
 from raypipe.spec.files import POLARS_TYPES
 from raypipe.spec.pipeline import Pipeline
 from raypipe.spec.sources import FeatureGroup, Lookup, Source, Stream, TableFeatures
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+TABLE = re.compile(r"[A-Za-z_][\w$-]*(\.[\w$-]+)*")
 TIME = pl.Datetime("us", "UTC")
 
 
@@ -82,6 +84,15 @@ def time_rule(pipeline: Pipeline) -> Iterator[Fault]:
             yield Fault(
                 stream.where, f"stream `{stream.name}` has a negative delay", "Nothing is known before it happens"
             )
+
+
+def elsewhere_rule(pipeline: Pipeline) -> Iterator[Fault]:
+    """Tables of other systems have plain names: they become part of a query."""
+    for source in pipeline.sources:
+        files = source.source
+        if files is not None and files.format in NAMED and not TABLE.fullmatch(files.path):
+            cure = "Write it as the system names it, without quotes"
+            yield Fault(files.where, f"`{files.path}` is no name of a table", cure)
 
 
 def upkeep_rule(pipeline: Pipeline) -> Iterator[Fault]:
