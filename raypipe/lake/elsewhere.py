@@ -114,9 +114,8 @@ def _iceberg(table: str, connection: Mapping[str, str]) -> _Opened:
         lambda columns: ray.data.read_iceberg(
             table_identifier=table,
             snapshot_id=snapshot,
-            selected_fields=tuple(columns),
             catalog_kwargs={"name": "elsewhere", **connection},
-        ),
+        ).select_columns(list(columns)),
     )
 
 
