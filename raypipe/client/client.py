@@ -34,6 +34,7 @@ class _Score(msgspec.Struct):
     value: float | None = None
     probabilities: dict[str, float] = {}
     arm: str = "champion"
+    features_as_of: str = ""
 
 
 class _Answers(msgspec.Struct):
@@ -51,6 +52,7 @@ class _Answers(msgspec.Struct):
                 model=self.model,
                 version=score.version,
                 arm=score.arm,
+                features_as_of=score.features_as_of,
                 request_id=self.request_id,
             )
 

@@ -16,6 +16,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         model: the pipeline's name.
         version: of the model that answered.
         arm: the part that it plays, such as ``champion`` or ``challenger/4``.
+        features_as_of: what was known by then was in the stored features, ISO 8601, UTC.
         request_id: names the request in the service's logs; the rows of one request share it.
     """
 
@@ -27,6 +28,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     value: float | None = None
     probabilities: dict[str, float] = {}
     arm: str = "champion"
+    features_as_of: str = ""
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):

@@ -267,7 +267,7 @@ class App:
             raise RequestError(what, where="rows", cure="Ask in several requests", status=413)
         predictions = await self.ask(engine, rows, call.id)
         about = {"request_id": call.id.decode(), "model": self.name, "version": engine.model.served.version}
-        told = [one.told | {"version": one.version, "arm": one.arm} for one in predictions]
+        told = [one.told | one.about for one in predictions]
         if explain:
             # Features are read by this thread alone; what comes after takes long, so another one does it.
             found = await asyncio.to_thread(engine.explain, engine.matrix(rows))

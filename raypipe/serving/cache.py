@@ -27,20 +27,20 @@ class Cache:
     """The answers that were asked for last. It belongs to one engine, so to one model digest.
 
     Features follow from the question and from what is stored, so that the same question has the same answer until the
-    generation of the store changes; then all answers go.
+    store is filled anew or updated, which its generation and its watermark tell; then all answers go.
 
     Args:
         most: how many are kept; those that were not asked for the longest go first. 0: none.
 
     >>> cache, made = Cache(1), Computed([(1,)], np.zeros((1, 1), np.float32), np.zeros(1, np.float32))
-    >>> cache.keep(7, [("a",)], made)
-    >>> cache.find(7, ("a",)) is not None, cache.find(7, ("b",)) is None, cache.find(8, ("a",)) is None
+    >>> cache.keep((7, 1), [("a",)], made)
+    >>> cache.find((7, 1), ("a",)) is not None, cache.find((7, 1), ("b",)) is None, cache.find((7, 2), ("a",)) is None
     (True, True, True)
     """
 
     def __init__(self, most: int = 0) -> None:
         self.most = most
-        self._generation = -1
+        self._state = (-1, -1)
         self._kept: OrderedDict[Row, Computed] = OrderedDict()
 
     def __len__(self) -> int:
@@ -51,17 +51,17 @@ class Cache:
         self.most = most
         self._shrink()
 
-    def find(self, generation: int, row: Row) -> Computed | None:
+    def find(self, state: tuple[int, int], row: Row) -> Computed | None:
         """The answer to a question, or None."""
-        self._follow(generation)
+        self._follow(state)
         found = self._kept.get(row)
         if found is not None:
             self._kept.move_to_end(row)
         return found
 
-    def keep(self, generation: int, rows: Sequence[Row], computed: Computed) -> None:
-        """Keep what was computed under a generation."""
-        self._follow(generation)
+    def keep(self, state: tuple[int, int], rows: Sequence[Row], computed: Computed) -> None:
+        """Keep what was computed from a state of the store."""
+        self._follow(state)
         for place, row in enumerate(rows):
             # Copies, so that one row does not keep the whole batch in memory.
             one = slice(place, place + 1)
@@ -69,10 +69,10 @@ class Cache:
             self._kept[row] = values
         self._shrink()
 
-    def _follow(self, generation: int) -> None:
-        if generation != self._generation:
+    def _follow(self, state: tuple[int, int]) -> None:
+        if state != self._state:
             self._kept.clear()
-            self._generation = generation
+            self._state = state
 
     def _shrink(self) -> None:
         while len(self._kept) > self.most:

@@ -52,7 +52,9 @@ class Description:
     def _openapi(self) -> Node:
         name, version = self._model.pipeline.name, self._model.served.version
         about = {"request_id": {"type": "string"}, "model": {"const": name}, "version": {"type": "integer"}}
-        prediction = self._answer | {"version": {"type": "integer"}, "arm": {"type": "string"}}
+        as_of = {"type": "string", "format": "date-time"}
+        how = {"version": {"type": "integer"}, "arm": {"type": "string"}, "features_as_of": as_of}
+        prediction = self._answer | how
         why = _object(
             {
                 "method": {"enum": ["tree-shap", "sampled-shapley"]},

@@ -41,6 +41,7 @@ class Prediction(NamedTuple):
         probability: of the label being true, or of the class that is answered; of numbers the number.
         label: True when the probability is at least the model's threshold; None where nothing is true or false.
         version: of the model that answered.
+        features_as_of: what was known by then was in the stored features, ISO 8601 UTC.
         arm: the part that it played, such as ``champion``.
         other: what callers are told where it is not probability and label.
     """
@@ -48,6 +49,7 @@ class Prediction(NamedTuple):
     probability: float
     label: bool | None
     version: int
+    features_as_of: str
     arm: str = "champion"
     other: Told | None = None
 
@@ -55,6 +57,11 @@ class Prediction(NamedTuple):
     def told(self) -> Told:
         """What the caller is told of the row."""
         return {"probability": self.probability, "label": self.label} if self.other is None else self.other
+
+    @property
+    def about(self) -> Told:
+        """What the caller is told of how it came about."""
+        return {"version": self.version, "arm": self.arm, "features_as_of": self.features_as_of}
 
 
 class Engine:
@@ -115,7 +122,8 @@ class Engine:
         features, matrix, scores = self._score(self.parser.frame(rows))
         self._count_unseen(matrix, lambda place: features[:, place].to_list())
         judged, told, version = self.answers.judged(scores), self.answers.told(scores), self.model.served.version
-        return [Prediction(*one, version, other=other) for one, other in zip(judged, told, strict=True)]
+        as_of = iso(self._reader.state()[1])
+        return [Prediction(*one, version, as_of, other=other) for one, other in zip(judged, told, strict=True)]
 
     def matrix(self, rows: list[Row]) -> NDArray[np.float32]:
         """What the model sees of some rows, of shape (rows, columns); errors as in `answer`."""
@@ -130,7 +138,7 @@ class Engine:
         cpu, began = thread_time(), perf_counter()
         rows = [question.row for question in questions]
         (features, matrix, scores), between = self._remembered(rows) if self.cache.most else self._computed(rows)
-        ended = perf_counter()
+        ended, state = perf_counter(), self._reader.state()
         unseen = self._count_unseen(matrix, lambda place: [row[place] for row in features])
         judged, told, version = self.answers.judged(scores), self.answers.told(scores), self.model.served.version
         self._meter.computed(version, [question.arm for question in questions], between - began, ended - between)
@@ -139,11 +147,11 @@ class Engine:
                 asked.part("features", began, between, len(questions))
                 asked.part("model", between, ended, len(questions))
         if self._recorder is not None:
-            self._recorder.record(questions, features, judged, self._reader.state(), perf_counter())
+            self._recorder.record(questions, features, judged, state, perf_counter())
         if self._counter is not None:
             self._counter.add(questions, matrix, scores, unseen, perf_counter(), thread_time() - cpu)
-        both = zip(questions, judged, told, strict=True)
-        return [Prediction(*one, version, question.arm, other) for question, one, other in both]
+        both, as_of = zip(questions, judged, told, strict=True), iso(state[1])
+        return [Prediction(*one, version, as_of, question.arm, other) for question, one, other in both]
 
     def _computed(self, rows: list[Row]) -> tuple[Computed, float]:
         """What the model makes of rows, and when it had their features."""
@@ -153,26 +161,26 @@ class Engine:
 
     def _remembered(self, rows: list[Row]) -> tuple[Computed, float]:
         """The same, with what was computed before for the same questions from the same stored features."""
-        generation = self._generation()
-        known = {row: self.cache.find(generation, row) for row in rows}
+        state = self._state()
+        known = {row: self.cache.find(state, row) for row in rows}
         new = [row for row, found in known.items() if found is None]
         self._meter.cached(sum(known[row] is not None for row in rows), len(rows))
         between = perf_counter()
         if new:
             computed, between = self._computed(new)
-            if self._reader.state()[0] != generation:
+            if self._reader.state() != state:
                 # The store moved on meanwhile, so what was kept is of yesterday.
                 return (computed, between) if len(new) == len(rows) else self._computed(rows)
             known |= {row: computed.part([place]) for place, row in enumerate(new)}
-            self.cache.keep(generation, new, computed)
+            self.cache.keep(state, new, computed)
         return joined([found for row in rows if (found := known[row]) is not None]), between
 
-    def _generation(self) -> int:
+    def _state(self) -> tuple[int, int]:
         try:
             self._reader.watermark()
         except FeatureError as error:
             raise _unavailable(error) from None
-        return self._reader.state()[0]
+        return self._reader.state()
 
     def tune(self, tuning: Tuning) -> None:
         """Compute as many rows at once, let as many wait, and keep as many answers from now on."""

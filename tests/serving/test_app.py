@@ -58,7 +58,8 @@ def test_one_row_gets_the_probability(client: Open) -> None:
     told = answer.json()
     assert told.pop("request_id") == answer.headers["x-request-id"]
     assert told.pop("probability") == pytest.approx(truth("UA", 14, 100.5), abs=1e-6)
-    assert told == {"model": "late", "version": 1, "label": True, "arm": "champion"}
+    known = "2013-07-01T00:00:00Z"
+    assert told == {"model": "late", "version": 1, "label": True, "arm": "champion", "features_as_of": known}
 
 
 def test_many_rows_get_theirs_in_order(client: Open) -> None:

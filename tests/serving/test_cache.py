@@ -1,4 +1,4 @@
-"""Answers that are given again: the same ones, of one generation, bounded, logged and counted as all others."""
+"""Answers that are given again: the same ones, of one state of the store, bounded, logged and counted as all others."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from raypipe.errors import FeatureError, RequestError
-from raypipe.serving.engine import Engine
+from raypipe.serving.engine import Engine, Prediction
 from raypipe.serving.log import Asked, Keyed, PredictionLog, Question, read
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Served
@@ -20,12 +20,12 @@ from tests.serving.test_parse import GOOD
 
 
 class Moving(FakeReader):
-    """A store whose generation and content can be changed."""
+    """A store whose generation, watermark and content can be changed."""
 
-    generation, delay, gone = 7, 10.0, False
+    generation, later, delay, gone = 7, 0, 10.0, False
 
     def state(self) -> tuple[int, int]:
-        return self.generation, super().watermark()
+        return self.generation, super().watermark() + self.later
 
     def watermark(self) -> int:
         if self.gone:
@@ -57,9 +57,13 @@ def opened(served: Served, meter: Meter, tmp_path: Path) -> tuple[Engine, Moving
 
 
 def ask(engine: Engine, *flights: int) -> list[float]:
+    return [one.probability for one in answers(engine, *flights)]
+
+
+def answers(engine: Engine, *flights: int) -> list[Prediction]:
     bodies = [engine.parser.parse(msgspec.json.encode(GOOD | {"flight": n, "distance": n * 100.0}))[0] for n in flights]
     questions = [Question(row, place, Asked("r", 0, 0.0)) for place, (row,) in enumerate(bodies)]
-    return [one.probability for one in asyncio.run(engine.answer(questions))]
+    return asyncio.run(engine.answer(questions))
 
 
 def test_a_repeated_question_gets_the_same_answer_without_computing(opened: tuple[Engine, Moving]) -> None:
@@ -88,6 +92,19 @@ def test_another_generation_forgets_all(opened: tuple[Engine, Moving]) -> None:
     assert after != before
     assert ask(engine, 1) == after
     assert reader.sizes == [1, 1]
+
+
+def test_an_update_of_the_same_generation_forgets_all_and_tells_its_time(opened: tuple[Engine, Moving]) -> None:
+    engine, reader = opened
+    before = [answers(engine, 1)[0] for _ in range(2)]
+    reader.later, reader.delay = 90_000_000, 60.0
+    after = [answers(engine, 1)[0] for _ in range(2)]
+    assert reader.sizes == [1, 1]
+    assert before[0] == before[1] != after[0] == after[1]
+    assert before[0].probability != after[0].probability
+    assert [one.features_as_of for one in (*before, *after)] == ["2013-07-01T00:00:00Z"] * 2 + [
+        "2013-07-01T00:01:30Z"
+    ] * 2
 
 
 def test_a_store_that_moves_during_the_computing_mixes_nothing(
