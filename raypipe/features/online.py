@@ -182,8 +182,6 @@ class OnlineFeatures:
             before = self._head
             missing = self._seen.missing(wanted)
             values = self._fetch(missing)
-            if self._head != before:
-                self._seen.clear()
             self._seen.add(missing, values)
             if self._head == before or len(missing) == len(wanted):
                 return
@@ -192,7 +190,7 @@ class OnlineFeatures:
         self._seen.add(wanted, self._fetch(wanted))
 
     def _fetch(self, wanted: Sequence[bytes]) -> list[bytes | None]:
-        """Values, with the head as it was at that moment."""
+        """Values, with the head as it was at that moment; when it is another one, what was seen holds no more."""
         found = self._store.fetch(self._name, wanted)
         if found is None:
             cure = "Run `raypipe run`, or `raypipe materialize`"
@@ -200,6 +198,7 @@ class OnlineFeatures:
         head, values = found
         if head != self._head:
             self._head, self._record = head, Materialized.from_json(head)
+            self._seen.clear()
         return values
 
     def _made_kinds(self) -> dict[str, pl.DataType]:

@@ -208,6 +208,20 @@ def test_only_entities_that_gained_events_are_written() -> None:
     assert (after.entities, after.digest != before.digest) == (before.entities, True)
 
 
+def test_a_reader_that_only_looked_at_the_time_reads_everything_again() -> None:
+    history, store = History(), MemoryStore()
+    history.add(some(100, 300))
+    history.add(history.versions[0][0], some(0, 100))
+    history.materialize(store, 1, AS_OF - 1)
+    features = OnlineFeatures(history.pipeline, store)
+    before = features.compute(requests(NOON))
+    history.materialize(store, 2, AS_OF)
+    assert features.watermark() == AS_OF
+    after = features.compute(requests(NOON))
+    assert not after.equals(before)
+    assert after.equals(OnlineFeatures(history.pipeline, store).compute(requests(NOON)))
+
+
 def test_who_steps_back_or_doubles_the_rows_loads_anew() -> None:
     history, store = History(), MemoryStore()
     history.add(some(0, 100))
