@@ -46,6 +46,7 @@ def test_a_question_as_json(server: Server, capsys: pytest.CaptureFixture[str]) 
         "label": True,
         "model": "flights",
         "version": 3,
+        "features_as_of": "2013-07-03T00:00:00Z",
         "request_id": server.asked[-1].headers["x-request-id"],
     }
 

@@ -96,7 +96,8 @@ def flights(server: Server) -> None:
                 where = f"rows[{number}].flight" if "rows" in asked.body else "flight"
                 error = {"field": where, "message": "must be a whole number, not text", "cure": "Send 1545"}
                 return 422, {"error": error, "request_id": "x"}
-        scores = [{"probability": row["flight"] / 1000, "label": row["flight"] > 500, "version": 3} for row in rows]
+        how = {"version": 3, "features_as_of": "2013-07-03T00:00:00Z"}
+        scores = [{"probability": row["flight"] / 1000, "label": row["flight"] > 500} | how for row in rows]
         return 200, about | ({"predictions": scores} if "rows" in asked.body else scores[0])
 
     server.answers |= {

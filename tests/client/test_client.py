@@ -32,6 +32,7 @@ def test_one_question(client: Client, server: Server) -> None:
     moment = datetime(2013, 7, 3, 1, tzinfo=UTC)
     answer = client.predict("flights", carrier="UA", flight=345, tailnum=None, scheduled_at=moment)
     assert (answer.probability, answer.label, answer.version, answer.model) == (0.345, False, 3, "flights")
+    assert answer.features_as_of == "2013-07-03T00:00:00Z"
     asked = server.asked[-1]
     assert asked.body == {"carrier": "UA", "flight": 345, "tailnum": None, "scheduled_at": "2013-07-03T01:00:00Z"}
     assert answer.request_id == asked.headers["x-request-id"] != ""
@@ -46,6 +47,7 @@ def test_many_questions_keep_their_order_over_requests(client: Client, server: S
     answers = client.predict_many("flights", ({"flight": number % 1000} for number in range(2_500)))
     assert [round(answer.probability * 1000) for answer in answers] == [number % 1000 for number in range(2_500)]
     assert [len(asked.body["rows"]) for asked in server.asked] == [1_000, 1_000, 500]
+    assert {answer.features_as_of for answer in answers} == {"2013-07-03T00:00:00Z"}
     assert client.predict_many("flights", []) == []
 
 
