@@ -2,7 +2,7 @@
 
 from raypipe.observe.logs import about, told_about
 from raypipe.observe.start import Observing, start
-from raypipe.observe.traces import carried, failed, flush, part, span, stop, taken_up
+from raypipe.observe.traces import carried, failed, flush, part, span, stop, taken_up, tracing
 
 __all__ = [
     "Observing",
@@ -16,4 +16,5 @@ __all__ = [
     "stop",
     "taken_up",
     "told_about",
+    "tracing",
 ]

@@ -49,6 +49,11 @@ PROMPT = {
     # A request whose replica died before it answered goes to another one. To predict twice does no harm.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "3",
+    # A replica that hangs takes connections still. Out after three checks that each wait for 2 s; by default 15 s.
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "2s",
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL": "3",
+    # It cannot finish what it has begun either: killed, its requests go to another one at once.
+    "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
 }
 
 

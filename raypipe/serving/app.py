@@ -23,7 +23,7 @@ from polars.exceptions import PanicException
 
 from raypipe.clock import Clock, SystemClock
 from raypipe.errors import RequestError
-from raypipe.observe import about, span
+from raypipe.observe import about, span, tracing
 from raypipe.serving import access, invocations
 from raypipe.serving.batcher import overloaded
 from raypipe.serving.call import Call, Face, Paths, Route
@@ -187,15 +187,21 @@ class App:
         id_ = request_id(headers)
         path = _path(scope, self.name)
         query = scope.get("query_string", b"")
-        caller, told = headers.get(b"traceparent", b"").decode("latin-1"), id_.decode()
-        asked = {"request_id": told, "url.path": str(scope["path"])}
-        with about(request_id=told), span(f"{scope['method']} /{self.name}", caller, **asked) as made:
-            try:
-                response = await self._respond(Call(scope["method"], path, query, headers, receive, id_))
-            except ClientGoneError:
-                return
+        call = Call(scope["method"], path, query, headers, receive, id_)
+        try:
+            with about(request_id=id_.decode()):
+                response = await (self._traced(call, scope) if tracing() else self._respond(call))
+        except ClientGoneError:
+            return
+        await response.send(send, id_ if echo else None, head=call.method == "HEAD")
+
+    async def _traced(self, call: Call, scope: Scope) -> Response:
+        caller = call.headers.get(b"traceparent", b"").decode("latin-1")
+        asked = {"request_id": call.id.decode(), "url.path": str(scope["path"])}
+        with span(f"{call.method} /{self.name}", caller, **asked) as made:
+            response = await self._respond(call)
             made.set_attribute("http.response.status_code", response.status)
-        await response.send(send, id_ if echo else None, head=scope["method"] == "HEAD")
+            return response
 
     async def _respond(self, call: Call) -> Response:
         route = self._find(call.path)

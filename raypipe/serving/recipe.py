@@ -122,8 +122,9 @@ def application(recipe: Recipe) -> serve.Application:
         # A new replica is up before an old one goes: a single replica is never nobody.
         max_surge_percent=100,
         max_constructor_retry_count=3,
-        health_check_period_s=5,
-        health_check_timeout_s=15,
+        # One that hangs is replaced after three checks: within 15 s.
+        health_check_period_s=2,
+        health_check_timeout_s=4,
         graceful_shutdown_timeout_s=15,
         graceful_shutdown_wait_loop_s=1,
         # A fifth of the time of a small request went into its line in the access log.
