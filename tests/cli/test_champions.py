@@ -20,6 +20,7 @@ from raypipe.ledger import Ledger
 from raypipe.registry.rows import DEPLOYED, PROMOTED, REGISTERED, Promotion, Registered
 from raypipe.services import ServicesConfig, ServiceStatus
 from tests.cli.records import LINEAGE, MADE
+from tests.contracts.bundles import make_bundle
 
 HOUR = 3_600_000_000
 
@@ -34,6 +35,8 @@ def three(workspace: Path, monkeypatch: pytest.MonkeyPatch, free_port: Callable[
     for number in (1, 2, 3):
         row = Registered(version=number, algorithm="linear", metrics={"auc": 0.7}, digest=f"d{number}", lineage=LINEAGE)
         ledger.append(f"v{number}", REGISTERED, "flights", row.to_json())
+        # Promotion asks the definition in a bundle whether a gate has to judge it.
+        make_bundle(workspace / "registry" / "models" / "flights" / f"d{number}")
     clock.advance(HOUR)
     promoted = "model.promoted/flights/champion"
     ledger.append(f"{promoted}/1", PROMOTED, "flights", change(1, None, "the first").to_json())
