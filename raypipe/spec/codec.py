@@ -14,6 +14,7 @@ from raypipe.spec import (
     features,
     files,
     finish,
+    functions,
     live,
     log,
     pipeline,
@@ -30,7 +31,7 @@ _CLASSES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         agg.Aggregate, checks.Check, expressions.Expression, features.Derived, features.Request, files.Files,
-        finish.Finish, live.Live, log.Log, pipeline.AtLeast, pipeline.Pipeline, search.Choice,
+        finish.Finish, functions.RowFunction, live.Live, log.Log, pipeline.AtLeast, pipeline.Pipeline, search.Choice,
         search.Model, search.Range, search.Search, sources.Ask, sources.FeatureGroup, sources.Label, sources.Lookup,
         sources.Moment, sources.Stream, sources.Table, sources.TableFeatures, split.Periods, split.Shares,
         retrain.Age, retrain.AllOf, retrain.Drift, retrain.Errors, retrain.EstimatedLoss, retrain.Freeze,
