@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import httpx
@@ -298,6 +299,8 @@ def test_a_rollback_takes_two_seconds_at_most_with_the_registry_down(
             version=version.version, algorithm="linear", metrics={}, digest=version.digest, lineage=version.lineage
         )
         ledger.append(f"{REGISTERED}/late/{version.version}", REGISTERED, "late", row.to_json())
+        # Promotion asks the definition in a bundle whether a gate has to judge it.
+        copytree(version.folder, tmp_path / "registry" / "models" / "late" / version.digest)
     registry = Registry(tmp_path / "registry", ledger, "")
     registry.promote("late", 1, expect=None, why="first")
     registry.promote("late", 2, expect=1, why="better")
