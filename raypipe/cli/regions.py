@@ -1,5 +1,6 @@
 """``raypipe deploy FILE --to REGION``, and ``raypipe receive``, which each region runs for it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -11,7 +12,6 @@ from raypipe.cli.kept import kept
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
 from raypipe.errors import SettingsError, did_you_mean
-from raypipe.settings import Settings, load_settings
 
 
 def deploy_to(name: str, to: list[str], out: Output) -> None:
@@ -22,8 +22,10 @@ def deploy_to(name: str, to: list[str], out: Output) -> None:
         RegistryError: there is no champion.
         ServiceError: a region refused; all are back where they were.
     """
+    from raypipe.settings import load_settings  # 0.2 s, which no other command pays for
+
     settings = load_settings()
-    urls = {region: _url(settings, region) for region in to}
+    urls = {region: _url(settings.regions, region) for region in to}
     if not settings.audit_key:
         cure = "Make keys with `raypipe audit keys`; each region needs the public one as `audit_public_key`"
         raise SettingsError("is not set, so nothing can be signed", where="audit_key", cure=cure)
@@ -55,6 +57,8 @@ def receive(
 
     Its signature must be of `audit_public_key`, and its files those that were signed.
     """
+    from raypipe.settings import load_settings
+
     out, settings = Output(json), load_settings()
     if not settings.audit_public_key:
         cure = "Set it to the public key of the cluster that sends, as env:NAME or file:/path"
@@ -72,9 +76,9 @@ def receive(
     out.result(received)
 
 
-def _url(settings: Settings, region: str) -> str:
-    if region not in settings.regions:
-        guess = did_you_mean(region, settings.regions)
-        cure = guess or f"Known are: {', '.join(settings.regions) or 'none; write [regions] into raypipe.toml'}"
+def _url(known: Mapping[str, str], region: str) -> str:
+    if region not in known:
+        guess = did_you_mean(region, known)
+        cure = guess or f"Known are: {', '.join(known) or 'none; write [regions] into raypipe.toml'}"
         raise SettingsError(f"`{region}` is no region", where="--to", cure=cure)
-    return settings.regions[region]
+    return known[region]
