@@ -140,8 +140,8 @@ def _records(file: FoundFile, *, strict: bool = False) -> Iterator[tuple[int, li
 
 def lines(file: FoundFile) -> Generator[tuple[int, bytes]]:
     """The lines that are not blank, with their numbers."""
-    with opened(file) as (content, _):
-        for number, line in enumerate(io.BufferedReader(content), 1):  # type: ignore[type-var]
+    with opened(file) as (content, _), io.BufferedReader(content) as buffered:  # type: ignore[type-var]
+        for number, line in enumerate(buffered, 1):
             if line.strip():
                 yield number, line
 

@@ -114,7 +114,9 @@ class Written:
             Log(), version=self.version.version, digest="d", fields=("zone",), features=FEATURES
         )
         questions = [Question((z,), 0, Asked(id_, at, 0.0)) for id_, z in zip(ids, frame["zone"], strict=True)]
-        recorder.record(questions, frame, [(float(s), bool(s >= 0.5)) for s in scores], (1, 0), 0.004)
+        recorder.record(
+            questions, frame.select(FEATURES).rows(), [(float(s), bool(s >= 0.5)) for s in scores], (1, 0), 0.004
+        )
         if truth is not None:
             self._clock.advance(at - self._clock.now())
             told = [Told(id_, 0, bool(t), {"tip": 2.0}) for id_, t in zip(ids, truth, strict=True)]
