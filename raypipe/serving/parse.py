@@ -187,7 +187,10 @@ class Parser:
 
 def _at(body: bytes, path: str) -> Mapping[str, object]:
     """The object at a path such as ``rows[3]``, of a body that was read before; empty when it is none."""
-    found = msgspec.json.decode(body)
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:  # what follows the object was not looked at when its first fault was found
+        return {}
     if number := _ROW.fullmatch(path):
         found = found["rows"][int(number[1])]
     return found if isinstance(found, dict) else {}

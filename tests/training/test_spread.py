@@ -42,6 +42,8 @@ def weights(model: Network, folder: Path) -> dict[str, np.ndarray]:
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # on a busy machine, workers take their time to start anew
 def test_a_lost_worker_costs_one_epoch_and_changes_nothing(ray_local, judged, tmp_path):
     record = training_set(tmp_path / "set", rows=3_000)
     held, filed = prepare(pipeline(models.Linear()), record), prepare(pipeline(SPREAD), record)
