@@ -1,26 +1,30 @@
 """``raypipe check``: judge a pipeline file in milliseconds, with no data and no cluster."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from raypipe.cli.output import AsJson, Output
-from raypipe.spec import Pipeline, fingerprint, lint, load
+
+if TYPE_CHECKING:
+    from raypipe.spec import Pipeline
 
 PipelineFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="A Python file with one Pipeline in it.", show_default=False)
 ]
 
 
-def read(file: Path) -> Pipeline:
+def read(file: Path) -> "Pipeline":
     """The pipeline in a file, free of faults.
 
     Raises:
         SourceError: there is no such file.
         DefinitionError: with every fault in it.
     """
+    from raypipe.spec import lint, load
+
     pipeline = load(file)
     lint(pipeline)
     return pipeline
@@ -32,6 +36,7 @@ def check(file: PipelineFile, json: AsJson = False) -> None:
     Files that are not on this machine are told too; they may be where it will run, so they are no fault.
     """
     from raypipe.cli.absent import absent
+    from raypipe.spec import fingerprint
 
     out = Output(json)
     pipeline = read(file)

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from raypipe.clock import iso
 from raypipe.contracts.records import Candidate, ModelVersion, Trial
-from raypipe.spec import more_is_better
 
 Measure: TypeAlias = tuple[str, str, int]
 
@@ -87,6 +86,8 @@ def trials_table(candidate: Candidate) -> Table:
 
 
 def _rank(trial: Trial, metric: str) -> float:
+    from raypipe.spec import more_is_better
+
     value = trial.metrics.get(metric)
     if value is None or trial.status == "part":
         return float("inf")

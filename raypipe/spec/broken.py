@@ -34,7 +34,7 @@ def explain(file: Path, error: BaseException) -> Fault:
     where = f"{file.name}:{lines[-1]}" if lines else file.name
     if isinstance(error, ImportError) and (found := _MISSING_NAME.search(str(error))):
         name, package = found.groups()  # Python's own words end in the path of the package
-        return Fault(where, f"`{package}` has no `{name}`", did_you_mean(name, _public(vars(sys.modules[package]))))
+        return Fault(where, f"`{package}` has no `{name}`", did_you_mean(name, _public(dir(sys.modules[package]))))
     return Fault(where, f"{type(error).__name__}: {error}", _cure(file, error))
 
 
@@ -59,7 +59,7 @@ def _module(name: str) -> str:
 def _meant(error: BaseException) -> str:
     """What a misspelt name should have been."""
     if isinstance(error, AttributeError) and error.name and isinstance(error.obj, ModuleType | type):
-        return did_you_mean(error.name, _public(vars(error.obj)))
+        return did_you_mean(error.name, _public(dir(error.obj)))
     if isinstance(error, NameError) and error.name:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         return did_you_mean(error.name, _public(frame.f_globals | frame.f_locals))
