@@ -22,6 +22,7 @@ from raypipe import (
     models,
     periods,
     request,
+    retrain,
     to_utc,
 )
 
@@ -178,4 +179,5 @@ pipeline = Pipeline(
     promote=AtLeast(),
     finish=Finish(by=["origin", "carrier"], fair=["origin"]),
     as_of="2013-07-03",
+    retrain=retrain.hybrid(),
 )
