@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     audit_folder: str = Field("", description="Where signed checkpoints of the ledger are; empty: in the workspace")
     audit_key: str = Field("", description="Private key that signs checkpoints, by reference: env:NAME, file:/path")
     audit_public_key: str = Field("", description="Public key that checks them, by reference")
+    row_modules: list[str] = Field([], description="Modules whose row functions a model that was read may call")
     replicas: int = Field(1, ge=1, description="Serve replicas of each pipeline")
     regions: dict[str, str] = Field({}, description="Ray dashboards of other clusters, by name, for `deploy --to`")
     traces_url: str = Field("", description="Receiver of OpenTelemetry traces, OTLP over HTTP; empty: no traces")

@@ -11,6 +11,7 @@ from raypipe import telemetry
 from raypipe.clock import Clock, SystemClock
 from raypipe.errors import SettingsError, WorkspaceError
 from raypipe.settings import Settings, load_settings
+from raypipe.spec.functions import trust
 
 if TYPE_CHECKING:
     from raypipe.contracts.stores import OnlineStore
@@ -44,6 +45,7 @@ def connect(settings: Settings | None = None, clock: Clock | None = None, fence:
     settings, clock = settings or load_settings(), clock or SystemClock()
     home, observing = settings.home, _observing(settings)
     start(observing)
+    trust(settings.row_modules)
     ledger = open_ledger(settings, clock)
     if fence:
         ledger = ledger.fenced(fence)
@@ -76,6 +78,7 @@ def connect(settings: Settings | None = None, clock: Clock | None = None, fence:
         cpus=services.logical_cpus,
         max_body_bytes=settings.max_body_bytes,
         replicas=settings.replicas,
+        row_modules=tuple(settings.row_modules),
         services=services,
         observing=observing,
         reopen=partial(connect, settings, clock, fence),
@@ -125,6 +128,7 @@ def load(name: str, version: int | str = "champion", settings: Settings | None =
 
     settings = settings or load_settings()
     require_workspace(settings)
+    trust(settings.row_modules)
     ledger = open_ledger(settings)
     try:
         found = open_registry(settings, ledger, mirror=False).get(name, version)

@@ -105,6 +105,7 @@ def recipe(platform: Platform, name: str, served: Served | None = None) -> Recip
         max_body_bytes=platform.max_body_bytes,
         require_keys=not platform.services.on_loopback,
         log=str(log_folder(platform.workspace)),
+        row_modules=platform.row_modules,
         observing=platform.observing,
     )
 

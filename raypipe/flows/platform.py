@@ -25,6 +25,7 @@ class Platform:
         cpus: how many trials may run side by side.
         max_body_bytes: the largest request body a replica accepts.
         replicas: Serve replicas of each pipeline.
+        row_modules: modules whose row functions a model that was read may call.
         services: how the processes on this machine are started and found.
         observing: what processes tell of their work.
         reopen: opens the same platform in another process.
@@ -42,6 +43,7 @@ class Platform:
     cpus: int
     max_body_bytes: int
     replicas: int
+    row_modules: tuple[str, ...]
     services: ServicesConfig
     observing: Observing
     reopen: Callable[[], "Platform"]

@@ -29,6 +29,7 @@ from raypipe.serving.pointer import Pointer
 from raypipe.serving.replica import Logs, Replica
 from raypipe.serving.tuning import Tuned, Tuning
 from raypipe.spec import Pipeline
+from raypipe.spec.functions import trust
 
 #: The name of the one deployment in each application.
 DEPLOYMENT = "Model"
@@ -52,6 +53,7 @@ class Recipe(Record, frozen=True, kw_only=True):
         require_keys: answer to keys alone, even when none has been made; else from the first one on.
         log: where what is answered, and told about it, is written until it is in the lake, beside the key that ids are
             hashed with; empty: nothing is kept.
+        row_modules: modules whose row functions definitions may call.
         observing: what the replicas tell of their work.
         served: the version to put into service when the application is built; None: the one that is.
     """
@@ -64,13 +66,14 @@ class Recipe(Record, frozen=True, kw_only=True):
     max_body_bytes: int = 4 * 2**20
     require_keys: bool = False
     log: str = ""
+    row_modules: tuple[str, ...] = ()
     observing: Observing = Observing()
     served: Served | None = None
 
     @property
     def open_reader(self) -> OpenReader:
         """Opens the features in the process that needs them."""
-        return partial(_open, self.reader, self.reader_args)
+        return partial(_open, self.reader, self.reader_args, self.row_modules)
 
     @property
     def pointer(self) -> Pointer:
@@ -150,7 +153,10 @@ def _open_logs(folder: Path, name: str, meter: Meter) -> Logs:
     return Logs(predictions, feedback, Counts(folder / counts.NAME / name, clock, meter.failures))
 
 
-def _open(path: str, args: Mapping[str, str | int | float | bool], pipeline: Pipeline) -> FeatureReader:
+def _open(
+    path: str, args: Mapping[str, str | int | float | bool], row_modules: tuple[str, ...], pipeline: Pipeline
+) -> FeatureReader:
+    trust(row_modules)
     return _find(path)(pipeline, **args)
 
 

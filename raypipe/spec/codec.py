@@ -123,4 +123,6 @@ def _build(name: str, content: dict[str, object]) -> object:
         object.__setattr__(value, key, item)
     if isinstance(value, expressions.Expression) and value.has_python:
         raise RaypipeError("an expression holds code", where="stored definition", cure="It was not written by raypipe")
+    if isinstance(value, functions.RowFunction):
+        value.read_back()
     return value

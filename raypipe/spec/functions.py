@@ -1,13 +1,13 @@
 """Row logic in plain Python, for what no expression says: held by its name and a fingerprint of its text."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from importlib import import_module
 from textwrap import dedent
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import polars as pl
 
@@ -19,6 +19,17 @@ from raypipe.spec.values import written_at
 #: What it takes and gives: a float, an int, a text, a truth value, a time, or None.
 Python: TypeAlias = Any
 _MARK = "__raypipe_row__"
+#: Modules, with those below them, from which definitions that were read back may call functions in this process.
+_TRUSTED: set[str] = set()
+
+
+def trust(modules: Iterable[str]) -> None:
+    """Let definitions that are read back in this process call the row functions of some modules.
+
+    To import a module runs it, and a definition may come with a model that a stranger made: without this, none is
+    imported for it. What a pipeline file of one's own names is trusted as that file is.
+    """
+    _TRUSTED.update(modules)
 
 
 def row_function(function: Callable[..., Python]) -> Callable[..., Python]:
@@ -47,6 +58,7 @@ class RowFunction(Expression):
     source: str = ""
     columns: tuple[str, ...] = ()
     returns: type = float
+    _own: ClassVar[bool] = False
 
     @classmethod
     def made(cls, function: Callable[..., Python], columns: tuple[str, ...], returns: type) -> "RowFunction":
@@ -70,7 +82,17 @@ class RowFunction(Expression):
             raise DefinitionError(faults)
         text = f"{module}.{name}({', '.join(columns)})"
         source = _fingerprint(function)
-        return cls(text, module=module, name=name, source=source, columns=columns, returns=returns)
+        trust([module])  # whoever wrote this line has imported it
+        made = cls(text, module=module, name=name, source=source, columns=columns, returns=returns)
+        made.read_back()
+        return made
+
+    def read_back(self) -> None:
+        """Keep whether its module is trusted in this process: pieces of the work may go to others."""
+        object.__setattr__(self, "_own", self._trusted())
+
+    def _trusted(self) -> bool:
+        return self._own or any(f"{self.module}.".startswith(f"{one}.") for one in _TRUSTED)
 
     @cached_property
     def roots(self) -> tuple[str, ...]:
@@ -92,9 +114,12 @@ class RowFunction(Expression):
         """The function itself, found by its name.
 
         Raises:
-            FeatureError: it is not there, is not marked, or its text is another by now.
+            FeatureError: its module is not trusted, or it is not there, is not marked, or its text is another by now.
         """
         where, found = f"row function {self.module}.{self.name}", None
+        if not self._trusted():
+            cure = f'Where you trust `{self.module}`, write `row_modules = ["{self.module}"]` in raypipe.toml'
+            raise FeatureError("is in a module that no setting allows to import", where=where, cure=cure)
         try:
             found = getattr(import_module(self.module), self.name, None)
         except ImportError as error:

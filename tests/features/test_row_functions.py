@@ -1,7 +1,10 @@
 """Plain Python row functions: one code on both sides, held by name, never run by reading a definition."""
 
 import math
+import pickle
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -10,7 +13,7 @@ from raypipe.contracts.progress import Silent
 from raypipe.errors import DefinitionError, FeatureError, RaypipeError
 from raypipe.features import OnlineFeatures, materialize, parity
 from raypipe.features.reading import Tables
-from raypipe.spec import derived, fingerprint, minutes, python, row_function
+from raypipe.spec import derived, fingerprint, functions, minutes, python, row_function
 from raypipe.spec.codec import from_json, to_json
 from raypipe.spec.functions import RowFunction
 from tests.features import payments
@@ -82,6 +85,39 @@ def test_reading_a_definition_calls_only_what_is_marked_and_unchanged() -> None:
             from_json(text, RowFunction)(1.0, 2.0)
     with pytest.raises(RaypipeError):
         from_json(to_json(made).replace('"columns"', '"other"'), RowFunction)
+
+
+EVIL = """
+from pathlib import Path
+from raypipe import row_function
+Path(__file__).with_suffix(".ran").touch()
+
+@row_function
+def each(a, b):
+    return 1.0
+"""
+
+
+def test_a_strangers_definition_imports_nothing_that_no_setting_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "stranger"
+    package.mkdir()
+    (package / "evil.py").write_text(EVIL)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(functions, "_TRUSTED", set())
+    text = to_json(python(spread, "a", "b", returns=float)).replace(__name__, "stranger.evil")
+    source = sha256(EVIL[EVIL.index("@row") :].encode()).hexdigest()[:16]
+    text = text.replace('"spread"', '"each"').replace(python(spread, "a", "b", returns=float).source, source)
+    read = pickle.dumps(from_json(text, RowFunction))  # as it goes to a worker
+    with pytest.raises(FeatureError, match=r'write `row_modules = \["stranger.evil"\]`'):
+        pickle.loads(read)(1.0, 2.0)
+    assert not (package / "evil.ran").exists()
+    functions.trust(["stranger"])
+    trusted = pickle.dumps(from_json(text, RowFunction))
+    monkeypatch.setattr(functions, "_TRUSTED", {"strange"})
+    assert pickle.loads(trusted)(1.0, 2.0) == 1.0
+    assert (package / "evil.ran").exists()
 
 
 def test_another_text_is_another_feature() -> None:
