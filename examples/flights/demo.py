@@ -30,9 +30,10 @@ SUMMER = ("--from", "2013-07-03", "--to", "2013-07-20")
 
 def main() -> int:
     """Run the pipeline, ask the service, live through the summer, ask again, say what is up and how to stop it."""
-    replay = [RAYPIPE, "replay", PIPELINE, "--live", *SUMMER]
+    run: list[str | Path] = [RAYPIPE, "run", PIPELINE]
+    replay: list[str | Path] = [RAYPIPE, "replay", PIPELINE, "--live", *SUMMER]
     for command, title in (
-        ([RAYPIPE, "run", PIPELINE], f"Asked over HTTP, for {SCHEDULED_AT}"),
+        (run, f"Asked over HTTP, for {SCHEDULED_AT}"),
         (replay, "Asked again, after the summer"),
     ):
         done = subprocess.run(command, check=False)

@@ -9,9 +9,11 @@ import pyarrow as pa
 
 from raypipe.contracts.records import Snapshot
 from raypipe.errors import FeatureError
-from raypipe.features import events, frames, keys
+from raypipe.features import events, frames, keys, tiles
+from raypipe.features.kernel import compute
 from raypipe.features.late import answer
 from raypipe.features.plan import GroupPlan
+from raypipe.features.tracks import Answer
 from raypipe.spec.shape import in_lake
 from raypipe.stats.exact import Ints
 
@@ -32,39 +34,43 @@ class Scan(Protocol):
 
 
 def group_features(
-    plan: GroupPlan, rows: "Dataset", asked: pl.DataFrame, times: Ints, known_by: int, parts: int
+    plan: GroupPlan, rows: "Dataset", many: int, asked: pl.DataFrame, times: Ints, known_by: int, parts: int
 ) -> list[pl.Series]:
     """The columns of one feature group, one value a question, worked out all over the cluster.
 
-    Blocks of the stream become events where they are read; events and questions of a key meet in one of ``parts``; what
-    comes back is put in the order of the questions. The bytes are those of the way within one process.
+    Blocks of the stream become events where they are read, and those become tiles if that saves much; they and the
+    questions of a key meet in one of ``parts``; what comes back is put in the order of the questions. The bytes are
+    those of the way within one process.
 
     Args:
         plan: the compiled group.
         rows: the stream, with the columns of ``plan.columns``.
+        many: how many rows there are.
         asked: the questions' keys.
         times: when they are asked.
         known_by: events known later are left out.
         parts: how many; more than there are CPUs, and each must fit into memory.
     """
+    import ray
     import ray.data
 
-    kinds = _kinds(plan)
-
-    seen_from = _seen_from(plan, times)
+    seen_from, cut = _seen_from(plan, times), tiles.cells(plan, asked, times, many)
     wanted = asked.unique().drop_nulls()
+    kinds = _kinds(plan, cut)
+    shared = ray.put((cut, wanted if wanted.height <= KEYS_SENT else None))
 
     def events_of_block(block: pa.Table) -> pa.Table:
+        cut, wanted = ray.get(shared)
         # What no question can see is not sent around.
-        found = _events(plan, pl.DataFrame(block).lazy(), known_by, parts)
+        found = events.events(plan, pl.DataFrame(block).lazy(), known_by)
         if seen_from is not None:
             found = found.filter(pl.col(events.TIME) >= seen_from)
-        if wanted.height <= KEYS_SENT:
+        if wanted is not None:
             found = found.join(wanted.lazy(), on=wanted.columns, how="semi")
-        return _arrow(found.collect(), kinds)
+        return _arrow(_placed(plan, found.collect(), cut, parts), kinds)
 
     def features_of_keys(part: pa.Table) -> pa.Table:
-        return _features(plan, pl.DataFrame(part))
+        return _features(plan, pl.DataFrame(part), of_tiles=cut is not None)
 
     row = pl.int_range(len(times), dtype=pl.Int64).alias(ROW)
     mine = keys.bucket([pl.col(name) for name in asked.columns], parts).alias(PART)
@@ -73,9 +79,18 @@ def group_features(
     together = found.union(ray.data.from_arrow(_arrow(questions, kinds)))
     answered = together.groupby(PART, num_partitions=parts).map_groups(features_of_keys, batch_format="pyarrow")
     pieces = [pl.DataFrame(piece) for piece in answered.iter_batches(batch_size=None, batch_format="pyarrow")]
+    return ordered(plan, pieces, len(times))
+
+
+def ordered(plan: GroupPlan, pieces: Sequence[pl.DataFrame], many: int) -> list[pl.Series]:
+    """The answers to so many questions in their order, from pieces that tell their numbers.
+
+    Raises:
+        FeatureError: some are missing, or there twice.
+    """
     whole = pl.concat([piece for piece in pieces if piece.height] or [_nothing(plan)]).sort(ROW)
-    if not whole[ROW].equals(pl.Series(np.arange(len(times)))):
-        what = f"the cluster answered {whole.height:,} of {len(times):,} questions"
+    if not whole[ROW].equals(pl.Series(np.arange(many))):
+        what = f"the cluster answered {whole.height:,} of {many:,} questions"
         raise FeatureError(what, where=plan.group.where, cure="Run it again")
     return whole.drop(ROW).get_columns()
 
@@ -88,26 +103,37 @@ def _seen_from(plan: GroupPlan, times: Ints) -> int | None:
     return min(track.first_needed(first, plan.delay) for track in plan.tracks)
 
 
-def _events(plan: GroupPlan, table: pl.LazyFrame, known_by: int, parts: int) -> pl.LazyFrame:
-    found = events.events(plan, table, known_by)
+def _placed(plan: GroupPlan, found: pl.DataFrame, cut: tiles.Cells | None, parts: int) -> pl.DataFrame:
+    """Events, or tiles of them, with the part that they belong to."""
+    found = found if cut is None else tiles.tiled(plan, found, cut)
     names = [f"k{i}" for i in range(len(plan.group.key))]
     mine = keys.bucket([pl.col(name) for name in names], parts).alias(PART)
     return found.with_columns(mine, pl.lit(-1, dtype=pl.Int64).alias(ROW))
 
 
-def _features(plan: GroupPlan, part: pl.DataFrame) -> pa.Table:
+def _features(plan: GroupPlan, part: pl.DataFrame, *, of_tiles: bool) -> pa.Table:
     """The features of the questions of one part, each with the number of its question."""
     names = [f"k{i}" for i in range(len(plan.group.key))]
     questions = part.filter(pl.col(ROW) >= 0)
     found = part.filter(pl.col(ROW) < 0).drop(ROW, PART)
-    answers = answer(plan, found, questions.select(names), questions[events.TIME].to_numpy())
+    if of_tiles:
+        coded, numbers, known = events.numbered(found, questions.select(names), plan.group.where)
+        answers = compute(plan, tiles.tracks(plan, coded, known.height), numbers, questions[events.TIME].to_numpy())
+    else:
+        answers = answer(plan, found, questions.select(names), questions[events.TIME].to_numpy())
+    return answered(plan, questions[ROW], answers).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def answered(plan: GroupPlan, rows: pl.Series, answers: Sequence[Answer]) -> pl.DataFrame:
+    """Features beside the numbers of their questions."""
     columns = [frames.Made(f.name, f.dtype, answer).column() for f, answer in zip(plan.features, answers, strict=True)]
-    return pl.DataFrame([questions[ROW], *columns]).to_arrow(compat_level=pl.CompatLevel.oldest())
+    return pl.DataFrame([rows, *columns])
 
 
-def _kinds(plan: GroupPlan) -> pl.Schema:
+def _kinds(plan: GroupPlan, cut: tiles.Cells | None) -> pl.Schema:
     """What events and questions look like on their way to one another."""
-    return _events(plan, pl.LazyFrame(schema=in_lake(plan.group.moment.stream)), 0, 1).collect_schema()
+    nothing = events.events(plan, pl.LazyFrame(schema=in_lake(plan.group.moment.stream)), 0).collect()
+    return _placed(plan, nothing, cut, 1).schema
 
 
 def _arrow(frame: pl.DataFrame, kinds: pl.Schema) -> pa.Table:

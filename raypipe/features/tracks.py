@@ -63,7 +63,9 @@ class Track:
         totals: running totals of the finite values, one more than events.
         squares: running totals of their squares.
         infinite: running counts of positive and negative infinities, shape (2, events + 1); None: there are none.
-        numbers: the values as doubles.
+        numbers: the values as doubles; of tiles the smallest of each.
+        highest: of tiles the largest of each; None: they are events.
+        counts: of tiles running totals of how many events are in them, one more than tiles; None: they are events.
         hashes: the values' hashes.
         kept: the values as they are.
         decayed: by half-life, the decayed sum up to and with each event.
@@ -78,6 +80,8 @@ class Track:
     squares: Exact | None = None
     infinite: Ints | None = None
     numbers: Floats | None = None
+    highest: Floats | None = None
+    counts: Ints | None = None
     hashes: Hashes | None = None
     kept: Kept | None = None
     decayed: dict[int, Floats] = field(default_factory=dict)

@@ -119,7 +119,8 @@ def group_features(plan: GroupPlan, tables: Tables, asked: pl.DataFrame, as_of: 
     asked_keys, times = keys.plain(asked, plan.group.asked), asked[spine.ASKED_AT].cast(pl.Int64).to_numpy()
     known_by, parts = min(as_of, int(times.max(initial=0))), tables.parts(plan)
     if (rows := tables.scanned(plan)) is not None:
-        return spread.group_features(plan, rows, asked_keys, times, known_by, max(parts, PARTS))
+        many = tables.snapshots[plan.group.moment.stream.name].rows
+        return spread.group_features(plan, rows, many, asked_keys, times, known_by, max(parts, PARTS))
     if parts == 1:
         answers = answer(plan, tables.events(plan, known_by, 0), asked_keys, times)
         return [frames.Made(f.name, f.dtype, a).column() for f, a in zip(plan.features, answers, strict=True)]

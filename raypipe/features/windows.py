@@ -9,9 +9,13 @@ from raypipe.stats import distinct, exact, percentile, ranges
 from raypipe.stats.exact import Floats, Ints
 
 
-def count(_: Track, low: Ints, high: Ints) -> Answer:
+def count(track: Track, low: Ints, high: Ints) -> Answer:
     """How many events."""
-    return Answer(high - low)
+    return Answer(_many(track, low, high))
+
+
+def _many(track: Track, low: Ints, high: Ints) -> Ints:
+    return high - low if track.counts is None else track.counts[high] - track.counts[low]
 
 
 def total(track: Track, low: Ints, high: Ints) -> Answer:
@@ -22,14 +26,14 @@ def total(track: Track, low: Ints, high: Ints) -> Answer:
 
 def mean(track: Track, low: Ints, high: Ints) -> Answer:
     """The exact sum over the count."""
-    means = exact.means(there(track.totals).between(low, high), high - low)
+    means = exact.means(there(track.totals).between(low, high), _many(track, low, high))
     return Answer(with_infinities(track, means, low, high))
 
 
 def deviation(track: Track, low: Ints, high: Ints) -> Answer:
     """The sample standard deviation, from exact sums."""
     totals, squares = there(track.totals), there(track.squares)
-    spread = exact.deviations(totals.between(low, high), squares.between(low, high), high - low)
+    spread = exact.deviations(totals.between(low, high), squares.between(low, high), _many(track, low, high))
     if track.infinite is not None:
         spread[(track.infinite[:, high] - track.infinite[:, low]).any(axis=0)] = np.nan
     return Answer(spread)
@@ -42,7 +46,7 @@ def smallest(track: Track, low: Ints, high: Ints) -> Answer:
 
 def largest(track: Track, low: Ints, high: Ints) -> Answer:
     """The largest value."""
-    return Answer(ranges.largest(there(track.numbers), low, high))
+    return Answer(ranges.largest(there(track.numbers if track.highest is None else track.highest), low, high))
 
 
 def ranked(track: Track, low: Ints, high: Ints, rank: float) -> Answer:

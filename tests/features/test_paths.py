@@ -1,7 +1,6 @@
 """However the work is cut up, the bytes are the same."""
 
-from datetime import UTC, datetime, timedelta
-from random import Random
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -11,34 +10,9 @@ from raypipe.features import spread, training_set
 from raypipe.features.training_set import group_features
 from raypipe.spec import agg, days, hours, minutes
 from tests.features import payments
-from tests.features.oracle import EPOCH, micros
-
-START = micros(datetime(2013, 1, 1, tzinfo=UTC))
-DAY = micros(days(1))
-AS_OF = START + 40 * DAY
-
-
-def history(seed: int, events: int, questions: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Many keys, one of them hot; times that often meet."""
-    random = Random(seed)
-    users = [f"u{i}" for i in range(40)] + ["hot"] * 20 + [None]
-    span = AS_OF - START
-    rows = [
-        {
-            "id": f"{i:05}",
-            "user": random.choice(users),
-            "shop": random.choice([1, 2, 3]),
-            "kind": random.choice("abc"),
-            "units": random.randrange(9),
-            "amount": random.choice([None, random.gauss(0, 100), 0.1, 1e300]),
-            "refund": random.random() < 0.3,
-            "at": EPOCH + timedelta(microseconds=START + random.randrange(span) // 60_000_000 * 60_000_000),
-        }
-        for i in range(events)
-    ]
-    shops = [1, 2, 9, None]
-    asked = [(random.choice(users), random.choice(shops), START + random.randrange(span)) for _ in range(questions)]
-    return payments.frame_of(rows), payments.asked_frame(asked)
+from tests.features.histories import AS_OF, DAY, START, history
+from tests.features.oracle import micros
+from tests.features.test_tiles import sums
 
 
 def features(tables: payments.Tables, asked: pl.DataFrame) -> pl.DataFrame:
@@ -95,26 +69,23 @@ def test_moving_all_times_by_days_changes_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [minutes(20), payments.EACH_ITS_OWN])
-def test_ray_data_gives_the_same_bytes(ray_local: None, delay: timedelta) -> None:
+def test_ray_data_gives_the_same_bytes(ray_local: None) -> None:
     """Worked out in a task that holds no CPU, as a stage of a run does; blocks come in any order."""
     import ray
     import ray.data
 
-    rows, asked = history(6, 3_000, 400)
-    late = pl.col("at") + pl.duration(minutes=pl.col("units") * 7)
-    rows = rows.with_columns(out=pl.when(pl.col("units") > 0).then(late))
-    tables = payments.tables_of(delay, rows)
-    whole = features(tables, asked)
-    blocks = [part.to_arrow() for part in rows.reverse().iter_slices(1_000)]
+    rows, asked = history(6, 1_500, 20)
+    tables, plan = payments.tables_of(minutes(20), rows), payments.plan(sums(minutes(20), None))
+    whole = pl.DataFrame(group_features(plan, tables, asked, AS_OF))
+    blocks = [part.to_arrow() for part in rows.reverse().iter_slices(500)]
 
     @ray.remote(num_cpus=0)
     def spread_out() -> pl.DataFrame:
-        training_set.PARTS = 3
-        tables = payments.tables_of(delay, rows)
+        training_set.PARTS = 2
+        tables = payments.tables_of(minutes(20), rows)
         tables.scan = lambda _, columns: ray.data.from_arrow(blocks).select_columns(list(columns))
         tables.spread_rows = 1
-        return features(tables, asked)
+        return pl.DataFrame(group_features(plan, tables, asked, AS_OF))
 
     assert ray.get(spread_out.remote(), timeout=120).equals(whole)
 
