@@ -62,17 +62,14 @@ check: setup ## Check format, lint, types and imports
 
 .PHONY: test
 test: setup ## Run every test, print the coverage
-	@rm -f .coverage .coverage.*
 	@# Two at a time, one to a core: what needs a cluster, and the rest. The first tells what it did when both are done.
-	@# Coverage is that of the rest: to trace every worker of a cluster would take longer than all else together.
+	@# Coverage is that of the rest, in its own process: to trace every worker of a cluster would take longer than all else.
 	@export PYTHONPATH="$$PWD"; mkdir -p .pytest_cache; log=.pytest_cache/ray.log; \
-	$(PY) -m pytest -m ray -p no:cacheprovider --durations=10 >$$log 2>&1 & ray=$$!; \
+	$(PY) -m pytest -m 'ray and not long' -p no:cacheprovider --durations=10 >$$log 2>&1 & ray=$$!; \
 	trap 'kill $$ray 2>/dev/null' INT TERM; \
-	$(PY) -m coverage run -m pytest -m 'not ray' --durations=25 && rest=0 || rest=$$?; \
+	$(PY) -m slipcover --source raypipe --skip-covered -m pytest -m 'not ray and not long' --durations=25 && rest=0 || rest=$$?; \
 	wait $$ray && code=$$rest || code=$$?; \
 	cat $$log; exit $$code
-	@$(PY) -m coverage combine --quiet
-	@$(PY) -m coverage report
 
 .PHONY: demo
 demo: setup ## Run the flights example from raw files to a served model, and ask it a few questions
@@ -92,7 +89,11 @@ replay: setup ## Live through half a year of flights under several retraining po
 chaos: setup ## Lose nodes, heads, networks and servers under work, and count what was lost or doubled; ONLY=NAME for some
 	@$(PY) -m tests.chaos
 
+.PHONY: long
+long: setup ## Run the long forms of tests that `make test` runs in short
+	@$(PY) -m pytest -m long --durations=25
+
 .PHONY: clean
 clean: ## Remove what the tools made, except .venv and .raypipe
-	@rm -rf build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 -r rm -rf

@@ -33,6 +33,8 @@ exec {haproxy} "$@"
 FAST = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
+    # Ray's workers give way to every other process by default, replicas among them; here only trials do.
+    "RAY_worker_niceness": "0",
     # Requests go past the books that Serve keeps on each of them: more work than the answer itself.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raypipe.serving.door.middlewares",
     # Two gigabytes by default.

@@ -126,8 +126,13 @@ class _Stopped(Exception):  # noqa: N818  # not an error
     """The trial fell below a bar."""
 
 
+#: Who is served while trials run must not wait for them: they take the time that is left.
+NICE = 15
+
+
 def run(config: Mapping[str, Point], data: Data, plan: Plan) -> None:
     """The function that Ray Tune calls in a worker process."""
+    os.setpriority(os.PRIO_PROCESS, 0, NICE)
     point = config["point"]
     with watched(point, plan):
         outcome = hung(point, plan) or answer(point, data, plan)

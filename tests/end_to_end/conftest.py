@@ -16,7 +16,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-PIPELINE = "examples/flights/pipeline.py"
+EXAMPLE = ROOT / "examples/flights/pipeline.py"
+#: Fewer than the example's: the first of each algorithm, and one that the search proposes.
+TRIALS = 4
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Installation:
     """A workspace of its own on ports of its own, driven by the commands that a user types."""
 
     workspace: Path
+    pipeline: str
     env: dict[str, str]
     serve_url: str
     dashboard_url: str
@@ -67,7 +70,11 @@ def installation(free_port: Callable[[], int]) -> Iterator[Installation]:
         "RAYPIPE_MLFLOW_PORT": str(mlflow),
     }
     urls = [f"http://127.0.0.1:{port}" for port in (serve, dashboard, mlflow)]
-    made = Installation(workspace, env, *urls)
+    text, whole = EXAMPLE.read_text(), "trials=12"
+    assert text.count(whole) == 1
+    pipeline = workspace / "pipeline.py"
+    pipeline.write_text(text.replace(whole, f"trials={TRIALS}"))
+    made = Installation(workspace, str(pipeline), env, *urls)
     yield made
     done = made.raypipe("down")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -77,9 +84,9 @@ def installation(free_port: Callable[[], int]) -> Iterator[Installation]:
 @pytest.fixture(scope="session")
 def flights(installation: Installation) -> Installation:
     """The flights pipeline after a run that was killed in the middle, and the same command again."""
-    killed = installation.raypipe("run", PIPELINE, RAYPIPE_FAILPOINT="stage.before_ledger=kill@3")
+    killed = installation.raypipe("run", installation.pipeline, RAYPIPE_FAILPOINT="stage.before_ledger=kill@3")
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
-    again = installation.raypipe("run", PIPELINE, timeout=400)
+    again = installation.raypipe("run", installation.pipeline, timeout=400)
     assert again.returncode == 0, again.stdout + again.stderr
     (installation.workspace / "run.txt").write_text(again.stdout)
     return installation

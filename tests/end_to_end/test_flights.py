@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from raypipe import Client
 from raypipe.errors import RequestError
-from tests.end_to_end.conftest import BIN, PIPELINE, ROOT, Installation
+from tests.end_to_end.conftest import BIN, ROOT, TRIALS, Installation
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -163,7 +164,7 @@ def test_every_trial_is_in_mlflow(flights: Installation) -> None:
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=100)
     trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert len(trials) == 12
+    assert len(trials) == TRIALS
     assert all("auc" in run.data.metrics for run in trials)
     assert client.get_model_version_by_alias("flights", "champion").version
 
@@ -179,7 +180,7 @@ def test_every_trial_is_in_mlflow(flights: Installation) -> None:
 )
 def test_ray_job_submit(flights: Installation, job: str, tells: str) -> None:
     submit = (str(BIN / "ray"), "job", "submit", "--address", flights.dashboard_url, "--working-dir", ".", "--")
-    done = flights.command(*submit, "python", f"jobs/{job}.py", PIPELINE)
+    done = flights.command(*submit, "python", f"jobs/{job}.py", flights.pipeline)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "succeeded" in done.stdout + done.stderr
     assert re.search(tells, done.stdout), done.stdout
@@ -191,7 +192,7 @@ def test_the_client_runs_a_pipeline_and_tells_what_is_up(
     for name in ("WORKSPACE", "SERVE_PORT", "DASHBOARD_PORT", "MLFLOW_PORT"):
         monkeypatch.setenv(f"RAYPIPE_{name}", flights.env[f"RAYPIPE_{name}"])
     with Client() as client:
-        job = client.run(ROOT / PIPELINE, until="train", wait=False).wait(120)
+        job = client.run(Path(flights.pipeline), until="train", wait=False).wait(120)
         assert job.state() == "SUCCEEDED"
         assert "done before" in job.logs()
         assert client.models("flights")[0].metrics["auc"] >= 0.74

@@ -1,4 +1,4 @@
-"""A metric that ends its own process once, at the third epoch that it is asked about, as a lost machine would."""
+"""A metric that ends its own process once, at the second epoch that it is asked about, as a lost machine would."""
 
 import os
 import signal
@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-#: Each epoch that was judged adds a line; ``armed`` beside it makes the third one the last of its process.
+#: Each epoch that was judged adds a line; ``armed`` beside it makes the second one the last of its process.
+EPOCH = 2
 JUDGED = Path(tempfile.gettempdir()) / f"raypipe-judged-{os.getuid()}"
 ARMED = JUDGED.with_suffix(".armed")
 
@@ -16,7 +17,7 @@ ARMED = JUDGED.with_suffix(".armed")
 def auc(y: np.ndarray, scores: np.ndarray) -> float:
     with JUDGED.open("a") as file:
         file.write(f"{os.getpid()}\n")
-    if ARMED.exists() and len(JUDGED.read_text().split()) == 3:
+    if ARMED.exists() and len(JUDGED.read_text().split()) == EPOCH:
         ARMED.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
     return float(roc_auc_score(y, scores))
