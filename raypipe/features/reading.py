@@ -2,7 +2,7 @@
 
 import shutil
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -14,7 +14,7 @@ from raypipe.contracts.records import Snapshot
 from raypipe.errors import FeatureError
 from raypipe.features import events, keys
 from raypipe.features.plan import GroupPlan, plans
-from raypipe.features.spread import Scan
+from raypipe.features.spread import Laid, Portion, Scan
 from raypipe.spec import Pipeline, Stream
 from raypipe.spec.shape import in_lake
 
@@ -42,6 +42,7 @@ class Tables:
         read: gives the rows of a snapshot.
         rows_at_once: so many rows of a stream are held in memory at a time.
         scan: gives a snapshot as a Ray dataset.
+        laid: tells how a snapshot is laid out.
         spread_rows: streams of at least so many rows are scanned.
         scratch: where the parts of a stream lie while they are worked on; None: where the system keeps such files.
     """
@@ -51,6 +52,7 @@ class Tables:
     read: Read
     rows_at_once: int = ROWS_AT_ONCE
     scan: Scan | None = None
+    laid: Laid | None = None
     spread_rows: int = field(default_factory=lambda: SPREAD_ROWS)
     scratch: Path | None = None
     _cut: "_Cut | None" = None
@@ -65,6 +67,13 @@ class Tables:
     def table(self, name: str) -> pl.LazyFrame:
         """The rows of one table or stream."""
         return self.read(self.snapshots[name])
+
+    def portions(self, plan: GroupPlan) -> Sequence[Portion] | None:
+        """The rows of a group's stream by the first part of its key, when they are many and lie so."""
+        snapshot = self.snapshots[plan.group.moment.stream.name]
+        if self.laid is None or snapshot.rows < self.spread_rows:
+            return None
+        return self.laid(snapshot, plan.group.key[0])
 
     def scanned(self, plan: GroupPlan) -> "Dataset | None":
         """The rows of a group's stream as a Ray dataset, when they are many and can be had so."""

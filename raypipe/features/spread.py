@@ -33,6 +33,65 @@ class Scan(Protocol):
         ...
 
 
+class Portion(Protocol):
+    """All rows of some keys of a stream."""
+
+    def holds(self, key: pl.Expr, /) -> pl.Expr:
+        """True for keys that belong here."""
+        ...
+
+    def rows(self, columns: Sequence[str], /) -> pl.LazyFrame:
+        """Some columns of them, each id once, in any order."""
+        ...
+
+
+class Laid(Protocol):
+    """Tells how a snapshot is laid out."""
+
+    def __call__(self, snapshot: Snapshot, by: str, /) -> Sequence[Portion] | None:
+        """Its rows in portions by a column; None when it is not laid out so."""
+        ...
+
+
+def in_portions(
+    plan: GroupPlan, portions: Sequence[Portion], asked: pl.DataFrame, times: Ints, known_by: int
+) -> list[pl.Series]:
+    """The same of a stream that is laid out by the first part of the key: nothing is sent around but questions.
+
+    Args:
+        plan: the compiled group.
+        portions: of the stream.
+        asked: the questions' keys.
+        times: when they are asked.
+        known_by: events known later are left out.
+    """
+    import ray
+    import ray.data
+
+    row = pl.int_range(len(times), dtype=pl.Int64).alias(ROW)
+    questions, seen_from = asked.with_columns(row, pl.Series(events.TIME, times)), _seen_from(plan, times)
+    shared = ray.put((tuple(portions), questions))
+
+    def features_of_portion(numbers: pa.Table) -> pa.Table:
+        portions, questions = ray.get(shared)
+        (number,) = numbers["id"].to_pylist()
+        key = pl.col("k0")
+        # Nobody's questions belong to no portion.
+        mine = portions[number].holds(key) | (key.is_null() & (number == 0))
+        wanted = questions.filter(mine)
+        found = events.events(plan, portions[number].rows(plan.columns), known_by)
+        if seen_from is not None:
+            found = found.filter(pl.col(events.TIME) >= seen_from)
+        found = found.join(wanted.lazy().select(asked.columns).unique(), on=asked.columns, how="semi")
+        answers = answer(plan, found.collect(), wanted.select(asked.columns), wanted[events.TIME].to_numpy())
+        return answered(plan, wanted[ROW], answers).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+    numbers = ray.data.range(len(portions), override_num_blocks=len(portions))
+    made = numbers.map_batches(features_of_portion, batch_format="pyarrow", batch_size=1)
+    pieces = [pl.DataFrame(piece) for piece in made.iter_batches(batch_size=None, batch_format="pyarrow")]
+    return ordered(plan, pieces, len(times))
+
+
 def group_features(
     plan: GroupPlan, rows: "Dataset", many: int, asked: pl.DataFrame, times: Ints, known_by: int, parts: int
 ) -> list[pl.Series]:

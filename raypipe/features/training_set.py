@@ -19,7 +19,7 @@ from raypipe.features.late import answer
 from raypipe.features.logic import steps, with_logic
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Read, Tables
-from raypipe.features.spread import Scan
+from raypipe.features.spread import Laid, Scan
 from raypipe.spec import FeatureGroup, Pipeline, TableFeatures, fingerprint
 from raypipe.stats.exact import Ints
 
@@ -37,6 +37,7 @@ def build_training_set(
     progress: Progress,
     *,
     scan: Scan | None = None,
+    laid: Laid | None = None,
 ) -> TrainingSet:
     """Join every question of history with its features as known when it was asked.
 
@@ -51,6 +52,7 @@ def build_training_set(
         as_of: nothing known later is used; microseconds UTC.
         progress: told of each feature group.
         scan: gives some columns of a snapshot as a Ray dataset; histories too long for one process are read so.
+        laid: tells how a snapshot is laid out; where it lies by key, nothing of it is sent around.
 
     Returns:
         The record. Files are ``train.parquet``, ``tune.parquet`` and ``holdout.parquet``: request fields, ``asked_at``,
@@ -59,7 +61,7 @@ def build_training_set(
     Raises:
         FeatureError: a snapshot is missing, or the data does not fit the definition.
     """
-    tables = Tables(pipeline, snapshots, read, scan=scan, scratch=folder)
+    tables = Tables(pipeline, snapshots, read, scan=scan, laid=laid, scratch=folder)
     definition = fingerprint((pipeline.ask, pipeline.inputs, pipeline.label, pipeline.split))
     used = tuple(snapshots[source.name] for source in pipeline.sources)
     identity = f"{definition}|{as_of}|{'|'.join(f'{s.table}@{s.snapshot_id}' for s in used)}"
@@ -118,6 +120,8 @@ def group_features(plan: GroupPlan, tables: Tables, asked: pl.DataFrame, as_of: 
     """The columns of one feature group, one value a question; the events of some keys at a time if they are many."""
     asked_keys, times = keys.plain(asked, plan.group.asked), asked[spine.ASKED_AT].cast(pl.Int64).to_numpy()
     known_by, parts = min(as_of, int(times.max(initial=0))), tables.parts(plan)
+    if (portions := tables.portions(plan)) is not None:
+        return spread.in_portions(plan, portions, asked_keys, times, known_by)
     if (rows := tables.scanned(plan)) is not None:
         many = tables.snapshots[plan.group.moment.stream.name].rows
         return spread.group_features(plan, rows, many, asked_keys, times, known_by, max(parts, PARTS))

@@ -54,7 +54,12 @@ def retain(platform: Platform, *, pipeline: Pipeline) -> Tidied:
 
 def _tidy(platform: Platform, pipeline: Pipeline, stays: Mapping[Source, int]) -> Tidied:
     now = platform.clock.now()
-    kept = {source: platform.lake.tidy(source, now - stay, now - DAY) for source, stay in stays.items()}
+    # A stream can lie in the order of one key: that of its first features.
+    keys = {group.moment.stream.name: group.key[0] for group in reversed(pipeline.groups)}
+    kept = {
+        source: platform.lake.tidy(source, now - stay, now - DAY, keys.get(source.name, ""))
+        for source, stay in stays.items()
+    }
     snapshots, files = sum(one.snapshots for one in kept.values()), sum(one.removed for one in kept.values())
     if snapshots or files:
         days = {source.name: stay / DAY for source, stay in stays.items()}

@@ -71,7 +71,7 @@ def _results(platform: Platform, version: ModelVersion, folder: Path, progress: 
     yield _found(platform, snapshots)
     lake, kept_in = platform.lake, folder / "training_sets"
     training_set = features.build_training_set(
-        pipeline, snapshots, lake.frame, kept_in, lineage.as_of, progress, scan=lake.dataset
+        pipeline, snapshots, lake.frame, kept_in, lineage.as_of, progress, scan=lake.dataset, laid=lake.portions
     )
     training_set = sift(lake, pipeline, training_set)[1]
     yield _compared("training set", lineage.training_set, training_set.digest)

@@ -25,7 +25,9 @@ def build(
     by_name = {snapshot.table: snapshot for snapshot in snapshots}
     folder = platform.workspace / "training_sets"
     lake = platform.lake
-    made = features.build_training_set(pipeline, by_name, lake.frame, folder, as_of, progress, scan=lake.dataset)
+    made = features.build_training_set(
+        pipeline, by_name, lake.frame, folder, as_of, progress, scan=lake.dataset, laid=lake.portions
+    )
     return gate_training(platform, progress, pipeline=pipeline, training_set=made, bypass=bypass)
 
 

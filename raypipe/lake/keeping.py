@@ -49,13 +49,14 @@ class Keeping(Home):
                 return rows, aside
         raise self._overtaken(source.name)
 
-    def tidy(self, source: Source, expire_before: int, orphans_before: int) -> Kept:
+    def tidy(self, source: Source, expire_before: int, orphans_before: int, by: str = "") -> Kept:
         """Write a scattered table into few files, expire old snapshots, remove files that nobody names.
 
         Args:
             source: whose table it is.
             expire_before: snapshots made earlier go, microseconds UTC; what branches point at stays.
             orphans_before: files that nobody names go when they were written earlier.
+            by: a column that a long table is laid out by when it is written anew; empty: by none.
         """
         with self._workspace_errors():
             for _ in range(ATTEMPTS):
@@ -63,7 +64,7 @@ class Keeping(Home):
                     return Kept()
                 try:
                     if scattered(table) and head(table, INCOMING) == main_of(table):
-                        rewrite(table)
+                        rewrite(table, by=by)
                     kept = expire(table.refresh(), expire_before)
                 except CommitFailedException:
                     continue  # somebody else moved the table: look again

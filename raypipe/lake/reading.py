@@ -11,9 +11,10 @@ from raypipe.contracts.records import Snapshot
 from raypipe.lake import storage
 from raypipe.lake.batches import Batches
 from raypipe.lake.catalog import load_table
-from raypipe.lake.columns import arrow_type
+from raypipe.lake.columns import arrow_type, given_back
 from raypipe.lake.home import Home, as_record
 from raypipe.lake.log import LogTable
+from raypipe.lake.portions import Portion, portions
 from raypipe.lake.state import changes, data_files, held_by, main_of, rows_of
 from raypipe.spec import Source
 
@@ -73,6 +74,15 @@ class Reading(Home):
             if columns is None or name in columns:
                 rows = rows.with_column(name, col(name).cast(DataType.from_arrow(arrow_type(kind))))
         return rows if columns is None else rows.select_columns(list(columns))
+
+    def portions(self, snapshot: Snapshot, by: str) -> list[Portion] | None:
+        """The same rows in portions of keys, where the table is laid out by them; None where it is not.
+
+        Raises:
+            SourceError: the lake does not have it.
+        """
+        table, found = self._find(snapshot)
+        return portions(table, data_files(table, found), by, given_back(held_by(table, found).widened))
 
     def paths(self, snapshot: Snapshot) -> list[str]:
         """The Parquet files of a snapshot, in the order in which their rows came.

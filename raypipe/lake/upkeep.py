@@ -3,17 +3,20 @@
 Each step is one atomic commit or may be done again; files go only when no snapshot names them any more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from raypipe.failpoints import failpoint
-from raypipe.lake import storage
+from raypipe.lake import stage, storage
 from raypipe.lake.aside import SET
 from raypipe.lake.commit import commit_files, restore_columns, set_incoming, set_main
 from raypipe.lake.stage import PartWriter
@@ -22,6 +25,9 @@ from raypipe.lake.state import INCOMING, MAIN, SETS, data_files, head, held_by, 
 #: More files than this, of fewer rows than half a full one, are worth writing anew.
 FEW_FILES = 8
 SMALL_ROWS = 2**19
+#: Of so many rows the key of one is looked at to cut a table into portions.
+SAMPLED = 100
+_PART = "__part"
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,18 @@ def scattered(table: Table) -> bool:
     return sum(file.record_count < SMALL_ROWS for file in data_files(table, main_of(table))) > FEW_FILES
 
 
-def rewrite(table: Table, drop: pl.Expr | None = None) -> int:
+def rewrite(table: Table, drop: pl.Expr | None = None, by: str = "") -> int:
     """Write the rows of ``main`` anew, in few files, without some; returns how many went.
+
+    A table of more than one full file is laid out by a column if one is named: each file holds all rows of its keys,
+    and those of one key stay in the order in which they came.
 
     Rows that no gate has passed are let go: the next ingestion takes them in again.
 
     Args:
         table: is written anew.
         drop: true for each row that goes.
+        by: the column; empty: rows stay in the order in which they came.
 
     Raises:
         CommitFailedException: somebody else moved the table meanwhile; nothing was changed.
@@ -58,11 +68,13 @@ def rewrite(table: Table, drop: pl.Expr | None = None) -> int:
     storage.remove_folder(folder)  # of one who was killed here
     storage.make_folder(folder)
     with PartWriter(folder, "rows", schema_to_pyarrow(table.schema())) as writer:
-        for file in before:
-            rows = storage.read([file.file_path])
+        by = by if held.rows > stage.ROWS_PER_FILE else ""
+        for rows in _laid_out(before, by) if by else _as_they_came(before):
             writer.write((rows if drop is None else rows.filter(~drop.fill_null(value=False))).to_arrow())
     failpoint("upkeep.after_files")
     transaction = table.transaction()
+    if by:  # without this, Iceberg keeps only how its texts begin
+        transaction.set_properties({f"write.metadata.metrics.column.{by}": "full"})
     incoming = head(table, INCOMING)
     if incoming is None or incoming.snapshot_id != main.snapshot_id:
         ManageSnapshots(transaction).create_branch(main.snapshot_id, INCOMING).commit()
@@ -82,6 +94,29 @@ def rewrite(table: Table, drop: pl.Expr | None = None) -> int:
     failpoint("upkeep.before_publish")
     set_main(table, made)
     return held.rows - writer.rows
+
+
+def _as_they_came(files: Sequence[DataFile]) -> Iterator[pl.DataFrame]:
+    return (storage.read([file.file_path]) for file in files)
+
+
+def _laid_out(files: Sequence[DataFile], by: str) -> Iterator[pl.DataFrame]:
+    """The rows in portions of about a full file, no key in two of them; the table is read once, a block at a time."""
+    rows = storage.scan([file.file_path for file in files])
+    sample = rows.select(pl.col(by).gather_every(SAMPLED)).collect(engine="streaming").to_series().drop_nulls().sort()
+    many = -(-sum(file.record_count for file in files) // stage.ROWS_PER_FILE)
+    ends = sample.gather([len(sample) * i // many for i in range(1, many)]).unique().sort()
+    part = pl.col(by).map_batches(
+        lambda keys: ends.search_sorted(keys, side="left").fill_null(0).cast(pl.Int64),
+        return_dtype=pl.Int64(),
+        is_elementwise=True,
+    )
+    with TemporaryDirectory(prefix="raypipe-layout-") as folder:
+        rows.with_columns(part.alias(_PART)).sink_ipc(pl.PartitionBy(folder, key=_PART, include_key=False))
+        for i in range(len(ends) + 1):
+            found = sorted(Path(folder).glob(f"{_PART}={i}/*.ipc"))
+            if found:
+                yield pl.scan_ipc(found).collect().sort(by, maintain_order=True)
 
 
 def expire(table: Table, older_than: int | None = None) -> Kept:

@@ -1,6 +1,7 @@
 """However the work is cut up, the bytes are the same."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 
 from raypipe.features import spread, training_set
 from raypipe.features.training_set import group_features
+from raypipe.lake.portions import Portion
 from raypipe.spec import agg, days, hours, minutes
 from tests.features import payments
 from tests.features.histories import AS_OF, DAY, START, history
@@ -69,8 +71,8 @@ def test_moving_all_times_by_days_changes_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_ray_data_gives_the_same_bytes(ray_local: None) -> None:
-    """Worked out in a task that holds no CPU, as a stage of a run does; blocks come in any order."""
+def test_ray_data_gives_the_same_bytes(ray_local: None, tmp_path: Path) -> None:
+    """Worked out in a task that holds no CPU, as a stage of a run does: blocks in any order, then portions of keys."""
     import ray
     import ray.data
 
@@ -78,16 +80,25 @@ def test_ray_data_gives_the_same_bytes(ray_local: None) -> None:
     tables, plan = payments.tables_of(minutes(20), rows), payments.plan(sums(minutes(20), None))
     whole = pl.DataFrame(group_features(plan, tables, asked, AS_OF))
     blocks = [part.to_arrow() for part in rows.reverse().iter_slices(500)]
+    files = [str(tmp_path / f"{i}.parquet") for i in range(3)]
+    for path, part in zip(files, rows.with_columns(p=pl.col("user") > "u2").partition_by("p"), strict=True):
+        part.drop("p").write_parquet(path)
+    paths = tuple(files)  # some lie in a file of their own, and all may lie in all
+    portions = [Portion("user", a, b, paths, {}) for a, b in ((None, "hot"), ("hot", "u2"), ("u2", None))]
 
     @ray.remote(num_cpus=0)
-    def spread_out() -> pl.DataFrame:
+    def spread_out() -> list[pl.DataFrame]:
         training_set.PARTS = 2
         tables = payments.tables_of(minutes(20), rows)
         tables.scan = lambda _, columns: ray.data.from_arrow(blocks).select_columns(list(columns))
         tables.spread_rows = 1
-        return pl.DataFrame(group_features(plan, tables, asked, AS_OF))
+        shuffled = pl.DataFrame(group_features(plan, tables, asked, AS_OF))
+        tables.scan, tables.laid = None, lambda _, by: portions if by == "user" else None
+        return [shuffled, pl.DataFrame(group_features(plan, tables, asked, AS_OF))]
 
-    assert ray.get(spread_out.remote(), timeout=120).equals(whole)
+    shuffled, apart = ray.get(spread_out.remote(), timeout=150)
+    assert shuffled.equals(whole)
+    assert apart.equals(whole)
 
 
 def test_what_no_question_sees_is_not_sent_around() -> None:

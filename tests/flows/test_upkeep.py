@@ -13,7 +13,7 @@ from raypipe.contracts.progress import Silent
 from raypipe.errors import SourceError
 from raypipe.flows.erase import erase
 from raypipe.flows.ingest import ingest
-from raypipe.lake import Lake, upkeep
+from raypipe.lake import Lake, stage, upkeep
 from raypipe.spec import checks, days, kafka
 from tests.flows.gated import House, pipeline
 from tests.lake.logs import Broker, ride
@@ -83,6 +83,41 @@ def test_it_is_written_into_no_file_that_is_scattered(tmp_path: Path) -> None:
     house.run()
     assert published(house).height == before.height + 1
     assert house.aside().height == 2
+
+
+def test_a_long_table_is_laid_out_by_a_key_and_read_in_portions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "ROWS_PER_FILE", 40)
+    monkeypatch.setattr(upkeep, "SAMPLED", 3)
+    house = House(tmp_path, ())
+    towns = [f"town-with-a-long-name-{i * i % 23:02}" for i in range(240)]
+    for day in range(12):
+        house.ship(f"d{day}", *(line(20 * day + i, towns[20 * day + i]) for i in range(20)))
+        house.run()
+    before, (name, *_) = published(house), towns
+    assert house.lake.portions(house.lake.published(house.stream), "town") is None  # type: ignore[arg-type]
+    house.lake.tidy(house.stream, 0, 0, by="town")
+    assert published(house).equals(before.sort("town", maintain_order=True))
+    house.ship("late", line(900, name), line(901, "a new one"), line(902, "zzz"))
+    house.run()
+    snapshot = house.lake.published(house.stream)
+    assert snapshot is not None
+    found = house.lake.portions(snapshot, "town")
+    assert found is not None
+    assert len(found) >= 4
+    pieces = [portion.rows(["id", "town"]).collect() for portion in found]
+    whole = published(house).select("id", "town")
+    assert pl.concat(pieces).sort("id").equals(whole.sort("id"))
+    assert sum(piece["town"].n_unique() for piece in pieces) == whole["town"].n_unique(), "no key lies in two"
+    assert max(piece.height for piece in pieces) < whole.height / 2
+    assert house.lake.portions(snapshot, "fare") is None, "it is laid out by one key alone"
+    for day in range(6):
+        house.ship(f"more{day}", *(line(1000 + 20 * day + i, towns[20 * day + i]) for i in range(20)))
+        house.run()
+    snapshot = house.lake.published(house.stream)
+    assert snapshot is not None
+    assert house.lake.portions(snapshot, "town") is None, "too much came in since"
 
 
 def test_what_is_younger_than_asked_stays(tmp_path: Path) -> None:
