@@ -75,9 +75,27 @@ def numbered(found: pl.DataFrame, asked: pl.DataFrame, where: str) -> tuple[pl.D
     coded = found.join(known, on=names, how="left", maintain_order="left").drop(names)
     numbers = asked.join(known, on=names, how="left", maintain_order="left")[KEY].fill_null(-1)
     # Several stable sorts by one column take a quarter of the time of one sort by several.
-    for name in reversed((KEY, TIME, *ids)):
+    for name in reversed(ids):
         coded = coded.sort(name, maintain_order=True)
+    coded = coded[pl.Series(in_order(coded[KEY].to_numpy(), coded[TIME].to_numpy()))]
     return coded.drop(name for name in ids if name != KNOWN), numbers.to_numpy(), known.select(names)
+
+
+def in_order(numbers: Ints, times: Ints) -> Ints:
+    """The places of some rows, by number and then time; those that are equal in both as they come.
+
+    >>> in_order(np.array([1, 0, 1, 1]), np.array([7, 9, 5, 7])).tolist()
+    [1, 2, 0, 3]
+    """
+    if not len(times):
+        return np.zeros(0, np.int64)
+    low, high = int(times.min()), int(times.max())
+    span = high - low + 1
+    if (int(numbers.max()) + 2) * span >= 2**62:
+        return np.lexsort((times, numbers))
+    # As one number a row they are sorted in a fifth of the time.
+    both = pl.DataFrame({"both": numbers * span + (times - low)}).with_row_index("place")
+    return both.sort("both", maintain_order=True)["place"].cast(pl.Int64).to_numpy()
 
 
 def tracks(plan: GroupPlan, coded: pl.DataFrame, many: int) -> list[Track]:

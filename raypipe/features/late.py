@@ -71,8 +71,8 @@ def oldest(tables: "Tables", as_of: int, reach: int) -> int:
 def _waiting(coded: pl.DataFrame, keys: Ints, times: Ints, many: int, delay: int) -> Ints:
     """The questions at whose time an event of their key had happened and was not known."""
     late = coded.filter(pl.col(events.KNOWN) > pl.col(events.TIME) + delay)
-    order = np.lexsort((times, keys))
-    order = order[keys[order] >= 0]  # nothing is on its way to a key that has no events
+    some = np.flatnonzero(keys >= 0)  # nothing is on its way to a key that has no events
+    order = some[events.in_order(keys[some], times[some])]
     starts = np.searchsorted(keys[order], np.arange(many + 1, dtype=np.int64))
     bounds = np.stack([late[events.TIME].to_numpy(), late[events.KNOWN].to_numpy()])
     first, end = places(starts, times[order], late[events.KEY].to_numpy(), bounds)

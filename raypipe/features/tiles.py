@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from raypipe.features.events import KEY, TIME
+from raypipe.features.events import KEY, TIME, in_order
 from raypipe.features.plan import GroupPlan, TrackPlan
 from raypipe.features.tracks import Track
 from raypipe.stats.exact import Exact, Floats, Ints, exact, squares
@@ -81,7 +81,7 @@ def tiled(plan: GroupPlan, found: pl.DataFrame, cut: Cells) -> pl.DataFrame:
     names = [name for name in cut.known.columns if name != KEY]
     coded = found.join(cut.known, on=names, how="inner")
     cell = cut.of(coded[KEY].to_numpy(), coded[TIME].to_numpy())
-    order = np.lexsort((coded[TIME].to_numpy(), cell, coded[KEY].to_numpy()))
+    order = in_order(cell + coded[KEY].to_numpy(), coded[TIME].to_numpy())  # cells of later keys lie further
     coded, cell, numbers = coded[pl.Series(order)], cell[order], coded[KEY].to_numpy()[order]
     first = np.ones(len(cell), np.bool_)
     first[1:] = (numbers[1:] != numbers[:-1]) | (cell[1:] != cell[:-1])
