@@ -53,7 +53,7 @@ class Arena:
             slots = {lot: Slots(self._starts[lot].view()[0], matrix[0]) for lot, matrix in matrices.items()}
             self._tracks = []
             for i, rows in enumerate(self._layout.tracks):
-                block = track_block(rows, matrices[rows.lot], slots[rows.lot], ())
+                block = track_block(rows, matrices[rows.lot], slots[rows.lot])
                 self._tracks.append(_track(self._plan.tracks[i], block, self._texts[i], self._memos[i]))
         return self._tracks
 

@@ -168,9 +168,8 @@ def read(plan: GroupPlan, value: bytes, known: dict[bytes, Layout]) -> Stored:
     Raises:
         FeatureError: it was written by another version.
     """
+    require_version(value)
     ints = memoryview(value).cast("q")
-    if ints[0] != VERSION:
-        raise FeatureError(f"state has version {ints[0]}", where="online store", cure="Materialize it again")
     at = 2 + ints[1]
     head = value[: _SLOT * at]
     layout = known.get(head) or known.setdefault(head, _parsed(plan, head))
@@ -187,23 +186,76 @@ def read(plan: GroupPlan, value: bytes, known: dict[bytes, Layout]) -> Stored:
     return Stored(layout, value, ints, memoryview(value).cast("d"), tuple(begins), widths, tuple(texts))
 
 
-def blocks_of(layout: Layout, found: Sequence[Stored]) -> list[Block]:
-    """The tracks of entities that are laid out alike, in their order."""
+def require_version(value: bytes) -> None:
+    """Raises FeatureError when a value, or what it begins with, was written by another version."""
+    if (version := int.from_bytes(value[:_SLOT], "little")) != VERSION:
+        raise FeatureError(f"state has version {version}", where="online store", cure="Materialize it again")
+
+
+def head_of(value: bytes) -> bytes:
+    """What stands in a value before the numbers of events: values that begin alike are laid out alike."""
+    return value[: _SLOT * (2 + int.from_bytes(value[_SLOT : 2 * _SLOT], "little"))]
+
+
+def blocks_of(plan: GroupPlan, head: bytes, values: Sequence[bytes]) -> list[Block]:
+    """The tracks of entities whose values begin alike, in their order; no entity is looked at by itself.
+
+    Args:
+        plan: the compiled group.
+        head: what every value begins with.
+        values: what `pack` gave.
+
+    Raises:
+        FeatureError: they were written by another version.
+    """
+    require_version(head)
+    layout, whole = _parsed(plan, head), np.frombuffer(b"".join(values), np.int64)
+    ends = np.cumsum([len(value) // _SLOT for value in values])
+    at = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) + len(head) // _SLOT
+    sizes = [whole[at + i] + 1 for i in range(len(layout.lots))]
+    at = at + len(sizes)
     matrices: dict[int, Ints] = {}
     slots: dict[int, Slots] = {}
-    for place, lot in enumerate(layout.lots):
-        parts = [one.lots[place] for one in found]
-        matrices[lot] = np.concatenate(parts, axis=1)
-        starts = np.cumsum([0, *(part.shape[1] for part in parts)], dtype=np.int64)
-        slots[lot] = Slots(starts, matrices[lot][0])
-    blobs = zip(*(one.blobs for one in found), strict=True)
-    return [
-        track_block(rows, matrices[rows.lot], slots[rows.lot], next(blobs) if rows.text else ())
-        for rows in layout.tracks
-    ]
+    for (lot, height), widths in zip(layout.lots.items(), sizes, strict=True):
+        matrices[lot] = _rows_in(whole, at, widths, height)
+        slots[lot] = Slots(_from(widths), matrices[lot][0])
+        at = at + widths * height
+    found = []
+    for rows in layout.tracks:
+        texts = None
+        if rows.text:
+            mine, begins = slots[rows.lot], matrices[rows.lot][rows.first + rows.running + rows.plain]
+            lengths = begins[mine.starts[1:] - 1]
+            texts = _texts(begins, mine, _stretches(whole.view(np.uint8), at * _SLOT, lengths), lengths)
+            at = at + -(-lengths // _SLOT)
+        found.append(track_block(rows, matrices[rows.lot], slots[rows.lot], texts))
+    return found
 
 
-def track_block(rows: Rows, matrix: Ints, slots: Slots, blobs: Sequence[bytes]) -> Block:
+def _from(widths: Ints) -> Ints:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
+
+
+def _spots(begins: Ints, widths: Ints) -> Ints:
+    """The places of stretches behind one another."""
+    return np.repeat(begins - _from(widths)[:-1], widths) + np.arange(widths.sum())
+
+
+def _stretches(whole: NDArray[np.uint8], begins: Ints, widths: Ints) -> NDArray[np.uint8]:
+    return whole[_spots(begins, widths)]
+
+
+def _rows_in(whole: Ints, begins: Ints, widths: Ints, height: int) -> Ints:
+    """Matrices side by side, each of which lies row by row from its beginning on."""
+    spots, step = _spots(begins, widths), np.repeat(widths, widths)
+    found = np.empty((height, len(spots)), np.int64)
+    for row in found:
+        np.take(whole, spots, out=row)
+        spots += step
+    return found
+
+
+def track_block(rows: Rows, matrix: Ints, slots: Slots, texts: pa.LargeStringArray | None = None) -> Block:
     """One track out of the matrix of its lot."""
     a = rows.first
     b = a + rows.running
@@ -219,15 +271,16 @@ def track_block(rows: Rows, matrix: Ints, slots: Slots, blobs: Sequence[bytes]) 
         fading=matrix[c + rows.text : d].view(np.float64),
         half_lives=rows.half_lives,
         firsts=matrix[d : rows.end],
-        texts=_joined_texts(matrix[c], slots, blobs) if rows.text and blobs else None,
+        texts=texts,
     )
 
 
-def _joined_texts(begins: Ints, slots: Slots, blobs: Sequence[bytes]) -> pa.LargeStringArray:
-    bases = np.cumsum([0, *(len(blob) for blob in blobs)], dtype=np.int64)
+def _texts(begins: Ints, slots: Slots, data: NDArray[np.uint8], lengths: Ints) -> pa.LargeStringArray:
+    bases = _from(lengths)
     offsets = np.append(begins + np.repeat(bases[:-1], np.diff(slots.starts)), bases[-1])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(blobs))]
-    return pa.Array.from_buffers(pa.large_string(), len(begins), buffers)
+    return pa.Array.from_buffers(
+        pa.large_string(), len(begins), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))]
+    )
 
 
 def _uncommon(blocks: Sequence[Block]) -> tuple[NDArray[np.bool_], list[tuple[int, ...]]]:
@@ -287,41 +340,52 @@ def _rows(
 
 
 def _values(layout: Layout, blocks: Sequence[Block], these: Ints) -> Iterator[bytes]:
-    """The values of some of the entities of some blocks."""
-    matrices = {lot: _matrix(layout, blocks, lot) for lot in layout.lots}
-    bounds = [
-        (matrices[lot], blocks[lot].slots.starts[these].tolist(), blocks[lot].slots.starts[these + 1].tolist())
-        for lot in layout.lots
-    ]
-    texts = [
-        _text_bytes(block, these) for rows, block in zip(layout.tracks, blocks, strict=True) if block.texts is not None
-    ]
-    sizes = np.stack([np.diff(blocks[lot].slots.starts)[these] - 1 for lot in layout.lots], axis=1).tobytes()
-    step = _SLOT * len(layout.lots)
-    some = np.any([np.diff(blocks[lot].slots.starts)[these] > 1 for lot in layout.lots], axis=0).tolist()
-    for i in range(len(these)):
-        if not some[i]:
-            yield b""
-            continue
-        parts = [matrix[:, begins[i] : ends[i]].tobytes() for matrix, begins, ends in bounds]
-        yield b"".join((layout.head, sizes[i * step : (i + 1) * step], *parts, *(text[i] for text in texts)))
+    """The values of some of the entities of some blocks, all written at once."""
+    head = np.frombuffer(layout.head, np.int64)
+    starts = {lot: blocks[lot].slots.starts for lot in layout.lots}
+    widths = {lot: (starts[lot][1:] - starts[lot][:-1])[these] for lot in layout.lots}
+    texts = [(block, *_text_bounds(block, these)) for block in blocks if block.texts is not None]
+    sizes = len(head) + len(widths) + sum(widths[lot] * height for lot, height in layout.lots.items())
+    sizes = sizes + sum((-(-lengths // _SLOT) for _, _, lengths in texts), np.zeros(len(these), np.int64))
+    ends = np.cumsum(sizes)
+    at = ends - sizes
+    whole = np.zeros(int(ends[-1]), np.int64)
+    whole[(at[:, None] + np.arange(len(head))).ravel()] = np.tile(head, len(these))
+    at = at + len(head)
+    for many in widths.values():
+        whole[at] = many - 1
+        at = at + 1
+    for lot, height in layout.lots.items():
+        source, spots = _spots(starts[lot][these], widths[lot]), _spots(at, widths[lot])
+        step = np.repeat(widths[lot], widths[lot])
+        for row in _lot_rows(layout, blocks, lot):
+            whole[spots] = row[source]
+            spots += step
+        at = at + widths[lot] * height
+    for block, begins, lengths in texts:
+        whole.view(np.uint8)[_spots(at * _SLOT, lengths)] = _stretches(_text_bytes(block), begins, lengths)
+        at = at + -(-lengths // _SLOT)
+    some = np.any([many > 1 for many in widths.values()], axis=0).tolist()
+    written = whole.view(np.uint8).data
+    bounds = zip(some, (_SLOT * (ends - sizes)).tolist(), (_SLOT * ends).tolist(), strict=True)
+    return (bytes(written[a:b]) if there else b"" for there, a, b in bounds)
 
 
-def _matrix(layout: Layout, blocks: Sequence[Block], lot: int) -> Ints:
+def _lot_rows(layout: Layout, blocks: Sequence[Block], lot: int) -> Iterator[Ints]:
     """All rows of the tracks that have the same events, under their times."""
-    parts = [blocks[lot].slots.times[None]]
+    yield blocks[lot].slots.times
     for rows, block in zip(layout.tracks, blocks, strict=True):
         if rows.lot != lot:
             continue
         split = len(block.totals)
-        wanted = [block.totals.index(place) for place in rows.totals]
-        wanted += [split + block.squares.index(place) for place in rows.squares]
-        limbs = split + len(block.squares)
-        parts += [block.running[[*wanted, *range(limbs, len(block.running))]], block.plain]
+        yield from (block.running[block.totals.index(place)] for place in rows.totals)
+        yield from (block.running[split + block.squares.index(place)] for place in rows.squares)
+        yield from block.running[split + len(block.squares) :]
+        yield from block.plain
         if block.texts is not None:
-            parts.append(_begins(block))
-        parts += [block.fading.view(np.int64), block.firsts]
-    return np.concatenate(parts)
+            yield _begins(block)
+        yield from block.fading.view(np.int64)
+        yield from block.firsts
 
 
 def _offsets(block: Block) -> Ints:
@@ -334,17 +398,19 @@ def _offsets(block: Block) -> Ints:
 def _begins(block: Block) -> Ints:
     """Where each text begins among those of its entity; the text in the last slot is empty."""
     offsets, starts = _offsets(block)[:-1], block.slots.starts
-    return (offsets - np.repeat(offsets[starts[:-1]], np.diff(starts)))[None]
+    return offsets - np.repeat(offsets[starts[:-1]], np.diff(starts))
 
 
-def _text_bytes(block: Block, these: Ints) -> list[bytes]:
-    """The bytes of the texts of some entities, padded."""
+def _text_bounds(block: Block, these: Ints) -> tuple[Ints, Ints]:
+    """Where the texts of some entities begin, and how many bytes they have."""
     offsets = _offsets(block)
+    begins = offsets[block.slots.starts[these]]
+    return begins, offsets[block.slots.starts[these + 1]] - begins
+
+
+def _text_bytes(block: Block) -> NDArray[np.uint8]:
     buffer = block.texts.buffers()[2] if block.texts is not None else None
-    whole = memoryview(buffer if buffer is not None else b"")
-    begins = offsets[block.slots.starts[these]].tolist()
-    ends = offsets[block.slots.starts[these + 1]].tolist()
-    return [bytes(whole[a:b]) + bytes(-(b - a) % _SLOT) for a, b in zip(begins, ends, strict=True)]
+    return np.frombuffer(buffer if buffer is not None else b"", np.uint8)
 
 
 def _parsed(plan: GroupPlan, head: bytes) -> Layout:

@@ -21,7 +21,6 @@ from raypipe.features.blocks import Block, Shared, merged, ties
 from raypipe.features.late import oldest
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Tables
-from raypipe.features.state import Layout, Stored
 from raypipe.features.states import EXACT_FOR, entity_blocks, group_states, portions, table_states, trimmed
 from raypipe.features.tally import Tally
 from raypipe.features.tracks import Track
@@ -84,7 +83,7 @@ class Update:
             oldest=oldest(self.tables, self.as_of, EXACT_FOR),
             entities=self._tally.entities,
             bytes=self._tally.bytes,
-            digest=self._tally.digest.hexdigest(),
+            digest=self._tally.digest,
         )
 
     def _group(self, number: int, plan: GroupPlan) -> Iterator[Item]:
@@ -117,7 +116,6 @@ class Update:
         """Entities with new events; returns the keys of those that cannot be merged."""
         coded, _, known = events.numbered(found, found.select(pl.col("^k[0-9]+$")).head(0), plan.group.where)
         tracks = events.tracks(plan, coded, known.height)
-        layouts: dict[bytes, Layout] = {}
         tied: list[Ints] = []
         for first, end in portions(tracks):
             under = [keys.stored(number, key) for key in known[first:end].iter_rows()]
@@ -125,12 +123,11 @@ class Update:
             values = self.reading.get(here)
             groups: dict[bytes, list[int]] = {}
             for i, value in enumerate(values):
-                head = b"" if value is None else value[: 8 * (2 + int.from_bytes(value[8:16], "little"))]
-                groups.setdefault(head, []).append(i)
-            for members in groups.values():
-                stored = [state.read(plan, value, layouts) for i in members if (value := values[i]) is not None]
+                groups.setdefault(b"" if value is None else state.head_of(value), []).append(i)
+            for head, members in groups.items():
+                stored = [value for i in members if (value := values[i]) is not None]
                 numbers = np.array(members) + first
-                blocks, left = _with_stored(plan, tracks, numbers, stored)
+                blocks, left = _with_stored(plan, tracks, numbers, head, stored)
                 tied.append(np.setdiff1d(numbers, left))
                 packed = state.pack(plan, trimmed(plan, blocks, self.as_of)) if blocks else []
                 for entity, value in zip(left.tolist(), packed, strict=True):
@@ -164,7 +161,7 @@ class Update:
 
 
 def _with_stored(
-    plan: GroupPlan, tracks: Sequence[Track], numbers: Ints, stored: Sequence[Stored]
+    plan: GroupPlan, tracks: Sequence[Track], numbers: Ints, head: bytes, stored: Sequence[bytes]
 ) -> tuple[list[Block], Ints]:
     """New events with the stored ones of the same entities, and which entities are left.
 
@@ -172,18 +169,19 @@ def _with_stored(
         plan: the compiled group.
         tracks: all new events.
         numbers: of the entities, which have the same layout.
-        stored: their states; none, if nothing is stored of any.
+        head: what their values begin with.
+        stored: their values; none, if nothing is stored of any.
     """
     new = entity_blocks(plan, tracks, numbers)
     if not stored:
         return new, numbers
-    old = state.blocks_of(stored[0].layout, stored)
+    old = state.blocks_of(plan, head, stored)
     if len(alike := _without_order(plan, old, new, len(numbers))) < len(numbers):
         numbers = numbers[alike]
         if not len(numbers):
             return [], numbers
         new = entity_blocks(plan, tracks, numbers)
-        old = state.blocks_of(stored[0].layout, [stored[i] for i in alike.tolist()])
+        old = state.blocks_of(plan, head, [stored[i] for i in alike.tolist()])
     shared = Shared()
     return [merged(one, other, shared) for one, other in zip(old, new, strict=True)], numbers
 
