@@ -144,7 +144,7 @@ feast#3003: ten views of a hundred columns, 17,000 questions. Caps: 60 s and 12 
 Online: fifty features (30 of a user, 10 of a shop, 10 of row logic) of 1 M events, users by Zipf's law, so that every
 ninth question is about one user with 110,000 events. Cold: each state is read from the store and decoded, as after an
 update; warm: the same questions again. Answers are first compared with those of the way that training takes, one by
-one and together. An update merges 100,000 new events into both groups and commits, crash-safe; events count once.
+one and together. An update merges 400,000 new events into both groups and commits, crash-safe; events count once.
 """
 
 

@@ -31,9 +31,9 @@ from raypipe.features.stores.lmdb import LmdbStore
 from raypipe.features.stores.redis import RedisStore
 from raypipe.spec import Pipeline, Search, Stream, agg, days, derived, hours, models, parquet, periods, request, seconds
 
-EVENTS, CALLS, NEW = (50_000, 500, 20_000) if QUICK else (1_000_000, 5_000, 400_000)
+EVENTS, CALLS, NEW = (50_000, 500, 20_000) if QUICK else (1_000_000, 5_000, 800_000)
 #: Events come in so many lots; each is one update.
-LOTS = 2 if QUICK else 4
+LOTS = 2
 NOW = data.START + data.SPAN
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ from raypipe.stats.ranges import places
 
 FOREVER = np.iinfo(np.int64).max
 T = TypeVar("T")
+N = TypeVar("N", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def block(shape: TrackPlan, track: Track, lows: Ints, highs: Ints, shared: Share
         totals=there(track.totals).places if shape.totals else (),
         squares=there(track.squares).places if shape.squares else (),
         infinite=track.infinite is not None,
-        running=_from_zero(np.concatenate(running)[:, at], slots) if running else np.zeros((0, many), np.int64),
+        running=_from_zero(_taken(np.concatenate(running), at), slots) if running else np.zeros((0, many), np.int64),
         plain=np.stack(plain) if plain else np.zeros((0, many), np.int64),
         fading=np.stack(fading) if fading else np.zeros((0, many)),
         half_lives=(*track.decayed, *track.decayed_counts),
@@ -130,10 +131,10 @@ def merged(old: Block, new: Block, shared: Shared) -> Block:
     return replace(
         old,
         slots=slots,
-        running=old.running[:, at_old] + new.running[:, at_new],
-        plain=np.where(is_new, new.plain[:, at_new], old.plain[:, at_old]),
+        running=_taken(old.running, at_old, new.running, at_new),
+        plain=_with_news(_taken(old.plain, at_old), is_new, new.plain, at_new),
         fading=_faded(old, new, slots, is_new, at_old, at_new),
-        firsts=np.minimum(old.firsts[:, at_old], new.firsts[:, at_new]),
+        firsts=np.minimum(_taken(old.firsts, at_old), _taken(new.firsts, at_new)),
         texts=texts,
     )
 
@@ -144,10 +145,10 @@ def cut(whole: Block, needed: int, endless: bool, shared: Shared) -> Block:
     return replace(
         whole,
         slots=slots,
-        running=_from_zero(whole.running[:, at], slots),
-        plain=whole.plain[:, at],
-        fading=whole.fading[:, at],
-        firsts=whole.firsts[:, at],
+        running=_from_zero(_taken(whole.running, at), slots),
+        plain=_taken(whole.plain, at),
+        fading=_taken(whole.fading, at),
+        firsts=_taken(whole.firsts, at),
         texts=None if whole.texts is None else whole.texts.take(pa.array(at)),
     )
 
@@ -197,8 +198,30 @@ def _texts(kept: Values, at: Ints, ends: Ints) -> pa.LargeStringArray:
     return pa.array(found, pa.large_string())
 
 
+def _taken(rows: NDArray[N], at: Ints, more: NDArray[N] | None = None, at_more: Ints | None = None) -> NDArray[N]:
+    """Some places of every row, added to some of every other row: one row after another stays in the cache."""
+    found = np.empty((len(rows), len(at)), rows.dtype)
+    for i in range(len(rows)):
+        rows[i].take(at, out=found[i], mode="clip")
+        if more is not None and at_more is not None:
+            found[i] += more[i].take(at_more, mode="clip")
+    return found
+
+
+def _with_news(rows: NDArray[N], is_new: NDArray[np.bool_], new: NDArray[N], at_new: Ints) -> NDArray[N]:
+    """The same rows, with what is new in its places."""
+    spots = np.flatnonzero(is_new)
+    for row, one in zip(rows, new, strict=True):
+        row[spots] = one[at_new[spots]]
+    return rows
+
+
 def _from_zero(running: Ints, slots: Slots) -> Ints:
-    return running - np.repeat(running[:, slots.starts[:-1]], np.diff(slots.starts), axis=1)
+    """The same rows, from zero at the first slot of each entity."""
+    first, widths = slots.starts[:-1], np.diff(slots.starts)
+    for i in range(len(running)):
+        running[i] -= np.repeat(running[i, first], widths)
+    return running
 
 
 def _interleaved(old: Slots, new: Slots) -> tuple[Slots, NDArray[np.bool_], Ints, Ints]:
@@ -228,7 +251,7 @@ def _tail(slots: Slots, needed: int, endless: bool) -> tuple[Ints, Slots]:
 
 def _faded(old: Block, new: Block, slots: Slots, is_new: NDArray[np.bool_], at_old: Ints, at_new: Ints) -> Floats:
     """Decayed sums add up: each side's own at an event, and what the other's latest before it has faded to."""
-    own = np.where(is_new, new.fading[:, at_new], old.fading[:, at_old])
+    own = _with_news(_taken(old.fading, at_old), is_new, new.fading, at_new)
     if not len(own):
         return own
     begins = slots.starts[:-1]

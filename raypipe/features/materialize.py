@@ -97,7 +97,7 @@ def _loaded(
         generation=generation,
         entities=tally.entities,
         bytes=tally.bytes,
-        digest=tally.digest,
+        digest=tally.digest.hexdigest(),
     )
     failpoint("features.before_flip")
     if not store.publish(name(pipeline), generation, record.to_json().encode()):

@@ -1,10 +1,14 @@
 """What was written to a store: how much, and a digest of it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TypeAlias
 
-#: So many pieces are digested in one go.
-_TOGETHER = 3_000
+#: A key, its value before, and its value from now on; None: there is none.
+Change: TypeAlias = tuple[bytes, bytes | None, bytes | None]
+#: So many values are counted at a time.
+_TOGETHER = 1_000
 
 
 class Tally:
@@ -17,31 +21,26 @@ class Tally:
     """
 
     def __init__(self, entities: int = 0, size: int = 0, digest: str = "") -> None:
-        self.entities, self.bytes = entities, size
-        self._digest = hashlib.sha256(bytes.fromhex(digest))
-        self._seen: list[bytes] = []
-
-    @property
-    def digest(self) -> str:
-        """Of all that went by, as hexadecimal digits."""
-        self._digest.update(b"".join(self._seen))
-        self._seen.clear()
-        return self._digest.hexdigest()
+        self.entities, self.bytes, self.digest = entities, size, hashlib.sha256(bytes.fromhex(digest))
 
     def watch(self, items: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         """Items on their way into an empty generation."""
-        for key, value in items:
-            self.replaced(key, None, value)
-            yield key, value
+        while some := list(islice(items, _TOGETHER)):
+            self.replaced([(key, None, value) for key, value in some])
+            yield from some
 
-    def replaced(self, key: bytes, old: bytes | None, new: bytes | None) -> None:
-        """One value takes the place of another; None: there is none."""
-        self.entities += (new is not None) - (old is not None)
-        self.bytes += self._size(key, new) - self._size(key, old)
-        self._seen += (b"%d %d " % (len(key), -1 if new is None else len(new)), key, new or b"")
-        if len(self._seen) > _TOGETHER:
-            self._digest.update(b"".join(self._seen))
-            self._seen.clear()
-
-    def _size(self, key: bytes, value: bytes | None) -> int:
-        return 0 if value is None else len(key) + len(value)
+    def replaced(self, changes: Sequence[Change]) -> None:
+        """Some values take the place of others."""
+        for first in range(0, len(changes), _TOGETHER):
+            pieces: list[bytes] = []
+            for key, old, new in changes[first : first + _TOGETHER]:
+                if old is not None:
+                    self.entities -= 1
+                    self.bytes -= len(key) + len(old)
+                if new is None:
+                    pieces += (b"%d -1 " % len(key), key)
+                else:
+                    self.entities += 1
+                    self.bytes += len(key) + len(new)
+                    pieces += (b"%d %d " % (len(key), len(new)), key, new)
+            self.digest.update(b"".join(pieces))

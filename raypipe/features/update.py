@@ -5,7 +5,7 @@ cannot be exact, the entity is made anew from the lake: when rows of it are gone
 came late that happened at the same moment as a stored one, whose id is not stored, while the order of both matters.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -22,7 +22,7 @@ from raypipe.features.late import oldest
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Tables
 from raypipe.features.states import EXACT_FOR, entity_blocks, group_states, portions, table_states, trimmed
-from raypipe.features.tally import Tally
+from raypipe.features.tally import Change, Tally
 from raypipe.features.tracks import Track
 from raypipe.spec import Pipeline, TableFeatures
 from raypipe.stats.exact import Ints
@@ -68,10 +68,10 @@ class Update:
         """Every key whose value changes, with its new value; None: it goes."""
         compiled = list(plans(self.tables.pipeline))
         for number, plan in enumerate(compiled):
-            yield from self._group(number, plan)
+            yield from self._counted(self._group(number, plan))
             step.advance(note=", ".join(list(plan.group.features)[:3]))
         for number, item in enumerate(_looked_up(self.tables.pipeline), start=len(compiled)):
-            yield from self._table(number, item)
+            yield from self._counted(self._table(number, item))
             step.advance(note=item.table.name)
 
     def record(self, used: tuple[Snapshot, ...]) -> Materialized:
@@ -83,10 +83,16 @@ class Update:
             oldest=oldest(self.tables, self.as_of, EXACT_FOR),
             entities=self._tally.entities,
             bytes=self._tally.bytes,
-            digest=self._tally.digest,
+            digest=self._tally.digest.hexdigest(),
         )
 
-    def _group(self, number: int, plan: GroupPlan) -> Iterator[Item]:
+    def _counted(self, values: Iterable[Change]) -> Iterator[Item]:
+        """Those that are not what they were."""
+        changes = [one for one in values if one[1] != one[2]]
+        self._tally.replaced(changes)
+        return ((key, new) for key, _, new in changes)
+
+    def _group(self, number: int, plan: GroupPlan) -> Iterator[Change]:
         found, gone = self._events(plan)
         names = [f"k{i}" for i in range(len(plan.group.key))]
         anew = gone.select(names).unique()
@@ -112,7 +118,7 @@ class Update:
         since_then = events.events(plan, pl.concat(later).filter(plan.known_at() > before), self.as_of)
         return pl.concat([known, since_then]).collect(), events.events(plan, gone, before).collect()
 
-    def _merged(self, number: int, plan: GroupPlan, found: pl.DataFrame) -> Generator[Item, None, pl.DataFrame]:
+    def _merged(self, number: int, plan: GroupPlan, found: pl.DataFrame) -> Generator[Change, None, pl.DataFrame]:
         """Entities with new events; returns the keys of those that cannot be merged."""
         coded, _, known = events.numbered(found, found.select(pl.col("^k[0-9]+$")).head(0), plan.group.where)
         tracks = events.tracks(plan, coded, known.height)
@@ -130,34 +136,28 @@ class Update:
                 blocks, left = _with_stored(plan, tracks, numbers, head, stored)
                 tied.append(np.setdiff1d(numbers, left))
                 packed = state.pack(plan, trimmed(plan, blocks, self.as_of)) if blocks else []
-                for entity, value in zip(left.tolist(), packed, strict=True):
-                    yield from self._item(here[entity - first], values[entity - first], value or None)
+                places = (left - first).tolist()
+                yield from ((here[i], values[i], value or None) for i, value in zip(places, packed, strict=True))
         return known[np.concatenate(tied)]
 
-    def _anew(self, number: int, plan: GroupPlan, wanted: pl.DataFrame) -> Iterator[Item]:
+    def _anew(self, number: int, plan: GroupPlan, wanted: pl.DataFrame) -> Iterator[Change]:
         """Entities from all their events in the lake; those that have none any more go."""
         names = wanted.columns
         rows = events.events(plan, self.tables.table(plan.group.moment.stream.name), self.as_of)
         whole = rows.join(wanted.lazy(), on=names, how="semi", maintain_order="left").collect(engine="streaming")
         made = dict(group_states(number, plan, whole, self.as_of))
         under = [key for row in wanted.iter_rows() if (key := keys.stored(number, row)) is not None]
-        for key, old in zip(under, self.reading.get(under), strict=True):
-            yield from self._item(key, old, made.get(key))
+        yield from ((key, old, made.get(key)) for key, old in zip(under, self.reading.get(under), strict=True))
 
-    def _table(self, number: int, item: TableFeatures) -> Iterator[Item]:
+    def _table(self, number: int, item: TableFeatures) -> Iterator[Change]:
         changes = self.changes[item.table.name]
         if changes.lost is None and not changes.gained.head(1).collect().height:
             return
         before = [changes.kept] + ([] if changes.lost is None else [changes.lost])
         gone = dict(table_states(number, item, pl.concat(before)))
         made = dict(table_states(number, item, self.tables.table(item.table.name)))
-        for key in [*made, *(gone.keys() - made.keys())]:
-            yield from self._item(key, gone.get(key), made.get(key))
-
-    def _item(self, key: bytes, old: bytes | None, new: bytes | None) -> Iterator[Item]:
-        if old != new:
-            self._tally.replaced(key, old, new)
-            yield key, new
+        every = [*made, *(gone.keys() - made.keys())]
+        yield from ((key, gone.get(key), made.get(key)) for key in every)
 
 
 def _with_stored(

@@ -34,9 +34,8 @@ def running(values: Floats, times: Ints, starts: Ints, half_life: int) -> Floats
     """
     sums = values.astype(np.float64, copy=True)
     first = np.repeat(starts[:-1], np.diff(starts))
-    place = np.arange(len(values))
-    step = 1
-    while len(later := np.flatnonzero(place - step >= first)):
+    later, step = np.arange(len(values)), 1
+    while len(later := later[later - step >= first[later]]):
         ages = times[later] - times[later - step]
         if (ages / half_life).min() > 2200:
             break

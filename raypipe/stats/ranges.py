@@ -40,11 +40,11 @@ def places(starts: Ints, times: Ints, keys: Ints, bounds: Ints) -> Ints:
         return found
     if not len(times):
         return np.zeros(bounds.shape, np.int64)
-    # One binary search over (key, time) as a single number; over ranks of times when the times do not fit in.
-    low, high = int(times.min()), int(times.max())
-    if (high - low + 2) * len(starts) < 2**62:
-        span, ranks = high - low + 2, times - low
-        asked = np.clip(bounds, low, high + 1) - low
+    # One binary search over (key, time) as a single number; over ranks of times when the times do not fit in. How far
+    # an event lies before all bounds, or behind, does not matter.
+    low, high = int(bounds.min()) - 1, int(bounds.max()) + 1
+    if (high - low + 1) * len(starts) < 2**62:
+        span, ranks, asked = high - low + 1, np.clip(times, low, high) - low, bounds - low
     else:
         # To sort and to leave out what repeats takes a fraction of the time that hashing does.
         known = np.sort(times)

@@ -88,11 +88,12 @@ class LmdbStore:
             if not published or published[8:] != expected:
                 return False
             prefix = _values(name, published[:8])
+            put, delete = txn.put, txn.delete
             for key, value in items:
                 if value is None:
-                    txn.delete(prefix + key)
+                    delete(prefix + key)
                 else:
-                    txn.put(prefix + key, value)
+                    put(prefix + key, value)
                 failpoint("features.lmdb_between_writes")
             failpoint("features.lmdb_before_head")
             txn.put(_head(name), published[:8] + head)
