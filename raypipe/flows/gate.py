@@ -49,7 +49,16 @@ def gate(
         GateError: a check failed that stops. The report is in the ledger, nothing was published or set aside.
     """
     before = [found for source in pipeline.sources if (found := platform.lake.published(source)) is not None]
-    examined = validation.examine(pipeline, snapshots, platform.lake.frame, as_of, progress, before)
+    examined = validation.examine(
+        pipeline,
+        snapshots,
+        platform.lake.frame,
+        as_of,
+        progress,
+        before,
+        since=platform.lake.changes,
+        kept=platform.workspace / "gates",
+    )
     report = settle(platform, examined.report, bypass, quiet=quiet)
     left = {faulty.snapshot.table: _set_aside(platform, pipeline, faulty, as_of) for faulty in examined.faulty}
     published = tuple(left.get(snapshot.table, snapshot) for snapshot in snapshots)

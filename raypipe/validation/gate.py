@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import polars as pl
+from polars.exceptions import PolarsError
 
 from raypipe.clock import iso
+from raypipe.contracts.changes import Changes, Since
 from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import CheckResult, GateReport, Snapshot
@@ -14,9 +17,11 @@ from raypipe.spec import Pipeline
 from raypipe.spec.checks import Check
 from raypipe.validation.columns import check_columns
 from raypipe.validation.judge import Verdict, judge
+from raypipe.validation.reference import reference
 from raypipe.validation.rules import Keys
 from raypipe.validation.sieve import no_faulty
 from raypipe.validation.subject import Subject
+from raypipe.validation.whole import Table
 
 Read = Callable[[Snapshot], pl.LazyFrame]
 
@@ -56,6 +61,9 @@ def examine(
     as_of: int,
     progress: Progress,
     before: Sequence[Snapshot] = (),
+    *,
+    since: Since | None = None,
+    kept: Path | None = None,
 ) -> Examined:
     """The same as ``check``, with the rows that are to be set aside; the other checks have not seen them.
 
@@ -66,6 +74,8 @@ def examine(
         as_of: the run's moment, in microseconds UTC.
         progress: is told which table is under way.
         before: what was published before of each source, for checks that compare.
+        since: tells new rows by the files that they are in; None: they are told by their ids.
+        kept: a folder for what is found about ``before``, so that it is found once; None: it is found each time.
     """
     frames = {snapshot.table: read(snapshot) for snapshot in snapshots}
     if missing := [source.name for source in pipeline.sources if source.name not in frames]:
@@ -80,8 +90,16 @@ def examine(
             name, frame = source.name, frames[source.name]
             keys = keys_of(source.gate, good | {name: frame})  # a table may refer to itself
             was = earlier.get(name)
-            published = None if was is None else read(was)
-            verdict = examine_rows(Subject.of(source), frame, keys, as_of, published, _new_files(by_table[name], was))
+            table = Table(
+                Subject.of(source),
+                frame,
+                None if was is None else read(was),
+                as_of,
+                _new_files(by_table[name], was),
+                gained=None if was is None or since is None else _gained(since(was, by_table[name])),
+            )
+            file = None if was is None or kept is None else kept / f"{name}-{was.snapshot_id}"
+            verdict = _judged(table, keys, file)
             results += verdict.results
             if verdict.fits:
                 good[name] = verdict.good
@@ -98,7 +116,6 @@ def examine_rows(
     keys: Keys,
     as_of: int,
     before: pl.LazyFrame | None = None,
-    files: tuple[str, ...] = (),
 ) -> Verdict:
     """Judge one table by its gate: its columns first, then, if they are as declared, its checks.
 
@@ -108,13 +125,35 @@ def examine_rows(
         keys: by table name, the keys of the tables that checks refer to.
         as_of: the run's moment, in microseconds UTC.
         before: what checks that compare compare with; None: there is nothing.
-        files: those that came since ``before``, for causes.
     """
-    columns = check_columns(subject, rows)
+    return _judged(Table(subject, rows, before, as_of), keys, None)
+
+
+def _judged(table: Table, keys: Keys, kept: Path | None) -> Verdict:
+    """Judge a table, of which all rows are given, by its columns and its checks."""
+    subject, as_of = table.subject, table.as_of
+    columns = check_columns(subject, table.rows)
     if not columns.passed:
-        return Verdict((columns,), rows, no_faulty())
-    verdict = judge(subject, rows, keys, as_of, before, files)
+        return Verdict((columns,), table.rows, no_faulty())
+    compared, why = None, ""
+    try:
+        compared = reference(subject, table.before, as_of, kept)
+    except (PolarsError, OSError) as error:  # OSError: what it is to be compared with is gone
+        why = str(error).strip().splitlines()[0]
+    known = replace(
+        table,
+        before=None if table.before is None else subject.known(table.before, as_of),
+        gained=None if table.gained is None else subject.known(table.gained, as_of),
+        reference=compared,
+        incomparable=why,
+    )
+    verdict = judge(known, keys)
     return replace(verdict, results=(columns, *verdict.results))
+
+
+def _gained(changes: Changes | None) -> pl.LazyFrame | None:
+    """The rows that came, when no other row changed its file."""
+    return None if changes is None or changes.lost is not None or changes.anew else changes.gained
 
 
 def require(report: GateReport) -> None:

@@ -1,9 +1,8 @@
 """One table before its gate: all its rows in one pass, then a verdict a check."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias
 
 import polars as pl
 from msgspec import structs
@@ -14,14 +13,14 @@ from raypipe.spec.checks import ROW_KINDS, Check
 from raypipe.validation.cause import cause_of_rows
 from raypipe.validation.columns import SCHEMA
 from raypipe.validation.compare import cause_of_whole
+from raypipe.validation.parts import Asked, Part, State, state
 from raypipe.validation.results import judge_rows, result_of
-from raypipe.validation.rules import Keys, Rule, row_rule
-from raypipe.validation.sieve import sieve
-from raypipe.validation.subject import Subject
-from raypipe.validation.whole import Seen, Table, judge_whole, number
+from raypipe.validation.rules import Keys, row_rule
+from raypipe.validation.sieve import no_faulty, sieve
+from raypipe.validation.whole import Seen, Table, ask_whole, judge_whole
 
-#: What one pass over a table asks for each check: rows that fail, or one number.
-Asked: TypeAlias = Rule | pl.Expr
+Questions = dict[int, Asked]
+ROWS = Part(pl.len())
 
 
 @dataclass(frozen=True)
@@ -44,106 +43,119 @@ class Verdict:
         return all(result.passed for result in self.results if result.check == SCHEMA)
 
 
-def judge(
-    subject: Subject,
-    rows: pl.LazyFrame,
-    keys: Keys,
-    as_of: int,
-    before: pl.LazyFrame | None = None,
-    files: tuple[str, ...] = (),
-) -> Verdict:
+def judge(table: Table, keys: Keys) -> Verdict:
     """Judge a table by its gate: first what is to be set aside, then all that is left by the other checks.
 
-    A stream is judged by the rows that are known at ``as_of``; a row that does not tell when it was known is judged
-    too, lest a gap in its times let it slip through.
+    A stream is judged by the rows that are known at its moment; a row that does not tell when it was known is judged
+    too, lest a gap in its times let it slip through. Where nothing is to be set aside, one pass is all.
 
     Args:
-        subject: declares the gate.
-        rows: the table, with its columns as declared.
+        table: all its rows, whether they are known yet or not, with their columns as declared.
         keys: by table name, the keys of the tables that checks refer to.
-        as_of: the run's moment, in microseconds UTC.
-        before: the table as published before; None when nothing was.
-        files: those that came since.
     """
-    published = None if before is None else subject.known(before, as_of)
-    sieved = sieve(Table(subject, rows, published, as_of, files), keys)
-    known = subject.known(sieved.good, as_of)
-    asked, broken = _asked(subject, known.collect_schema(), keys)
-    try:
-        seen = _look(subject, known, asked)
-    except PolarsError:
-        # A check does not fit its column. Find out which: it has failed, and the others are judged as ever.
-        broken |= {i: why for i, one in asked.items() if (why := _why_not(subject, known, {i: one}))}
-        asked = {i: one for i, one in asked.items() if i not in broken}
-        seen = _look(subject, known, asked)
-    table = Table(subject, known, published, as_of, files)
-    results = list(_results(table, seen, asked, broken, keys))
-    in_order = {id(check): result for check, result in (*sieved.results, *results)}
-    return Verdict(tuple(in_order[id(check)] for check in subject.gate), sieved.good, sieved.faulty)
+    subject, whole = table.subject, table.rows
+    known = replace(table, rows=subject.known(whole, table.as_of) if _some_later(table) else whole)
+    asked, broken = questions(table, keys)
+    seen, broken = _look(known, asked, broken)
+    aside = [i for i, check in enumerate(subject.gate) if check.action == "quarantine"]
+    if all(i in seen.found and not seen.found[i]["fails"] for i in aside):
+        return Verdict(tuple(_results(known, seen, broken, keys)), whole, no_faulty())
+    sieved = sieve(table, keys)
+    left = replace(table, rows=subject.known(sieved.good, table.as_of), gained=None)
+    others = {i: parts for i, parts in asked.items() if i not in aside}
+    seen, broken = _look(left, others, {i: why for i, why in broken.items() if i not in aside})
+    done = {id(check): result for check, result in sieved.results}
+    results = iter(_results(left, seen, broken, keys))
+    return Verdict(tuple(done.get(id(check)) or next(results) for check in subject.gate), sieved.good, sieved.faulty)
 
 
-def _results(
-    table: Table, seen: Seen, asked: Mapping[int, Asked], broken: Mapping[int, str], keys: Keys
-) -> Iterator[tuple[Check, CheckResult]]:
-    for i, check in _not_sieved(table.subject):
-        if i in broken:
-            yield check, _cannot_be_made(table.subject, check, seen, broken[i])
-        elif isinstance(rule := asked.get(i), Rule):
-            failing = table.rows.filter(rule.fails)
-            why = partial(cause_of_rows, table, check, keys, failing)
-            yield check, judge_rows(table.subject, check, seen.counts[i], failing, why)
-        else:
-            try:
-                value = seen.values.get(i)
-                result = judge_whole(table, check, seen, value)
-                yield (
-                    check,
-                    result
-                    if result.passed
-                    else structs.replace(result, cause=cause_of_whole(table, check, seen, value)),
-                )
-            except (PolarsError, OSError) as error:  # OSError: what it is to be compared with is gone
-                yield check, _cannot_be_made(table.subject, check, seen, str(error).strip().splitlines()[0])
+def _some_later(table: Table) -> bool:
+    """Whether a row is not known yet: a filter would copy all the others, so it is asked first."""
+    if table.subject.time is None:
+        return False
+    later = (pl.col(table.subject.time).dt.epoch("us") > table.as_of).any()
+    return bool(table.rows.select(later=later).collect(engine="streaming").item())
 
 
-def _cannot_be_made(subject: Subject, check: Check, seen: Seen, why: str) -> CheckResult:
-    return result_of(subject, check, seen.rows, seen.rows, passed=False, detail=f"cannot be made: {why}")
-
-
-def _not_sieved(subject: Subject) -> list[tuple[int, Check]]:
-    return [(i, check) for i, check in enumerate(subject.gate) if check.action != "quarantine"]
-
-
-def _asked(subject: Subject, schema: pl.Schema, keys: Keys) -> tuple[dict[int, Asked], dict[int, str]]:
-    asked: dict[int, Asked] = {}
+def questions(table: Table, keys: Keys) -> tuple[Questions, dict[int, str]]:
+    """What each check asks, by its place in the gate; and why those that cannot be made cannot."""
+    schema = table.rows.collect_schema()
+    asked: Questions = {}
     broken: dict[int, str] = {}
-    for i, check in _not_sieved(subject):
+    for i, check in enumerate(table.subject.gate):
         if check.to is not None and check.to.name not in keys:
             broken[i] = f"table {check.to.name} is not as declared"
+        elif table.incomparable and check.kind in ("drift", "rows_like_before"):
+            broken[i] = table.incomparable
         elif check.kind in ROW_KINDS:
-            asked[i] = row_rule(check, schema, keys)
-        elif (one := number(check, schema)) is not None:
-            asked[i] = one
+            rule = row_rule(check, schema, keys)
+            asked[i] = {
+                "about": Part(rule.about),
+                "fails": Part(rule.fails.sum(), None if check.kind == "unique" else "sum"),
+            }
+        else:
+            asked[i] = ask_whole(check, schema, table.reference)
     return asked, broken
 
 
-def _look(subject: Subject, rows: pl.LazyFrame, asked: Mapping[int, Asked]) -> Seen:
-    newest = pl.lit(None, pl.Int64) if subject.time is None else pl.col(subject.time).max().dt.epoch("us")
-    wanted = [pl.len().alias("rows"), newest.alias("newest")]
-    for i, one in asked.items():
-        if isinstance(one, Rule):
-            wanted += [one.about.alias(f"about {i}"), one.fails.sum().alias(f"fails {i}")]
-        else:
-            wanted.append(one.alias(f"value {i}"))
-    found = rows.select(wanted).collect(engine="streaming").row(0, named=True)
-    counts = {i: (found[f"about {i}"], found[f"fails {i}"]) for i, one in asked.items() if isinstance(one, Rule)}
-    values = {i: found[f"value {i}"] for i in asked.keys() - counts.keys()}
-    return Seen(found["rows"], found["newest"], counts, values)
-
-
-def _why_not(subject: Subject, rows: pl.LazyFrame, asked: Mapping[int, Asked]) -> str:
+def _look(table: Table, asked: Questions, broken: dict[int, str]) -> tuple[Seen, dict[int, str]]:
+    """What one pass finds. A check that does not fit its column has failed; the others are judged as ever."""
     try:
-        _look(subject, rows, asked)
+        return _seen(table, asked), broken
+    except PolarsError:
+        broken = broken | {i: why for i, one in asked.items() if (why := _why_not(table, {i: one}))}
+        return _seen(table, {i: one for i, one in asked.items() if i not in broken}), broken
+
+
+def _seen(table: Table, asked: Questions) -> Seen:
+    newest = pl.lit(None, pl.Int64) if table.subject.time is None else pl.col(table.subject.time).max().dt.epoch("us")
+    every = {"rows": ROWS, "newest": Part(newest, "max")}
+    among_all, among_new = [*every.values()], list[Part]()
+    for i, parts in asked.items():
+        (among_new if _compares(table, i) else among_all).extend(parts.values())
+    if not among_new or table.new_rows is table.rows:
+        found = new = state(table.rows, among_all + among_new)
+    else:
+        found, new = state(table.rows, among_all), state(table.new_rows, among_new)
+    values = {
+        i: {label: _value(new if _compares(table, i) else found, part) for label, part in parts.items()}
+        for i, parts in asked.items()
+    }
+    return Seen(found[every["rows"].name].item(), found[every["newest"].name].item(), values)
+
+
+def _compares(table: Table, place: int) -> bool:
+    return table.subject.gate[place].kind == "drift"
+
+
+def _value(found: State, part: Part) -> int | pl.Series | None:
+    column = found[part.name]
+    return column if column.dtype == pl.List else column.item()
+
+
+def _why_not(table: Table, asked: Questions) -> str:
+    try:
+        _seen(table, asked)
     except PolarsError as error:
         return str(error).strip().splitlines()[0]
     return ""
+
+
+def _results(table: Table, seen: Seen, broken: Mapping[int, str], keys: Keys) -> Iterator[CheckResult]:
+    for i, check in enumerate(table.subject.gate):
+        if i in broken:
+            yield _cannot_be_made(table, check, seen, broken[i])
+        elif i not in seen.found:
+            continue
+        elif check.kind in ROW_KINDS:
+            failing = table.rows.filter(row_rule(check, table.rows.collect_schema(), keys).fails)
+            why = partial(cause_of_rows, table, check, keys, failing)
+            counts = (int(str(seen.found[i]["about"])), int(str(seen.found[i]["fails"])))
+            yield judge_rows(table.subject, check, counts, failing, why)
+        else:
+            result, value = judge_whole(table, check, seen, seen.found[i])
+            yield result if result.passed else structs.replace(result, cause=cause_of_whole(table, check, seen, value))
+
+
+def _cannot_be_made(table: Table, check: Check, seen: Seen, why: str) -> CheckResult:
+    return result_of(table.subject, check, seen.rows, seen.rows, passed=False, detail=f"cannot be made: {why}")

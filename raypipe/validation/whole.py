@@ -1,18 +1,26 @@
 """Checks that judge a table as a whole: its size, its age, its values taken together, and what they were before."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeAlias
 
+import numpy as np
 import polars as pl
 
 from raypipe.clock import iso
 from raypipe.contracts.records import CheckResult
 from raypipe.spec import in_words, micros
 from raypipe.spec.checks import Check
-from raypipe.stats.distances import kolmogorov_smirnov, total_variation
+from raypipe.stats.cuts import gap
+from raypipe.stats.distances import total_variation
+from raypipe.stats.percentile import place_one
+from raypipe.validation.parts import Asked, Part, counted, tally
+from raypipe.validation.reference import Profile, Reference, below_cuts, present
 from raypipe.validation.results import result_of
 from raypipe.validation.subject import Subject
+
+#: What the parts of one check came to, by what they are for.
+Found: TypeAlias = dict[str, int | pl.Series | None]
 
 
 @dataclass(frozen=True)
@@ -22,14 +30,12 @@ class Seen:
     Attributes:
         rows: how many there are.
         newest: when the newest was known, in microseconds UTC; None when no row tells.
-        counts: by rule, how many rows it is about and how many of them fail.
-        values: by check, the one number that it asks of its column; None when there is no value.
+        found: by check, what its parts came to.
     """
 
     rows: int
     newest: int | None
-    counts: Mapping[int, tuple[int, int]]
-    values: Mapping[int, float | None]
+    found: dict[int, Found] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,9 @@ class Table:
         before: what is known of it as published before; None when nothing was.
         as_of: the run's moment, in microseconds UTC.
         files: those that came since.
+        reference: what checks compare with; None when nothing was published.
+        incomparable: why what was published before cannot be read; empty when it can.
+        gained: the rows of files that came since, when nothing else changed; None: it is not known.
     """
 
     subject: Subject
@@ -49,15 +58,22 @@ class Table:
     before: pl.LazyFrame | None
     as_of: int
     files: tuple[str, ...] = ()
+    reference: Reference | None = None
+    incomparable: str = ""
+    gained: pl.LazyFrame | None = None
 
     @cached_property
     def new_rows(self) -> pl.LazyFrame:
-        """The rows whose ids were not there before; all when there are none, or where rows do not join others.
+        """The rows that were not there before; all when there are none, or where rows do not join others.
 
-        They are found once, for all checks that compare, with the columns that these compare.
+        By the files that came, where they are known to hold nothing else, otherwise by their ids. They are found once,
+        for all checks that compare, with the columns that these compare.
         """
         if self.before is None or not self.subject.grows:
             return self.rows
+        if self.gained is not None:
+            some = self.gained.head(1).collect(engine="streaming").height
+            return self.gained if some else self.rows
         ids = list(self.subject.id)
         compared = {name for check in self.subject.gate if check.kind == "drift" for name in check.columns}
         rows = self.rows.select(list(dict.fromkeys((*ids, *sorted(compared)))))
@@ -71,37 +87,71 @@ def number(check: Check, schema: pl.Schema) -> pl.Expr | None:
         return pl.col(check.columns).drop_nulls().n_unique()
     if check.kind != "quantile" or check.share is None:
         return None
+    return _present(check, schema).quantile(check.share, interpolation="equiprobable")
+
+
+def ask_whole(check: Check, schema: pl.Schema, reference: Reference | None) -> Asked:
+    """What a check of the whole asks of the rows, in parts; nothing when it is about their number or their age."""
+    match check.kind:
+        case "quantile":
+            value = _present(check, schema)
+            below = pl.lit(0, pl.UInt32) if check.low is None else (value < check.low).sum()
+            upto = value.count() if check.high is None else (value <= check.high).sum()
+            return {"there": Part(value.count()), "below": Part(below), "upto": Part(upto)}
+        case "cardinality":
+            return {"values": Part(pl.col(check.columns).drop_nulls().unique().implode(), "values")}
+        case "drift":
+            (column,) = check.columns
+            before = _compared(check, schema, reference)
+            if before is None or before.cuts is None:
+                return {"tally": tally(pl.col(column).cast(pl.String))} if before else {}
+            return {
+                "many": Part(present(column).count()),
+                "below": Part(below_cuts(column, np.array(before.cuts)), "add"),
+            }
+    return {}
+
+
+def _present(check: Check, schema: pl.Schema) -> pl.Expr:
     value = pl.col(check.columns)
-    value = value.drop_nans() if schema[check.columns[0]].is_float() else value
-    return value.quantile(check.share, interpolation="equiprobable")
+    return value.drop_nans() if schema[check.columns[0]].is_float() else value
 
 
-def judge_whole(table: Table, check: Check, seen: Seen, value: float | None) -> CheckResult:
-    """The verdict of a check that judges a table as a whole.
+def _compared(check: Check, schema: pl.Schema, reference: Reference | None) -> Profile | None:
+    """What a column is compared with; None when it was not there, or of another type."""
+    (column,) = check.columns
+    before = None if reference is None else reference.columns.get(column)
+    return before if before is not None and before.kind == str(schema[column]) else None
+
+
+def judge_whole(table: Table, check: Check, seen: Seen, found: Found) -> tuple[CheckResult, float | None]:
+    """The verdict of a check that judges a table as a whole, and the number that it is about, if one was worked out.
 
     Args:
         table: what is judged.
         check: by what.
         seen: what one pass found.
-        value: the number that the check asked for.
+        found: what the check's parts came to.
 
     Raises:
         PolarsError: the check does not fit its column.
     """
+    value: float | None = None
     match check.kind:
         case "rows":
             passed, detail = _between(check, seen.rows, "rows")
         case "cardinality":
-            passed, detail = _between(check, value or 0, "different values")
+            value = len(_series(found["values"]).explode(empty_as_null=False))
+            passed, detail = _between(check, value, "different values")
         case "quantile":
-            passed, detail = (False, "no value to judge") if value is None else _between(check, value, "")
+            passed, detail, value = _quantile(table, check, found)
         case "rows_like_before":
             passed, detail = _like_before(table, check, seen.rows)
         case "drift":
-            passed, detail = _drift(table, check)
+            passed, detail = _drift(table, check, found)
         case _:
             passed, detail = _age(table, check, seen)
-    return result_of(table.subject, check, seen.rows, int(not passed), passed=passed, detail=detail)
+    return result_of(table.subject, check, seen.rows, int(not passed), passed=passed, detail=detail), value
 
 
 def _between(check: Check, value: float, what: str) -> tuple[bool, str]:
@@ -113,10 +163,24 @@ def _between(check: Check, value: float, what: str) -> tuple[bool, str]:
     return passed, f"{value:,{'' if isinstance(value, int) else 'g'}} {what}".rstrip() + f"; {', '.join(shown)}"
 
 
+def _quantile(table: Table, check: Check, found: Found) -> tuple[bool, str, float | None]:
+    """Counts decide; the value itself is looked for only where it is out of bounds."""
+    assert check.share is not None  # noqa: S101  # `quantile` cannot be made without it
+    there, below, upto = (int(str(found[name])) for name in ("there", "below", "upto"))
+    if not there:
+        return False, "no value to judge", None
+    place = max(place_one(check.share, there), 0)
+    if below <= place < upto:
+        low, high = (check.low is None and "-") or f"{check.low:,g}", (check.high is None and "-") or f"{check.high:,g}"
+        return True, f"{below / there:.2%} of {there:,} values below {low}, {1 - upto / there:.2%} above {high}", None
+    value = table.rows.select(number(check, table.rows.collect_schema())).collect(engine="streaming").item()
+    return False, _between(check, value, "")[1], value
+
+
 def _like_before(table: Table, check: Check, rows: int) -> tuple[bool, str]:
-    if table.before is None or check.share is None:
+    if table.reference is None or check.share is None:
         return True, f"{rows:,} rows; nothing was published before"
-    before = table.before.select(pl.len()).collect().item()
+    before = table.reference.rows
     passed = abs(rows - before) <= check.share * before
     return passed, f"{rows:,} rows, {before:,} before; at most {check.share:.0%} more or less"
 
@@ -130,32 +194,31 @@ def _age(table: Table, check: Check, seen: Seen) -> tuple[bool, str]:
     return age <= micros(check.within), f"{detail}; at most {in_words(check.within)}"
 
 
-def _drift(table: Table, check: Check) -> tuple[bool, str]:
-    if table.before is None or check.share is None:
+def _drift(table: Table, check: Check, found: Found) -> tuple[bool, str]:
+    if table.reference is None or check.share is None:
         return True, "nothing was published before"
     (column,) = check.columns
-    if table.before.collect_schema().get(column) != table.rows.collect_schema()[column]:
+    before = _compared(check, table.rows.collect_schema(), table.reference)
+    if before is None:
         return True, f"no `{column}` of this type was published before"
-    new, old = (_values(rows, column) for rows in (table.new_rows, table.before))
-    if not new.len():
-        # A column of gaps is no column without drift.
-        return not old.len(), f"no value is there, {old.len():,} were before"
-    if not old.len():
-        return True, "no value was there before"
-    if new.dtype.is_numeric():
-        name, distance = "Kolmogorov-Smirnov", kolmogorov_smirnov(new.to_numpy(), old.to_numpy())
+    if before.cuts is None:
+        now = dict(counted(_series(found["tally"])).iter_rows())
+        many, name = sum(now.values()), "total variation"
     else:
-        name, distance = "total variation", total_variation(_counts(new), _counts(old))
-    detail = f"{name} distance {distance:.3f} of {new.len():,} values from {old.len():,} before"
+        many, name = int(str(found["many"])), "Kolmogorov-Smirnov"
+    if not before.many:
+        return True, "no value was there before"
+    if not many:
+        # A column of gaps is no column without drift.
+        return False, f"no value is there, {before.many:,} were before"
+    if before.cuts is None:
+        distance = total_variation(now, dict(before.tally))
+    else:
+        distance = gap(_series(found["below"]).item().to_numpy(), many, np.array(before.below), before.many)
+    detail = f"{name} distance {distance:.3f} of {many:,} values from {before.many:,} before"
     return distance <= check.share, f"{detail}; at most {check.share:g}"
 
 
-def _values(rows: pl.LazyFrame, column: str) -> pl.Series:
-    values = rows.select(column).collect().to_series()
-    if not values.dtype.is_numeric():
-        return values
-    return values.cast(pl.Float64).drop_nulls().drop_nans()
-
-
-def _counts(values: pl.Series) -> dict[str | None, int]:
-    return dict(values.cast(pl.String).alias("value").value_counts(name="count").iter_rows())
+def _series(found: "int | pl.Series | None") -> pl.Series:
+    assert isinstance(found, pl.Series)  # noqa: S101  # a part that merges values or tallies
+    return found

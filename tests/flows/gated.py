@@ -48,6 +48,10 @@ class House:
     tracking_uri: str = ""
 
     @property
+    def workspace(self) -> Path:
+        return self.folder
+
+    @property
     def lake(self) -> Lake:
         return Lake(self.folder / "lake")
 

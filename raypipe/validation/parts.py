@@ -1,0 +1,106 @@
+"""What checks ask of rows, in parts: what blocks of rows answer adds up to what the whole table would.
+
+A check is a part of each block, a way to merge parts, and a verdict on what comes of them. Blocks may be the files of a
+table, read where the cluster takes them in, or the morsels of one scan: the answers are the same bits. What no block
+can say alone (whether a value is unique) has no way to merge, and is asked of all rows in one scan. What a block is
+compared with (keys of another table, where the values of before are cut) goes into the expression itself.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Literal, TypeAlias
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+
+Merge: TypeAlias = Literal["sum", "max", "add", "values", "tally"]
+#: One row: by a part's name, what it came to.
+State: TypeAlias = pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Part:
+    """One value that a check asks of rows.
+
+    Attributes:
+        of: an aggregate.
+        merge: how the values of blocks become that of all rows; None: only all rows at once can say.
+    """
+
+    of: pl.Expr
+    merge: Merge | None = "sum"
+
+    @cached_property
+    def name(self) -> str:
+        """The same for the same question, in any process."""
+        try:
+            return sha256(self.of.meta.serialize()).hexdigest()[:16]
+        except PolarsError:  # a function that cannot be written down: nobody else may know the answer
+            return f"here {id(self.of)}"
+
+
+#: By what it is for, a part of what a check asks.
+Asked: TypeAlias = Mapping[str, Part]
+
+
+def state(rows: pl.LazyFrame, parts: Iterable[Part]) -> State:
+    """What all parts come to, in one pass over rows.
+
+    Raises:
+        PolarsError: a part does not fit its column.
+    """
+    unique = {part.name: part.of.alias(part.name) for part in parts}
+    return rows.select(unique.values()).collect(engine="streaming")
+
+
+def merged(states: Sequence[State], parts: Iterable[Part]) -> State:
+    """What the parts come to over all blocks together.
+
+    Args:
+        states: of at least one block; each knows all parts.
+        parts: those that can be merged.
+    """
+    if len(states) == 1:
+        return states[0]
+    found = {part.name: part.merge for part in parts if part.merge is not None}
+    columns = (pl.concat([one[name] for one in states], rechunk=True) for name in found)
+    return pl.DataFrame([_MERGES[how](one) for how, one in zip(found.values(), columns, strict=True)])
+
+
+def tally(values: pl.Expr) -> Part:
+    """How often each value occurs, null too."""
+    return Part(values.alias("value").value_counts(name="count").implode(), "tally")
+
+
+def counted(value: pl.Series) -> pl.DataFrame:
+    """A tally as a frame of ``value`` and ``count``."""
+    return value.explode().struct.unnest()
+
+
+def _tally(blocks: pl.Series) -> pl.Series:
+    filled = blocks.filter(blocks.list.len() > 0)
+    if filled.is_empty():
+        return blocks.head(1)
+    rows = counted(filled).group_by("value").agg(pl.col("count").sum())
+    return rows.select(pl.struct("value", "count").implode().alias(blocks.name)).to_series()
+
+
+def _add(blocks: pl.Series) -> pl.Series:
+    total = np.sum([one.to_numpy() for one in blocks], axis=0, dtype=np.int64)
+    return pl.Series(blocks.name, [total.tolist()], dtype=pl.List(pl.Int64))
+
+
+def _values(blocks: pl.Series) -> pl.Series:
+    return blocks.explode(empty_as_null=False).unique().implode().alias(blocks.name)
+
+
+_MERGES: dict[Merge, Callable[[pl.Series], pl.Series]] = {
+    "sum": lambda blocks: pl.Series(blocks.name, [blocks.sum()], dtype=blocks.dtype),
+    "max": lambda blocks: pl.Series(blocks.name, [blocks.max()], dtype=blocks.dtype),
+    "add": _add,
+    "values": _values,
+    "tally": _tally,
+}
