@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 
 from msgspec import structs
@@ -10,6 +11,7 @@ from raypipe import validation
 from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import GateReport, Snapshot
+from raypipe.features.reading import SPREAD_ROWS
 from raypipe.flows.gate_page import page
 from raypipe.flows.judgements import judgement
 from raypipe.flows.platform import Platform
@@ -58,6 +60,7 @@ def gate(
         before,
         since=platform.lake.changes,
         kept=platform.workspace / "gates",
+        blocks=lambda one: partial(platform.lake.blocks, one) if one.rows >= SPREAD_ROWS else None,
     )
     report = settle(platform, examined.report, bypass, quiet=quiet)
     left = {faulty.snapshot.table: _set_aside(platform, pipeline, faulty, as_of) for faulty in examined.faulty}

@@ -17,6 +17,7 @@ from raypipe.spec import Pipeline
 from raypipe.spec.checks import Check
 from raypipe.validation.columns import check_columns
 from raypipe.validation.judge import Verdict, judge
+from raypipe.validation.parts import Blocks
 from raypipe.validation.reference import reference
 from raypipe.validation.rules import Keys
 from raypipe.validation.sieve import no_faulty
@@ -64,6 +65,7 @@ def examine(
     *,
     since: Since | None = None,
     kept: Path | None = None,
+    blocks: Callable[[Snapshot], Blocks | None] | None = None,
 ) -> Examined:
     """The same as ``check``, with the rows that are to be set aside; the other checks have not seen them.
 
@@ -76,6 +78,7 @@ def examine(
         before: what was published before of each source, for checks that compare.
         since: tells new rows by the files that they are in; None: they are told by their ids.
         kept: a folder for what is found about ``before``, so that it is found once; None: it is found each time.
+        blocks: asks the blocks of a snapshot, where the cluster is to judge it; None: one scan here does.
     """
     frames = {snapshot.table: read(snapshot) for snapshot in snapshots}
     if missing := [source.name for source in pipeline.sources if source.name not in frames]:
@@ -97,8 +100,9 @@ def examine(
                 as_of,
                 _new_files(by_table[name], was),
                 gained=None if was is None or since is None else _gained(since(was, by_table[name])),
+                blocks=None if blocks is None else blocks(by_table[name]),
             )
-            file = None if was is None or kept is None else kept / f"{name}-{was.snapshot_id}"
+            file = None if was is None or kept is None else kept / name / f"{was.snapshot_id}"
             verdict = _judged(table, keys, file)
             results += verdict.results
             if verdict.fits:

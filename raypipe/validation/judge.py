@@ -1,6 +1,6 @@
 """One table before its gate: all its rows in one pass, then a verdict a check."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +13,7 @@ from raypipe.spec.checks import ROW_KINDS, Check
 from raypipe.validation.cause import cause_of_rows
 from raypipe.validation.columns import SCHEMA
 from raypipe.validation.compare import cause_of_whole
-from raypipe.validation.parts import Asked, Part, State, state
+from raypipe.validation.parts import Ask, Asked, Part, State, asked_of_blocks, state
 from raypipe.validation.results import judge_rows, result_of
 from raypipe.validation.rules import Keys, row_rule
 from raypipe.validation.sieve import no_faulty, sieve
@@ -61,7 +61,7 @@ def judge(table: Table, keys: Keys) -> Verdict:
     if all(i in seen.found and not seen.found[i]["fails"] for i in aside):
         return Verdict(tuple(_results(known, seen, broken, keys)), whole, no_faulty())
     sieved = sieve(table, keys)
-    left = replace(table, rows=subject.known(sieved.good, table.as_of), gained=None)
+    left = replace(table, rows=subject.known(sieved.good, table.as_of), gained=None, blocks=None)
     others = {i: parts for i, parts in asked.items() if i not in aside}
     seen, broken = _look(left, others, {i: why for i, why in broken.items() if i not in aside})
     done = {id(check): result for check, result in sieved.results}
@@ -114,14 +114,27 @@ def _seen(table: Table, asked: Questions) -> Seen:
     for i, parts in asked.items():
         (among_new if _compares(table, i) else among_all).extend(parts.values())
     if not among_new or table.new_rows is table.rows:
-        found = new = state(table.rows, among_all + among_new)
+        found = new = _state(table, among_all + among_new)
     else:
-        found, new = state(table.rows, among_all), state(table.new_rows, among_new)
+        found, new = _state(table, among_all), state(table.new_rows, among_new)
     values = {
         i: {label: _value(new if _compares(table, i) else found, part) for label, part in parts.items()}
         for i, parts in asked.items()
     }
     return Seen(found[every["rows"].name].item(), found[every["newest"].name].item(), values)
+
+
+def _state(table: Table, parts: Sequence[Part]) -> State:
+    """What all rows come to: in one scan, or, where there are blocks, in theirs, and a scan for what needs all rows."""
+    if table.blocks is None:
+        return state(table.rows, parts)
+    ask = Ask(
+        tuple(part for part in parts if part.merge is not None),
+        partial(table.subject.known, as_of=table.as_of),
+    )
+    found = asked_of_blocks(table.blocks, ask, table.subject.time)
+    alone = [part for part in parts if part.merge is None]
+    return found.hstack(state(table.rows, alone)) if alone else found
 
 
 def _compares(table: Table, place: int) -> bool:

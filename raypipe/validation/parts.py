@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from io import BytesIO
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -54,6 +55,40 @@ def state(rows: pl.LazyFrame, parts: Iterable[Part]) -> State:
     """
     unique = {part.name: part.of.alias(part.name) for part in parts}
     return rows.select(unique.values()).collect(engine="streaming")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of a block wherever it is; the answer travels as bytes.
+
+    Attributes:
+        parts: those that can be merged.
+        known: gives the rows of a block that are judged.
+    """
+
+    parts: tuple[Part, ...]
+    known: Callable[[pl.LazyFrame], pl.LazyFrame]
+
+    @property
+    def columns(self) -> list[str]:
+        """Those that it reads."""
+        return sorted({name for part in self.parts for name in part.of.meta.root_names()})
+
+    def __call__(self, block: pl.DataFrame) -> bytes:
+        """What the parts come to."""
+        answer = BytesIO()
+        state(self.known(block.lazy()), self.parts).write_ipc(answer)
+        return answer.getvalue()
+
+
+#: What blocks say of a question, in any order.
+Blocks: TypeAlias = Callable[[Sequence[str], Ask], Sequence[bytes]]
+
+
+def asked_of_blocks(blocks: Blocks, ask: Ask, time: str | None) -> State:
+    """What the parts come to over blocks that are all over the cluster; ``time`` is read as well, if there is one."""
+    columns = sorted({*ask.columns, *([time] if time else [])})
+    return merged([pl.read_ipc(BytesIO(answer)) for answer in blocks(columns, ask)], ask.parts)
 
 
 def merged(states: Sequence[State], parts: Iterable[Part]) -> State:

@@ -56,7 +56,8 @@ def reference(subject: Subject, before: pl.LazyFrame | None, as_of: int, kept: P
         subject: whose checks compare.
         before: all rows that were published, known at ``as_of`` or later.
         as_of: rows known by then are meant, microseconds UTC.
-        kept: what was found is kept there under a name that says of which snapshot it is; None: it is not.
+        kept: a path that names a table's folder and the snapshot: what was found is kept there, and what was found of
+            other snapshots goes; None: it is not kept.
     """
     compared = {name for check in subject.gate if check.kind == "drift" for name in check.columns}
     if before is None or not (compared or any(check.kind == "rows_like_before" for check in subject.gate)):
@@ -110,3 +111,7 @@ def _write(file: Path, content: bytes) -> None:
     made = file.with_name(f".{uuid.uuid4().hex}")
     made.write_bytes(content)
     made.replace(file)
+    snapshot = file.name.partition("-")[0]
+    for other in file.parent.glob("*.json"):  # main has moved on from these
+        if other.name.partition("-")[0] != snapshot:
+            other.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from raypipe.spec.checks import Check
 from raypipe.stats.cuts import gap
 from raypipe.stats.distances import total_variation
 from raypipe.stats.percentile import place_one
-from raypipe.validation.parts import Asked, Part, counted, tally
+from raypipe.validation.parts import Asked, Blocks, Part, counted, tally
 from raypipe.validation.reference import Profile, Reference, below_cuts, present
 from raypipe.validation.results import result_of
 from raypipe.validation.subject import Subject
@@ -51,6 +51,7 @@ class Table:
         reference: what checks compare with; None when nothing was published.
         incomparable: why what was published before cannot be read; empty when it can.
         gained: the rows of files that came since, when nothing else changed; None: it is not known.
+        blocks: asks the blocks of all rows, where the cluster is to do that; None: one scan here.
     """
 
     subject: Subject
@@ -61,6 +62,7 @@ class Table:
     reference: Reference | None = None
     incomparable: str = ""
     gained: pl.LazyFrame | None = None
+    blocks: Blocks | None = None
 
     @cached_property
     def new_rows(self) -> pl.LazyFrame:

@@ -1,13 +1,17 @@
 """Every kind of check with a planted fault in a real lake: not a row of it reaches `main`."""
 
 import re
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from raypipe.contracts.records import Snapshot
 from raypipe.errors import GateError
+from raypipe.flows import gate
+from raypipe.lake import Lake
 from raypipe.spec import Table, checks, csv, hours, minutes
 from raypipe.spec.checks import Check
 from tests.flows.gated import House
@@ -112,3 +116,30 @@ def test_only_what_is_known_is_compared(tmp_path: Path) -> None:
     early = int(datetime(2024, 1, 2, tzinfo=UTC).timestamp()) * 1_000_000
     report = house.run(as_of=early)
     assert report.results[1].detail.startswith("23 rows, 23 before")
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_blocks_all_over_the_cluster_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every kind of check, with faults, judged in one scan here and in the blocks of a Ray dataset."""
+    rules = [rule.warn() for rule, _, _ in PLANTS.values()]
+    rules.append(checks.fresh(within=hours(6)).warn())
+    asked: list[str] = []
+    blocks = Lake.blocks
+
+    def noted(lake: Lake, one: Snapshot, columns: Sequence[str], ask: Callable[[pl.DataFrame], bytes]) -> list[bytes]:
+        asked.append(one.table)
+        return blocks(lake, one, columns, ask)
+
+    monkeypatch.setattr(Lake, "blocks", noted)
+    found = []
+    for name, rows in (("here", 10**9), ("there", 1)):
+        monkeypatch.setattr(gate, "SPREAD_ROWS", rows)
+        (tmp_path / name).mkdir()
+        house = House(tmp_path / name, tuple(rules))
+        house.ship("a", *SOUND)
+        house.run()
+        house.ship("b", *[line for _, planted, _ in PLANTS.values() for line in planted])
+        found.append([(r.check, r.passed, r.rows, r.failed, r.detail, r.sample, r.cause) for r in house.run().results])
+    assert found[0] == found[1]
+    assert sum(not passed for _, passed, *_ in found[1]) > 5
+    assert asked == ["trips"] * 2

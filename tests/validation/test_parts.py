@@ -75,19 +75,20 @@ def test_a_question_has_one_name_in_every_process() -> None:
 
 def test_what_is_compared_with_is_found_once(tmp_path: Path) -> None:
     subject = Subject.of(STREAM)
-    found = reference(subject, BEFORE.lazy(), NOW, tmp_path / "visits-1")
+    found = reference(subject, BEFORE.lazy(), NOW, tmp_path / "1")
     gone = BEFORE.head(0).lazy()
     assert found is not None
     assert found.rows == 40
-    assert reference(subject, gone, NOW, tmp_path / "visits-1") == found
-    assert reference(subject, gone, NOW, tmp_path / "visits-2") != found
+    assert reference(subject, gone, NOW, tmp_path / "1") == found
+    assert reference(subject, gone, NOW, tmp_path / "2") != found
+    assert len(list(tmp_path.iterdir())) == 1, "of the first snapshot nobody asks any more"
 
 
 @pytest.mark.parametrize("ahead", [timedelta(0), timedelta(microseconds=1)])
 def test_what_holds_for_one_moment_alone_is_not_kept(tmp_path: Path, ahead: timedelta) -> None:
     subject = Subject.of(STREAM)
     before = BEFORE.with_columns(known_at=pl.lit(AS_OF + ahead)).lazy()
-    found = reference(subject, before, NOW, tmp_path / "visits-1")
+    found = reference(subject, before, NOW, tmp_path / "1")
     assert found is not None
     assert found.rows == (0 if ahead else 40)
     assert bool(list(tmp_path.iterdir())) == (not ahead)
