@@ -32,19 +32,26 @@ class Look:
         asked: when.
         end: where every window ends.
         latest: the place of the latest event; -1 when there is none.
-        lows: where each window begins, by its row among the group's edges.
+        lows: where each window begins, by its row among the group's edges; 0 for windows of other tracks.
         sums: of what was added up before.
     """
 
     __slots__ = ("asked", "at", "end", "latest", "lows", "stored", "sums", "width")
 
-    def __init__(self, stored: Stored, lot: int, asked: int, edges: Sequence[int]) -> None:
-        self.stored, self.asked, self.at, self.width = stored, asked, stored.begins[lot], stored.widths[lot]
-        times, at, last = stored.ints, self.at, self.at + self.width - 1
-        end = bisect_left(times, edges[0], at, last)
+    def __init__(self, stored: Stored, lot: int, asked: int, edges: Sequence[int], rows: Sequence[int]) -> None:
+        times, at, width = stored.ints, stored.begins[lot], stored.widths[lot]
+        self.stored, self.asked, self.at, self.width = stored, asked, at, width
+        last = at + width - 1
+        # Of the present one mostly asks: all that is stored has happened then, and most of it lies in a long window.
+        end = last if width == 1 or times[last - 1] < edges[0] else bisect_left(times, edges[0], at, last)
         self.end = end - at
-        self.latest = bisect_left(times, edges[1], end, last) - at - 1
-        self.lows = [0, 0, *[bisect_left(times, edge, at, end) - at for edge in edges[2:]]]
+        self.latest = (end if end == last else bisect_left(times, edges[1], end, last)) - at - 1
+        self.lows = lows = [0] * len(edges)
+        if width > 1:
+            first = times[at]
+            for row in rows:
+                if first < edges[row]:
+                    lows[row] = bisect_left(times, edges[row], at, end) - at
         self.sums: dict[tuple[int, int], int] = {}
 
     def span(self, row: int, window: int) -> tuple[int, int]:
@@ -65,7 +72,7 @@ class Program:
     """
 
     def __init__(self, plan: GroupPlan, layout: Layout) -> None:
-        self._edges, self._lots = plan.edges_of_one, range(len(layout.lots))
+        self._edges = plan.edges_of_one
         lots, texts = list(layout.lots), [i for i, rows in enumerate(layout.tracks) if rows.text]
         made: dict[int, tuple[int, _Reader]] = {}
         for batch in plan.batches:
@@ -75,22 +82,29 @@ class Program:
                 batch.features, _readers(batch, plan.tracks[batch.track], rows, text), strict=True
             ):
                 made[feature] = lots.index(rows.lot), reader
+        used: list[set[int]] = [set() for _ in lots]
+        for batch in plan.batches:
+            used[lots.index(layout.tracks[batch.track].lot)].update(batch.rows)
+        self._lots = [(lot, sorted(rows)) for lot, rows in enumerate(used)]
         windowed = {feature for batch in plan.batches if batch.rows for feature in batch.features}
-        self._windowed = [made[i] for i in range(len(made)) if i in windowed]
+        self._many = len(made)
+        self._windowed = [(i, *made[i]) for i in range(len(made)) if i in windowed]
         self._others = [(i, *made[i]) for i in range(len(made)) if i not in windowed]
 
     def __call__(self, stored: Stored, asked: int) -> list[Value]:
         """The features at a time, in the order declared."""
         edges = self._edges(asked)
-        looks = [Look(stored, lot, asked, edges) for lot in self._lots]
+        looks = [Look(stored, lot, asked, edges, rows) for lot, rows in self._lots]
         # Until an event enters or leaves a window, all of them hold what they held.
-        places = tuple(place for look in looks for place in (look.end, *look.lows))
+        places = tuple([(look.end, *look.lows) for look in looks])
         if (found := stored.said.get(places)) is None:
             stored.said.clear()
-            found = stored.said[places] = [reader(looks[lot]) for lot, reader in self._windowed]
-        values = list(found)
+            found = stored.said[places] = [None] * self._many
+            for i, lot, reader in self._windowed:
+                found[i] = reader(looks[lot])
+        values = found.copy()
         for i, lot, reader in self._others:
-            values.insert(i, reader(looks[lot]))
+            values[i] = reader(looks[lot])
         return values
 
 

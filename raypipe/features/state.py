@@ -117,7 +117,7 @@ class Stored:
     widths: tuple[int, ...]
     texts: tuple[int, ...]
     memo: dict[tuple[tuple[str, float | None], int, int], float] = field(default_factory=dict)
-    said: dict[tuple[int, ...], list[float | int | str | None]] = field(default_factory=dict)
+    said: dict[tuple[tuple[int, ...], ...], list[float | int | str | None]] = field(default_factory=dict)
 
     @property
     def lots(self) -> list[Ints]:
