@@ -4,6 +4,7 @@
 training takes before anything is timed.
 """
 
+import gc
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -155,6 +156,8 @@ def _measured(lake: Lake, store: OnlineStore) -> dict[str, dict[str, Figure]]:
     features = OnlineFeatures(made, store)
     _require_right(made, lake, features, random)
     figures["load"] = {"events_per_s": EVENTS / loaded}
+    gc.collect()
+    gc.freeze()  # as a replica does when it has started
     for many, calls in ((1, CALLS), (100, max(CALLS // 25, 20))):
         # Everybody is asked about once with an empty memory, as after each update, and then again.
         asked = [_requests(random, many) for _ in range(calls)]
