@@ -6,7 +6,7 @@ from time import monotonic
 import polars as pl
 import pyarrow as pa
 import pyarrow.json as pj
-from confluent_kafka import Consumer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
@@ -34,8 +34,10 @@ def table(lake: Path) -> Table:
 def kafka(address: str, lake: Path, rows: int, topic: str) -> None:
     """Consume, parse, append, until all are there."""
     into, read = table(lake), 0
-    consumer = Consumer({"bootstrap.servers": address, "group.id": "peer", "auto.offset.reset": "earliest"})
-    consumer.subscribe([topic])
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "peer", "enable.auto.commit": False})
+    # To join a group takes seconds, which would count against it.
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, one, OFFSET_BEGINNING) for one in partitions])
     while read < rows:
         values: list[bytes] = []
         until = monotonic() + 5
