@@ -1,6 +1,6 @@
 """A Kafka topic as a log. No consumer group: the lake's own snapshots say what was read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -56,8 +56,7 @@ class KafkaLog:
         while len(found) < limit and size < MOST_BYTES:
             left = max(until - monotonic(), 0.0)
             batch = self._consumer.consume(min(AT_A_TIME, limit - len(found)), left if not len(found) else min(left, 1))
-            for message in batch:
-                size += self._add(message, found)
+            size += self._add(batch, found)
             if monotonic() >= until or (not batch and len(found)):
                 break
         self._at.update(found.last)
@@ -112,15 +111,21 @@ class KafkaLog:
             self._partitions = frozenset()  # partitions were added: the next reading takes them too
         return names, found.cluster_id or ""
 
-    def _add(self, message: Message, found: Messages) -> int:
-        if (error := message.error()) is not None:
-            self._say(error, message)
-            return 0
-        kind, milliseconds = message.timestamp()
-        value = message.value()
-        time = milliseconds * 1_000 if kind else self._clock.now()
-        found.add(str(message.partition()), message.offset() or 0, time, value)
-        return len(value or b"")
+    def _add(self, batch: Sequence[Message], found: Messages) -> int:
+        """Append messages, a column at a time: there are hundreds of thousands a second. Returns their bytes."""
+        for message in batch:
+            if (error := message.error()) is not None:
+                self._say(error, message)
+        read = [message for message in batch if message.error() is None]
+        numbers = [message.partition() for message in read]
+        names = {number: str(number) for number in set(numbers)}
+        stamps = [message.timestamp() for message in read]
+        values = [message.value() for message in read]
+        found.partitions.extend([names[number] for number in numbers])
+        found.offsets.extend([message.offset() or 0 for message in read])
+        found.times.extend([time * 1_000 if kind else self._clock.now() for kind, time in stamps])
+        found.values.extend(values)
+        return sum(map(len, filter(None, values)))
 
     def _say(self, error: KafkaError, message: Message) -> None:
         where = f"kafka {self._topic} partition {message.partition()}"
