@@ -125,6 +125,7 @@ add(
 add(
     policy.policy,
     PIPELINE,
+    "raypipe policy explain flights",
     "raypipe policy explain examples/flights/pipeline.py --policy hybrid",
     "raypipe policy explain pipeline.py --at 2013-11-04 --json | jq .action",
     "raypipe policy approve flights --why 'reviewed on 3 July'",

@@ -1,7 +1,7 @@
 """``raypipe policy``: what a retraining policy would do now, and why; a person's yes or no to what it asks."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -10,7 +10,10 @@ from raypipe.cli.definition import read
 from raypipe.cli.kept import because, kept, person
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
-from raypipe.errors import SettingsError
+from raypipe.errors import RegistryError, SettingsError
+
+if TYPE_CHECKING:
+    from raypipe.spec import Pipeline
 
 What = Annotated[
     Literal["explain", "approve", "refuse"],
@@ -19,7 +22,7 @@ What = Annotated[
 Subject = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE|NAME", show_default=False, help="For `explain` a pipeline file, else a pipeline's name."
+        metavar="FILE|NAME", show_default=False, help="The pipeline's name; `explain` takes its file too."
     ),
 ]
 Policy = Annotated[
@@ -66,14 +69,15 @@ def policy(
     out.result(now)
 
 
-def _explain(file: Path, policy: str | None, at: str | None, out: Output) -> None:
-    pipeline, moment = read(file), moment_of(at)
+def _explain(subject: Path, policy: str | None, at: str | None, out: Output) -> None:
+    moment = moment_of(at)
+    pipeline = read(subject) if subject.suffix == ".py" else _in_service(str(subject))
     from raypipe.clock import SystemClock
     from raypipe.retraining import read_policy
 
     chosen = read_policy(policy) if policy else pipeline.retrain
     if chosen is None:
-        what_is_wrong = f"{file.name} has no `retrain`"
+        what_is_wrong = f"{subject.name} has no `retrain`"
         raise SettingsError(what_is_wrong, where="--policy", cure="Give a policy, such as `--policy hybrid`")
     from raypipe.flows.explain import explain
     from raypipe.ledger import Ledger
@@ -92,3 +96,14 @@ def _explain(file: Path, policy: str | None, at: str | None, out: Output) -> Non
     for line in (*decision.triggers, *(f"holds back: {guard}" for guard in decision.guards)):
         out.say(f"  {line}")
     out.result(decision)
+
+
+def _in_service(name: str) -> "Pipeline":
+    """The definition that the champion was made from."""
+    from raypipe.contracts import bundle
+
+    with kept() as found:
+        version = found.registry.champion(name)
+    if version is None:
+        raise RegistryError("has no champion", where=name, cure="Give the pipeline's file, or run `raypipe run FILE`")
+    return bundle.pipeline(Path(version.folder))

@@ -5,6 +5,9 @@ import json
 import pytest
 
 from raypipe.cli.main import main
+from raypipe.clock import SystemClock
+from raypipe.settings import load_settings
+from tests.flows.watched import make_champion
 from tests.spec.rides import RIDES
 
 
@@ -21,6 +24,15 @@ def told(capsys):
 
 def test_without_a_champion_there_is_nothing_to_decide(file, workspace, capsys):
     assert main(["policy", "explain", file, "--policy", "fraud", "--json"]) == 1
+    assert told(capsys)["what"] == "has no champion"
+
+
+def test_a_name_stands_for_the_definition_of_its_champion(workspace, tmp_path, capsys):
+    make_champion(load_settings(), tmp_path / "made", SystemClock())
+    assert main(["policy", "explain", "rides", "--policy", "hybrid", "--json"]) == 0
+    decision = json.loads(capsys.readouterr().out)
+    assert (decision["situation"]["version"], decision["policy"]) == (1, "hybrid")
+    assert main(["policy", "explain", "ride", "--policy", "hybrid", "--json"]) == 1
     assert told(capsys)["what"] == "has no champion"
 
 
