@@ -34,7 +34,7 @@ def main() -> int:
     replay: list[str | Path] = [RAYPIPE, "replay", PIPELINE, "--live", *SUMMER]
     for command, title in (
         (run, f"Asked over HTTP, for {SCHEDULED_AT}"),
-        (replay, "Asked again, after the summer"),
+        (replay, "Asked again, of the new champion"),
     ):
         done = subprocess.run(command, check=False)
         if done.returncode != 0:
