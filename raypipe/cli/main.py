@@ -60,9 +60,9 @@ def main(arguments: Sequence[str] | None = None, command: Callable[..., None] | 
 
 def _run(arguments: Sequence[str], command: Callable[..., None] | None) -> int:
     if command is None:
-        from raypipe.cli.app import app
+        from raypipe.cli.app import app as program_of
 
-        program = "raypipe"
+        app, program = program_of(next(iter(arguments), "")), "raypipe"
     else:
         if "--help" not in arguments:
             _require_workspace()

@@ -21,9 +21,7 @@ What = Annotated[
 ]
 Subject = Annotated[
     Path,
-    typer.Argument(
-        metavar="FILE|NAME", show_default=False, help="The pipeline's name; `explain` takes its file too."
-    ),
+    typer.Argument(metavar="FILE|NAME", show_default=False, help="The pipeline's name; `explain` takes its file too."),
 ]
 Policy = Annotated[
     str | None,

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HEAVY = {"lightgbm", "mlflow", "onnxruntime", "pandas", "pyiceberg", "ray", "sklearn", "torch"}
 
 # Audit events see what any module does while it is imported, however it does it.
@@ -31,6 +33,7 @@ def import_raypipe(folder: Path) -> dict[str, object]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.alone
 def test_importing_is_quick(tmp_path: Path) -> None:
     # CPU time, best of five: what is asked is the cost of our imports, not how busy the machine is.
     assert min(import_raypipe(tmp_path)["spent"] for _ in range(5)) < 0.3

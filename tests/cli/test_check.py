@@ -86,6 +86,7 @@ def probe(*arguments: str) -> tuple[float, set[str]]:
     return float(seconds), set(eval(modules))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("arguments", "seconds"), [(("check", str(EXAMPLE)), 0.5), (("--help",), 0.3)])
 def test_it_is_quick(arguments: tuple[str, ...], seconds: float) -> None:
     # CPU time, best of five: what is asked is the cost of our code, not how busy the machine is. On a busy one the same

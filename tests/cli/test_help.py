@@ -8,7 +8,7 @@ from typer.main import get_command
 from raypipe.cli.app import app
 from raypipe.cli.main import main
 
-COMMANDS = sorted(get_command(app).commands)
+COMMANDS = sorted(get_command(app()).commands)
 
 
 def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -72,13 +72,17 @@ def installation(free_port: Callable[[], int]) -> Iterator[Installation]:
     urls = [f"http://127.0.0.1:{port}" for port in (serve, dashboard, mlflow)]
     text, whole = EXAMPLE.read_text(), "trials=12"
     assert text.count(whole) == 1
-    pipeline = workspace / "pipeline.py"
+    # Within the repository: a model's lineage names its commit.
+    (ROOT / ".pytest_cache").mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="flights-", dir=ROOT / ".pytest_cache"))
+    pipeline = folder / "pipeline.py"
     pipeline.write_text(text.replace(whole, f"trials={TRIALS}"))
     made = Installation(workspace, str(pipeline), env, *urls)
     yield made
     done = made.raypipe("down")
     assert done.returncode == 0, done.stdout + done.stderr
     shutil.rmtree(workspace, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from raypipe.registry import Registry
 from tests.architecture.source import ROOT
 
 
+@pytest.mark.alone
 def test_reading_is_quick_and_loads_no_mlflow(registry: Registry, make, tmp_path: Path, ledger: Ledger) -> None:
     """100 versions with a full lock each."""
     version = registry.register(*make())
