@@ -6,6 +6,9 @@ SHELL := bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
+# Hundreds of processes are started; none of them is to compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 # All but the clients of warehouses: heavy, and no test needs them.
 EXTRAS := dev,examples,redis,postgres,traces,alerts,cluster,avro,kafka,kinesis,pubsub,delta

@@ -35,6 +35,8 @@ os.environ.update(
 # A test must never join a cluster, or read settings, that it did not make.
 for name in [name for name in os.environ if name == "RAY_ADDRESS" or name.startswith("RAYPIPE_")]:
     del os.environ[name]
+# Processes that tests start are not to compile the sources again, each for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The machine may be busy, so a slow example is no fault; in CI the same commit draws the same examples.
 hypothesis_settings.register_profile("raypipe", deadline=None, derandomize="CI" in os.environ, print_blob=True)

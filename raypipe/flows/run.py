@@ -1,4 +1,7 @@
-"""From raw files to a model that answers: the stages in their order, each from records to a record."""
+"""From raw files to a model that answers: the stages in their order, each from records to a record.
+
+Training and serving are imported by the stages that need them: who only watches or decides does not pay for them.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,13 +20,8 @@ from raypipe.contracts.records import (
     Snapshot,
     TrainingSet,
 )
-from raypipe.flows.deploy import deploy, deploy_line
-from raypipe.flows.gate import gate, gate_line
-from raypipe.flows.ingest import ingest, ingest_line
 from raypipe.flows.platform import Platform
-from raypipe.flows.register import register, register_line
 from raypipe.flows.stage import Stage, StageResult
-from raypipe.flows.train import build, build_line, train, train_line
 from raypipe.spec import Pipeline, fingerprint
 
 StageName = Literal["ingest", "gate", "features", "train", "register", "deploy"]
@@ -68,6 +66,9 @@ class Run:
                 return
 
     def _stages(self) -> Iterator[StageResult]:
+        from raypipe.flows.gate import gate, gate_line
+        from raypipe.flows.ingest import ingest, ingest_line
+
         pipeline, as_of = self.pipeline, self.as_of
         ingested, result = self._do(Stage("ingest", Ingested, partial(ingest, pipeline=pipeline)), ingest_line)
         yield result
@@ -82,10 +83,15 @@ class Run:
         if self.fit:
             yield from self._fit(snapshots, named(snapshots, as_of))
 
+        from raypipe.flows.deploy import deploy, deploy_line
+
         serve = partial(deploy, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
         yield self._do(Stage("deploy", Deployment, serve), deploy_line)[1]
 
     def _fit(self, snapshots: tuple[Snapshot, ...], seen: tuple[str, ...]) -> Iterator[StageResult]:
+        from raypipe.flows.register import register, register_line
+        from raypipe.flows.train import build, build_line, train, train_line
+
         pipeline = self.pipeline
         meaning = fingerprint((pipeline.ask, pipeline.inputs, pipeline.label, pipeline.split))
         join = partial(build, pipeline=pipeline, snapshots=snapshots, as_of=self.as_of, bypass=self.bypass)

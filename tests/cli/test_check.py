@@ -89,9 +89,9 @@ def probe(*arguments: str) -> tuple[float, set[str]]:
 @pytest.mark.alone
 @pytest.mark.parametrize(("arguments", "seconds"), [(("check", str(EXAMPLE)), 0.5), (("--help",), 0.3)])
 def test_it_is_quick(arguments: tuple[str, ...], seconds: float) -> None:
-    # CPU time, best of five: what is asked is the cost of our code, not how busy the machine is. On a busy one the same
+    # CPU time, best of ten: what is asked is the cost of our code, not how busy the machine is. On a busy one the same
     # code takes more of it all the same, for want of cache: hence some room.
-    assert min(probe(*arguments)[0] for _ in range(5)) < seconds
+    assert min(probe(*arguments)[0] for _ in range(10)) < seconds
 
 
 def test_it_loads_nothing_heavy() -> None:

@@ -58,7 +58,7 @@ class Installation:
         return httpx.post(f"{self.serve_url}/flights/predict", json=row, timeout=10)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def installation(free_port: Callable[[], int]) -> Iterator[Installation]:
     """Nothing is up yet; whatever a test brings up is down at the end."""
     workspace = Path(tempfile.mkdtemp(prefix="rpe-", dir="/tmp"))
@@ -85,7 +85,7 @@ def installation(free_port: Callable[[], int]) -> Iterator[Installation]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def flights(installation: Installation) -> Installation:
     """The flights pipeline after a run that was killed in the middle, and the same command again."""
     killed = installation.raypipe("run", installation.pipeline, RAYPIPE_FAILPOINT="stage.before_ledger=kill@3")

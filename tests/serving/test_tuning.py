@@ -40,6 +40,7 @@ def test_what_cannot_be_is_refused(changes: dict[str, Any], where: str) -> None:
     assert error.value.where == where
 
 
+@pytest.mark.ray  # Serve pickles the policy's code, and code whose coverage is measured cannot be
 def test_serve_takes_what_it_is_told() -> None:
     assert Tuning(replicas=3).scaled == {"num_replicas": 3}
     told = Tuning(replicas=1, most=4, target=16).scaled["autoscaling_config"]
