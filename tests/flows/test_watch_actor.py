@@ -18,6 +18,7 @@ from raypipe.settings import Settings
 from tests.flows.watched import Written, asked, make_champion, opened
 
 
+@pytest.mark.long  # its ten seconds are those of a machine that does nothing else
 @pytest.mark.usefixtures("ray_local")
 def test_a_killed_watcher_comes_back_and_has_lost_nothing(tmp_path: Path) -> None:
     settings, clock = Settings(workspace=tmp_path / "home", tick_seconds=1, tick_rows=100), SystemClock()
