@@ -54,8 +54,8 @@ class Case:
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
-        return WORK / "features" / self.name.replace(" ", "-").replace("#", "-").replace(",", "")
+        """Where its files are; those of QUICK are smaller, under the same names."""
+        return WORK / ("features-quick" if QUICK else "features") / self.name.replace(" ", "-").replace("#", "-").replace(",", "")
 
 
 def cases() -> list[Case]:
