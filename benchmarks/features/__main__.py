@@ -55,7 +55,8 @@ class Case:
     @property
     def folder(self) -> Path:
         """Where its files are; those of QUICK are smaller, under the same names."""
-        return WORK / ("features-quick" if QUICK else "features") / self.name.replace(" ", "-").replace("#", "-").replace(",", "")
+        kept = "features-quick" if QUICK else "features"
+        return WORK / kept / self.name.replace(" ", "-").replace("#", "-").replace(",", "")
 
 
 def cases() -> list[Case]:
