@@ -71,7 +71,7 @@ def test_moving_all_times_by_days_changes_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_ray_data_gives_the_same_bytes(ray_local: None, tmp_path: Path) -> None:
+def test_tiles_and_portions_give_the_same_bytes(ray_local: None, tmp_path: Path) -> None:
     """Worked out in a task that holds no CPU, as a stage of a run does: blocks in any order, then portions of keys."""
     import ray
     import ray.data
@@ -99,6 +99,31 @@ def test_ray_data_gives_the_same_bytes(ray_local: None, tmp_path: Path) -> None:
     shuffled, apart = ray.get(spread_out.remote(), timeout=150)
     assert shuffled.equals(whole)
     assert apart.equals(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [pytest.param(minutes(20), marks=pytest.mark.long), payments.EACH_ITS_OWN])
+def test_ray_data_gives_the_same_bytes_for_every_kind(ray_local: None, delay: timedelta) -> None:
+    """Worked out in a task that holds no CPU, as a stage of a run does; blocks come in any order, rows late."""
+    import ray
+    import ray.data
+
+    rows, asked = history(6, 3_000, 400)
+    late = pl.col("at") + pl.duration(minutes=pl.col("units") * 7)
+    rows = rows.with_columns(out=pl.when(pl.col("units") > 0).then(late))
+    tables = payments.tables_of(delay, rows)
+    whole = features(tables, asked)
+    blocks = [part.to_arrow() for part in rows.reverse().iter_slices(1_000)]
+
+    @ray.remote(num_cpus=0)
+    def spread_out() -> pl.DataFrame:
+        training_set.PARTS = 3
+        tables = payments.tables_of(delay, rows)
+        tables.scan = lambda _, columns: ray.data.from_arrow(blocks).select_columns(list(columns))
+        tables.spread_rows = 1
+        return features(tables, asked)
+
+    assert ray.get(spread_out.remote(), timeout=120).equals(whole)
 
 
 def test_what_no_question_sees_is_not_sent_around() -> None:

@@ -11,6 +11,7 @@ import pytest
 import ray
 
 from raypipe.clock import SystemClock
+from raypipe.errors import RaypipeError
 from raypipe.flows.watching.start import actor_name, seen_by, start_watch, stop_watch
 from raypipe.flows.watching.telling import RAISED
 from raypipe.flows.watching.watcher import Watcher
@@ -67,7 +68,7 @@ def _back(actor: object) -> float:
         try:
             seen_by(actor, 20)  # type: ignore[arg-type]
             return time.monotonic()
-        except Exception:  # noqa: BLE001  # it is not back yet
+        except RaypipeError:  # it is not back yet
             time.sleep(0.2)
     raise AssertionError("it did not come back")
 
@@ -80,6 +81,6 @@ def _next(platform) -> Watcher:
     for _ in range(50):
         try:
             return Watcher(platform, "rides")
-        except Exception:  # noqa: BLE001  # the one before has not let go yet
+        except RaypipeError:  # the one before has not let go yet
             time.sleep(0.2)
     raise AssertionError("it is still being watched")

@@ -66,7 +66,7 @@ def test_a_lost_worker_costs_one_epoch(ray_local, judged, tmp_path):
     assert len(set(pids[:DIES])) == len(set(pids[DIES:])) == 1
     assert pids[DIES - 1] != pids[DIES]
     tune = prepare(pipeline(models.Linear()), record).tune
-    assert measure("auc", tune.y, model.predict(tune.x)) > 0.65
+    assert measure("auc", tune.y, model.predict(tune.x)) > 0.7
     weights(model, tmp_path / "lost")
     difference(model, OnnxModel(tmp_path / "lost"), tune.x, "network")
 
