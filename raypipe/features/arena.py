@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from raypipe.features.blocks import Block, Slots
+from raypipe.features.layout import Layout
 from raypipe.features.plan import GroupPlan, TrackPlan
-from raypipe.features.state import Layout, Stored, track_block
+from raypipe.features.state import Stored, track_block
 from raypipe.features.tracks import Kept, Texts, Track
 from raypipe.stats.exact import Exact, Ints
 

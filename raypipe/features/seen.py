@@ -7,9 +7,10 @@ import numpy as np
 from raypipe.features import state
 from raypipe.features.arena import Arena
 from raypipe.features.kernel import compute
+from raypipe.features.layout import Layout
 from raypipe.features.plan import GroupPlan
 from raypipe.features.single import Program, Value, nobody
-from raypipe.features.state import Layout, Stored
+from raypipe.features.state import Stored
 from raypipe.features.tracks import Answer
 from raypipe.stats.exact import Ints
 

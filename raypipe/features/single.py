@@ -10,8 +10,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from raypipe.features.layout import Layout, Rows
 from raypipe.features.plan import Batch, GroupPlan, TrackPlan
-from raypipe.features.state import Layout, Rows, Stored
+from raypipe.features.state import Stored
 from raypipe.stats import decay, distinct, exact, percentile
 from raypipe.stats.exact import BITS, Floats
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from raypipe.features import events, frames, keys, state
+from raypipe.features import events, frames, keys
 from raypipe.features.blocks import Block, Shared, block, cut
+from raypipe.features.packing import pack
 from raypipe.features.plan import GroupPlan
 from raypipe.features.tracks import Track
 from raypipe.spec import TableFeatures, days, micros
@@ -24,7 +25,7 @@ def group_states(number: int, plan: GroupPlan, found: pl.DataFrame, as_of: int) 
     tracks = events.tracks(plan, coded, known.height)
     for first, end in portions(tracks):
         blocks = entity_blocks(plan, tracks, np.arange(first, end))
-        values = state.pack(plan, trimmed(plan, blocks, as_of))
+        values = pack(plan, trimmed(plan, blocks, as_of))
         for key, value in zip(known[first:end].iter_rows(), values, strict=True):
             under = keys.stored(number, key)
             if value and under is not None:

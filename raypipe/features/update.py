@@ -19,6 +19,8 @@ from raypipe.contracts.stores import Reading
 from raypipe.features import events, keys, state
 from raypipe.features.blocks import Block, Shared, merged, ties
 from raypipe.features.late import oldest
+from raypipe.features.layout import head_of
+from raypipe.features.packing import pack
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Tables
 from raypipe.features.states import EXACT_FOR, entity_blocks, group_states, portions, table_states, trimmed
@@ -129,13 +131,13 @@ class Update:
             values = self.reading.get(here)
             groups: dict[bytes, list[int]] = {}
             for i, value in enumerate(values):
-                groups.setdefault(b"" if value is None else state.head_of(value), []).append(i)
+                groups.setdefault(b"" if value is None else head_of(value), []).append(i)
             for head, members in groups.items():
                 stored = [value for i in members if (value := values[i]) is not None]
                 numbers = np.array(members) + first
                 blocks, left = _with_stored(plan, tracks, numbers, head, stored)
                 tied.append(np.setdiff1d(numbers, left))
-                packed = state.pack(plan, trimmed(plan, blocks, self.as_of)) if blocks else []
+                packed = pack(plan, trimmed(plan, blocks, self.as_of)) if blocks else []
                 places = (left - first).tolist()
                 yield from ((here[i], values[i], value or None) for i, value in zip(places, packed, strict=True))
         return known[np.concatenate(tied)]
