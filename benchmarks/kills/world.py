@@ -142,6 +142,10 @@ def monitor(home: Home) -> None:
 
 def decide(home: Home, tick: int) -> None:
     """One tick: facts that follow from its number, and a decision."""
+    if tick == BACK and not _ended(home):
+        time.sleep(0.02)
+        return
+    # Looked at only now: who is champion changes until the training has ended.
     at = FIRST + tick * TICK
     champion = home.registry.get(NAME, "champion")
     reign = home.registry.history(NAME)[-1][0].at
@@ -155,9 +159,6 @@ def decide(home: Home, tick: int) -> None:
         new_rows=9_000 if tick == TRAIN else 0,
         failed=1.0 if tick == BACK else 0.0,
     )
-    if tick == BACK and not _ended(home):
-        time.sleep(0.02)
-        return
     decide_now(home.platform, home.pipeline, facts)
 
 
