@@ -13,7 +13,7 @@ PYTHON ?= $(or $(shell command -v python3.11),python3)
 # All but the clients of warehouses: heavy, and no test needs them.
 EXTRAS := dev,examples,redis,postgres,traces,alerts,cluster,avro,kafka,kinesis,pubsub,delta
 
-# Every path is relative, so the checkout may lie anywhere, also below a folder with spaces in its name.
+# Every path is relative, so the checkout may lie anywhere; Ray wants a path without spaces.
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.raypipe-setup
@@ -40,6 +40,7 @@ setup: $(STAMP) ## Make .venv with every pinned dependency; does nothing when it
 
 $(STAMP): pyproject.toml constraints.txt Makefile
 	@"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; sys.exit(f"raypipe needs Python 3.11, 3.12 or 3.13; $(PYTHON) is {v[0]}.{v[1]}: make setup PYTHON=/path/to/python3.11" if not (3, 11) <= v < (3, 14) else 0)'
+	@case "$$PWD" in *[[:space:]]*) echo "Ray cannot start workers from a folder with a space in its path: move $$PWD" >&2; exit 2 ;; esac
 	@if [ "$(RENEW)" ] || ! $(PY) -c '' 2>/dev/null || ! grep -qF "$$PWD/$(VENV)" $(VENV)/bin/activate; then \
 	  echo "Making $(VENV) with $$("$(PYTHON)" -V)"; "$(PYTHON)" -m venv --clear $(VENV); \
 	fi

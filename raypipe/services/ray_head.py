@@ -1,7 +1,9 @@
 """The Ray head: control store, scheduler, dashboard with the Jobs API, and the environment that all work inherits."""
 
 import os
+import re
 import shutil
+import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from raypipe import telemetry
+from raypipe.errors import ServiceError
 from raypipe.services.config import ServicesConfig
 from raypipe.services.ports import PortBlock
 from raypipe.services.processes import MARK, ProcessId, start
@@ -76,7 +79,12 @@ def base_environment(config: ServicesConfig) -> dict[str, str]:
 
 
 def start_ray(config: ServicesConfig, environment: Mapping[str, str], ports: PortBlock) -> ProcessId:
-    """Start the head. It has come up when ``address`` finds something and the dashboard answers."""
+    """Start the head. It has come up when ``address`` finds something and the dashboard answers.
+
+    Raises:
+        ServiceError: Ray cannot start workers with this interpreter.
+    """
+    check_interpreter(sys.executable)
     private_folder(config.temp)
     _address_file(config).unlink(missing_ok=True)
     for old in sorted(config.ray_temp.glob("session_2*"))[:-SESSIONS_KEPT]:
@@ -104,6 +112,21 @@ def start_ray(config: ServicesConfig, environment: Mapping[str, str], ports: Por
         f"--temp-dir={config.ray_temp}",
     ]
     return start(command, environment, config.logs / "ray.log")
+
+
+def check_interpreter(path: str) -> None:
+    """Refuse an interpreter whose path Ray's shell commands, which do not quote it, would take apart.
+
+    Raises:
+        ServiceError: there is a space in it, or another sign that a shell reads as its own.
+
+    >>> check_interpreter("/home/ann/my models/.venv/bin/python")
+    Traceback (most recent call last):
+    raypipe.errors.ServiceError: ... Ray cannot start workers with an interpreter whose path has `' '` in it. ...
+    """
+    if odd := re.search(r"[^\w@%+=:,./-]", path):
+        what = f"Ray cannot start workers with an interpreter whose path has `{odd.group()!r}` in it"
+        raise ServiceError(what, where=path, cure="Move the environment, or the checkout it lies in, to a plainer path")
 
 
 def address(config: ServicesConfig) -> str:
