@@ -69,9 +69,10 @@ test: setup ## Run every test, print the coverage
 	@# Two at a time, one to a core: what needs a cluster, and the rest. The first tells what it did when both are done.
 	@# Coverage is that of the rest, in its own process: to trace every worker of a cluster would take longer than all else.
 	@# What says how long a thing may take comes first, while nothing else runs.
-	@$(PY) -m pytest -q -m alone -p no:cacheprovider
+	@$(PY) -m pytest -q -m alone -p no:cacheprovider $$(grep -lrE 'mark\.alone' tests --include='test_*.py')
 	@export PYTHONPATH="$$PWD"; mkdir -p .pytest_cache; log=.pytest_cache/ray.log; \
-	$(PY) -m pytest -m 'ray and not long and not alone' -p no:cacheprovider --durations=10 >$$log 2>&1 & ray=$$!; \
+	$(PY) -m pytest -m 'ray and not long and not alone' -p no:cacheprovider --durations=10 \
+	  $$(grep -lrE 'ray_local|mark\.ray' tests --include='test_*.py') >$$log 2>&1 & ray=$$!; \
 	trap 'kill $$ray 2>/dev/null' INT TERM; \
 	$(PY) -m slipcover --source raypipe --skip-covered -m pytest -m 'not ray and not long and not alone' --durations=25 && rest=0 || rest=$$?; \
 	wait $$ray && code=$$rest || code=$$?; \

@@ -1,10 +1,12 @@
 """Fixtures that every room's tests share, and the environment they run in."""
 
 import os
+import re
 import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ os.environ.update(
     DO_NOT_TRACK="true",
     MLFLOW_DISABLE_TELEMETRY="true",
     ORT_DISABLE_TELEMETRY="1",
+    # Five more processes beside each server, for evaluation jobs that nobody asks for.
+    MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
     RAY_USAGE_STATS_ENABLED="0",
     # A cluster for two cores: no token, one reader of Parquet footers instead of 32, few shuffle partitions.
     RAY_AUTH_MODE="disabled",
@@ -45,11 +49,23 @@ hypothesis_settings.load_profile("raypipe")
 from raypipe.clock import ManualClock  # noqa: E402  # after the environment is set
 
 
+#: What `make test` looks for in files before it asks pytest for the tests that have a mark.
+SIGNS = {"ray": r"ray_local|mark\.ray", "alone": r"mark\.alone"}
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that use the cluster carry the mark."""
+    """Tests that use the cluster carry the mark; `make test` finds the files with a mark by their text."""
     for item in items:
         if "ray_local" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.ray)
+        for mark, sign in SIGNS.items():
+            if item.get_closest_marker(mark) and not re.search(sign, _text(item.path)):
+                raise pytest.UsageError(f"{item.nodeid}: `make test` would not find it, its file has no `{sign}`")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -34,9 +34,8 @@ def mlflow_url(postgres: servers.Postgres, free_port: Callable[[], int], tmp_pat
         f"--port={port}",
         "--workers=1",
     ]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (tmp_path / "mlflow.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
