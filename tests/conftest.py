@@ -48,7 +48,6 @@ hypothesis_settings.load_profile("raypipe")
 
 from raypipe.clock import ManualClock  # noqa: E402  # after the environment is set
 
-
 #: What `make test` looks for in files before it asks pytest for the tests that have a mark.
 SIGNS = {"ray": r"ray_local|mark\.ray", "alone": r"mark\.alone"}
 

@@ -76,7 +76,7 @@ def _shown(row: dict[str, object]) -> dict[str, object]:
     for column, content in row.items():
         if column in {"at", "watermark"}:
             shown[column] = iso(int(pl.Series([content], dtype=pl.Datetime("us", "UTC")).cast(pl.Int64)[0]))
-        elif column in {"request", "features", "outcomes"}:
+        elif column in {"request", "features", "outcomes"} and content:
             shown[column] = msgspec.json.decode(str(content))
         else:
             shown[column] = content

@@ -102,8 +102,8 @@ def check_free(needed: Iterable[Needed]) -> None:
     for one in taken:
         by = holder(one.port)
         said.append(f"port {one.port}, which {one.service} needs, is taken{f' by {by}' if by else ''}")
-    others = " and ".join(f"`{one.setting}` (or RAYPIPE_{one.setting.upper()})" for one in taken)
-    cure = f"Stop what listens there, or set another {others} in raypipe.toml"
+    others = " and ".join(f"`{one.setting}` in raypipe.toml (or RAYPIPE_{one.setting.upper()})" for one in taken)
+    cure = f"Stop what listens there, or set another {others}"
     raise ServiceError("; ".join(said), where=taken[0].host, cure=cure)
 
 

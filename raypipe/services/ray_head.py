@@ -120,7 +120,7 @@ def check_interpreter(path: str) -> None:
     Raises:
         ServiceError: there is a space in it, or another sign that a shell reads as its own.
 
-    >>> check_interpreter("/home/ann/my models/.venv/bin/python")
+    >>> check_interpreter("/srv/my models/.venv/bin/python")
     Traceback (most recent call last):
     raypipe.errors.ServiceError: ... Ray cannot start workers with an interpreter whose path has `' '` in it. ...
     """

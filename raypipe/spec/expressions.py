@@ -76,7 +76,20 @@ class Expression:
         return str(self.polars)
 
 
+def _is_constant(expr: pl.Expr) -> bool:
+    """True for one value made of literals alone, such as ``pl.duration(days=1)``."""
+    inner = expr.meta.pop()
+    return all(map(_of_literals, inner)) and bool(inner) and pl.select(expr).height == 1
+
+
+def _of_literals(expr: pl.Expr) -> bool:
+    inner = expr.meta.pop()
+    return all(map(_of_literals, inner)) if inner else expr.meta.is_literal()
+
+
 def _is_elementwise(expr: pl.Expr) -> bool:
+    if _is_constant(expr):
+        return True
     try:
         alone = expr.meta.is_literal() or (expr.meta.is_row_separable() and expr.meta.is_length_preserving())
     except PolarsError:

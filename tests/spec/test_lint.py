@@ -36,6 +36,38 @@ def test_a_planted_fault_is_told_once(tmp_path: Path, name: str) -> None:
     assert len(told) == len(set(told))
 
 
+#: Values of the wrong kind: what stands there, what a beginner writes, and what the cure shows.
+KINDS = {
+    "label": ('rides.label(pl.col("tip") > 0, settled_after=days(1))', 'pl.col("tip") > 0', "stream.label("),
+    "split": ('periods(train="2013-01..2013-02", tune="2013-03", holdout="2013-04")', '"2013"', "periods("),
+    "search": (
+        "Search([models.LightGBM(num_leaves=search.integer(4, 64)), models.Linear()], trials=4)",
+        "models.Linear()",
+        "Search([",
+    ),
+    "ask": ('rides.before("asked_at"),\n    inputs', "rides,\n    inputs", "stream.before("),
+    "inputs": ("[asked, by_zone,", '["asked", by_zone,', "request("),
+    "trials": ("trials=4", 'trials="4"', "int"),
+    "gate": ("checks.not_null(", '"rows", checks.not_null(', "checks.not_null("),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_value_of_the_wrong_kind_is_a_fault(tmp_path: Path, name: str) -> None:
+    old, new, cure = KINDS[name]
+    [fault] = [fault for fault in faults_of(tmp_path, planted((old, new))) if f"`{name}` is a" in fault.what]
+    assert fault.where.startswith("pipeline.py:")
+    assert cure in fault.cure
+
+
+def test_a_value_of_the_wrong_kind_hides_no_other_fault(tmp_path: Path) -> None:
+    text = planted(KINDS["label"][:2], KINDS["gate"][:2], ("trials=4", "trials=0"))
+    told = " ".join(fault.what for fault in faults_of(tmp_path, text))
+    assert "`label` is an `Expr`" in told
+    assert "`gate` is a `str`" in told
+    assert "trials" in told
+
+
 # The statement that holds the fault, not the place where it was noticed.
 LINES = {
     "check": ("checks.not_null(", 'checks.not_null("x"),  # here\n        checks.not_null('),

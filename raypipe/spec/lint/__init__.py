@@ -1,11 +1,13 @@
 """Judge a definition before anything runs: small named rules, every fault at once."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from raypipe.errors import DefinitionError, Fault
 from raypipe.spec.lint.gates import check_rule, model_check_rule
 from raypipe.spec.lint.goals import finish_rule, label_rule, name_rule, search_rule
 from raypipe.spec.lint.inputs import derived_rule, group_rule, name_clash_rule, request_rule, table_rule
+from raypipe.spec.lint.kinds import kind_rule
 from raypipe.spec.lint.retrain import retrain_rule
 from raypipe.spec.lint.service import service_rule, value_rule
 from raypipe.spec.lint.sources import column_rule, elsewhere_rule, live_rule, source_name_rule, time_rule, upkeep_rule
@@ -45,8 +47,13 @@ def lint(pipeline: Pipeline) -> None:
     Raises:
         DefinitionError: with every fault found, each with file, line and cure.
     """
-    faults = list(dict.fromkeys(fault for rule in SOURCE_RULES + PIPELINE_RULES for fault in rule(pipeline)))
-    if faults:
+    faults = list(kind_rule(pipeline))
+    whole = not faults
+    for rule in SOURCE_RULES + PIPELINE_RULES:
+        # A rule that stumbles over a value of the wrong kind has nothing to add; the others have.
+        with suppress(*(() if whole else (AttributeError, TypeError, ValueError, KeyError))):
+            faults += rule(pipeline)
+    if faults := list(dict.fromkeys(faults)):
         raise DefinitionError(sorted(faults, key=_line))
 
 
