@@ -51,10 +51,11 @@ def production(
     database: str,
     redis_url: str,
     s3: servers.S3,
+    free_port: Callable[[], int],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """A working folder whose `raypipe.toml` names all of them, secrets by reference; empty servers."""
+    """A working folder whose `raypipe.toml` names all of them, secrets by reference; empty servers, no MLflow."""
     import redis
 
     with redis.Redis.from_url(redis_url) as client:
@@ -63,6 +64,8 @@ def production(
     (tmp_path / "raypipe.toml").write_text(
         'ledger_url = "env:LEDGER_URL"\ncatalog_url = "env:LEDGER_URL"\n'
         f'warehouse_url = "s3://{s3.bucket}/{tmp_path.name}"\nonline_url = "file:{tmp_path / "redis_url"}"\n'
+        # Not the usual port: somebody's own MLflow may be there.
+        f"mlflow_port = {free_port()}\n"
     )
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
