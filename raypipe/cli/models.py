@@ -90,7 +90,7 @@ def models(
 ) -> None:
     """List the registered versions of a pipeline's model, with their metrics on the holdout; or those of all."""
     from raypipe.cli.kept import kept
-    from raypipe.cli.tables import model_document, models_table
+    from raypipe.cli.tables import model_document, models_note, models_table
 
     out = Output(json)
     with kept() as found:
@@ -101,7 +101,7 @@ def models(
         raise RegistryError("no model of this name is registered", where=name, cure=cure)
     if not json:
         for one, versions in by_name.items():
-            out.say(*([Text(one, "bold")] if name is None else []), models_table(versions))
+            out.say(*([Text(one, "bold")] if name is None else []), models_table(versions), *models_note(versions))
         if not by_name:
             out.say("No model is registered yet. Make one with `raypipe run FILE`")
     listed = [(one, version) for one, versions in by_name.items() for version in versions]

@@ -140,6 +140,16 @@ def models_table(versions: Sequence[ModelVersion]) -> Table:
     return table
 
 
+def models_note(versions: Sequence[ModelVersion]) -> list[Text]:
+    """What is to be known before versions that were made at different moments are compared."""
+    moments = {version.lineage.as_of for version in versions}
+    if len(moments) < 2:
+        return []
+    last = iso(max(moments))[:10]
+    what = f"Each is judged on its own holdout, the newest is as of {last}: their metrics do not tell which is better."
+    return [Text(what, "dim")]
+
+
 def model_document(version: ModelVersion) -> dict[str, object]:
     """A model version as ``raypipe models --json`` prints it."""
     return {

@@ -3,9 +3,18 @@
 import io
 
 import pytest
+from msgspec import structs
 from rich.console import Console, RenderableType
 
-from raypipe.cli.tables import duration, models_table, stage_line, stage_row, trials_table, winner_sentences
+from raypipe.cli.tables import (
+    duration,
+    models_note,
+    models_table,
+    stage_line,
+    stage_row,
+    trials_table,
+    winner_sentences,
+)
 from tests.cli.records import CANDIDATE, version
 
 
@@ -74,3 +83,11 @@ def test_versions_newest_first() -> None:
     assert lines[3].split() == ["2", "champion", "lightgbm", "0.762", "0.4300", "2013-07-03", "00:00", "a1076aa+"]
     assert lines[4].split()[0] == "1"
     assert max(map(len, lines)) <= 80
+
+
+def test_versions_of_different_moments_are_not_compared_by_their_metrics() -> None:
+    first, second = version(1), version(2, "champion")
+    assert models_note([first, second]) == []
+    later = structs.replace(second, lineage=structs.replace(second.lineage, as_of=1_373_600_000_000_000))
+    [note] = models_note([first, later])
+    assert "as of 2013-07-12" in note.plain
