@@ -13,6 +13,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
 
 from raypipe.services.front_door import FAST
 from raypipe.services.ray_head import QUIET
@@ -39,11 +41,14 @@ def of_kind(folder: str, kind: str) -> list[dict]:
     return [resource for resource in rendered(folder) if resource["kind"] == kind]
 
 
-def schema_of(kind: str) -> dict:
+@cache
+def judge_of(kind: str) -> Validator:
+    """KubeRay's schema of a kind. That it is one is not judged again and again: that takes longer than the rest."""
     path = CRDS / f"{kind.lower()}s.v1.json"
     if not path.is_file():
         pytest.skip(f"KubeRay's schema is not here: {path}")
-    return strict(json.loads(path.read_text()))
+    schema = strict(json.loads(path.read_text()))
+    return validator_for(schema)(schema)
 
 
 def strict(schema: dict) -> dict:
@@ -77,14 +82,14 @@ def test_kuberay_takes_its_resources(folder: str) -> None:
     assert custom
     for resource in custom:
         assert resource["apiVersion"] == "ray.io/v1"
-        jsonschema.validate(resource, schema_of(resource["kind"]))
+        judge_of(resource["kind"]).validate(resource)
 
 
 def test_a_misspelt_field_is_noticed() -> None:
     service = copy.deepcopy(of_kind("overlays/dev", "RayService")[0])
     service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["container"] = []
     with pytest.raises(jsonschema.ValidationError, match="container"):
-        jsonschema.validate(service, schema_of("RayService"))
+        judge_of("RayService").validate(service)
 
 
 @pytest.mark.parametrize("folder", ["overlays/dev", "overlays/production"])
