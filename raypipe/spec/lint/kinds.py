@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
@@ -35,10 +36,15 @@ def kind_rule(pipeline: Pipeline) -> Iterator[Fault]:
 
 def _of_fields(value: object, where: str) -> Iterator[Fault]:
     where = getattr(value, "where", "") or where
-    hints = get_type_hints(type(value), localns=vars(sources))
+    hints = _hints(type(value))
     for field in fields(value):  # type: ignore[arg-type]  # its callers have looked
         if field.name != "where":
             yield from _of(getattr(value, field.name), hints[field.name], field.name, where)
+
+
+@cache
+def _hints(kind: type) -> dict[str, object]:
+    return get_type_hints(kind, localns=vars(sources))
 
 
 def _of(value: object, hint: object, name: str, where: str) -> Iterator[Fault]:
