@@ -36,7 +36,7 @@ def kind_rule(pipeline: Pipeline) -> Iterator[Fault]:
 
 def _of_fields(value: object, where: str) -> Iterator[Fault]:
     where = getattr(value, "where", "") or where
-    hints = _hints(type(value))
+    hints = _hints(type(value))  # type: ignore[arg-type]  # every class is hashable
     for field in fields(value):  # type: ignore[arg-type]  # its callers have looked
         if field.name != "where":
             yield from _of(getattr(value, field.name), hints[field.name], field.name, where)
