@@ -76,26 +76,22 @@ class Expression:
         return str(self.polars)
 
 
-def _is_constant(expr: pl.Expr) -> bool:
-    """True for one value made of literals alone, such as ``pl.duration(days=1)``."""
-    inner = expr.meta.pop()
-    return all(map(_of_literals, inner)) and bool(inner) and pl.select(expr).height == 1
-
-
-def _of_literals(expr: pl.Expr) -> bool:
-    inner = expr.meta.pop()
-    return all(map(_of_literals, inner)) if inner else expr.meta.is_literal()
-
-
 def _is_elementwise(expr: pl.Expr) -> bool:
-    if _is_constant(expr):
-        return True
+    # Polars looks at the outermost step only: `col("a").max() - col("a")` passes there. The steps inside come first, so
+    # that nothing which makes rows of its own is ever worked out.
+    if not all(_is_elementwise(inner) for inner in expr.meta.pop()):
+        return False
     try:
-        alone = expr.meta.is_literal() or (expr.meta.is_row_separable() and expr.meta.is_length_preserving())
+        if expr.meta.is_literal():
+            return True
+        return expr.meta.is_row_separable() and (expr.meta.is_length_preserving() or _is_one_value(expr))
     except PolarsError:
         return False  # Polars cannot tell without the data
-    # Polars looks at the outermost step only: `col("a").max() - col("a")` passes there.
-    return alone and all(_is_elementwise(inner) for inner in expr.meta.pop())
+
+
+def _is_one_value(expr: pl.Expr) -> bool:
+    """True for a constant such as ``pl.duration(days=1)``, which Polars does not count as preserving a length."""
+    return not expr.meta.root_names() and pl.select(expr).height == 1
 
 
 def _holds_code(node: object, key: str = "") -> bool:
