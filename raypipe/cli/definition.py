@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from raypipe.cli.output import AsJson, Output
+from raypipe.contracts.words import amount
 
 if TYPE_CHECKING:
     from raypipe.spec import Pipeline
@@ -43,7 +44,8 @@ def check(file: PipelineFile, json: AsJson = False) -> None:
     gone = absent(pipeline)
     sources, features = [source.name for source in pipeline.sources], pipeline.feature_names
     if not json:
-        found = f"{len(features)} features from {len(sources)} sources, {pipeline.search.trials} trials"
+        read_from = f"{amount(len(features), 'feature')} from {amount(len(sources), 'source')}"
+        found = f"{read_from}, {amount(pipeline.search.trials, 'trial')}"
         out.say(Text.assemble(("✓", "green"), f" {file} has no faults"), Text(f"  {pipeline.name}: {found}", "dim"))
         out.say(*(Text.assemble(("!", "yellow"), f" not here: {one}") for one in gone))
     out.result(

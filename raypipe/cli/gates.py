@@ -9,6 +9,7 @@ from rich.text import Text
 from raypipe.cli.definition import read
 from raypipe.cli.output import AsJson, Output
 from raypipe.clock import iso
+from raypipe.contracts.words import amount
 from raypipe.errors import WorkspaceError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def headline(found: "Judgement") -> str:
     report = found.report
     why = f" ({report.bypassed})" if report.bypassed else ""
     checks = f"{len(found.findings)} of {len(report.results)} checks found something"
-    checks = checks if found.findings else f"all {len(report.results)} checks passed"
+    checks = checks if found.findings else f"all {amount(len(report.results), 'check')} passed"
     where = {"ingest": "before publishing", "training": "before training", "promotion": "before promotion"}.get(
         report.stage
     )

@@ -8,13 +8,15 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.text import Text
 
+from raypipe.contracts.words import amount
 from raypipe.errors import DefinitionError, GateError, RaypipeError
 
 #: Wider lines are hard to read; a log has no width of its own.
 MAX_WIDTH = 100
-LOG_WIDTH = 120
+LOG_WIDTH, UNBOUNDED = 120, 100_000
 
 AsJson = Annotated[
     bool, typer.Option("--json", metavar="", help="Print one JSON document; words for people go to standard error.")
@@ -43,9 +45,22 @@ class Output:
         self.console = console(stderr=json)
 
     def say(self, *lines: RenderableType) -> None:
-        """Something for people. Text is not cut to the width of a log."""
+        """Something for people. Nothing is cut to the width of a log, which has none."""
         for line in lines:
-            self.console.print(line, soft_wrap=isinstance(line, str | Text) and not self.console.is_terminal)
+            if self.console.is_terminal:
+                self.console.print(line)
+            elif isinstance(line, str | Text):
+                self.console.print(line, soft_wrap=True)
+            else:
+                self._whole(line)
+
+    def _whole(self, shown: RenderableType) -> None:
+        """A table with each row on one line, for programs that read lines."""
+        options = self.console.options.update(max_width=UNBOUNDED)
+        needed = Measurement.get(self.console, options, shown).maximum
+        before, self.console.width = self.console.width, max(LOG_WIDTH, needed)
+        self.console.print(shown)
+        self.console.width = before
 
     def copyable(self, line: str) -> None:
         """A command to copy: however long, it is one line."""
@@ -70,7 +85,7 @@ def tell_error(error: RaypipeError, *, json: bool) -> None:
         print_json({"error": _as_json(error)})
     elif isinstance(error, DefinitionError):
         _write_error(error.faults)
-        console(stderr=True).print(f"\n{_count(len(error.faults))}; nothing was run.", style="bold")
+        console(stderr=True).print(f"\n{amount(len(error.faults), 'fault')}; nothing was run.", style="bold")
     else:
         _write_error([error])
 
@@ -89,12 +104,8 @@ def _as_json(error: RaypipeError) -> dict[str, object]:
         "cure": error.cure,
     }
     if isinstance(error, DefinitionError):
-        shown["what"] = _count(len(error.faults))
+        shown["what"] = amount(len(error.faults), "fault")
         shown["faults"] = [{"what": f.what, "where": f.where, "cure": f.cure} for f in error.faults]
     if isinstance(error, GateError):
         shown["checks"] = error.checks
     return shown
-
-
-def _count(faults: int) -> str:
-    return "1 fault" if faults == 1 else f"{faults} faults"

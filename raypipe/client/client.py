@@ -82,6 +82,8 @@ class Client:
         shown = {"Authorization": f"Bearer {self._settings.key}"} if self._settings.key else {}
         self._service = Transport(url or f"http://{host}:{self._settings.serve_port}", seconds, cure, shown)
         self._dashboard = Transport(dashboard or f"http://127.0.0.1:{self._settings.dashboard_port}", seconds, cure)
+        mlflow = self._settings.mlflow_url or f"http://127.0.0.1:{self._settings.mlflow_port}"
+        self._mlflow = Transport(mlflow, seconds, cure)
 
     def __enter__(self) -> Self:
         return self
@@ -95,6 +97,7 @@ class Client:
         """Give the connections back."""
         self._service.close()
         self._dashboard.close()
+        self._mlflow.close()
 
     def predict(self, pipeline: str, /, **fields: Value) -> Prediction:
         """Ask one question.
@@ -200,7 +203,11 @@ class Client:
 
     def status(self) -> Status:
         """Which services answer, and which pipelines are served. Never raises because something is down."""
-        paths = {"serve": (self._service, "/-/routes"), "ray": (self._dashboard, "/api/version")}
+        paths = {
+            "serve": (self._service, "/-/routes"),
+            "ray": (self._dashboard, "/api/version"),
+            "mlflow": (self._mlflow, "/health"),
+        }
         services = tuple(
             Service(name=name, url=transport.url, answers=transport.answers(path))
             for name, (transport, path) in paths.items()

@@ -11,6 +11,7 @@ from raypipe import validation
 from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import GateReport, Snapshot
+from raypipe.contracts.words import amount
 from raypipe.features.reading import SPREAD_ROWS
 from raypipe.flows.gate_page import page
 from raypipe.flows.judgements import judgement
@@ -73,7 +74,8 @@ def gate_line(report: GateReport) -> str:
     """What came of it, in one line."""
     failed = len(report.stopping)
     warned = sum(not result.passed for result in report.results) - failed
-    line = f"{len(report.results) - warned - failed} checks passed on {len(report.snapshots)} tables"
+    passed = amount(len(report.results) - warned - failed, "check")
+    line = f"{passed} passed on {amount(len(report.snapshots), 'table')}"
     line += f", {warned} warned" if warned else ""
     line += f", {failed} failed and bypassed: {report.bypassed}" if failed else ""
     return line + (f", {report.quarantined:,} rows set aside" if report.quarantined else "")

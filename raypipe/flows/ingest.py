@@ -5,6 +5,7 @@ from hashlib import sha256
 
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Ingested, Snapshot
+from raypipe.contracts.words import amount
 from raypipe.errors import SourceError
 from raypipe.flows.erase import retain
 from raypipe.flows.platform import Platform
@@ -55,5 +56,5 @@ def ingest_line(record: Ingested) -> str:
     rows = sum(snapshot.rows for snapshot in record.snapshots)
     added = sum(snapshot.added for snapshot in record.snapshots)
     changed = [what for snapshot in record.snapshots for what in snapshot.changed]
-    line = f"{len(record.snapshots)} tables, {rows:,} rows ({added:,} new)"
+    line = f"{amount(len(record.snapshots), 'table')}, {amount(rows, 'row')} ({added:,} new)"
     return "\n".join((line, *(f"  {what}" for what in changed)))

@@ -3,6 +3,7 @@
 from raypipe import features, training
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, Snapshot, TrainingSet
+from raypipe.contracts.words import amount
 from raypipe.flows.model_gates import gate_training
 from raypipe.flows.platform import Platform
 from raypipe.spec import Pipeline
@@ -35,7 +36,7 @@ def build_line(record: TrainingSet) -> str:
     """What came of it, in one line."""
     # A record that was read back has its keys in alphabetical order.
     rows = ", ".join(f"{name} {record.rows[name]:,}" for name in ("train", "tune", "holdout"))
-    return f"{len(record.features)} features; rows: {rows}; {sum(record.left_out.values()):,} left out"
+    return f"{amount(len(record.features), 'feature')}; rows: {rows}; {sum(record.left_out.values()):,} left out"
 
 
 def train(platform: Platform, progress: Progress, *, pipeline: Pipeline, training_set: TrainingSet) -> Candidate:
@@ -47,6 +48,5 @@ def train(platform: Platform, progress: Progress, *, pipeline: Pipeline, trainin
 def train_line(record: Candidate) -> str:
     """What came of it, in one line."""
     shown = "AUC" if record.metric == "auc" else record.metric
-    return (
-        f"{record.algorithm} wins of {len(record.trials)} trials: holdout {shown} {record.metrics[record.metric]:.3f}"
-    )
+    found = f"holdout {shown} {record.metrics[record.metric]:.3f}"
+    return f"{record.algorithm} wins of {amount(len(record.trials), 'trial')}: {found}"

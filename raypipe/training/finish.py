@@ -5,6 +5,7 @@ that is worth 0.01 of AUC in June. The holdout is read here for the first time, 
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,14 +56,16 @@ class Finished:
             self.calibration.put_into(folder)
 
 
-def _ahead(winner: Outcome, task: Task, data: Data) -> Forecasts:
+def _ahead(winner: Outcome, task: Task, data: Data) -> Callable[[], Forecasts]:
     """Forecasts of rows that were not learned from; where rows are streamed, of the tuning period."""
-    make, params = trainer(winner.trial.algorithm), dict(winner.trial.params)
+    params = dict(winner.trial.params)
     if data.source is None:
-        return forecasts(make, task, params)
+        return forecasts(winner.trial.algorithm, task, params, winner.trial.metrics.get("fit_seconds", 0.0))
+    make = trainer(winner.trial.algorithm)
     make.fit(task, params)
     newest = np.arange(len(data.tune.y)) >= len(data.tune.y) * 2 // 3
-    return Forecasts(data.tune.y, make.predict(data.tune.x), newest.astype(np.float32))
+    found = Forecasts(data.tune.y, make.predict(data.tune.x), newest.astype(np.float32))
+    return lambda: found
 
 
 def refit(winner: Outcome, data: Data, pipeline: Pipeline, folder: Path) -> Finished:
@@ -77,10 +80,11 @@ def refit(winner: Outcome, data: Data, pipeline: Pipeline, folder: Path) -> Fini
     task = Plan(folder, search.metric, search.seed, models=search.models).on(task, winner.trial.algorithm)
     decides = data.target.task == "binary"
     try:
-        ahead = _ahead(winner, replace(task, source=data.source), data) if decides else None
+        coming = _ahead(winner, replace(task, source=data.source), data) if decides else None
         task = replace(task, source=None if data.source is None else data.source.also("tune"))
         model = trainer(winner.trial.algorithm)
         model.fit(task, params)
+        ahead = coming() if coming else None
     except Exception as error:  # a trainer may raise anything
         what = f"the winner could not be fitted again on train and tune: {in_words(error)}"
         raise TrainingError(what, where=winner.trial.algorithm) from error

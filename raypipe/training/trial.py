@@ -89,10 +89,15 @@ class Plan:
         One that is spread holds next to nothing, so it cannot hold what its own workers wait for; they all start
         together, or none does.
         """
-        if any(name.split(".")[-1] == "workers" and int(value) > 1 for name, value in point.params.items()):
+        if spreads(point.params):
             return {"CPU": WAITING, "GPU": 0.0}
         cpus, gpus = self.needs(point.algorithm)
         return {"CPU": cpus, "GPU": gpus}
+
+
+def spreads(params: Params) -> bool:
+    """Whether a model, or one that it is made of, is fitted by several workers."""
+    return any(name.split(".")[-1] == "workers" and int(value) > 1 for name, value in params.items())
 
 
 @dataclass(frozen=True)

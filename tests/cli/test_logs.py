@@ -28,3 +28,10 @@ def test_feedback_without_outcomes_is_shown(
     assert [row["outcomes"] for row in told] == [None, {"paid": 3.5}]
     logs.log("rides", feedback=True)
     assert "paid" in capsys.readouterr().out
+
+
+def test_a_row_is_a_line_of_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = '{"carrier":"UA","note":"' + "much " * 40 + 'to say"}'
+    monkeypatch.setattr(logs, "read_log", lambda *_: ROWS.with_columns(outcomes=pl.lit(asked)))
+    logs.log("rides", feedback=True)
+    assert sum(asked in line for line in capsys.readouterr().out.splitlines()) == 2

@@ -23,7 +23,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def client(server: Server, workspace: Path) -> Iterator[Client]:
+def client(server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    monkeypatch.setenv("RAYPIPE_MLFLOW_URL", server.url)
     with Client(server.url, dashboard=server.url, seconds=2) as found:
         yield found
 
@@ -91,7 +92,11 @@ def test_what_is_served(client: Client) -> None:
 def test_status(client: Client, server: Server) -> None:
     status = client.status()
     assert status.pipelines == ("flights",)
-    assert [service.answers for service in status.services] == [True, True]
+    assert {service.name: service.answers for service in status.services} == {
+        "serve": True,
+        "ray": True,
+        "mlflow": True,
+    }
 
 
 def test_a_service_that_has_nothing_deployed(client: Client, server: Server) -> None:
@@ -103,8 +108,11 @@ def test_a_service_that_has_nothing_deployed(client: Client, server: Server) -> 
         client.predict("flights", flight=1)
 
 
-def test_status_of_nothing_is_no_error(workspace: Path, free_port: Callable[[], int]) -> None:
+def test_status_of_nothing_is_no_error(
+    workspace: Path, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("RAYPIPE_MLFLOW_URL", nowhere)
     with Client(nowhere, dashboard=nowhere) as client:
         status = client.status()
     assert status.pipelines == ()

@@ -31,15 +31,19 @@ WRITTEN = {
 
 def kind_rule(pipeline: Pipeline) -> Iterator[Fault]:
     """Every value is of a kind that its field takes."""
-    yield from _of_fields(pipeline, pipeline.where)
+    yield from _of_fields(pipeline, pipeline.where, set())
 
 
-def _of_fields(value: object, where: str) -> Iterator[Fault]:
+def _of_fields(value: object, where: str, seen: set[int]) -> Iterator[Fault]:
+    # A source stands in every feature that reads it, and is judged once.
+    if id(value) in seen:
+        return
+    seen.add(id(value))
     where = getattr(value, "where", "") or where
     hints = _hints(type(value))  # type: ignore[arg-type]  # every class is hashable
     for field in fields(value):  # type: ignore[arg-type]  # its callers have looked
         if field.name != "where":
-            yield from _of(getattr(value, field.name), hints[field.name], field.name, where)
+            yield from _of(getattr(value, field.name), hints[field.name], field.name, where, seen)
 
 
 @cache
@@ -47,19 +51,19 @@ def _hints(kind: type) -> dict[str, object]:
     return get_type_hints(kind, localns=vars(sources))
 
 
-def _of(value: object, hint: object, name: str, where: str) -> Iterator[Fault]:
+def _of(value: object, hint: object, name: str, where: str, seen: set[int]) -> Iterator[Fault]:
     if isinstance(value, tuple) and (kinds := _items(hint)):
         for item in value:
-            yield from _of(item, kinds[0], name, where)
+            yield from _of(item, kinds[0], name, where, seen)
     elif isinstance(value, FrozenMap) and get_origin(hint) is FrozenMap:
         for key, item in value.items():
-            yield from _of(item, get_args(hint)[0], f"{name}: {key}", where)
+            yield from _of(item, get_args(hint)[0], f"{name}: {key}", where, seen)
     elif not _fits(value, hint):
         found, expected = type(value).__name__, _kinds(hint)
         ways = [WRITTEN.get(kind, kind) for kind in expected]
         yield Fault(where, f"`{name}` is {_with_article(found)}", f"Write it as {' or '.join(f'`{w}`' for w in ways)}")
     elif is_dataclass(value) and not isinstance(value, type):
-        yield from _of_fields(value, where)
+        yield from _of_fields(value, where, seen)
 
 
 def _items(hint: object) -> tuple[object, ...]:
