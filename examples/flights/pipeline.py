@@ -175,7 +175,10 @@ pipeline = Pipeline(
     inputs=[asked, origin, carrier, route, inbound, sky, plane, stress],
     label=flights.label((pl.col("arr_delay") > 15) | pl.col("cancelled"), settled_after=days(2)),
     split=periods(train="2013-01..2013-04", tune="2013-05", holdout="2013-06", zone=NEW_YORK),
+    before_training=[checks.rows(1_000), checks.not_null("carrier_delay_7d", at_least=0.95)],
     search=Search([models.LightGBM(), models.Network(), models.Linear()], trials=12, metric="auc", p99_ms=5),
+    # A model that tells everybody the same is none, nor is one to whom most flights are late.
+    before_promotion=[checks.cardinality("prediction", 100), checks.quantile("prediction", 0.5, 0.05, 0.6)],
     promote=AtLeast(),
     finish=Finish(by=["origin", "carrier"], fair=["origin"]),
     as_of="2013-07-03",
