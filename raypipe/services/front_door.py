@@ -19,11 +19,13 @@ GRPC_SERVICE = "raypipe.serving.oip_messages.add_to_server"
 #: What a gRPC message may be; a replica counts the rows in it before it reads them.
 GRPC_BYTES = 16 * 2**20
 
-# HAProxy is told to listen for its own metrics and statistics on every network card, and Ray offers no setting for
-# that; it does let one name the program to run. So this one corrects the file and becomes HAProxy.
+# HAProxy is told to listen for its own metrics and statistics on every network card, and to pass a request on before
+# its body is there: then it holds no copy that it could send to another replica when the first one dies. Ray offers no
+# setting for either; it does let one name the program to run. So this one corrects the file and becomes HAProxy.
 LAUNCHER = """#!/bin/sh
 for word; do
-  [ "$before" = -f ] && sed -i -e 's/bind \\*:/bind 127.0.0.1:/' -e 's/bind :/bind 127.0.0.1:/' "$word"
+  [ "$before" = -f ] && sed -i -e 's/bind \\*:/bind 127.0.0.1:/' -e 's/bind :/bind 127.0.0.1:/' \\
+    -e '/^frontend http_frontend/a\\    option http-buffer-request' "$word"
   before=$word
 done
 exec {haproxy} "$@"

@@ -1,0 +1,106 @@
+"""What the front door adds to the configuration that Ray writes: seen on HAProxy itself, before two replicas of which
+one dies whenever it is asked.
+"""
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from raypipe.services import front_door
+from raypipe.services.front_door import LAUNCHER, PROMPT
+
+CONFIG = """
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 5s
+    timeout server 5s
+    option redispatch 1
+    retry-on {retry_on}
+    retries {retries}
+    balance roundrobin
+frontend http_frontend
+    bind :{port}
+    default_backend replicas
+backend replicas
+    server dying 127.0.0.1:{dying}
+    server well 127.0.0.1:{well}
+"""
+BODY = b'{"carrier": "UA"}'
+HEAD = f"POST /flights/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.fixture
+def replica() -> Iterator[Callable[[bytes], int]]:
+    """Replicas that take a whole request and say something, or nothing, and close; gives their ports."""
+    listening: list[socket.socket] = []
+
+    def start(says: bytes) -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listening.append(listener)
+        threading.Thread(target=serve, args=(listener, says), daemon=True).start()
+        port: int = listener.getsockname()[1]
+        return port
+
+    yield start
+    for listener in listening:
+        listener.close()
+
+
+def serve(listener: socket.socket, says: bytes) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # the test is over
+            return
+        with connection:
+            found = b""
+            while not found.endswith(BODY) and (more := connection.recv(4096)):
+                found += more
+            connection.sendall(says)
+
+
+def test_what_a_dying_replica_was_asked_is_asked_of_another_one(
+    tmp_path: Path, free_port: Callable[[], int], replica: Callable[[bytes], int]
+) -> None:
+    """Most clients send a request's body after its head: a moment in which it must not be passed on."""
+    haproxy = front_door._haproxy()
+    if haproxy is None:
+        pytest.skip("there is no HAProxy for this machine")
+    port, (dying, well) = free_port(), (replica(says) for says in (b"", ANSWER))
+    settings = {name: PROMPT[f"RAY_SERVE_HAPROXY_{name.upper()}"] for name in ("retry_on", "retries")}
+    config, launcher = tmp_path / "haproxy.cfg", tmp_path / "haproxy"
+    config.write_text(CONFIG.format(port=port, dying=dying, well=well, **settings))
+    launcher.write_text(LAUNCHER.format(haproxy=haproxy))
+    running = subprocess.Popen(["sh", str(launcher), "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        until_it_listens(port)
+        assert [asked(port) for _ in range(6)] == [b"HTTP/1.1 200 OK"] * 6
+    finally:
+        running.terminate()
+        running.wait()
+
+
+def until_it_listens(port: int) -> None:
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError("HAProxy did not start")
+
+
+def asked(port: int) -> bytes:
+    """The first line of the answer to one request, head first."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(HEAD)
+        time.sleep(0.05)
+        connection.sendall(BODY)
+        return connection.recv(4096).partition(b"\r\n")[0]
