@@ -74,7 +74,6 @@ def experiment(
     """
     from raypipe.cli.logs import read_log
     from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
-    from raypipe.flows.experiment import ALPHA
     from raypipe.flows.experiment import experiment as compare
 
     out = Output(json)
@@ -87,7 +86,7 @@ def experiment(
     since = arms.changed + SETTLED
     found_rows = read_log(PREDICTIONS, name, since), read_log(FEEDBACK, name, since)
     told = compare(*found_rows, arms.arms, arms.salt, by)
-    if told.spread_p < ALPHA:
+    if told.uneven:
         out.say(Text(f"The units are not spread as they should be (p = {told.spread_p:.2g}): trust no figure.", "red"))
     if not json:
         out.say(_table(told))

@@ -50,6 +50,15 @@ class Experiment:
     arms: tuple[Standing, ...]
     spread_p: float
 
+    @property
+    def uneven(self) -> bool:
+        """Whether some arm had more or fewer units than by chance: then no figure says anything."""
+        return self.spread_p < ALPHA
+
+    def of(self, arm: str) -> Standing:
+        """How one of them does."""
+        return next(one for one in self.arms if one.arm == arm)
+
 
 def experiment(
     predictions: pl.DataFrame, feedback: pl.DataFrame, arms: tuple[Arm, ...], salt: str, by: str = ""

@@ -12,7 +12,7 @@ from raypipe.contracts.records import ModelVersion
 from raypipe.errors import ServingError
 from raypipe.failpoints import failpoint
 from raypipe.flows.collect import logged
-from raypipe.flows.experiment import Standing, experiment
+from raypipe.flows.experiment import Experiment, experiment
 from raypipe.flows.platform import Platform
 from raypipe.flows.swap import served, swap_where_served
 from raypipe.registry.releases import Arms
@@ -72,28 +72,32 @@ def _look(
     """Judge what the challenger did in this step."""
     rollout = policy.rollout if policy is not None else None
     assert rollout is not None  # noqa: S101  # its caller has looked
-    seen = compare(platform, work.name, arms, mine.name)
+    found = compare(platform, work.name, arms)
+    seen = found.of(mine.name)
+    state = "shadow" if mine.role == SHADOW else "answering"
+    late = platform.clock.now() - arms.changed > micros(rollout.patience)
+    if found.uneven:
+        # Whoever answers more or fewer than it should answers others: no figure of it says anything.
+        uneven = f"the units are not spread as they should be (p = {found.spread_p:.2g})"
+        return _give_up(platform, work, trained, champion, uneven) if late else Step(state, f"{mine.name}: {uneven}")
     if seen.faults:
         return _give_up(platform, work, trained, champion, "; ".join(seen.faults))
     if seen.predictions < rollout.least:
-        if platform.clock.now() - arms.changed > micros(rollout.patience):
-            few = f"only {seen.predictions:,} of {rollout.least:,} predictions came"
-            return _give_up(platform, work, trained, champion, few)
-        note = f"{mine.name}: {seen.predictions:,} of {rollout.least:,} predictions at {mine.share:.0%}"
-        return Step("shadow" if mine.role == SHADOW else "answering", note)
+        few = f"{seen.predictions:,} of {rollout.least:,} predictions"
+        if late:
+            return _give_up(platform, work, trained, champion, f"only {few} came")
+        return Step(state, f"{mine.name}: {few} at {mine.share:.0%}")
     further = [step for step in steps if _after(step, mine)]
     if further:
         return _give(platform, work, trained, champion, arms, *further[0])
     return _promote(platform, policy, work, trained)
 
 
-def compare(platform: Platform, name: str, arms: Arms, arm: str) -> Standing:
-    """How an arm does since the arms were changed last."""
+def compare(platform: Platform, name: str, arms: Arms) -> Experiment:
+    """How all arms do since they were changed last."""
     since = arms.changed + SETTLED
-    told = experiment(
-        _log(platform, PREDICTIONS, name, since), _log(platform, FEEDBACK, name, since), arms.arms, arms.salt
-    )
-    return next(one for one in told.arms if one.arm == arm)
+    predictions, feedback = (_log(platform, kind, name, since) for kind in (PREDICTIONS, FEEDBACK))
+    return experiment(predictions, feedback, arms.arms, arms.salt)
 
 
 def worse(platform: Platform, name: str) -> bool | None:
@@ -102,7 +106,7 @@ def worse(platform: Platform, name: str) -> bool | None:
     arm = next((arm for arm in arms.arms if arm.role == SHADOW and arm.version == earlier), None)
     if arm is None:
         return None
-    against = compare(platform, name, arms, arm.name).against
+    against = compare(platform, name, arms).of(arm.name).against
     return against is not None and against.high < 0
 
 

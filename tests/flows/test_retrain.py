@@ -11,11 +11,13 @@ from raypipe.errors import FencedError, RegistryError
 from raypipe.flows import retrain, rollout
 from raypipe.flows.challenge import fence
 from raypipe.flows.decide import ask_for, decide_now
+from raypipe.flows.experiment import Experiment, Standing
 from raypipe.flows.retrain import LEASE, START, drive
 from raypipe.retraining import Verdict
 from raypipe.retraining.standing import answer, standing
 from raypipe.retraining.work import Started, Trained, works
-from raypipe.spec.retrain import Failing, NewRows, Retrain
+from raypipe.spec import micros
+from raypipe.spec.retrain import Failing, NewRows, Retrain, Rollout
 from tests.flows.retraining import AT, Home, cluster, facts
 
 WON = Verdict(gain=0.02, low=0.01, rows=5_000, won=True)
@@ -209,3 +211,47 @@ def test_who_was_killed_between_decision_and_training_is_helped_by_the_next(home
     assert works(home.ledger, "rides") == []
     assert drive(home.platform, home.rides()).number == 1
     assert list(jobs.states) == ["rides-retrain-1-1"]
+
+
+def seen(arm, spread_p, faults=()):
+    """What the logs might say of a challenger that had enough units."""
+    one = Standing(
+        arm=arm, share=0.5, units=900, predictions=900, labelled=900, loss=0.1, against=None, p99_ms=4.0, failed=0.0,
+        faults=faults,
+    )  # fmt: skip
+    return Experiment((one,), spread_p)
+
+
+def test_a_challenger_goes_on_only_while_units_are_spread_as_they_should_be(home, monkeypatch):
+    """Whoever answers more than its share answers others: nothing is concluded, neither for it nor against it."""
+    policy = home.rides(Retrain((NewRows(100),), rollout=Rollout(shadow=0.0, shares=(0.5,), least=500)))
+    monkeypatch.setattr(rollout, "served", lambda *_: True)
+    decide_now(home.platform, policy, facts())
+    drive(home.platform, policy)
+    trained(home)
+    drive(home.platform, policy)
+    [arm] = home.registry.arms("rides").arms
+    assert (arm.version, arm.share) == (2, 0.5)
+
+    for faults in ((), ("its error is larger",)):
+        monkeypatch.setattr(rollout, "compare", lambda *_, faults=faults: seen(arm.name, 0.001, faults))
+        assert "the units are not spread as they should be (p = 0.001)" in drive(home.platform, policy).note
+        assert home.registry.champion("rides").version == 1
+    monkeypatch.setattr(rollout, "compare", lambda *_: seen(arm.name, 0.3))
+    drive(home.platform, policy)
+    assert home.registry.champion("rides").version == 2
+
+
+def test_a_challenger_whose_units_stay_unevenly_spread_backs_off(home, monkeypatch):
+    policy = home.rides(Retrain((NewRows(100),), rollout=Rollout(shadow=0.0, shares=(0.5,), least=500)))
+    monkeypatch.setattr(rollout, "served", lambda *_: True)
+    decide_now(home.platform, policy, facts())
+    drive(home.platform, policy)
+    trained(home)
+    drive(home.platform, policy)
+    [arm] = home.registry.arms("rides").arms
+    monkeypatch.setattr(rollout, "compare", lambda *_: seen(arm.name, 0.001))
+    home.clock.advance(micros(policy.retrain.rollout.patience) + 1)
+    assert "backs off: the units are not spread" in drive(home.platform, policy).note
+    assert home.registry.arms("rides").arms == ()
+    assert home.registry.champion("rides").version == 1
