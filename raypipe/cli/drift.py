@@ -14,6 +14,8 @@ from raypipe.clock import iso
 from raypipe.errors import RaypipeError, RegistryError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from raypipe.contracts.watching import ColumnDrift, DriftReport
     from raypipe.flows.figures import Outcome
     from raypipe.flows.watch import Watch
@@ -58,7 +60,7 @@ def drift(
 
         plan = Plan(budget=budget, rows=rows, least=min(200, rows))
         predictions, feedback = read_log(PREDICTIONS, name, moment), read_log(FEEDBACK, name)
-        found = watch(version, predictions, feedback, plan, by)
+        found = watch(version, predictions, feedback, plan, by, history.ledger)
     if not predictions.height:
         raise RaypipeError("nothing is in its prediction log", where=name, cure="Ask it something first")
     say(found, predictions.height, out)
@@ -110,17 +112,26 @@ def _row(one: "ColumnDrift") -> tuple[str, ...]:
 
 
 def _outcomes(found: "Watch") -> Table:
-    figures = sorted({name for outcome in found.outcomes for name in (*outcome.outcomes, *outcome.value)})
     table = Table(box=None, pad_edge=False)
-    for head in ("who", "predictions", "labelled", "log loss", "errors", "p50 ms", "p99 ms", *figures):
+    heads, *rows = outcome_rows(found.outcomes)
+    for head in heads:
         table.add_column(head, justify="left" if head == "who" else "right")
-    for one in found.outcomes:
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def outcome_rows(outcomes: "Sequence[Outcome]") -> list[tuple[str, ...]]:
+    """What became of the answers, in words: the heads of the columns, then one row for each who."""
+    figures = sorted({name for outcome in outcomes for name in (*outcome.outcomes, *outcome.value)})
+    rows = [("who", "predictions", "labelled", "log loss", "errors", "p50 ms", "p99 ms", *figures)]
+    for one in outcomes:
         loss = "" if one.loss is None else f"{one.loss:.4f}"
         error = "" if one.error is None else f"{one.error[0]:.1%} ({one.error[1]:.1%} to {one.error[2]:.1%})"
         told = [_figure(one, name) for name in figures]
         speed = (f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}")
-        table.add_row(one.who, f"{one.predictions:,}", f"{one.labelled:,}", loss, error, *speed, *told)
-    return table
+        rows.append((one.who, f"{one.predictions:,}", f"{one.labelled:,}", loss, error, *speed, *told))
+    return rows
 
 
 def _figure(one: "Outcome", name: str) -> str:

@@ -5,6 +5,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raypipe.cli.drift import outcome_rows
 from raypipe.clock import iso
 from raypipe.errors import WorkspaceError
 
@@ -33,6 +34,11 @@ def write(found: "Watch", file: Path, name: str) -> None:
             for c in newest.columns
         )
         parts.append(f"<table><tr><th>column<th>what<th>excess<th>distance<th>PSI<th>alarm{rows}</table>")
+    if found.outcomes:
+        heads, *cells = outcome_rows(found.outcomes)
+        lines = [f"<tr>{''.join(f'<th>{escape(head)}' for head in heads)}"]
+        lines += [f"<tr>{''.join(f'<td>{escape(cell)}' for cell in row)}" for row in cells]
+        parts.append(f"<h2>What became of its answers</h2><table>{''.join(lines)}</table>")
     try:
         file.write_text("\n".join(parts), encoding="utf-8")
     except OSError as error:

@@ -1,6 +1,6 @@
 """A model's drift and outcomes, worked out anew from the prediction log: nothing runs, nothing can be lost."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport
 from raypipe.errors import RegistryError
 from raypipe.flows.figures import Outcome, outcomes
-from raypipe.flows.watching.known import importance
+from raypipe.flows.watching.known import Known, importance
+from raypipe.flows.watching.labels import ID
+from raypipe.flows.watching.why import explained, upstream
+from raypipe.ledger import Ledger
 from raypipe.monitoring import Monitor, Plan
-from raypipe.monitoring.diagnosis import diagnose
 
 
 class Watch(Record, frozen=True, kw_only=True):
@@ -39,7 +41,14 @@ class _Seen:
     types: Mapping[str, pl.DataType]
 
 
-def watch(version: ModelVersion, predictions: pl.DataFrame, feedback: pl.DataFrame, plan: Plan, by: str = "") -> Watch:
+def watch(
+    version: ModelVersion,
+    predictions: pl.DataFrame,
+    feedback: pl.DataFrame,
+    plan: Plan,
+    by: str = "",
+    ledger: Ledger | None = None,
+) -> Watch:
     """Compare what a version answered with what it was judged on.
 
     Args:
@@ -48,6 +57,7 @@ def watch(version: ModelVersion, predictions: pl.DataFrame, feedback: pl.DataFra
         feedback: rows of its feedback log.
         plan: how ticks are cut, and the budget of false alarms.
         by: a request field to tell outcomes by as well; empty: none.
+        ledger: knows what else changed when a drift began; None: nothing is said of that.
 
     Raises:
         RegistryError: the version keeps no reference, or answers with something else than a probability.
@@ -60,12 +70,30 @@ def watch(version: ModelVersion, predictions: pl.DataFrame, feedback: pl.DataFra
     for start, end in _cuts(mine["at"].cast(pl.Int64).to_numpy(), plan):
         monitor.add(_counts(seen, mine[start:end]))
         ticks.append(monitor.close(int(mine["at"].cast(pl.Int64)[end - 1])))
-    said = diagnose(ticks[-1]).text if ticks and ticks[-1].alarms else ""
+    said = _why(version, ticks, mine, feedback, ledger) if ticks and ticks[-1].alarms else ""
     return Watch(
         ticks=tuple(ticks),
         outcomes=tuple(outcomes(predictions, feedback, bundle.pipeline(Path(version.folder)), [by] if by else [])),
         diagnosis=said,
     )
+
+
+def _why(
+    version: ModelVersion,
+    ticks: Sequence[DriftReport],
+    rows: pl.DataFrame,
+    feedback: pl.DataFrame,
+    ledger: Ledger | None,
+) -> str:
+    """One paragraph on the alarms that are open at the newest tick."""
+    newest = ticks[-1]
+    lasting = max(column.ticks for column in newest.alarms)
+    first = int(rows["at"].cast(pl.Int64)[0])
+    onset = ticks[-lasting - 1].at if lasting < len(ticks) else first
+    changes = [] if ledger is None else list(upstream(ledger, version.name, onset, newest.at))
+    told = feedback.select(ID, pl.col("label").alias("truth"))
+    mine = rows.select(ID, "at", "score", "features")
+    return explained(Known.of(version), newest, mine, told, onset, changes)
 
 
 def _seen(version: ModelVersion) -> _Seen:

@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss
 from raypipe.cli.drift import say
 from raypipe.cli.drift_page import write
 from raypipe.cli.output import Output
+from raypipe.clock import ManualClock
 from raypipe.contracts import bundle
 from raypipe.contracts.bins import Reference
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
@@ -18,6 +19,7 @@ from raypipe.contracts.records import Lineage, ModelVersion
 from raypipe.errors import RegistryError
 from raypipe.flows.figures import outcomes
 from raypipe.flows.watch import watch
+from raypipe.ledger import Ledger
 from raypipe.monitoring import Plan
 from raypipe.spec.expressions import Expression
 from raypipe.spec.values import FrozenMap
@@ -100,6 +102,22 @@ def test_the_column_that_moved_is_found_and_no_other(version, logs):
     assert "fare (median" in found.diagnosis
 
 
+def test_the_diagnosis_names_who_is_hit_and_what_changed_then(version, logs, tmp_path):
+    """The answers of zone b are turned round since the drift began; a version was deployed on that day."""
+    predictions, feedback = logs
+    hit = (pl.col("at").cast(pl.Int64) >= 4_000 * HOUR // 60) & pl.col("request").str.contains('"b"')
+    truth = pl.when(hit).then(pl.col("score") < 0.5).otherwise(pl.col("score") >= 0.5)
+    told = feedback.drop("label").join(predictions.select("request_id", label=truth), on="request_id")
+    ledger = Ledger.in_folder(tmp_path, ManualClock(4_100 * HOUR // 60))
+    ledger.append("d", "model.deployed", "rides", '{"version": 1}')
+    found = watch(version, predictions, told.select(feedback.columns), PLAN, ledger=ledger)
+    assert "zone b accounts for" in found.diagnosis
+    assert "version 1 was deployed" in found.diagnosis
+    nobody = watch(version, predictions, feedback.clear(), PLAN).diagnosis
+    assert "No labels are in yet" in nobody
+    assert "deployed" not in nobody
+
+
 def test_outcomes_are_told_by_version_arm_and_field(version, logs):
     predictions, feedback = logs
     found = watch(version, predictions, feedback, PLAN, by="zone")
@@ -126,7 +144,9 @@ def test_it_can_be_read_and_drawn(version, logs, tmp_path, capsys):
     assert "1 of 4 columns have an open alarm" in printed
     assert "version 2, challenger/2" in printed
     write(found, tmp_path / "drift.html", "rides/1")
-    assert "<svg" in (tmp_path / "drift.html").read_text()
+    page = (tmp_path / "drift.html").read_text()
+    assert "<svg" in page
+    assert "<tr><td>version 2, challenger/2<td>500<td>" in page
 
 
 def test_few_predictions_make_no_tick(version, logs):

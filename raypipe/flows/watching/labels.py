@@ -11,6 +11,8 @@ from raypipe.monitoring import Performance, Plan
 from raypipe.monitoring.performance import Memory
 from raypipe.spec import micros
 
+#: Names a prediction in both logs.
+ID = pl.concat_str("request_id", pl.lit("/"), "row").alias("id")
 #: Predictions of so many ticks are taken together, and labels waited for over so many such spans.
 TICKS, SPANS = 24, 60
 
@@ -72,7 +74,7 @@ def predictions(platform: Platform, known: Known, since: int, *more: str) -> pl.
     rows = logged(platform.lake, platform.workspace, platform.clock, PREDICTIONS, name, since=since, until=None).filter(
         pl.col("version") == known.version.version, pl.col("score").is_not_null()
     )
-    return rows.select(_ID, "at", "score", "answered", *more).collect()
+    return rows.select(ID, "at", "score", "answered", *more).collect()
 
 
 def feedback(platform: Platform, known: Known, since: int) -> pl.DataFrame:
@@ -83,7 +85,4 @@ def feedback(platform: Platform, known: Known, since: int) -> pl.DataFrame:
     """
     name = known.version.name
     rows = logged(platform.lake, platform.workspace, platform.clock, FEEDBACK, name, since=since, until=None)
-    return rows.select(_ID, pl.col("label").alias("truth"), "outcomes").collect()
-
-
-_ID = pl.concat_str("request_id", pl.lit("/"), "row").alias("id")
+    return rows.select(ID, pl.col("label").alias("truth"), "outcomes").collect()

@@ -1,7 +1,7 @@
 """Why an alarm: what the logs, the bundle and the ledger know of it, put into one paragraph."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,24 +35,44 @@ def why(platform: Platform, known: Known, report: DriftReport) -> str:
     span = platform.watching.plan.span
     ticks = max((column.ticks for column in report.alarms), default=1)
     onset = report.at - ticks * span
-    sides = losses = None
+    changes = list(upstream(platform.ledger, report.pipeline, onset - span, report.at))
     try:
         rows = predictions(platform, known, onset - 32 * span, "features")
+        told = feedback(platform, known, onset - 32 * span)
+    except RaypipeError:
+        logger.exception("an alarm is told without rows")
+        return diagnose(report, upstream=changes).text
+    return explained(known, report, rows, told, onset, changes)
+
+
+def explained(
+    known: Known, report: DriftReport, rows: pl.DataFrame, told: pl.DataFrame, onset: int, changes: Sequence[str]
+) -> str:
+    """The same from rows that were read.
+
+    Args:
+        known: the version.
+        report: has open alarms.
+        rows: what it answered: ``id``, ``at``, ``score`` and ``features``.
+        told: what became of it: ``id`` and ``truth``.
+        onset: when the drift began, microseconds UTC.
+        changes: what else changed then, in words.
+    """
+    sides = losses = None
+    try:
         if rows.height:
             frame = _features(known, rows)
             sides = _sides(known, frame.filter(pl.col("at") >= _moment(onset)).tail(_SCORED))
-            losses = _losses(known, frame, feedback(platform, known, onset - 32 * span), onset)
+            losses = _losses(known, frame, told, onset)
     except (RaypipeError, pl.exceptions.PolarsError):
         logger.exception("an alarm is told without rows")
-    return diagnose(
-        report, sides, losses, list(upstream(platform.ledger, report.pipeline, onset - span, report.at))
-    ).text
+    return diagnose(report, sides, losses, changes).text
 
 
 def _features(known: Known, rows: pl.DataFrame) -> pl.DataFrame:
-    golden = bundle.golden(Path(known.version.folder)).schema
-    kept = known.pipeline.log.features
-    names = [name for name in known.pipeline.feature_names if kept is None or name in kept]
+    folder, kept = Path(known.version.folder), known.pipeline.log.features
+    golden = bundle.golden(folder).schema
+    names = [c.name for c in bundle.signature(folder).columns if kept is None or c.name in kept]
     return opened(rows, "features", {name: golden[name] for name in names})
 
 
