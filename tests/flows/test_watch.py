@@ -46,10 +46,11 @@ def asked(rng, rows, by=0.0):
 @pytest.fixture(scope="module")
 def version(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept") / "bundle"
-    _, digest = make_bundle(folder)
+    make_bundle(folder)
     rng = np.random.default_rng(0)
     reference = Reference.of(asked(rng, 20_000), SIGNATURE, rng.random(20_000).astype(np.float32))
     (folder / "bins.json").write_text(reference.to_json())
+    digest = bundle.seal(folder)
     return ModelVersion(
         name="rides", version=1, aliases=(), algorithm="linear", metrics={}, created=0, digest=digest,
         folder=str(folder), lineage=NOTHING,

@@ -62,8 +62,8 @@ def explained(
     try:
         if rows.height:
             frame = _features(known, rows)
-            sides = _sides(known, frame.filter(pl.col("at") >= _moment(onset)).tail(_SCORED))
             losses = _losses(known, frame, told, onset)
+            sides = _sides(known, frame.filter(pl.col("at") >= _moment(onset)).tail(_SCORED))
     except (RaypipeError, pl.exceptions.PolarsError):
         logger.exception("an alarm is told without rows")
     return diagnose(report, sides, losses, changes).text
