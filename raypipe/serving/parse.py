@@ -126,7 +126,7 @@ class Parser:
                 msgspec.convert(row, self._row, strict=not texts)
             except msgspec.ValidationError as error:
                 path = f"rows[{number}]" if len(rows) > 1 else ""
-                found = self._invalid(str(error), row=row)
+                found = self._invalid(str(error), row=row, texts=texts)
                 where = path if found.where == "body" else _join(path, found.where)
                 return RequestError(found.what, where=where, cure=found.cure, status=found.status)
         raise AssertionError("a row was at fault, and none is")
@@ -142,7 +142,9 @@ class Parser:
         if len(_KEY.findall(body)) != expected:
             json.loads(body, object_pairs_hook=_once)
 
-    def _invalid(self, detail: str, body: bytes = b"", row: Mapping[str, object] | None = None) -> RequestError:
+    def _invalid(
+        self, detail: str, body: bytes = b"", row: Mapping[str, object] | None = None, *, texts: bool = False
+    ) -> RequestError:
         found = _PATH.match(detail)
         what, path = (found["what"], found["path"] or "") if found else (detail, "")
         if named := _NAMED.match(what):
@@ -150,7 +152,8 @@ class Parser:
                 return self._missing(named["name"], path, _at(body, path) if row is None else row)
             return self._misnamed(named["name"], path)
         if path:
-            return RequestError(_explained(what), where=path)
+            others = self._also(path, _at(body, path) if row is None else row, texts)
+            return RequestError(_explained(what), where=path, cure=others)
         return RequestError("must be one JSON object of fields, or an object with a list of `rows`", where="body")
 
     def _missing(self, name: str, path: str, row: Mapping[str, object]) -> RequestError:
@@ -160,6 +163,17 @@ class Parser:
             return RequestError("is missing", where=_join(path, name))
         what = f"{len(absent)} fields are missing: {', '.join(absent)}"
         return RequestError(what, where=_join(path, absent[0]), cure="Send every field that is not optional")
+
+    def _also(self, path: str, row: Mapping[str, object], texts: bool) -> str:
+        """What else is wrong with a row, for who mends one field need not come back for the next."""
+        own, wrong = path.rpartition(".")[2], []
+        for field in self.fields:
+            try:
+                if field.name != own and field.name in row:
+                    msgspec.convert(row[field.name], field.annotation, strict=not texts)
+            except msgspec.ValidationError as error:
+                wrong.append(f"`{field.name}` {_explained(str(error))}")
+        return f"And {', '.join(wrong)}" if wrong else ""
 
     def _misnamed(self, name: str, path: str) -> RequestError:
         # The name of an unknown field is the one thing of a request that comes back, if it looks like a name.
@@ -186,12 +200,13 @@ class Parser:
 
 
 def _at(body: bytes, path: str) -> Mapping[str, object]:
-    """The object at a path such as ``rows[3]``, of a body that was read before; empty when it is none."""
+    """The object at, or around, a path such as ``rows[3].n`` of a body that was read before; else an empty one."""
     try:
         found = msgspec.json.decode(body)
-    except msgspec.DecodeError:  # what follows the object was not looked at when its first fault was found
+    # What follows the object, or lies deep in it, was not looked at when its first fault was found.
+    except (msgspec.DecodeError, RecursionError):
         return {}
-    if number := _ROW.fullmatch(path):
+    if number := _ROW.match(path):
         found = found["rows"][int(number[1])]
     return found if isinstance(found, dict) else {}
 

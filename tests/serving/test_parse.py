@@ -54,6 +54,19 @@ def test_many_rows_in_order_as_typed_columns(parser: Parser, pipeline: Pipeline)
     assert frame["scheduled_at"].to_list() == [datetime(2013, 6, 1, 14, tzinfo=UTC)] * 2
 
 
+def test_every_wrong_type_of_a_row_is_told_at_once(parser: Parser) -> None:
+    wrong = GOOD | {"flight": "one", "origin": 3, "scheduled_at": 5}
+    said = refusal(parser, {"rows": [GOOD, wrong]})
+    assert (said.where, said.what) == ("rows[1].flight", "must be a whole number, not text")
+    assert said.cure == (
+        "And `origin` must be text, not a whole number, "
+        "`scheduled_at` must be a time in RFC 3339, such as 2026-01-01T12:00:00Z, not a whole number"
+    )
+    with pytest.raises(RequestError) as caught:
+        parser.convert([{name: str(value) for name, value in GOOD.items()} | {"flight": "x"}], texts=True)
+    assert (caught.value.where, caught.value.cure) == ("flight", "")
+
+
 @pytest.mark.parametrize("sent", [{}, {"distance": None}])
 def test_an_optional_field_may_be_left_out_or_null(parser: Parser, sent: dict[str, None]) -> None:
     required = {name: value for name, value in GOOD.items() if name != "distance"}
