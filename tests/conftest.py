@@ -28,6 +28,8 @@ os.environ.update(
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
     RAY_DATA_PARQUET_FOOTER_NUM_ACTORS="1",
     RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.5",
+    # What is counted can be asked for after a second, not after ten.
+    RAY_metrics_report_interval_ms="1000",
     # Ray's workers would be served last of all, and the tests that run beside them would let them starve.
     RAY_worker_niceness="0",
     # Ray announces a change of this default with a warning at every start; this is the new default.

@@ -2,13 +2,14 @@
 
 Trials run side by side and end in any order. If each proposal drew on whatever had ended by then, two runs of one
 search would differ. So trial ``n`` draws on the trials up to ``n - LAG`` and on no other: it waits for them, and what
-came after them is not looked at. A search that was killed can then simply start again: it asks the same, and trials
-that were answered are answered at once.
+came after them is not looked at. A search that was killed can then simply start again: it asks the same, and what was
+answered before needs no worker to say so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 
@@ -16,7 +17,7 @@ import optuna
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from raypipe.training.outcome import Outcome
+from raypipe.training.outcome import Outcome, kept, trial_folder
 from raypipe.training.space import Space
 from raypipe.training.trainer import Params
 from raypipe.training.trial import Point
@@ -54,30 +55,53 @@ class Proposals(OptunaSearch):
         self._lag, self._budget, self._least = lag, budget or Budget(), len(space.algorithms)
         self._began = perf_counter()
         self._asked: list[str] = []
-        self._outcomes: dict[str, Outcome | None] = {}
+        self._outcomes: dict[int, Outcome | None] = {}
         self._settled: list[Outcome | None] = []
+        self.next: Point | None = None
+
+    def answered(self, folder: Path, most: int) -> Iterator[tuple[Point, Outcome]]:
+        """What this search was told when it ran before. ``next`` is the first point that it was not, if it asks one."""
+        while len(self._asked) < most and (point := self._draw()) is not None:
+            known = kept(trial_folder(folder, point.algorithm, point.params))
+            if known is None:
+                self.next = point
+                return
+            self._asked.append("")
+            self._outcomes[point.number] = known
+            yield point, known
 
     def suggest(self, trial_id: str) -> dict[str, object] | None:
         """The next point, or None while a trial that it draws on is under way."""
+        if any(earlier not in self._outcomes for earlier in range(self._due())):
+            return None
+        point, self.next = self.next or self._draw(), None
+        if point is None:
+            return Searcher.FINISHED  # type: ignore[return-value]  # what Tune takes for "no more"
+        self._asked.append(trial_id)
+        return {"point": point}
+
+    def _due(self) -> int:
+        """How many trials the next point draws on."""
+        return max(0, len(self._asked) - self._lag + 1)
+
+    def _draw(self) -> Point | None:
+        """The next point, when all that it draws on is known; None when the budget is used up."""
         number = len(self._asked)
         if number >= self._least and self._spent():
-            return Searcher.FINISHED  # type: ignore[return-value]  # what Tune takes for "no more"
-        due = self._asked[: max(0, number - self._lag + 1)]
-        if any(earlier not in self._outcomes for earlier in due):
             return None
-        for earlier in due[len(self._settled) :]:
+        for earlier in range(len(self._settled), self._due()):
             self._settle(earlier, self._outcomes[earlier])
-        self._asked.append(trial_id)
-        drawn = super().suggest(trial_id) or {}
+        drawn = super().suggest(str(number)) or {}
         algorithm = str(drawn["algorithm"])
-        return {"point": Point(number, algorithm, drawn["params"], bars(self._settled, algorithm))}
+        return Point(number, algorithm, drawn["params"], bars(self._settled, algorithm))
 
     def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:
         """Results count when a trial is over."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, object] | None = None, error: bool = False) -> None:
         """Keep what came of a trial, None when its worker died, until its turn comes."""
-        self._outcomes[trial_id] = None if error or not result else Outcome.from_json(str(result["outcome"]))
+        known = None if error or not result else Outcome.from_json(str(result["outcome"]))
+        self._outcomes[self._asked.index(trial_id)] = known
 
     def _spent(self) -> bool:
         """Whether the budget is used up; each algorithm is tried once whatever it is."""
@@ -86,10 +110,10 @@ class Proposals(OptunaSearch):
         done = (outcome.trial.seconds for outcome in self._outcomes.values() if outcome)
         return sum(done) / 3_600 * self._budget.cpu_hour >= self._budget.money
 
-    def _settle(self, trial_id: str, outcome: Outcome | None) -> None:
+    def _settle(self, number: int, outcome: Outcome | None) -> None:
         self._settled.append(outcome)
         value = None if outcome is None else outcome.goodness
-        super().on_trial_complete(trial_id, None if value is None else {"goodness": value}, error=value is None)
+        super().on_trial_complete(str(number), None if value is None else {"goodness": value}, error=value is None)
 
 
 def bars(settled: Sequence[Outcome | None], algorithm: str) -> dict[int, float]:

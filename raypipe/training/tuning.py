@@ -56,8 +56,14 @@ def try_all(
     name = f"trials, {before} kept from before" if before else "trials"
     search = pipeline.search
     budget = Budget(search.seconds or inf, search.money or inf, search.cpu_hour, warm)
+    proposals = Proposals(space, search.seed, lag=max(LAG, side_by_side), budget=budget)
     with progress.step(name, trials) as step, ExitStack() as lines, _quiet_tune():
         watcher = Watcher(plan, tracking, step, lambda name: lines.enter_context(progress.step(name, trials)))
+        for point, outcome in proposals.answered(plan.folder, trials):
+            watcher.start(point)
+            watcher.take(point, outcome)
+        if proposals.next is None:
+            return list(watcher.outcomes.values())
         trainable = tune.with_resources(
             tune.with_parameters(run, data=data, plan=plan),
             lambda config: tune.PlacementGroupFactory([plan.holds(config["point"])]),
@@ -66,8 +72,8 @@ def try_all(
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=Proposals(space, pipeline.search.seed, lag=max(LAG, side_by_side), budget=budget),
-                num_samples=trials,
+                search_alg=proposals,
+                num_samples=trials - len(watcher.outcomes),
                 max_concurrent_trials=side_by_side,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,

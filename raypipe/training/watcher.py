@@ -32,15 +32,11 @@ class Watcher(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Open the trial's MLflow run."""
-        point: Point = trial.config["point"]
-        self._tracking.start(self._name(point), point.number)
+        self.start(trial.config["point"])
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Take the outcome that the trial reported."""
-        point: Point = trial.config["point"]
-        outcome = Outcome.from_json(trial.last_result["outcome"])
-        # Kept by an earlier search, it may have had another number there.
-        self._take(point, msgspec.structs.replace(outcome, trial=_numbered(outcome.trial, point.number)))
+        self.take(trial.config["point"], Outcome.from_json(trial.last_result["outcome"]))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """A trial's worker process died, and died again when it was given a new one."""
@@ -57,10 +53,17 @@ class Watcher(tune.Callback):
             seconds=0.0,
             error=error,
         )
-        self._take(point, Outcome(trial=lost, goodness=None))
+        self.take(point, Outcome(trial=lost, goodness=None))
 
-    def _take(self, point: Point, outcome: Outcome) -> None:
+    def start(self, point: Point) -> None:
+        """Open the MLflow run of a trial."""
+        self._tracking.start(self._name(point), point.number)
+
+    def take(self, point: Point, outcome: Outcome) -> None:
+        """Log what came of a trial, and show it."""
         failpoint("training.before_log")
+        # Kept by an earlier search, it may have had another number there.
+        outcome = msgspec.structs.replace(outcome, trial=_numbered(outcome.trial, point.number))
         run_id = self._tracking.end(self._name(point), outcome)
         tracked = msgspec.structs.replace(outcome.trial, run_id=run_id)
         self.outcomes[point.number] = msgspec.structs.replace(outcome, trial=tracked)

@@ -5,7 +5,7 @@ import pytest
 from raypipe import models
 from raypipe.contracts.records import Trial
 from raypipe.spec import Search
-from raypipe.training.outcome import Outcome
+from raypipe.training.outcome import Outcome, keep, trial_folder
 from raypipe.training.proposals import PEERS, RUNGS, Proposals, bars
 from raypipe.training.space import Space
 
@@ -82,3 +82,30 @@ def test_a_bar_is_the_median_of_enough_peers_of_the_same_algorithm():
     assert bars(settled[: PEERS - 1], "lightgbm") == {}
     assert bars([*settled, outcome(nets[0], 0.9, ((rung, 0.9),)), None], "lightgbm") == {rung: 0.7}
     assert bars(settled, "network") == {}
+
+
+def test_a_search_that_ran_before_goes_on_with_the_points_that_it_would_have_asked(tmp_path):
+    whole = played(0, order=0, side_by_side=2, trials=16)
+    proposals = Proposals(SPACE, 0)
+    for point in whole[:12]:
+        if point.number != 5:  # of which nothing was kept: its worker died
+            keep(
+                trial_folder(tmp_path, point.algorithm, point.params),
+                outcome(point, truth(point), ((3, truth(point)),)),
+            )
+    told = list(proposals.answered(tmp_path, 16))
+    assert [point for point, _ in told] == whole[:5]
+    assert [known.goodness for _, known in told] == [truth(point) for point in whole[:5]]
+    assert proposals.next == whole[5]
+    assert proposals.suggest("again")["point"] == whole[5]
+    proposals.on_trial_complete("again", error=True)
+    assert [point for point, _ in proposals.answered(tmp_path, 16)] == whole[6:12]
+    assert proposals.suggest("new")["point"] == whole[12]
+
+
+def test_nothing_is_asked_where_all_is_known(tmp_path):
+    proposals = Proposals(SPACE, 0)
+    for point in played(0, order=0, side_by_side=2, trials=5):
+        keep(trial_folder(tmp_path, point.algorithm, point.params), outcome(point, 0.5))
+    assert len(list(proposals.answered(tmp_path, 5))) == 5
+    assert proposals.next is None

@@ -143,7 +143,7 @@ def asking(**more):
 def test_a_segment_keeps_its_own_model_where_it_wins(ray_local, tracking_uri, tmp_path):
     data = training_set(tmp_path / "set", tune=turned(900, 1), train=turned(2_000, 0), holdout=turned(900, 2))
     wish = asking(by="carrier")
-    found = search(wish, data, tmp_path / "searches", tracking_uri, 2, Silent())
+    found = search(wish, data, tmp_path / "searches", tracking_uri, 1, Silent())
     assert found.algorithm == "segments"
     parts = [trial for trial in found.trials if trial.status == "part"]
     assert [trial.params["value"] for trial in parts] == ["AA", "UA", "B6", "WN"][: len(parts)]
@@ -164,7 +164,7 @@ def test_a_segment_keeps_its_own_model_where_it_wins(ray_local, tracking_uri, tm
     assert bundle.verify(tmp_path / "again").digest == digest
     # Asked again, no trial is run again.
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "searches").glob("*/**/outcome.json")}
-    assert search(wish, data, tmp_path / "searches", tracking_uri, 2, Silent()).params == found.params
+    assert search(wish, data, tmp_path / "searches", tracking_uri, 1, Silent()).params == found.params
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
@@ -172,7 +172,7 @@ def test_the_mean_of_the_front_competes(ray_local, tracking_uri, tmp_path):
     wish = asking()
     both = [models.LightGBM(num_iterations=30, min_data_in_leaf=20), models.Linear()]
     object.__setattr__(wish, "search", Search(both, trials=4, ensemble=True))
-    found = search(wish, training_set(tmp_path / "set"), tmp_path / "searches", tracking_uri, 2, Silent())
+    found = search(wish, training_set(tmp_path / "set"), tmp_path / "searches", tracking_uri, 1, Silent())
     best = max(t.metrics["auc"] for t in found.trials if t.algorithm != "ensemble")
     together = [t for t in found.trials if t.algorithm == "ensemble"]
     if together:
