@@ -48,6 +48,8 @@ def _amount(done: float, total: float | None) -> str:
 class RichProgress:
     """A bar for each step, under the stage it belongs to; nothing stays on the screen when all are over.
 
+    All that is open at a time counts its seconds from where the first of it began: they rise alike.
+
     Nothing else may be printed while a stage or a step is open: Rich's drawing thread and a print can overtake each
     other, which leaves torn lines.
     """
@@ -76,7 +78,10 @@ class RichProgress:
     @contextmanager
     def _line(self, name: str, total: float | None) -> Iterator[tuple[Bars, TaskID]]:
         bars = self._bars or self._draw()
+        first = next(iter(bars.tasks), None)
         task = bars.add_task(escape(name), total=total, note="")
+        if first is not None:
+            bars.tasks[-1].start_time = first.start_time
         try:
             yield bars, task
         finally:
@@ -117,6 +122,8 @@ class _RichStep:
 class LogProgress:
     """Plain lines for pipes and job logs: no control characters, few of them.
 
+    The seconds on them count from where the stage began, or the first of the steps that are open: they never fall.
+
     Args:
         console: where the lines go.
         seconds: the least time between two lines about one step.
@@ -125,21 +132,35 @@ class LogProgress:
 
     def __init__(self, console: Console, seconds: float = LOG_SECONDS, clock: Callable[[], float] = monotonic) -> None:
         self._console, self._seconds, self._clock = console, seconds, clock
-        self._stage = ""
+        self._stage, self._open, self._began = "", 0, 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Names the stage in front of its steps."""
         self._stage = name
         try:
-            yield
+            with self._since():
+                yield
         finally:
             self._stage = ""
 
     @contextmanager
     def step(self, name: str, total: float | None = None) -> Iterator[Step]:
         """Says nothing about a step that is over quickly."""
-        yield _LogStep(self._line, ": ".join(filter(None, (self._stage, name))), total, self._seconds, self._clock)
+        shown = ": ".join(filter(None, (self._stage, name)))
+        with self._since() as began:
+            yield _LogStep(self._line, shown, total, self._seconds, self._clock, began)
+
+    @contextmanager
+    def _since(self) -> Iterator[float]:
+        """When the first of what is open began."""
+        if not self._open:
+            self._began = self._clock()
+        self._open += 1
+        try:
+            yield self._began
+        finally:
+            self._open -= 1
 
     def _line(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)
@@ -147,10 +168,16 @@ class LogProgress:
 
 class _LogStep:
     def __init__(
-        self, write: Callable[[str], None], name: str, total: float | None, seconds: float, clock: Callable[[], float]
+        self,
+        write: Callable[[str], None],
+        name: str,
+        total: float | None,
+        seconds: float,
+        clock: Callable[[], float],
+        began: float,
     ) -> None:
         self._write, self._name, self._total, self._seconds, self._clock = write, name, total, seconds, clock
-        self._began = self._written = clock()
+        self._began, self._written = began, clock()
         self._done = 0.0
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:

@@ -1,6 +1,7 @@
 """Records as tables and sentences for people."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from rich import box
@@ -8,7 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.clock import iso
+from raypipe.contracts import bundle
 from raypipe.contracts.records import Candidate, ModelVersion, Trial
+from raypipe.errors import RegistryError
+from raypipe.spec import Periods
 
 Measure: TypeAlias = tuple[str, str, int]
 
@@ -157,9 +161,22 @@ def model_document(version: ModelVersion) -> dict[str, object]:
         "aliases": version.aliases,
         "algorithm": version.algorithm,
         "metrics": version.metrics,
+        "holdout": _holdout(version),
         "created": iso(version.created),
         "lineage": version.lineage,
     }
+
+
+def _holdout(version: ModelVersion) -> dict[str, str] | None:
+    """From when to when the rows were asked that the metrics are on; None where chance split them, or nobody knows."""
+    try:
+        split = bundle.pipeline(Path(version.folder)).split
+    except RegistryError:
+        return None
+    if not isinstance(split, Periods):
+        return None
+    start, end = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in split.holdout)
+    return {"from": start, "to": end}
 
 
 def _filled(measures: Sequence[Measure], rows: Sequence[Mapping[str, float]]) -> list[Measure]:

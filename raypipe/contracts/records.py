@@ -218,7 +218,10 @@ class Trial(Record, frozen=True, kw_only=True):
 
 
 class Candidate(Record, frozen=True, kw_only=True):
-    """The model a search chose, with its judgement on the holdout. ``folder`` holds the bundle's files."""
+    """The model a search chose, with its judgement on the holdout. ``folder`` holds the bundle's files.
+
+    ``run_id`` is the MLflow run of a model that was fitted by an earlier one's recipe; a search has one for each trial.
+    """
 
     pipeline: str
     training_set: str
@@ -231,6 +234,7 @@ class Candidate(Record, frozen=True, kw_only=True):
     reason: str
     experiment: str
     metric: str = "auc"
+    run_id: str = ""
 
 
 class Lineage(Record, frozen=True, kw_only=True):

@@ -3,9 +3,10 @@
 Every row that it writes is refused once its lease went to another attempt.
 """
 
+import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,9 @@ from raypipe.retraining.work import work as find
 from raypipe.spec import Periods, Pipeline, changed, fingerprint, micros
 from raypipe.training.data import read
 from raypipe.training.duel import losses, losses_of
+from raypipe.training.trainer import Params
+
+log = logging.getLogger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Another attempt would meet the same: a closed gate is as closed for it. What else is raised may pass.
@@ -181,16 +185,17 @@ def _fit(
     """By the champion's recipe: judged on the newest rows by a model without them, then fitted with them."""
     card = bundle.card(Path(champion.folder))
     folder = platform.workspace / "challengers" / f"{pipeline.name}-{training_set.digest[:16]}-{champion.digest[:8]}"
-    tuned = {name.removeprefix("tune_"): one for name, one in card.metrics.items() if name.startswith("tune_")}
     with progress.step("challenge", 3) as step:
         folder.parent.mkdir(parents=True, exist_ok=True)
         old = losses_of(training_set, Path(champion.folder))
         step.advance(1, f"{champion.name}/{champion.version} answers {len(old):,} rows")
-        made = training.rehearse(pipeline, training_set, card.algorithm, dict(card.params), tuned, folder)
+        # Nothing is tuned: what the champion was worth on its tuning period says nothing of this model.
+        made = training.rehearse(pipeline, training_set, card.algorithm, dict(card.params), {}, folder)
         step.advance(1, card.algorithm)
         target = bundle.card(folder).target
         verdict = retraining.judge(old, losses(read(training_set, "holdout"), made.held_out, target))
         step.advance(1, sentence(verdict))
+    tags = {"algorithm": card.algorithm, "recipe": f"{champion.name}/{champion.version}", "reason": sentence(verdict)}
     candidate = Candidate(
         pipeline=pipeline.name,
         training_set=training_set.digest,
@@ -203,8 +208,26 @@ def _fit(
         reason=sentence(verdict),
         experiment=pipeline.name,
         metric=pipeline.search.metric,
+        run_id=_tracked(platform.tracking_uri, folder.name, pipeline.name, made.metrics, tags, dict(card.params)),
     )
     return Challenger(candidate=candidate, verdict=verdict)
+
+
+def _tracked(
+    uri: str, key: str, name: str, metrics: Mapping[str, float], tags: Mapping[str, str], params: Params
+) -> str:
+    """The challenger's run in MLflow; none while MLflow does not answer: a version without one gets it later."""
+    if not uri:
+        return ""
+    from raypipe.training.tracking import Tracking
+
+    try:
+        with Tracking(uri, name, key, f"by the recipe of {tags['recipe']}") as run:
+            run.finish(metrics, tags, params)
+            return run.run_id
+    except TrainingError as error:
+        log.warning("%s", error)
+        return ""
 
 
 def _enter(

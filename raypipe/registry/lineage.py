@@ -75,7 +75,9 @@ def installed() -> dict[str, str]:
 
 
 def _run_id(candidate: Candidate) -> str:
-    """The MLflow run of the trial that was chosen."""
+    """The candidate's own MLflow run, or that of the trial that was chosen."""
+    if candidate.run_id:
+        return candidate.run_id
     for trial in candidate.trials:
         if trial.run_id and (trial.algorithm, trial.params) == (candidate.algorithm, candidate.params):
             return trial.run_id

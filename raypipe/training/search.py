@@ -29,10 +29,8 @@ from raypipe.training.data import (
     learn_target,
     read,
 )
-from raypipe.training.finish import refit, seal
 from raypipe.training.metrics import check_metric
 from raypipe.training.rows import Filed
-from raypipe.training.space import Space
 from raypipe.training.trainer import Examples
 from raypipe.training.trial import Data, Plan
 from raypipe.training.warm import warm_points
@@ -67,9 +65,11 @@ def search(
             MLflow does not answer.
         WorkspaceError: the folder cannot be written to, or is full.
     """
-    # Not at the top: the workers import this module too, and have no use for MLflow, Optuna and pictures.
+    # Not at the top: the workers import this module too, and have no use for MLflow, Optuna, fairness and pictures.
+    from raypipe.training.finish import refit, seal
     from raypipe.training.front import draw, sentence
     from raypipe.training.further import further
+    from raypipe.training.space import Space
     from raypipe.training.tracking import Tracking
     from raypipe.training.tuning import try_all
 

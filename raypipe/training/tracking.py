@@ -12,6 +12,7 @@ from typing import Self
 from raypipe import telemetry
 from raypipe.errors import TrainingError
 from raypipe.training.outcome import FAILED, Outcome
+from raypipe.training.trainer import Params
 
 # MLflow has no other way to be told. By itself it tells its makers of its use, prints the address of every run, and
 # takes four minutes to say that there is no server.
@@ -36,18 +37,19 @@ class Tracking:
         uri: where MLflow is: ``http://…`` or ``sqlite:///…``.
         experiment: the MLflow experiment, made when it is missing.
         search: names the search among all searches.
+        title: how its run is called.
 
     Raises:
         TrainingError: MLflow does not answer. So do all methods.
     """
 
-    def __init__(self, uri: str, experiment: str, search: str) -> None:
+    def __init__(self, uri: str, experiment: str, search: str, title: str = "") -> None:
         self._uri = uri
         with self._talking():
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._experiment_id(experiment)
             parents = self._found(f"tags.`{SEARCH}` = '{search}'")
-            tags = {SEARCH: search, MLFLOW_RUN_NAME: f"search {search[:8]}"}
+            tags = {SEARCH: search, MLFLOW_RUN_NAME: title or f"search {search[:8]}"}
             self.run_id = parents[0].info.run_id if parents else self._create(tags)
             children = self._found(f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'")
             # A trial that failed gets another try, and that try a run of its own.
@@ -92,11 +94,12 @@ class Tracking:
             with self._talking():
                 self._client.log_artifact(self.run_id, str(file))
 
-    def finish(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    def finish(self, metrics: Mapping[str, float], tags: Mapping[str, str], params: Params | None = None) -> None:
         """Log what the search came to and close its run."""
         with self._talking():
             own = [RunTag(key, value[:_LONGEST]) for key, value in tags.items()]
-            self._client.log_batch(self.run_id, metrics=_metrics(metrics), tags=own)
+            given = [Param(key, str(value)[:_LONGEST]) for key, value in (params or {}).items()]
+            self._client.log_batch(self.run_id, metrics=_metrics(metrics), tags=own, params=given)
             self._client.set_terminated(self.run_id)
 
     def __enter__(self) -> Self:

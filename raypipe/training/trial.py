@@ -234,13 +234,14 @@ def _fit(point: Point, data: Data, plan: Plan, curve: dict[int, float]) -> Outco
         found = model.fit(task, point.learned)
         fitted += perf_counter() - started
         truths.append(rows.y)
-        forecast.append(model.predict(rows.x))
+        if len(truths) < len(data.folds):
+            forecast.append(model.predict(rows.x))
     # Only measured here: the winner is fitted again, on more data.
     with tempfile.TemporaryDirectory() as files:
         model.save(Path(files))
         served = OnnxModel(Path(files))
     gap = difference(model, served, rows.x[:COMPARED], point.algorithm, data.target)
-    forecast[-1] = served.predict(rows.x)
+    forecast.append(served.predict(rows.x))
     keep_scores(trial_folder(plan.folder, point.algorithm, point.params), np.concatenate(forecast))
     steps = [quality(y, scores, data.target, plan.metric) for y, scores in zip(truths, forecast, strict=True)]
     metrics = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}

@@ -5,15 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from raypipe import Client
+from raypipe import Client, models
 from raypipe.cli.main import main
+from raypipe.cli.tables import model_document
 from raypipe.clock import ManualClock
+from raypipe.contracts import bundle
 from raypipe.errors import RaypipeError
 from raypipe.ledger import Ledger
 from raypipe.registry.rows import PROMOTED, REGISTERED, Promotion, Registered
-from tests.cli.records import LINEAGE, MADE
+from raypipe.spec import to_json
+from tests.cli.records import LINEAGE, MADE, version
 from tests.client.server import Server, flights, serving
+from tests.training.data import pipeline
 
 
 @pytest.fixture
@@ -106,11 +111,18 @@ def test_models_as_json(registered: None, capsys: pytest.CaptureFixture[str]) ->
         (2, [], "lightgbm"),
     ]
     assert {frozenset(model) for model in found} == {
-        frozenset({"version", "aliases", "algorithm", "metrics", "created", "lineage"})
+        frozenset({"version", "aliases", "algorithm", "metrics", "holdout", "created", "lineage"})
     }
     assert found[0]["metrics"]["auc"] == 0.77
     assert found[0]["created"] == "2013-07-03T00:00:00Z"
     assert found[0]["lineage"]["commit"] == LINEAGE.commit
+
+
+def test_the_rows_that_metrics_are_on_are_told_beside_them(tmp_path: Path) -> None:
+    (tmp_path / bundle.PIPELINE).write_text(to_json(pipeline(models.Linear())))
+    there = structs.replace(version(1), folder=str(tmp_path))
+    assert model_document(there)["holdout"] == {"from": "2013-03-01T00:00:00Z", "to": "2013-04-01T00:00:00Z"}
+    assert model_document(version(1))["holdout"] is None
 
 
 def test_models_as_a_table(registered: None, capsys: pytest.CaptureFixture[str]) -> None:

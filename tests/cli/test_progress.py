@@ -124,6 +124,30 @@ def test_a_log_gets_a_line_now_and_then(log) -> None:
     ]
 
 
+def test_seconds_of_a_stage_never_fall(log) -> None:
+    progress, seconds, lines = log
+    with progress.stage("train"), progress.step("trials", total=4) as step:
+        seconds.now += 20
+        step.advance(1, "one")
+        with progress.step("lightgbm") as line:
+            seconds.now += 6
+            line.advance(1, "best")
+        with progress.step("network") as line:
+            seconds.now += 6
+            line.advance(1, "best")
+    assert [line.split()[-2] for line in lines()] == ["20", "26", "32"]
+    with progress.stage("register"), progress.step("copy") as step:
+        seconds.now += 7
+        step.advance(1, "on")
+    assert lines()[-1].endswith(" 7 s")
+
+
+def test_bars_that_are_open_together_rise_alike() -> None:
+    progress = watch(terminal()[0])
+    with progress.step("trials", 2), progress.step("lightgbm", 2):
+        assert len({task.start_time for task in progress._bars.tasks}) == 1
+
+
 def test_a_log_hears_nothing_of_quick_steps(log) -> None:
     progress, seconds, lines = log
     for _ in range(100):

@@ -1,6 +1,7 @@
 """The gates before training and before promotion: with a planted fault nothing is learned, and nobody is promoted."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,6 +11,7 @@ from typing import cast
 
 import polars as pl
 import pytest
+from mlflow import MlflowClient
 from msgspec import structs
 
 from raypipe import training
@@ -18,12 +20,13 @@ from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Candidate, GateReport, ModelVersion, TrainingSet
 from raypipe.errors import GateError
 from raypipe.flows import Platform
+from raypipe.flows.challenge import _fit
 from raypipe.flows.register import register
 from raypipe.flows.reproduce import reproduce
 from raypipe.flows.train import build
 from raypipe.lake import Lake
 from raypipe.ledger import Ledger
-from raypipe.registry import Registry
+from raypipe.registry import Registry, capture
 from raypipe.spec import Pipeline, Stream, Table, agg, checks, csv, days, hours, models, periods, request, search
 from raypipe.spec.checks import Check
 
@@ -315,3 +318,22 @@ def entered(platform: Platform, version: ModelVersion) -> tuple[Candidate, objec
         seed=0, folder=version.folder, metrics=version.metrics, trials=(), reason="", experiment="",
     )  # fmt: skip
     return candidate, version.lineage
+
+
+def test_who_is_fitted_by_a_champions_recipe_has_a_run_and_nothing_of_its_tuning(
+    platform: Platform, empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = built(platform)
+    champion = registered(platform, record)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(platform, "tracking_uri", f"sqlite:///{shutil.copy(empty_mlflow, tmp_path / 'mlflow.db')}")
+    value = pipeline_over(data(platform))
+    ask = partial(_fit, platform, Silent(), pipeline=value, training_set=record, champion=champion)
+    made = ask().candidate
+    assert champion.metrics["tune_auc"] == 0.5
+    assert not [name for name in made.metrics if name.startswith("tune_")]
+    [run] = MlflowClient(platform.tracking_uri).search_runs(["1"])
+    assert run.data.metrics["auc"] == pytest.approx(made.metrics["auc"])
+    assert (run.data.params["C"], run.data.tags["recipe"], run.info.status) == ("0.1", "late/1", "FINISHED")
+    assert capture(value, data(platform) / "pipeline.py", made, record).run_id == run.info.run_id
+    assert ask().candidate.run_id == run.info.run_id, "a job that begins again has the same run"

@@ -48,16 +48,6 @@ def make(tmp_path: Path) -> Callable[..., Made]:
     return made
 
 
-@pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without content: making its tables takes seconds, copying them none."""
-    from mlflow import MlflowClient
-
-    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}", f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture
 def tracking_uri(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An MLflow of this test's own; files of runs land in this test's folder."""

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import skops.io
-from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
@@ -59,6 +56,11 @@ class Linear:
 
     def save(self, folder: Path) -> None:
         """Write ``model.skops``, a format of scikit-learn models that runs no code of its own, and ``model.onnx``."""
+        # Not at the top: both bring torch or tables of converters along, which takes seconds.
+        import skops.io
+        from skl2onnx import to_onnx
+        from skl2onnx.common.data_types import FloatTensorType
+
         (folder / NATIVE).write_bytes(without_addresses(skops.io.dumps(self._model)))
         inputs = [("x", FloatTensorType([None, self._columns]))]
         options = None if self._target.numeric else {"zipmap": False}
