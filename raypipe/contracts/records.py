@@ -186,6 +186,10 @@ class TrainingSet(Record, frozen=True, kw_only=True):
     left_out: dict[str, int]
 
 
+#: Kind of the ledger's rows that say what the online store held; each holds a `Materialized`.
+MATERIALIZED = "features.materialized"
+
+
 class Materialized(Record, frozen=True, kw_only=True):
     """The features of a pipeline in an online store, made of exactly these snapshots.
 

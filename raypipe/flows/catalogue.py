@@ -6,10 +6,9 @@ from pathlib import Path
 import polars as pl
 
 from raypipe.contracts import bundle
-from raypipe.contracts.records import Materialized, ModelVersion, Record, TrainingSet
+from raypipe.contracts.records import MATERIALIZED, Materialized, ModelVersion, Record, TrainingSet
 from raypipe.errors import RaypipeError
 from raypipe.features.materialize import definition
-from raypipe.flows.materialize import KIND
 from raypipe.ledger import Ledger
 from raypipe.spec import Expression, FeatureGroup, Pipeline, Request, TableFeatures, fingerprint, in_words
 
@@ -142,5 +141,5 @@ def _null_shares(pipeline: Pipeline, ledger: Ledger) -> dict[str, float]:
 
 def _fresh(pipeline: Pipeline, ledger: Ledger) -> int | None:
     wanted = definition(pipeline)
-    states = (Materialized.from_json(entry.body) for entry in reversed(ledger.entries(KIND, pipeline.name)))
+    states = (Materialized.from_json(entry.body) for entry in reversed(ledger.entries(MATERIALIZED, pipeline.name)))
     return next((state.watermark for state in states if state.definition == wanted), None)

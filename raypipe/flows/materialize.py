@@ -6,14 +6,11 @@ from hashlib import sha256
 from raypipe import features
 from raypipe.clock import iso
 from raypipe.contracts.progress import Progress
-from raypipe.contracts.records import Materialized, Snapshot
+from raypipe.contracts.records import MATERIALIZED, Materialized, Snapshot
 from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
 from raypipe.flows.platform import Platform
 from raypipe.spec import Pipeline
-
-#: Kind of the ledger's rows that say what the online store held; each holds a `Materialized`.
-KIND = "features.materialized"
 
 
 def materialize(
@@ -57,7 +54,7 @@ def store_features(
     record = features.materialize(pipeline, by_name, lake.frame, store, as_of, progress, since=since)
     failpoint("features.before_ledger")
     body = record.to_json()
-    platform.ledger.append(f"features:{sha256(body.encode()).hexdigest()[:32]}", KIND, pipeline.name, body)
+    platform.ledger.append(f"features:{sha256(body.encode()).hexdigest()[:32]}", MATERIALIZED, pipeline.name, body)
     return record
 
 

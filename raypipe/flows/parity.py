@@ -10,12 +10,12 @@ from raypipe.contracts import bundle
 from raypipe.contracts.logs import opened
 from raypipe.contracts.parity import FeatureParity, Mismatch, Parity
 from raypipe.contracts.progress import Progress
-from raypipe.contracts.records import Materialized, ModelVersion, Snapshot
+from raypipe.contracts.records import MATERIALIZED, Materialized, ModelVersion, Snapshot
 from raypipe.errors import FeatureError, SourceError
 from raypipe.features.materialize import definition
 from raypipe.features.parity import differing, mismatches, replayed
 from raypipe.features.reading import Tables
-from raypipe.flows.materialize import KIND, published
+from raypipe.flows.materialize import published
 from raypipe.flows.platform import Platform
 from raypipe.spec import Pipeline
 from raypipe.spec.shape import schema
@@ -105,7 +105,7 @@ def parity(platform: Platform, progress: Progress, *, name: str, logs: list[Logg
         logs: what was asked and used.
     """
     sums = _Sums()
-    states = [(entry.at, Materialized.from_json(entry.body)) for entry in platform.ledger.entries(KIND, name)]
+    states = [(entry.at, Materialized.from_json(entry.body)) for entry in platform.ledger.entries(MATERIALIZED, name)]
     for log in logs:
         mine = [(at, state) for at, state in states if state.definition == definition(log.pipeline)]
         with progress.step("replay", total=log.rows.height) as step:

@@ -1,10 +1,10 @@
 """Whether a challenger takes over: both answer the same newest rows that neither has learned from."""
 
 from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from raypipe.contracts.records import Record
 
@@ -37,7 +37,7 @@ def judge(champion: NDArray[np.float64], challenger: NDArray[np.float64], margin
     if not len(champion):
         return Verdict(gain=0.0, low=0.0, rows=0, won=False)
     gains = champion - challenger
-    half = float(ndtri(_LEVEL)) * float(gains.std()) / sqrt(len(gains))
+    half = NormalDist().inv_cdf(_LEVEL) * float(gains.std()) / sqrt(len(gains))
     gain = float(gains.mean())
     return Verdict(gain=gain, low=gain - half, rows=len(gains), won=gain > 0 and gain - half > -margin)
 

@@ -6,8 +6,6 @@ E. S. Page, "Continuous inspection schemes", Biometrika 41, 1954. Mean runs by W
 from dataclasses import dataclass
 from math import expm1, log
 
-from scipy.optimize import brentq
-
 
 @dataclass(frozen=True)
 class Cusum:
@@ -30,6 +28,8 @@ class Cusum:
         >>> Cusum.designed(0.10, 0.12, 119_000).limit > 5.4
         True
         """
+        from scipy.optimize import brentq  # takes longer to import than everything else here
+
         divergence = _divergence(low, high)
         limit = brentq(lambda h: (expm1(h) - h) / divergence - outcomes, 1e-6, 60.0)
         return cls(low, high, float(limit))

@@ -7,11 +7,11 @@ blind to a change of what the inputs mean, so the labels that are there correct 
 
 from dataclasses import dataclass
 from math import sqrt
+from statistics import NormalDist
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from raypipe.stats.exact import Ints
 
@@ -36,7 +36,7 @@ def wilson(wrong: int, rows: int, level: float = 0.95) -> Estimate:
     """
     if not rows:
         return Estimate(float("nan"), 0.0, 1.0, 0)
-    z, p = float(ndtri((1 + level) / 2)), wrong / rows
+    z, p = NormalDist().inv_cdf((1 + level) / 2), wrong / rows
     middle, half = p + z * z / (2 * rows), z * sqrt(p * (1 - p) / rows + z * z / (4 * rows * rows))
     scale = 1 + z * z / rows
     return Estimate(p, max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale), rows)
@@ -104,5 +104,5 @@ def log_loss(truth: Floats, score: Floats) -> Floats:
 
 
 def _interval(value: float, variance: float, rows: int, level: float) -> Estimate:
-    half = float(ndtri((1 + level) / 2)) * sqrt(variance)
+    half = NormalDist().inv_cdf((1 + level) / 2) * sqrt(variance)
     return Estimate(value, value - half, value + half, rows)

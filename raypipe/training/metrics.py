@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from math import isfinite, sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
@@ -179,7 +179,7 @@ def auc_interval(y: Vector, scores: Vector, level: float = 0.95) -> tuple[float,
     outranked, outranking = _below(trues, falses), 1.0 - _below(falses, trues)
     auc = float(outranked.mean())
     variance = _variance(outranked) / len(trues) + _variance(outranking) / len(falses)
-    half = float(ndtri((1 + level) / 2)) * sqrt(variance)
+    half = NormalDist().inv_cdf((1 + level) / 2) * sqrt(variance)
     return max(0.0, auc - half), min(1.0, auc + half)
 
 

@@ -12,12 +12,11 @@ import pytest
 from raypipe.cli.main import main
 from raypipe.clock import ManualClock
 from raypipe.contracts.progress import Silent
-from raypipe.contracts.records import ModelVersion, TrainingSet
+from raypipe.contracts.records import MATERIALIZED, ModelVersion, TrainingSet
 from raypipe.errors import DefinitionError
 from raypipe.features import materialize
 from raypipe.flows import catalogue as module
 from raypipe.flows.catalogue import catalogue, fingerprints
-from raypipe.flows.materialize import KIND
 from raypipe.ledger import Ledger
 from raypipe.spec import (
     Pipeline,
@@ -111,7 +110,7 @@ def test_what_a_feature_is_and_how_it_looks(ledger: Ledger, tmp_path: Path) -> N
     state = materialize(
         value, {"sales": snapshot("sales", 1, nothing)}, lambda _: nothing.lazy(), MemoryStore(), 77, Silent()
     )
-    ledger.append("m", KIND, "sales", state.to_json())
+    ledger.append("m", MATERIALIZED, "sales", state.to_json())
     found = {one.name: one for one in catalogue(value, [], ledger)}
     mean = found["mean_price"]
     assert (mean.meaning, mean.owner) == ("what the shop asks for lately, in euro", "pricing@example.com")

@@ -9,14 +9,14 @@ import pytest
 
 from raypipe import features
 from raypipe.contracts.progress import Silent
-from raypipe.contracts.records import Materialized
+from raypipe.contracts.records import MATERIALIZED, Materialized
 from raypipe.errors import FeatureError
 from raypipe.features import OnlineFeatures
 from raypipe.features.stores.lmdb import LmdbStore
 from raypipe.flows import Platform
 from raypipe.flows.gate import gate
 from raypipe.flows.ingest import ingest
-from raypipe.flows.materialize import KIND, materialize, materialize_line
+from raypipe.flows.materialize import materialize, materialize_line
 from raypipe.spec import Pipeline, Search, agg, checks, days, hours, models, periods, request
 from tests.flows.gated import LATE, House
 from tests.lake.sources import START, line, towns
@@ -99,7 +99,7 @@ def test_the_store_follows_the_lake(tmp_path: Path) -> None:
         found = house.answers(as_of)
         assert found == fresh_answers(house, fresh, as_of)
     assert [record.generation for record in records] == [1, 1, 1]
-    kept = [Materialized.from_json(entry.body) for entry in house.ledger.entries(KIND, "trips")]
+    kept = [Materialized.from_json(entry.body) for entry in house.ledger.entries(MATERIALIZED, "trips")]
     assert kept == records
     assert materialize_line(records[-1]).endswith("known up to 2024-01-03T04:00:00Z, generation 1")
 
