@@ -18,10 +18,10 @@ from raypipe.ledger import Ledger
 from raypipe.settings import load_settings
 from raypipe.wiring import connect
 from tests.cluster import life, servers
+from tests.processes import processes_with
 
 EVERY = os.environ.get("TEST_EVERY_WINDOW", "") == "1"
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.cluster.life"])
+PROCESSES = processes_with("tests.cluster.test_production")
 #: All of them with `TEST_EVERY_WINDOW=1`; each takes a process, and that takes seconds.
 WINDOWS = ["ingest.after_files_before_commit=kill@2", "quarantine.before_commit=kill@1"]
 MORE = [

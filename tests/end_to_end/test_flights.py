@@ -169,21 +169,18 @@ def test_every_trial_is_in_mlflow(flights: Installation) -> None:
     assert client.get_model_version_by_alias("flights", "champion").version
 
 
-# The whole run is done already, so each job finds its work done, and says so.
-@pytest.mark.parametrize(
-    ("job", "tells"),
-    [
-        ("ingest", r"ingest +5 tables, 367,687 rows \(0 new\)"),
-        ("train", r"train .*done before"),
-        ("deploy", r"deploy +flights/1 answers at"),
-    ],
-)
-def test_ray_job_submit(flights: Installation, job: str, tells: str) -> None:
+def test_ray_job_submit(flights: Installation) -> None:
+    """The whole run is done already, so the job finds its work done, and says so."""
     submit = (str(BIN / "ray"), "job", "submit", "--address", flights.dashboard_url, "--working-dir", ".", "--")
-    done = flights.command(*submit, "python", f"jobs/{job}.py", flights.pipeline)
+    done = flights.command(*submit, "python", "jobs/train.py", flights.pipeline)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "succeeded" in done.stdout + done.stderr
-    assert re.search(tells, done.stdout), done.stdout
+    for tells in (
+        r"ingest +5 tables, 367,687 rows \(0 new\)",
+        r"train .*done before",
+        r"deploy +flights/1 answers at",
+    ):
+        assert re.search(tells, done.stdout), done.stdout
 
 
 def test_the_client_runs_a_pipeline_and_tells_what_is_up(

@@ -1,6 +1,5 @@
 """An update killed between any two of its writes, then run again: the state of a run that nothing happened to."""
 
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -18,9 +17,9 @@ from raypipe.features.stores.redis import RedisStore
 from tests.features.memory import MemoryStore
 from tests.features.test_online import AS_OF, NOON, requests, some_events
 from tests.features.test_update import History
+from tests.processes import processes_with
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.features.test_update_kill"])
+PROCESSES = processes_with("tests.features.test_update_kill")
 LATER = AS_OF + 60_000_000
 WRITES = 6
 AT_A_TIME = 2

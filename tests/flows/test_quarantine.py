@@ -1,7 +1,6 @@
 """Bad rows aside, good rows on: what was read is there once, in the table or in the quarantine, whatever happens."""
 
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -13,10 +12,10 @@ from raypipe.lake import aside
 from raypipe.spec import checks, minutes
 from tests.flows.gated import LATE, House
 from tests.lake.sources import line, lines
+from tests.processes import processes_with
 
 CHEAP = checks.between("fare", 0, 100).quarantine()
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.flows.test_quarantine"])
+PROCESSES = processes_with("tests.flows.test_quarantine")
 WINDOWS = ["quarantine.after_rows", "quarantine.before_commit", "quarantine.after_commit", "publish.between_tables"]
 
 

@@ -1,7 +1,6 @@
 """Old snapshots go, small files become one, and what is to be forgotten is in no byte any more."""
 
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -18,9 +17,9 @@ from raypipe.spec import checks, days, kafka
 from tests.flows.gated import House, pipeline
 from tests.lake.logs import Broker, ride
 from tests.lake.sources import line, trips
+from tests.processes import processes_with
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.flows.test_upkeep"])
+PROCESSES = processes_with("tests.flows.test_upkeep")
 WINDOWS = [
     "upkeep.after_files",
     "upkeep.before_commit",

@@ -1,6 +1,5 @@
 """A run killed at any point, then run again: the same rows as if nothing had happened, and none twice."""
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -22,11 +21,10 @@ from raypipe.lake import Lake, catalog, ingest
 from raypipe.lake.catalog import load_table, open_catalog
 from raypipe.lake.state import MAIN, head
 from tests.lake.sources import HEADER, lines, towns, trips
+from tests.processes import processes_with
 
 TOWNS = "town,zone,size\n"
-#: Processes that begin with everything imported, for that takes longest.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.lake.test_crash"])
+PROCESSES = processes_with("tests.lake.test_crash")
 #: Every crash window, with what a visit number leaves half done.
 WINDOWS = [
     "ingest.table_made=kill@2",

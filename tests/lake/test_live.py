@@ -1,7 +1,6 @@
 """Live rows: each message is a row or in the quarantine, once, whoever reads and wherever they are killed."""
 
 import json
-import multiprocessing
 import os
 import signal
 from datetime import timedelta
@@ -18,9 +17,9 @@ from raypipe.lake import Lake, ingest, live
 from raypipe.spec import Stream, days, hours, kafka
 from tests.lake.logs import Broker, ride
 from tests.lake.sources import HEADER, START, lines, trips
+from tests.processes import processes_with
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.lake.test_live"])
+PROCESSES = processes_with("tests.lake.test_live")
 WINDOWS = ["live.after_files", "live.after_poison", "live.before_commit", "live.after_commit"]
 POISON = (b"\xff\xfe", b"", b"[]", b'{"id": 1}', ride(1, fare="much"), b"{" * 50_000, None)
 

@@ -11,11 +11,17 @@ from raypipe.contracts.records import Candidate, Lineage
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
 
+
+def register(home: Path, folder: Path, uri: str, why: str = "") -> int:
+    """Do what is said above; returns the version."""
+    registry = Registry(home / "registry", Ledger.in_folder(home, SystemClock()), uri)
+    candidate = Candidate.from_json((folder / "candidate.json").read_text())
+    version = registry.register(candidate, Lineage.from_json((folder / "lineage.json").read_text()))
+    if why:
+        registry.promote(version.name, version.version, expect=None, why=why)
+    return version.version
+
+
 if __name__ == "__main__":
     home, folder, uri, *why = sys.argv[1:]
-    registry = Registry(Path(home) / "registry", Ledger.in_folder(Path(home), SystemClock()), uri)
-    candidate = Candidate.from_json((Path(folder) / "candidate.json").read_text())
-    version = registry.register(candidate, Lineage.from_json((Path(folder) / "lineage.json").read_text()))
-    if why:
-        registry.promote(version.name, version.version, expect=None, why=why[0])
-    print(version.version, flush=True)
+    print(register(Path(home), Path(folder), uri, *why), flush=True)

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,28 +10,38 @@ from raypipe.clock import ManualClock
 from raypipe.contracts import bundle
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
-from tests.architecture.source import PACKAGE, ROOT
+from tests.architecture.source import PACKAGE
+from tests.processes import processes_with
+from tests.registry.registering import register
 
-BEFORE_MLFLOW = ["registry.before_rename", "registry.after_copy", "registry.after_ledger"]
-FROM_MLFLOW_ON = ["registry.after_mlflow_files", "registry.after_mlflow", "registry.after_promotion"]
+PROCESSES = processes_with("tests.registry.test_kill", "mlflow.pyfunc")
+WINDOWS = [
+    "registry.before_rename",
+    "registry.after_copy",
+    "registry.after_ledger",
+    "registry.after_mlflow_files",
+    "registry.after_mlflow",
+    "registry.after_promotion",
+]
 
 
-def run(home: Path, folder: Path, uri: str, failpoint: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"RAYPIPE_FAILPOINT": f"{failpoint}=kill"}
-    command = [sys.executable, "-m", "tests.registry.registering", home, folder, uri, "because"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+def register_until(failpoint: str, home: Path, folder: Path, uri: str) -> None:
+    os.environ["RAYPIPE_FAILPOINT"] = f"{failpoint}=kill"
+    os.chdir(folder)
+    register(home, folder, uri, "because")
 
 
-@pytest.mark.parametrize("failpoint", BEFORE_MLFLOW + FROM_MLFLOW_ON)
+@pytest.mark.parametrize("failpoint", WINDOWS)
 def test_killed_and_asked_again(tmp_path: Path, tracking_uri: str, make, clock: ManualClock, failpoint: str) -> None:
     candidate, lineage = make()
     (tmp_path / "candidate.json").write_text(candidate.to_json())
     (tmp_path / "lineage.json").write_text(lineage.to_json())
     home = tmp_path / "home"
 
-    # Without MLflow, which takes seconds to import, where the process does not live to see it.
-    killed = run(home, tmp_path, "" if failpoint in BEFORE_MLFLOW else tracking_uri, failpoint)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    process = PROCESSES.Process(target=register_until, args=(failpoint, home, tmp_path, tracking_uri))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
     ledger = Ledger.in_folder(home, clock)
     registry = Registry(home / "registry", ledger, tracking_uri)
     for version in registry.versions("rides"):  # what is there, is there whole
@@ -64,4 +72,4 @@ def test_every_crash_window_of_the_registry_is_killed_in() -> None:
     from tests.architecture.test_source import failpoint_sites
 
     named = {call.args[0].value for site, call in failpoint_sites() if site.startswith(f"{PACKAGE.name}/registry/")}
-    assert named == {*BEFORE_MLFLOW, *FROM_MLFLOW_ON}
+    assert named == set(WINDOWS)

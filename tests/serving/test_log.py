@@ -1,7 +1,6 @@
 """The prediction log: what was answered is in a file first, outlives the process, and is in the lake once."""
 
 import json
-import multiprocessing
 import os
 import signal
 import time
@@ -25,12 +24,14 @@ from raypipe.serving.log import Keyed, PredictionLog
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Served
 from raypipe.spec import Log, Pipeline
+from tests.processes import processes_with
 from tests.serving.conftest import make_bundle
 from tests.serving.reader import FakeReader
 from tests.serving.test_parse import GOOD
 
 AT = 1_372_640_400_000_000
 SEED = Keyed(b"key")
+PROCESSES = processes_with("tests.serving.test_log")
 
 
 def logging_app(served: Served, folder: Path, meter: Meter | None = None) -> App:
@@ -131,7 +132,7 @@ def serve_and_die(folder: Path, served: Served, told: Path) -> None:
 
 def test_every_answer_of_a_killed_process_is_in_the_lake_once(served: Served, tmp_path: Path) -> None:
     folder, told = tmp_path / "log" / "predictions" / "late", tmp_path / "told"
-    process = multiprocessing.get_context("forkserver").Process(target=serve_and_die, args=(folder, served, told))
+    process = PROCESSES.Process(target=serve_and_die, args=(folder, served, told))
     process.start()
     lake, clock = Lake(tmp_path / "lake"), ManualClock(1)
     while process.is_alive():  # collected while it grows
