@@ -1,5 +1,8 @@
 """Candidates and their lineage, as a search and a flow would hand them to the registry."""
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from raypipe.contracts.records import Candidate, Lineage, Snapshot, SourceFile, TrainingSet, Trial
@@ -52,3 +55,19 @@ def make_training_set(digest: str = "set-1", snapshot: int = 11) -> TrainingSet:
 def lineage_of(candidate: Candidate, pipeline: Pipeline, snapshot: int = 11) -> Lineage:
     file = Path(candidate.folder).parent / "definition" / "pipeline.py"
     return capture(pipeline, file, candidate, make_training_set(candidate.training_set, snapshot))
+
+
+@contextmanager
+def loader() -> Iterator[Callable[[str, str], object]]:
+    """MLflow's own loader, pointed at a server; MLflow keeps that for the whole process, so it is taken back."""
+    import mlflow
+
+    def load(tracking_uri: str, model_uri: str) -> object:
+        mlflow.set_tracking_uri(tracking_uri)
+        return mlflow.pyfunc.load_model(model_uri)
+
+    try:
+        yield load
+    finally:
+        mlflow.set_tracking_uri("")
+        os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -1,14 +1,10 @@
 """MLflow shows what the ledger says, catches up when it lagged, and is never asked what is true."""
 
 import logging
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +14,7 @@ from raypipe.errors import RegistryError
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
 from tests.contracts.bundles import ROWS, expected_scores
+from tests.registry.making import loader
 
 # MLflow, of types of its own, when the module is imported that loads models.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
@@ -32,16 +29,8 @@ def client(tracking_uri: str):
 
 @pytest.fixture
 def load_model() -> Iterator[Callable[[str, str], object]]:
-    """MLflow's own loader, pointed at a server; MLflow keeps that for the whole process, so it is taken back."""
-    import mlflow
-
-    def load(tracking_uri: str, model_uri: str) -> object:
-        mlflow.set_tracking_uri(tracking_uri)
-        return mlflow.pyfunc.load_model(model_uri)
-
-    yield load
-    mlflow.set_tracking_uri("")
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    with loader() as load:
+        yield load
 
 
 def shown(client) -> dict[str, str]:
@@ -213,40 +202,3 @@ def test_a_server_that_is_down_stops_nobody(
         down.mirror("rides")
     back = Registry(tmp_path / "home" / "registry", ledger, tracking_uri)
     assert back.mirror("rides") == ["model rides", "version 1", "alias champion"]
-
-
-@pytest.fixture
-def server(tmp_path: Path, tracking_uri: str, free_port: Callable[[], int]) -> Iterator[str]:
-    port = free_port()
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", tracking_uri, "--artifacts-destination", str(tmp_path / "artifacts"),
-    ]  # fmt: skip
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=tmp_path, stdout=log, stderr=log, env=os.environ, start_new_session=True
-        )
-        try:
-            for _ in range(600):
-                try:
-                    if httpx.get(f"http://127.0.0.1:{port}/health", timeout=1).is_success:
-                        break
-                except httpx.HTTPError:
-                    time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, 15)
-            process.wait(30)
-
-
-@pytest.mark.slow
-def test_a_server_that_is_up_shows_and_scores_the_champion(
-    make, tmp_path: Path, ledger: Ledger, server: str, load_model, capfd: pytest.CaptureFixture[str]
-) -> None:
-    registry = Registry(tmp_path / "home" / "registry", ledger, server)
-    registry.register(*make(2.0))
-    registry.promote("rides", 1, expect=None, why="first")
-    assert registry.mirror("rides") == []
-    assert capfd.readouterr().out == ""  # MLflow prints links; what is printed is for faces to decide
-    model = load_model(server, "models:/rides@champion")
-    np.testing.assert_allclose(model.predict(ROWS.to_pandas()), expected_scores(2.0), atol=1e-6)
