@@ -9,9 +9,11 @@ from shutil import copytree
 from typing import Any
 
 import httpx
+import numpy as np
 import polars as pl
 import pytest
 import ray
+import skops.io
 from msgspec import structs
 from ray import serve
 from ray.serve.context import _get_global_client
@@ -22,21 +24,25 @@ from raypipe.contracts import bundle
 from raypipe.contracts.arms import Arm, with_share
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.progress import Silent
-from raypipe.contracts.records import Deployment, Lineage, ModelVersion
+from raypipe.contracts.records import Candidate, Deployment, Lineage, ModelVersion
 from raypipe.errors import RegistryError, ServingError
 from raypipe.flows.collect import collect
 from raypipe.lake import Lake
 from raypipe.ledger import Ledger
-from raypipe.registry import Registry
+from raypipe.registry import Registry, capture
 from raypipe.registry.rows import REGISTERED, Registered
 from raypipe.serving import api as serving_api
 from raypipe.serving.api import ServeApi
 from raypipe.serving.deploy import deploy, holdings
 from raypipe.serving.model import Served
 from raypipe.serving.recipe import Recipe
-from raypipe.spec import Pipeline
+from raypipe.spec import Finish, Pipeline, changed
+from raypipe.training import refit
+from raypipe.training.trainers.linear import TRUSTED
+from raypipe.training.trainers.several import pack
 from tests.serving.conftest import make_bundle
 from tests.serving.test_parse import GOOD
+from tests.training.data import training_set
 
 READER = "tests.serving.reader:open_reader"
 
@@ -312,6 +318,56 @@ def test_a_rollback_takes_two_seconds_at_most_with_the_registry_down(
     service.deploy(structs.replace(back, folder=versions[0].folder))
     assert service.ask()["version"] == 1
     assert time.perf_counter() - began < 2.0
+
+
+def flown(rows: int, seed: int) -> pl.DataFrame:
+    """Far flights are late, but those of UA: they are late when they are near."""
+    rng = np.random.default_rng(seed)
+    carrier, distance = rng.choice(["AA", "UA", "B6"], rows), rng.uniform(0, 3_000, rows)
+    odds = np.where(carrier == "UA", -1.0, 1.0) * (distance - 1_500) / 300
+    return pl.DataFrame(
+        {
+            "carrier": carrier,
+            "hour": pl.Series(rng.integers(0, 24, rows), dtype=pl.Int8),
+            "distance": distance,
+            "origin_delay_1h": rng.normal(10, 3, rows),
+            "asked_at": pl.Series(np.arange(rows), dtype=pl.Int64).cast(pl.Datetime("us", "UTC")),
+            "label": rng.random(rows) < 1 / (1 + np.exp(-odds)),
+        }
+    )
+
+
+def test_each_segment_is_answered_by_its_own_model_and_the_others_by_that_of_all(
+    service: Service, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    wish = changed(pipeline, finish=Finish(calibrate="none"))
+    periods = {name: flown(600, seed) for seed, name in enumerate(("train", "tune", "holdout"))}
+    rows = structs.replace(training_set(tmp_path / "set", **periods), features=wish.feature_names)
+    linear = {"algorithm": "linear", "C": 1.0, "max_iter": 200}
+    params = {"by": "carrier"} | pack([linear, linear | {"value": "UA"}])
+    metrics = refit(wish, rows, "segments", params, {}, tmp_path / "bundle")
+    candidate = Candidate(
+        pipeline="late", training_set=rows.digest, algorithm="segments", params=params, seed=0,
+        folder=str(tmp_path / "bundle"), metrics=metrics, trials=(), reason="", experiment="",
+    )  # fmt: skip
+    registry = Registry(tmp_path / "registry", Ledger.in_folder(tmp_path, ManualClock(1)), "")
+    registry.register(candidate, capture(wish, tmp_path / "pipeline.py", candidate, rows))
+    registry.promote("late", 1, expect=None, why="first")
+    service.deploy(registry.get("late", "champion"))
+
+    everybody, ua = (  # what lies in the bundle, read by scikit-learn itself
+        skops.io.load(Path(registry.get("late", 1).folder) / f"part{number}_model.skops", trusted=TRUSTED)
+        for number in (0, 1)
+    )
+    known = bundle.signature(tmp_path / "bundle").columns[0].vocabulary
+    for carrier, model in (("UA", ua), ("AA", everybody), ("never seen", everybody)):
+        for distance in (100.0, 2_900.0):
+            body = GOOD | {"carrier": carrier, "distance": distance}
+            answer = httpx.post(f"{service.api.url}/late/predict", json=body, timeout=10).json()
+            code = known.index(carrier) + 1 if carrier in known else 0
+            [[_, expected]] = model.predict_proba(np.array([[code, 14, distance, 10.0]], dtype=np.float32))
+            assert answer["probability"] == pytest.approx(expected, abs=1e-5)
+            assert answer["label"] is ((distance > 1_500) != (carrier == "UA"))
 
 
 def challenger(version: ModelVersion, role: str = "challenger") -> Arm:
