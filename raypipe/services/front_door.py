@@ -52,7 +52,10 @@ PROMPT = {
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     # A request whose replica died before it answered goes to another one. To predict twice does no harm.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-    "RAY_SERVE_HAPROXY_RETRIES": "3",
+    # All replicas that it knows may be dead before it hears of those that took their place: each is out when it refuses
+    # one connection, and Serve's own proxy, which knows the others, is left.
+    "RAY_SERVE_HAPROXY_RETRIES": "6",
+    "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
     # A replica that hangs takes connections still. Out after three checks that each wait for 2 s; by default 15 s.
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "2s",
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL": "3",

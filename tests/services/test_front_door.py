@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,8 @@ frontend http_frontend
     bind :{port}
     default_backend replicas
 backend replicas
-    server dying 127.0.0.1:{dying}
-    server well 127.0.0.1:{well}
+    default-server check inter 60s observe layer4 error-limit {observe_error_limit} on-error mark-down
+    {servers}
 """
 BODY = b'{"carrier": "UA"}'
 HEAD = f"POST /flights/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
@@ -59,7 +60,7 @@ def serve(listener: socket.socket, says: bytes) -> None:
             connection, _ = listener.accept()
         except OSError:  # the test is over
             return
-        with connection:
+        with connection, suppress(OSError):
             found = b""
             while not found.endswith(BODY) and (more := connection.recv(4096)):
                 found += more
@@ -70,18 +71,35 @@ def test_what_a_dying_replica_was_asked_is_asked_of_another_one(
     tmp_path: Path, free_port: Callable[[], int], replica: Callable[[bytes], int]
 ) -> None:
     """Most clients send a request's body after its head: a moment in which it must not be passed on."""
+    servers = [f"server dying 127.0.0.1:{replica(b'')}", f"server well 127.0.0.1:{replica(ANSWER)}"]
+    assert answers(tmp_path, free_port(), servers, 6) == [b"HTTP/1.1 200 OK"] * 6
+
+
+def test_where_all_replicas_that_it_knows_are_dead_serves_own_proxy_answers(
+    tmp_path: Path, free_port: Callable[[], int], replica: Callable[[bytes], int]
+) -> None:
+    """Those that took their place are not known yet; even the first caller waits for no check."""
+    alive = replica(ANSWER)
+    # Checks have not found out yet.
+    servers = [f"server dead{i} 127.0.0.1:{free_port()} port {alive}" for i in range(2)]
+    servers.append(f"server fallback 127.0.0.1:{alive} backup")
+    assert answers(tmp_path, free_port(), servers, 3) == [b"HTTP/1.1 200 OK"] * 3
+
+
+def answers(folder: Path, port: int, servers: list[str], many: int) -> list[bytes]:
+    """What callers get from HAProxy before these servers."""
     haproxy = front_door._haproxy()
     if haproxy is None:
         pytest.skip("there is no HAProxy for this machine")
-    port, (dying, well) = free_port(), (replica(says) for says in (b"", ANSWER))
-    settings = {name: PROMPT[f"RAY_SERVE_HAPROXY_{name.upper()}"] for name in ("retry_on", "retries")}
-    config, launcher = tmp_path / "haproxy.cfg", tmp_path / "haproxy"
-    config.write_text(CONFIG.format(port=port, dying=dying, well=well, **settings))
+    names = ("retry_on", "retries", "observe_error_limit")
+    settings = {name: PROMPT[f"RAY_SERVE_HAPROXY_{name.upper()}"] for name in names}
+    config, launcher = folder / "haproxy.cfg", folder / "haproxy"
+    config.write_text(CONFIG.format(port=port, servers="\n    ".join(servers), **settings))
     launcher.write_text(LAUNCHER.format(haproxy=haproxy))
     running = subprocess.Popen(["sh", str(launcher), "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
     try:
         until_it_listens(port)
-        assert [asked(port) for _ in range(6)] == [b"HTTP/1.1 200 OK"] * 6
+        return [asked(port) for _ in range(many)]
     finally:
         running.terminate()
         running.wait()
