@@ -147,7 +147,7 @@ class LogProgress:
     @contextmanager
     def step(self, name: str, total: float | None = None) -> Iterator[Step]:
         """Says nothing about a step that is over quickly."""
-        shown = ": ".join(filter(None, (self._stage, name)))
+        shown = name if name.startswith(self._stage) else f"{self._stage}: {name}"
         with self._since() as began:
             yield _LogStep(self._line, shown, total, self._seconds, self._clock, began)
 

@@ -24,9 +24,8 @@ def up(json: AsJson = False) -> None:
     out = Output(json)
     running = services.up(_config(), watch(out.console))
     out.say("Everything is up already." if running.already else "Everything is up.")
-    if not running.already:
-        _serve_again(out)
-    _show(running.services, out)
+    again = not running.already and _serve_again(out)
+    _show(services.status(_config()) if again else running.services, out)
 
 
 def status(json: AsJson = False) -> None:
@@ -46,19 +45,23 @@ def down(json: AsJson = False) -> None:
     out.result(services.status(config))
 
 
-def _serve_again(out: Output) -> None:
-    """Let each champion that was in service answer again: Serve has forgotten it, the ledger has not."""
+def _serve_again(out: Output) -> bool:
+    """Let each champion that was in service answer again: Serve has forgotten it, the ledger has not.
+
+    Returns:
+        Whether there was any.
+    """
     from raypipe.settings import load_settings
 
     if not (load_settings().home / "ledger.db").exists():
-        return
+        return False
     from raypipe.cli.kept import kept
 
     with kept() as found:
         registry = found.registry
         names = [name for name in registry.names() if registry.deployments(name) and registry.champion(name)]
     if not names:
-        return
+        return False
     # Seconds of imports.
     from raypipe.cli.opened import opened
     from raypipe.flows.swap import swap
@@ -74,6 +77,7 @@ def _serve_again(out: Output) -> None:
                 out.say(Text(f"{name} does not answer: {error}", "red"))
             else:
                 out.say(f"{name}/{champion.version} answers again at {deployment.url}")
+    return True
 
 
 def _trainings() -> "tuple[ServiceStatus, ...]":
