@@ -1,7 +1,7 @@
 """`make bench-training`: a search against the same trials by hand, the June holdout, reproduction, and a race.
 
 Everything runs on two cores and one local Ray cluster. QUICK=1 learns from January alone, tries 4 trials of few rounds,
-reproduces 3 versions and races for 20 rounds.
+reproduces 2 versions and races for 20 rounds.
 """
 
 import json

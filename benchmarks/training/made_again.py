@@ -23,7 +23,7 @@ from raypipe.training.trainer import Params
 from raypipe.training.trainers.several import pack
 
 HERE = Path(__file__).parents[2]
-EACH = {"lightgbm": 1, "linear": 1, "segments": 1} if QUICK else {
+EACH = {"lightgbm": 1, "segments": 1} if QUICK else {
     "lightgbm": 3, "network": 2, "linear": 3, "ensemble": 1, "segments": 1,
 }  # fmt: skip
 
