@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -161,9 +162,8 @@ def model_document(version: ModelVersion) -> dict[str, object]:
         "aliases": version.aliases,
         "algorithm": version.algorithm,
         "metrics": version.metrics,
-        "holdout": _holdout(version),
         "created": iso(version.created),
-        "lineage": version.lineage,
+        "lineage": msgspec.to_builtins(version.lineage) | {"holdout": _holdout(version)},
     }
 
 

@@ -63,9 +63,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         aliases: such as ``champion``.
         metrics: on the holdout, by name.
-        holdout: from when to when its rows were asked, ISO 8601, UTC; None where rows have no time.
         created: ISO 8601, UTC.
-        lineage: what it was made from, enough to make it again.
+        lineage: what it was made from, enough to make it again; ``holdout`` in it says from when to when the rows were
+            asked that ``metrics`` are on.
     """
 
     version: int
@@ -74,7 +74,6 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
     created: str
     lineage: dict[str, Any]
-    holdout: dict[str, str] | None = None
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):

@@ -111,7 +111,7 @@ def test_models_as_json(registered: None, capsys: pytest.CaptureFixture[str]) ->
         (2, [], "lightgbm"),
     ]
     assert {frozenset(model) for model in found} == {
-        frozenset({"version", "aliases", "algorithm", "metrics", "holdout", "created", "lineage"})
+        frozenset({"version", "aliases", "algorithm", "metrics", "created", "lineage"})
     }
     assert found[0]["metrics"]["auc"] == 0.77
     assert found[0]["created"] == "2013-07-03T00:00:00Z"
@@ -121,8 +121,8 @@ def test_models_as_json(registered: None, capsys: pytest.CaptureFixture[str]) ->
 def test_the_rows_that_metrics_are_on_are_told_beside_them(tmp_path: Path) -> None:
     (tmp_path / bundle.PIPELINE).write_text(to_json(pipeline(models.Linear())))
     there = structs.replace(version(1), folder=str(tmp_path))
-    assert model_document(there)["holdout"] == {"from": "2013-03-01T00:00:00Z", "to": "2013-04-01T00:00:00Z"}
-    assert model_document(version(1))["holdout"] is None
+    assert model_document(there)["lineage"]["holdout"] == {"from": "2013-03-01T00:00:00Z", "to": "2013-04-01T00:00:00Z"}
+    assert model_document(version(1))["lineage"]["holdout"] is None
 
 
 def test_models_as_a_table(registered: None, capsys: pytest.CaptureFixture[str]) -> None:
