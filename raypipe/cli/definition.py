@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from raypipe.cli.output import AsJson, Output
-from raypipe.contracts.words import amount
+from raypipe.words import amount
 
 if TYPE_CHECKING:
     from raypipe.spec import Pipeline

@@ -9,8 +9,8 @@ from rich.text import Text
 from raypipe.cli.definition import read
 from raypipe.cli.output import AsJson, Output
 from raypipe.clock import iso
-from raypipe.contracts.words import amount
 from raypipe.errors import WorkspaceError
+from raypipe.words import amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

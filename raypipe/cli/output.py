@@ -11,8 +11,8 @@ from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.text import Text
 
-from raypipe.contracts.words import amount
 from raypipe.errors import DefinitionError, GateError, RaypipeError
+from raypipe.words import amount
 
 #: Wider lines are hard to read; a log has no width of its own.
 MAX_WIDTH = 100

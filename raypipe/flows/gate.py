@@ -11,7 +11,6 @@ from raypipe import validation
 from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import GateReport, Snapshot
-from raypipe.contracts.words import amount
 from raypipe.features.reading import SPREAD_ROWS
 from raypipe.flows.gate_page import page
 from raypipe.flows.judgements import judgement
@@ -19,6 +18,7 @@ from raypipe.flows.platform import Platform
 from raypipe.registry.admission import BYPASSED, PASSED, STOPPED
 from raypipe.registry.reports import copy_report
 from raypipe.spec import Pipeline
+from raypipe.words import amount
 
 #: The stage of the gate that new rows pass before anybody reads them.
 INGEST = "ingest"

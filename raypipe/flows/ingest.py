@@ -5,11 +5,11 @@ from hashlib import sha256
 
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Ingested, Snapshot
-from raypipe.contracts.words import amount
 from raypipe.errors import SourceError
 from raypipe.flows.erase import retain
 from raypipe.flows.platform import Platform
 from raypipe.spec import Pipeline
+from raypipe.words import amount
 
 
 def ingest(platform: Platform, progress: Progress, *, pipeline: Pipeline) -> Ingested:

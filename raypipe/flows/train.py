@@ -3,10 +3,10 @@
 from raypipe import features, training
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, Snapshot, TrainingSet
-from raypipe.contracts.words import amount
 from raypipe.flows.model_gates import gate_training
 from raypipe.flows.platform import Platform
 from raypipe.spec import Pipeline
+from raypipe.words import amount
 
 
 def build(

@@ -10,6 +10,7 @@ from raypipe.errors import TrainingError, did_you_mean
 from raypipe.spec import Choice, Model, Parameter, Range, Search
 from raypipe.spec.search import Constant, choice, integer, log, uniform
 from raypipe.training.trainer import Params
+from raypipe.words import amount
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Space:
         if not search.models:
             raise TrainingError("the search has no models", where=search.where, cure="Add one")
         if search.trials < len(search.models):
-            what = f"{search.trials} trials cannot try {len(search.models)} models"
+            what = f"{amount(search.trials, 'trial')} cannot try {amount(len(search.models), 'model')}"
             raise TrainingError(what, where=search.where, cure="Give at least one trial a model")
         merged: dict[str, Mapping[str, Default]] = {}
         for model in search.models:

@@ -277,7 +277,7 @@ PLANTS = {
     ),
     "period backwards": ("2013-01..2013-02", "2013-02..2013-01", "period train ends before it starts", "first month"),
     "periods overlap": ('tune="2013-03"', 'tune="2013-02"', "period tune starts before train ends", "comes after"),
-    "trials": ("trials=4", "trials=1", "1 trials cannot try 2 models", "one trial a model"),
+    "trials": ("trials=4", "trials=1", "1 trial cannot try 2 models", "one trial a model"),
     "metric": ("trials=4", 'trials=4, metric="acu"', "unknown metric `acu`", "Did you mean `auc`"),
     "metric of another task": (
         "trials=4",
@@ -286,6 +286,18 @@ PLANTS = {
         "auc",
     ),
     "own metric": ("trials=4", 'trials=4, metric="gain:"', "`gain:` names no function", "package.module:function"),
+    "a metric that is not there": (
+        "trials=4",
+        'trials=4, metric="nowhere.to:gain"',
+        "the module of `nowhere.to:gain` is not found",
+        "PYTHONPATH",
+    ),
+    "a trainer that is not there": (
+        "models.Linear()",
+        'models.Own("nowhere:Forest")',
+        "the module of `nowhere:Forest` is not found",
+        "Install it",
+    ),
     "no time": ("trials=4", "trials=4, seconds=0", "a search of seconds 0 tries nothing", "Give a positive"),
     "no price": ("trials=4", "trials=4, money=5.0", "a budget of money, but no price", "Give `cpu_hour`"),
     "weights": ("trials=4", 'trials=4, class_weights="even"', "unknown class weights `even`", "balanced"),

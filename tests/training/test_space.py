@@ -91,7 +91,7 @@ def test_a_name_that_is_not_known_is_told(model, said):
 def test_a_search_without_models_or_with_too_few_trials_or_the_same_model_twice_is_told():
     with pytest.raises(TrainingError, match="has no models"):
         Space.of(Search([]))
-    with pytest.raises(TrainingError, match="1 trials cannot try 2 models"):
+    with pytest.raises(TrainingError, match="1 trial cannot try 2 models"):
         Space.of(Search([models.LightGBM(), models.Linear()], trials=1))
     with pytest.raises(TrainingError, match="`linear` is in the search twice"):
         Space.of(Search([models.Linear(), models.Linear(C=1.0)]))

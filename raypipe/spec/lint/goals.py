@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -13,6 +14,7 @@ from raypipe.spec.pipeline import Pipeline
 from raypipe.spec.search import TASK_METRICS, Choice, Model, Range
 from raypipe.spec.shape import known_from, shipped
 from raypipe.spec.values import in_words
+from raypipe.words import amount
 
 ALGORITHMS = frozenset({"lightgbm", "network", "linear"})
 OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -86,7 +88,7 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
     if not search.models:
         yield Fault(search.where, "the search has no models", "Add one, such as `models.LightGBM()`")
     if search.trials < len(search.models):
-        what = f"{search.trials} trials cannot try {len(search.models)} models"
+        what = f"{amount(search.trials, 'trial')} cannot try {amount(len(search.models), 'model')}"
         yield Fault(search.where, what, "Give at least one trial a model")
     yield from _metric(pipeline)
     if search.p99_ms is not None and not search.p99_ms > 0:
@@ -109,6 +111,8 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
 def _model(model: Model) -> Iterator[Fault]:
     if model.algorithm not in ALGORITHMS and not OWN.fullmatch(model.algorithm):
         yield Fault(model.where, f"unknown algorithm `{model.algorithm}`", did_you_mean(model.algorithm, ALGORITHMS))
+    if OWN.fullmatch(model.algorithm):
+        yield from _found(model.algorithm, model.where)
     if not (model.cpus > 0 and model.gpus >= 0):
         what = f"a trial of {model.algorithm} on {model.cpus:g} cores and {model.gpus:g} GPUs cannot run"
         yield Fault(model.where, what, "Give `cpus` above 0, and `gpus` of 0 or more")
@@ -121,6 +125,18 @@ def _model(model: Model) -> Iterator[Fault]:
             yield Fault(value.where, f"{model.algorithm}: the range of `{name}` holds nothing", why)
         if isinstance(value, Choice) and not value.options:
             yield Fault(value.where, f"{model.algorithm}: `{name}` has nothing to choose from", "Give an option")
+
+
+def _found(own: str, where: str) -> Iterator[Fault]:
+    """A user's own trainer or metric is in a module that Python finds; the module itself is not run."""
+    module = own.partition(":")[0]
+    try:
+        there = find_spec(module) is not None
+    except (ImportError, ValueError):  # a package in its path is not there, or is broken
+        there = False
+    if not there:
+        cure = "Install it, or put its folder into PYTHONPATH: here, and wherever trials run"
+        yield Fault(where, f"the module of `{own}` is not found", cure)
 
 
 def _task(pipeline: Pipeline, kind: pl.DataType) -> Iterator[Fault]:
@@ -154,6 +170,8 @@ def _metric(pipeline: Pipeline) -> Iterator[Fault]:
     if ":" in metric:
         if not OWN.fullmatch(metric):
             yield Fault(pipeline.search.where, f"`{metric}` names no function", "Write it as `package.module:function`")
+        else:
+            yield from _found(metric, pipeline.search.where)
         return
     fitting = TASK_METRICS.get(task, TASK_METRICS["binary"])
     if metric not in fitting:
