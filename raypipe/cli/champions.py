@@ -104,11 +104,11 @@ class Span:
 
 def _known(found: Kept, name: str) -> int | None:
     """The number of a model's champion; raises RegistryError when there is no such model."""
-    versions = found.registry.versions(name)
-    if not versions:
+    champion = found.registry.holder(name)
+    if champion is None and name not in found.registry.names():
         cure = did_you_mean(name, found.registry.names()) or "Make one with `raypipe run FILE`"
         raise RegistryError("no model of this name is registered", where=name, cure=cure)
-    return next((version.version for version in versions if "champion" in version.aliases), None)
+    return champion
 
 
 def _tell(found: Kept, before: int | None, after: "ModelVersion", why: str, out: Output) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    func,
     select,
     text,
 )
@@ -152,9 +153,24 @@ class Ledger:
             row = connection.execute(select(_ROWS).where(_ROWS.c.seq == seq)).first()
         return None if row is None else Entry(*row)
 
-    def entries(self, kind: str | None = None, subject: str | None = None) -> list[Entry]:
-        """Rows in order, all or those of a kind and subject."""
-        return list(self._walk(kind, subject))
+    def entries(self, kind: str | None = None, subject: str | None = None, holding: str = "") -> list[Entry]:
+        """Rows in order, all or those of a kind and subject; only those whose body has ``holding`` in it.
+
+        The database looks for the text, so that a few rows of a long history are found without reading all of it.
+        """
+        return list(self._walk(kind, subject, holding))
+
+    def count(self, kind: str, subject: str) -> int:
+        """How many rows there are of a kind and subject."""
+        query = select(func.count()).where(_ROWS.c.kind == kind, _ROWS.c.subject == subject)
+        with self._connection() as connection:
+            return connection.execute(query).scalar_one()
+
+    def subjects(self, kind: str) -> list[str]:
+        """Whom the rows of a kind are about, each once, by name."""
+        query = select(_ROWS.c.subject).where(_ROWS.c.kind == kind).distinct().order_by(_ROWS.c.subject)
+        with self._connection() as connection:
+            return list(connection.execute(query).scalars())
 
     def verify(self, anchor: Entry | None = None, signed: Mapping[int, str] | None = None) -> int:
         """Walk the chain and return how many rows it has.
@@ -210,12 +226,14 @@ class Ledger:
                 raise NotAllowedError(what, where=f"ledger {self._name}", cure=cure) from None
             raise LedgerError(what, where=f"ledger {self._name}", cure=cure) from error
 
-    def _walk(self, kind: str | None = None, subject: str | None = None) -> Iterator[Entry]:
+    def _walk(self, kind: str | None = None, subject: str | None = None, holding: str = "") -> Iterator[Entry]:
         query = select(_ROWS).order_by(_ROWS.c.seq)
         if kind is not None:
             query = query.where(_ROWS.c.kind == kind)
         if subject is not None:
             query = query.where(_ROWS.c.subject == subject)
+        if holding:
+            query = query.where(_ROWS.c.body.contains(holding, autoescape=True))
         with self._connection() as connection:
             for row in connection.execution_options(yield_per=1_000).execute(query):
                 yield Entry(*row)

@@ -20,6 +20,7 @@ from raypipe.registry.rows import (
     REGISTERED,
     Promotion,
     Registered,
+    body_of,
     champions,
     deployments,
     promotions,
@@ -78,7 +79,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """The models that have a version."""
-        return sorted({entry.subject for entry in self._ledger.entries(REGISTERED)})
+        return self._ledger.subjects(REGISTERED)
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a model in order; none when there is no such model."""
@@ -95,21 +96,30 @@ class Registry:
         Raises:
             RegistryError: there is no such model, version or alias; says which there are.
         """
-        versions = self.versions(name)
-        if not versions:
-            raise RegistryError("no version of this model is registered", where=name, cure=self._cure(name))
         wanted = str(version)
-        for found in versions:
-            if wanted == str(found.version) or wanted in found.aliases:
-                return found
+        number = self.holder(name, wanted) if wanted in SLOTS else wanted
+        # By its key: a history of a thousand versions is not read for one of them.
+        if entry := self._ledger.get(f"{REGISTERED}/{name}/{number}"):
+            row = body_of(entry, Registered)
+            held = tuple(slot for slot in SLOTS if self.holder(name, slot) == row.version)
+            return version_of(name, entry, row, self._folder / name, held)
+        many = self._ledger.count(REGISTERED, name)
+        if not many:
+            raise RegistryError("no version of this model is registered", where=name, cure=self._cure(name))
         if wanted in SLOTS:
-            raise RegistryError(f"has no {wanted}", where=name, cure=f"Promote one of its {len(versions)} versions")
-        known = f"It has versions 1 to {len(versions)}, and aliases {', '.join(SLOTS)}"
+            raise RegistryError(f"has no {wanted}", where=name, cure=f"Promote one of its {many} versions")
+        known = f"It has versions 1 to {many}, and aliases {', '.join(SLOTS)}"
         raise RegistryError(f"has no version `{wanted}`", where=name, cure=known)
 
     def champion(self, name: str) -> ModelVersion | None:
         """The version in charge, or None."""
-        return next((version for version in self.versions(name) if CHAMPION in version.aliases), None)
+        number = self.holder(name)
+        return None if number is None else self.get(name, number)
+
+    def holder(self, name: str, slot: str = CHAMPION) -> int | None:
+        """The number of the version that holds a slot; None: none does."""
+        stack = champions(promotions(self._ledger, name, slot))
+        return stack[-1] if stack else None
 
     def promote(
         self,
@@ -269,11 +279,11 @@ class Registry:
     def _enter(self, name: str, row: Registered) -> int:
         """Write the version's row under the next free number, or find the row that says the same."""
         while True:
-            rows = [present for _, present in registered(self._ledger, name)]
-            for present in rows:
+            for entry in self._ledger.entries(REGISTERED, name, row.digest):
+                present = body_of(entry, Registered)
                 if present.identity == row.identity:
                     return present.version
-            number = len(rows) + 1
+            number = self._ledger.count(REGISTERED, name) + 1
             body = msgspec.structs.replace(row, version=number).to_json()
             try:
                 self._ledger.append(f"{REGISTERED}/{name}/{number}", REGISTERED, name, body)

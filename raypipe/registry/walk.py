@@ -50,9 +50,9 @@ class Past:
 def past(ledger: Ledger, version: ModelVersion) -> Past:
     """What the ledger knows of how a version came about."""
     return Past(
-        _last(ledger, "features", TrainingSet, version, _made),
-        _last(ledger, "gate", GateReport, version, _judged),
-        _last(ledger, "train", Candidate, version, _chosen),
+        _last(ledger, "features", TrainingSet, version, _made, version.lineage.training_set),
+        _last(ledger, "gate", GateReport, version, _judged, str(version.lineage.as_of)),
+        _last(ledger, "train", Candidate, version, _chosen, version.lineage.training_set),
     )
 
 
@@ -150,8 +150,13 @@ def _chosen(record: Candidate, version: ModelVersion) -> bool:
 
 
 def _last(
-    ledger: Ledger, stage: str, kind: type[R], version: ModelVersion, fits: Callable[[R, ModelVersion], bool]
+    ledger: Ledger,
+    stage: str,
+    kind: type[R],
+    version: ModelVersion,
+    fits: Callable[[R, ModelVersion], bool],
+    holding: str,
 ) -> R | None:
-    """The newest record of a stage that belongs to the version."""
-    records = [body_of(entry, kind) for entry in ledger.entries(f"stage.{stage}", version.name)]
+    """The newest record of a stage that belongs to the version; such a record has ``holding`` in it."""
+    records = [body_of(entry, kind) for entry in ledger.entries(f"stage.{stage}", version.name, holding)]
     return next((record for record in reversed(records) if fits(record, version)), None)

@@ -34,7 +34,7 @@ def three(workspace: Path, monkeypatch: pytest.MonkeyPatch, free_port: Callable[
     ledger = Ledger.in_folder(workspace, clock)
     for number in (1, 2, 3):
         row = Registered(version=number, algorithm="linear", metrics={"auc": 0.7}, digest=f"d{number}", lineage=LINEAGE)
-        ledger.append(f"v{number}", REGISTERED, "flights", row.to_json())
+        ledger.append(f"{REGISTERED}/flights/{number}", REGISTERED, "flights", row.to_json())
         # Promotion asks the definition in a bundle whether a gate has to judge it.
         make_bundle(workspace / "registry" / "models" / "flights" / f"d{number}")
     clock.advance(HOUR)

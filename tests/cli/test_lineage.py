@@ -16,7 +16,7 @@ from tests.cli.records import LINEAGE, MADE
 def registered(workspace: Path) -> None:
     ledger = Ledger.in_folder(workspace, ManualClock(MADE))
     row = Registered(version=1, algorithm="linear", metrics={"auc": 0.7}, digest="d1", lineage=LINEAGE)
-    ledger.append("v1", REGISTERED, "flights", row.to_json())
+    ledger.append(f"{REGISTERED}/flights/1", REGISTERED, "flights", row.to_json())
     ledger.close()
 
 

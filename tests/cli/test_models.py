@@ -95,7 +95,7 @@ def registered(workspace: Path) -> None:
     for number in (1, 2):
         metrics = {"auc": 0.76 + number / 100, "log_loss": 0.43}
         row = Registered(version=number, algorithm="lightgbm", metrics=metrics, digest=f"d{number}", lineage=LINEAGE)
-        ledger.append(f"v{number}", REGISTERED, "flights", row.to_json())
+        ledger.append(f"{REGISTERED}/flights/{number}", REGISTERED, "flights", row.to_json())
     change = Promotion(
         slot="champion", version=1, digest="d1", previous=None, rollback=False, why="the first", who="test"
     )
@@ -135,7 +135,7 @@ def test_models_as_a_table(registered: None, capsys: pytest.CaptureFixture[str])
 def test_the_models_of_every_pipeline(registered: None, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = Ledger.in_folder(workspace, ManualClock(MADE))
     row = Registered(version=1, algorithm="linear", metrics={"auc": 0.5}, digest="d9", lineage=LINEAGE)
-    ledger.append("other", REGISTERED, "rides", row.to_json())
+    ledger.append(f"{REGISTERED}/rides/1", REGISTERED, "rides", row.to_json())
     ledger.close()
     assert main(["models", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -24,7 +24,7 @@ LOCK = Compared(what="dependency", same=False, recorded="lightgbm 4.5.0", found=
 def registered(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger.in_folder(workspace, ManualClock(MADE))
     row = Registered(version=1, algorithm="linear", metrics={"auc": 0.7}, digest="d1", lineage=LINEAGE)
-    ledger.append("v1", REGISTERED, "flights", row.to_json())
+    ledger.append(f"{REGISTERED}/flights/1", REGISTERED, "flights", row.to_json())
     monkeypatch.setattr(wiring, "connect", lambda: SimpleNamespace(ledger=ledger))
 
 

@@ -78,7 +78,7 @@ def way(ledger: Ledger, *rows: tuple[str, Record]) -> Way:
     """The way of a version whose ledger holds these rows, those of other models beside them."""
     lineage = msgspec.structs.replace(LINEAGE, snapshots={"rides": 7, "zones": 5}, params={"n": 1})
     version = Registered(version=1, algorithm="linear", metrics={"auc": 0.7}, digest="d1", lineage=lineage)
-    ledger.append("v", REGISTERED, "rides", version.to_json())
+    ledger.append(f"{REGISTERED}/rides/{version.version}", REGISTERED, "rides", version.to_json())
     for number, (kind, row) in enumerate(rows):
         ledger.append(f"r{number}", kind, "rides", row.to_json())
         ledger.append(f"o{number}", kind, "other", row.to_json())
