@@ -11,7 +11,6 @@ from raypipe import telemetry
 from raypipe.clock import Clock, SystemClock
 from raypipe.errors import SettingsError, WorkspaceError
 from raypipe.settings import Settings, load_settings
-from raypipe.spec.functions import trust
 
 if TYPE_CHECKING:
     from raypipe.contracts.stores import OnlineStore
@@ -41,6 +40,7 @@ def connect(settings: Settings | None = None, clock: Clock | None = None, fence:
     from raypipe.flows import Platform
     from raypipe.lake import Lake
     from raypipe.observe import start
+    from raypipe.spec.functions import trust
 
     settings, clock = settings or load_settings(), clock or SystemClock()
     home, observing = settings.home, _observing(settings)
@@ -125,6 +125,7 @@ def load(name: str, version: int | str = "champion", settings: Settings | None =
     from raypipe.features.opening import open_lmdb, open_redis
     from raypipe.serving.embedded import Embedded
     from raypipe.serving.model import Served
+    from raypipe.spec.functions import trust
 
     settings = settings or load_settings()
     require_workspace(settings)

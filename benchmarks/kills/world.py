@@ -21,7 +21,7 @@ from typing import cast
 from raypipe import failpoints
 from raypipe.clock import SystemClock
 from raypipe.contracts import bundle
-from raypipe.contracts.decisions import Situation
+from raypipe.contracts.decisions import Situation, Verdict
 from raypipe.contracts.progress import Progress, Silent
 from raypipe.contracts.records import Candidate, Lineage, ModelVersion
 from raypipe.errors import FencedError, RaypipeError
@@ -32,7 +32,6 @@ from raypipe.flows.experiment import Standing
 from raypipe.flows.retrain import drive, job_name
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
-from raypipe.retraining import Verdict
 from raypipe.retraining.work import Work, works
 from raypipe.services import ServicesConfig
 from raypipe.spec import Pipeline, changed

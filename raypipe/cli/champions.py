@@ -10,7 +10,7 @@ from rich.text import Text
 
 from raypipe.cli.kept import Kept, Name, because, kept, person
 from raypipe.cli.life import Bypass, moment_of, reason_of
-from raypipe.cli.output import AsJson, Output
+from raypipe.cli.output import AsJson, Last, Output, older
 from raypipe.cli.progress import watch
 from raypipe.clock import iso
 from raypipe.errors import RegistryError, SettingsError, did_you_mean
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from raypipe.contracts.records import Deployment, ModelVersion
 
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.", show_default=False)]
+#: So many reigns are shown.
+SHOWN = 50
 
 
 def promote(
@@ -71,9 +73,10 @@ def history(
             help="Only who was champion, and which version answered, at this moment (UTC unless it names an offset).",
         ),
     ] = None,
+    last: Last = None,
     json: AsJson = False,
 ) -> None:
-    """Tell who was champion when, since when, by whose decision, and why."""
+    """Tell who was champion when, since when, by whose decision, and why: the last 50, newest first."""
     out = Output(json)
     moment = _moment(at)
     with kept() as found:
@@ -86,7 +89,8 @@ def history(
         out.result({"model": name, "at": iso(moment), "champion": _shown(reign), "served": _shown(service)})
         return
     if not json:
-        out.say(_table(reigns) if reigns else f"{name} has had no champion.")
+        shown = reigns[-(last or SHOWN) :]
+        out.say(_table(shown) if reigns else f"{name} has had no champion.", *older(len(reigns) - len(shown)))
     out.result({"model": name, "champions": [_shown(r) for r in reigns], "served": [_shown(s) for s in services]})
 
 

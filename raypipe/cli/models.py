@@ -8,13 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.cli.batch import predict_batch
-from raypipe.cli.output import AsJson, Output
+from raypipe.cli.output import AsJson, Last, Output, older
 from raypipe.errors import RegistryError, RequestError, did_you_mean
 
 if TYPE_CHECKING:
     from raypipe.client import Prediction
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline's name, such as flights.", show_default=False)]
+#: So many versions are shown: of one pipeline, and of each of all.
+ALONE, EACH = 50, 3
 
 
 def predict(
@@ -86,9 +88,13 @@ def models(
         str | None,
         typer.Argument(metavar="[NAME]", help="The pipeline's name. Default: every pipeline's.", show_default=False),
     ] = None,
+    last: Last = None,
     json: AsJson = False,
 ) -> None:
-    """List the registered versions of a pipeline's model, with their metrics on the holdout; or those of all."""
+    """List the registered versions of a pipeline's model, with their metrics on the holdout; or those of all.
+
+    The newest 50 are shown, or of each pipeline the newest 3.
+    """
     from raypipe.cli.kept import kept
     from raypipe.cli.tables import model_document, models_note, models_table
 
@@ -101,7 +107,9 @@ def models(
         raise RegistryError("no model of this name is registered", where=name, cure=cure)
     if not json:
         for one, versions in by_name.items():
-            out.say(*([Text(one, "bold")] if name is None else []), models_table(versions), *models_note(versions))
+            shown = versions[-(last or (EACH if name is None else ALONE)) :]
+            out.say(*([Text(one, "bold")] if name is None else []), models_table(shown), *models_note(shown))
+            out.say(*older(len(versions) - len(shown)))
         if not by_name:
             out.say("No model is registered yet. Make one with `raypipe run FILE`")
     listed = [(one, version) for one, versions in by_name.items() for version in versions]

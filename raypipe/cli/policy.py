@@ -71,7 +71,7 @@ def _explain(subject: Path, policy: str | None, at: str | None, out: Output) -> 
     moment = moment_of(at)
     pipeline = read(subject) if subject.suffix == ".py" else _in_service(str(subject))
     from raypipe.clock import SystemClock
-    from raypipe.retraining import read_policy
+    from raypipe.retraining.files import read_policy
 
     chosen = read_policy(policy) if policy else pipeline.retrain
     if chosen is None:

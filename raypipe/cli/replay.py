@@ -74,7 +74,7 @@ def replay(
             raise SettingsError("takes no `--policy` and no `--plot`", where="--live", cure="Leave them out")
         _live(file, pipeline, first, last + _DAY, Output(json))
         return
-    from raypipe.retraining import read_policy
+    from raypipe.retraining.files import read_policy
     from raypipe.spec.retrain import never
 
     if not policy and pipeline.retrain is None:

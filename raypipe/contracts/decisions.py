@@ -11,6 +11,15 @@ Action: TypeAlias = Literal["nothing", "alert", "analyse", "wait", "ask", "train
 Outcome: TypeAlias = Literal["asked", "running", "won", "lost", "failed", "refused"]
 
 
+class Verdict(Record, frozen=True, kw_only=True):
+    """The mean loss that the challenger spares a row, with its lower bound, and whether it won."""
+
+    gain: float
+    low: float
+    rows: int
+    won: bool
+
+
 class Situation(Record, frozen=True, kw_only=True):
     """What is known of a model now. None: nobody watches that, so no trigger can ask for it.
 

@@ -15,8 +15,9 @@ from typing import TypeAlias, TypeVar
 
 from msgspec import structs
 
-from raypipe import retraining, training
+from raypipe import training
 from raypipe.contracts import bundle
+from raypipe.contracts.decisions import Verdict
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, GateReport, ModelVersion, Record, Snapshot, TrainingSet
 from raypipe.errors import (
@@ -35,7 +36,7 @@ from raypipe.flows.run import Run, named
 from raypipe.flows.stage import Stage
 from raypipe.flows.train import build
 from raypipe.registry import capture
-from raypipe.retraining import Verdict, held_out
+from raypipe.retraining.challenge import held_out, judge
 from raypipe.retraining.work import Ended, Started, Trained, Work
 from raypipe.retraining.work import work as find
 from raypipe.spec import Periods, Pipeline, changed, fingerprint, micros
@@ -193,7 +194,7 @@ def _fit(
         made = training.rehearse(pipeline, training_set, card.algorithm, dict(card.params), {}, folder)
         step.advance(1, card.algorithm)
         target = bundle.card(folder).target
-        verdict = retraining.judge(old, losses(read(training_set, "holdout"), made.held_out, target))
+        verdict = judge(old, losses(read(training_set, "holdout"), made.held_out, target))
         step.advance(1, sentence(verdict))
     tags = {"algorithm": card.algorithm, "recipe": f"{champion.name}/{champion.version}", "reason": sentence(verdict)}
     candidate = Candidate(

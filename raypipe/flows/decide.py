@@ -2,13 +2,13 @@
 
 from msgspec import structs
 
-from raypipe import retraining
 from raypipe.contracts.decisions import Decision, Situation
 from raypipe.errors import KeyTakenError, RegistryError, SettingsError
 from raypipe.failpoints import failpoint
 from raypipe.flows.platform import Platform
 from raypipe.flows.run import as_of as moment
 from raypipe.registry import Registry
+from raypipe.retraining.decide import decide
 from raypipe.retraining.work import begin, past, works
 from raypipe.spec import Pipeline
 
@@ -37,7 +37,7 @@ def decide_now(
     found = works(ledger, pipeline.name)
     until = moment(pipeline, as_of, situation.at)
     facts = structs.replace(_with_reign(platform.registry, situation), known=None if until == situation.at else until)
-    decision = structs.replace(retraining.decide(policy, facts, past(found)), diagnosis=diagnosis)
+    decision = structs.replace(decide(policy, facts, past(found)), diagnosis=diagnosis)
     if decision.action in ("train", "ask"):
         decision = structs.replace(decision, number=len(found) + 1, as_of=until)
     decision = _write_down(platform, decision)

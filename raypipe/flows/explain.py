@@ -3,7 +3,7 @@
 from raypipe.contracts.decisions import Decision, Situation, Training
 from raypipe.errors import RegistryError
 from raypipe.registry import Registry
-from raypipe.retraining import decide
+from raypipe.retraining.decide import decide
 from raypipe.spec.retrain import Retrain
 
 _DAY = 86_400_000_000

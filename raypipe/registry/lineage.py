@@ -6,12 +6,15 @@ import subprocess
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raypipe.contracts.records import Candidate, Lineage, TrainingSet
-from raypipe.spec import Pipeline, fingerprint
+
+if TYPE_CHECKING:
+    from raypipe.spec import Pipeline
 
 
-def capture(pipeline: Pipeline, file: Path, candidate: Candidate, training_set: TrainingSet) -> Lineage:
+def capture(pipeline: "Pipeline", file: Path, candidate: Candidate, training_set: TrainingSet) -> Lineage:
     """Everything that made a candidate, as far as it can be known now.
 
     Args:
@@ -20,6 +23,8 @@ def capture(pipeline: Pipeline, file: Path, candidate: Candidate, training_set: 
         candidate: what the search chose.
         training_set: what it was learned from.
     """
+    from raypipe.spec import fingerprint  # Polars: who reads a lineage does not need it
+
     commit, dirty = git_state(file)
     files = {source.digest: source for snapshot in training_set.snapshots for source in snapshot.files}
     return Lineage(

@@ -1,4 +1,8 @@
-"""The registry: versions of models, immutable, and who is champion. The ledger is the truth; MLflow mirrors it."""
+"""The registry: versions of models, immutable, and who is champion. The ledger is the truth; MLflow mirrors it.
+
+Who reads needs neither the files nor MLflow: what does is imported where it is needed, half a second that each look at
+the models would cost.
+"""
 
 import logging
 from pathlib import Path
@@ -10,9 +14,6 @@ from raypipe.contracts.records import Candidate, Deployment, Lineage, ModelVersi
 from raypipe.errors import KeyTakenError, RegistryError, did_you_mean
 from raypipe.failpoints import failpoint
 from raypipe.ledger import Entry, Ledger
-from raypipe.registry.admission import admit
-from raypipe.registry.examine import examine
-from raypipe.registry.files import keep, locked
 from raypipe.registry.releases import Arms, Released, arms_of, placed, release
 from raypipe.registry.rows import (
     DEPLOYED,
@@ -60,6 +61,9 @@ class Registry:
             RegistryError: the bundle is damaged, is not the candidate's, or does not score as its trainer said.
             WorkspaceError: the files cannot be written.
         """
+        from raypipe.registry.examine import examine
+        from raypipe.registry.files import keep, locked
+
         name = candidate.pipeline
         row = Registered(
             version=0,
@@ -147,6 +151,8 @@ class Registry:
             RegistryError: no such version, or somebody else has changed the champion meanwhile.
             GateError: its gate before promotion is closed, or has not judged it.
         """
+        from raypipe.registry.admission import admit
+
         chosen = self.get(name, version)
         admit(self._ledger, chosen, bypass)
         changes = promotions(self._ledger, name, slot)
@@ -269,7 +275,8 @@ class Registry:
         """
         if not self._tracking_uri:
             return []
-        from raypipe.registry.mirror import Mirror  # MLflow takes a second to import, and reading does not need it
+        from raypipe.registry.files import locked
+        from raypipe.registry.mirror import Mirror
 
         with locked(self._folder / name, self._lock_seconds):
             versions = self.versions(name)

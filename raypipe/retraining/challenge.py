@@ -6,21 +6,12 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.contracts.records import Record
+from raypipe.contracts.decisions import Verdict
 
 #: The newest rows of so many microseconds, 14 days, are what both are judged on.
 NEWEST = 14 * 86_400_000_000
 #: How sure one must be that the challenger is not worse than the margin.
 _LEVEL = 0.95
-
-
-class Verdict(Record, frozen=True, kw_only=True):
-    """The mean loss that the challenger spares a row, with its lower bound, and whether it won."""
-
-    gain: float
-    low: float
-    rows: int
-    won: bool
 
 
 def judge(champion: NDArray[np.float64], challenger: NDArray[np.float64], margin: float = 0.005) -> Verdict:

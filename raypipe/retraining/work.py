@@ -18,11 +18,10 @@ key                               what it says
 from collections.abc import Iterator
 from typing import TypeVar
 
-from raypipe.contracts.decisions import Decision, Outcome, Training
+from raypipe.contracts.decisions import Decision, Outcome, Training, Verdict
 from raypipe.contracts.records import Record
 from raypipe.errors import KeyTakenError
 from raypipe.ledger import Ledger
-from raypipe.retraining.challenge import Verdict
 
 BEGUN, ENDED = "retrain.begun", "retrain.ended"
 #: How many past trainings a decision is made with, and keeps.

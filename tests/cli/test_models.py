@@ -132,6 +132,25 @@ def test_models_as_a_table(registered: None, capsys: pytest.CaptureFixture[str])
     assert lines[3][:4] == ["1", "champion", "lightgbm", "0.770"]
 
 
+def test_a_long_past_is_cut_for_people_alone(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = Ledger.in_folder(workspace, ManualClock(MADE))
+    for number in range(1, 53):
+        row = Registered(version=number, algorithm="linear", metrics={"auc": 0.5}, digest="d", lineage=LINEAGE)
+        ledger.append(f"{REGISTERED}/rides/{number}", REGISTERED, "rides", row.to_json())
+    ledger.close()
+
+    def shown(*words: str) -> list[list[str]]:
+        assert main(["models", *words]) == 0
+        return [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+
+    numbers = [line[0] for line in shown("rides")[2:]]
+    assert numbers == [*map(str, range(52, 2, -1)), "2"]  # the last line: 2 older ones
+    assert [line[0] for line in shown("rides", "--last", "52")[2:]] == [*map(str, range(52, 0, -1))]
+    assert [line[0] for line in shown()[3:]] == ["52", "51", "50", "49"]
+    assert main(["models", "rides", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 52
+
+
 def test_the_models_of_every_pipeline(registered: None, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = Ledger.in_folder(workspace, ManualClock(MADE))
     row = Registered(version=1, algorithm="linear", metrics={"auc": 0.5}, digest="d9", lineage=LINEAGE)

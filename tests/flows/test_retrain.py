@@ -6,14 +6,13 @@ from datetime import timedelta
 import pytest
 
 from raypipe.clock import ManualClock
-from raypipe.contracts.decisions import Decision
+from raypipe.contracts.decisions import Decision, Verdict
 from raypipe.errors import FencedError, RegistryError
 from raypipe.flows import retrain, rollout
 from raypipe.flows.challenge import fence
 from raypipe.flows.decide import ask_for, decide_now
 from raypipe.flows.experiment import Experiment, Standing
 from raypipe.flows.retrain import LEASE, START, drive
-from raypipe.retraining import Verdict
 from raypipe.retraining.standing import answer, standing
 from raypipe.retraining.work import Started, Trained, works
 from raypipe.spec import micros

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raypipe.retraining import judge
+from raypipe.retraining.challenge import judge
 
 RNG = np.random.default_rng(0)
 

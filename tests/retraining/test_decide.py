@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from raypipe.contracts.decisions import Situation, Training
-from raypipe.retraining import decide
+from raypipe.retraining.decide import decide
 from raypipe.spec.retrain import (
     PRESETS,
     Age,

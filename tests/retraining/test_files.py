@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from raypipe.errors import DefinitionError, SourceError
-from raypipe.retraining import read_policy
+from raypipe.retraining.files import read_policy
 from raypipe.spec import Retrain, from_json, to_json
 from raypipe.spec.retrain import Age, AllOf, Drift, Errors, Freeze, Regret, Schedule
 

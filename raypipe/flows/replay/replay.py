@@ -21,7 +21,8 @@ from raypipe.flows.replay.past import Past
 from raypipe.flows.replay.service import DAY, HELD_OUT, Service, held_out
 from raypipe.ledger import Ledger
 from raypipe.monitoring import Plan
-from raypipe.retraining import decide, judge
+from raypipe.retraining.challenge import judge
+from raypipe.retraining.decide import decide
 from raypipe.spec import Pipeline
 from raypipe.spec.retrain import Retrain
 from raypipe.stats.estimate import log_loss

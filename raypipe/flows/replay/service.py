@@ -6,7 +6,6 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from raypipe import retraining
 from raypipe.contracts.bins import Judged, Reference
 from raypipe.contracts.decisions import Situation
 from raypipe.contracts.signature import Signature
@@ -15,6 +14,7 @@ from raypipe.contracts.watching import DriftReport, PerformanceReport
 from raypipe.flows.replay.past import Past
 from raypipe.monitoring import Monitor, Performance, Plan
 from raypipe.monitoring.diagnosis import Losses, Sides, diagnose
+from raypipe.retraining import challenge
 from raypipe.stats.estimate import log_loss
 from raypipe.stats.shift import Floats
 from raypipe.training.recipe import importance
@@ -22,7 +22,7 @@ from raypipe.training.trainer import Matrix, Vector
 
 DAY = 86_400_000_000
 #: A model is judged on the newest rows of so many days that neither it nor the one before has learned from.
-HELD_OUT = retraining.NEWEST
+HELD_OUT = challenge.NEWEST
 #: Segments are told of for text columns of a request with at most so many values.
 _VALUES = 40
 
@@ -35,7 +35,7 @@ def held_out(past: Past, since: int, now: int) -> tuple[int, slice]:
         since: up to when the champion has learned.
         now: what is settled by now is known.
     """
-    until = retraining.held_out(since, now)
+    until = challenge.held_out(since, now)
     return until, slice(past.before(until), past.before(now))
 
 
