@@ -8,9 +8,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.cli.kept import Kept, Name, because, kept, person
+from raypipe.cli.kept import Kept, Last, Name, because, kept, older, person
 from raypipe.cli.life import Bypass, moment_of, reason_of
-from raypipe.cli.output import AsJson, Last, Output, older
+from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
 from raypipe.clock import iso
 from raypipe.errors import RegistryError, SettingsError, did_you_mean

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from raypipe.errors import RegistryError, SettingsError
 
@@ -22,6 +23,10 @@ VersionName = Annotated[
     typer.Argument(
         metavar="NAME/VERSION", help="A model's version, such as flights/3 or flights/champion.", show_default=False
     ),
+]
+Last = Annotated[
+    int | None,
+    typer.Option("--last", metavar="N", min=1, show_default=False, help="Show so many rows, the newest. JSON has all."),
 ]
 
 
@@ -69,6 +74,11 @@ def split(text: str) -> tuple[str, str]:
     if not name:
         raise RegistryError("names no model", where=f"`{text}`", cure="Write it as flights/3 or flights/champion")
     return name, version or "champion"
+
+
+def older(left: int) -> list[Text]:
+    """What to say below a table that shows the newest rows alone."""
+    return [Text(f"{left:,} older: --last N shows more, --json all", "dim")] if left > 0 else []
 
 
 def person() -> str:

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.cli.batch import predict_batch
-from raypipe.cli.output import AsJson, Last, Output, older
+from raypipe.cli.kept import Last, older
+from raypipe.cli.output import AsJson, Output
 from raypipe.errors import RegistryError, RequestError, did_you_mean
 
 if TYPE_CHECKING:

@@ -18,10 +18,6 @@ from raypipe.words import amount
 MAX_WIDTH = 100
 LOG_WIDTH, UNBOUNDED = 120, 100_000
 
-Last = Annotated[
-    int | None,
-    typer.Option("--last", metavar="N", min=1, show_default=False, help="Show so many rows, the newest. JSON has all."),
-]
 AsJson = Annotated[
     bool, typer.Option("--json", metavar="", help="Print one JSON document; words for people go to standard error.")
 ]
@@ -74,11 +70,6 @@ class Output:
         """Something for programs; prints nothing when nobody asked for JSON."""
         if self.json:
             print_json(value)
-
-
-def older(left: int) -> list[Text]:
-    """What to say below a table that shows the newest rows alone."""
-    return [Text(f"{amount(left, 'older one')}: --last N shows more, --json all", "dim")] if left > 0 else []
 
 
 def print_json(value: object) -> None:
