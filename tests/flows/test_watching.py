@@ -1,13 +1,17 @@
 """The watcher: whatever happens to it, every answer is counted once, every alarm raised once and told."""
 
 import json
+import math
 import shutil
+from collections.abc import Collection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
+from msgspec import structs
+from ray.util import metrics
 
 from raypipe.clock import ManualClock
 from raypipe.contracts.records import ModelVersion
@@ -16,7 +20,8 @@ from raypipe.errors import ServiceError
 from raypipe.failpoints import FailpointError
 from raypipe.flows import Platform
 from raypipe.flows.watching.actor import Round
-from raypipe.flows.watching.gauges import GAUGES
+from raypipe.flows.watching.gauges import GAUGES, RayGauges
+from raypipe.flows.watching.labels import TICKS
 from raypipe.flows.watching.telling import RAISED, TOLD
 from raypipe.flows.watching.watcher import Watcher
 from raypipe.settings import Settings
@@ -67,6 +72,9 @@ class Dial:
     def set(self, name: str, value: float, labels: dict[str, str]) -> None:
         assert set(labels) == set(GAUGES[name][1]), name
         self.values[name, *labels.values()] = value
+
+    def keep(self, versions: Collection[str]) -> None:
+        self.kept = versions
 
 
 @pytest.fixture
@@ -127,12 +135,46 @@ def test_ticks_follow_the_counts_and_an_alarm_is_raised_and_told_once(settings, 
         # What is in the state needs no segment.
         assert segments(settings.home / "log" / "counts" / "rides") == []
         assert dial.values["raypipe_drift_alarm", "1", "fare"] == 1
+        assert dial.kept == {"1"}
         assert dial.values["raypipe_latency_seconds", "1", "champion", "", "0.99"] == pytest.approx(0.004, rel=0.02)
         # A millisecond an answer, at 0.05 an hour.
         assert dial.values["raypipe_cost_per_1000", "1", "champion", ""] == pytest.approx(0.05 / 3600, rel=1e-6)
         assert dial.values["raypipe_failed_share", "1", "champion", ""] == pytest.approx(1 / 41)
         round_.close()
     assert rows == 8 * 480
+
+
+def test_the_figures_of_a_version_that_answers_no_more_go_away(settings, champion, clock, monkeypatch) -> None:
+    """Its open alarm would page somebody for ever."""
+    write(settings.home, champion, minutes=8, moved_from=5)
+    shown: dict[tuple[str, ...], float] = {}
+
+    class Gauge:
+        def __init__(self, name: str, *_: object) -> None:
+            self.name = name
+
+        def set_default_tags(self, tags: dict[str, str]) -> None:
+            assert tags == {"pipeline": "rides"}
+
+        def set(self, value: float, tags: dict[str, str]) -> None:
+            shown[self.name, *tags.values()] = value
+
+    monkeypatch.setattr(metrics, "Gauge", Gauge)
+    with opened(settings, clock) as platform:
+        round_ = Round(platform, "rides", RayGauges("rides"))
+        clock.advance(8 * MINUTE)
+        round_.go()
+        alarm = ("raypipe_drift_alarm", "1", "fare")
+        assert shown[alarm] == 1
+        [(_, old)] = round_._watcher.state.last.items()
+        newer = structs.replace(old.report, version=2, at=old.report.at + (TICKS + 1) * MINUTE)
+        round_._watcher.state.last[2] = structs.replace(old, report=newer)
+        monkeypatch.setattr(round_._watcher, "look", lambda: [round_._watcher.state.last[2]])
+        round_.go()
+        assert math.isnan(shown[alarm])
+        assert shown["raypipe_drift_alarm", "2", "fare"] == 1
+        assert shown["raypipe_watch_untold",] == 0
+        round_.close()
 
 
 def test_somebody_else_is_refused(settings, champion, clock) -> None:

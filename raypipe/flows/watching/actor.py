@@ -59,6 +59,7 @@ class Round:
             self._show(tick)
         if ticks and self._gauges is not None:
             self._show_outcomes(self._gauges, ticks)
+            self._gauges.keep(self._alive())
         state = self._watcher.state
         told = self._tell(state.alarms) if ticks or monotonic() >= self._again else []
         self._watcher.finish(told, [situation for situation, text in state.questions if self._decide(situation, text)])
@@ -79,6 +80,12 @@ class Round:
     def _show(self, tick: Tick) -> None:
         if self._gauges is not None:
             show(self._gauges, tick, self._platform.watching.cpu_price)
+
+    def _alive(self) -> set[str]:
+        """Versions that have answered in the newest span."""
+        reports = [tick.report for tick in self._watcher.state.last.values()]
+        oldest = max(report.at for report in reports) - TICKS * self._platform.watching.plan.span
+        return {str(report.version) for report in reports if report.at >= oldest}
 
     def _show_outcomes(self, gauges: Gauges, ticks: list[Tick]) -> None:
         """Of the newest span of all versions, by the request fields that the pipeline is judged by."""

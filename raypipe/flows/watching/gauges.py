@@ -1,6 +1,7 @@
 """What a watcher sees, as metrics: Ray hands them to Prometheus with ``ray_`` before their names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from math import nan
 from typing import Protocol
 
 from raypipe.contracts.counts import latency_of
@@ -37,6 +38,10 @@ class Gauges(Protocol):
         """Set one of `GAUGES`, with all its labels but the pipeline."""
         ...
 
+    def keep(self, versions: Collection[str]) -> None:
+        """What was set of any other version holds no longer: its alarm would stay open for ever."""
+        ...
+
 
 class RayGauges:
     """Gauges of Ray; they need a running worker.
@@ -51,10 +56,19 @@ class RayGauges:
         self._gauges = {name: Gauge(name, text, ("pipeline", *labels)) for name, (text, labels) in GAUGES.items()}
         for gauge in self._gauges.values():
             gauge.set_default_tags({"pipeline": pipeline})
+        self._series: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
 
     def set(self, name: str, value: float, labels: Mapping[str, str]) -> None:
         """Set a gauge."""
         self._gauges[name].set(value, dict(labels))
+        if "version" in labels:
+            self._series.add((name, tuple(labels.items())))
+
+    def keep(self, versions: Collection[str]) -> None:
+        """Ray cannot take a series away; not a number is neither above nor below any bound."""
+        for name, labels in [one for one in self._series if dict(one[1])["version"] not in versions]:
+            self._gauges[name].set(nan, dict(labels))
+            self._series.remove((name, labels))
 
 
 def show(gauges: Gauges, tick: Tick, price: float) -> None:
