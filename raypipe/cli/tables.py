@@ -10,10 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.clock import iso
-from raypipe.contracts import bundle
+from raypipe.contracts.holdout import holdout
 from raypipe.contracts.records import Candidate, ModelVersion, Trial
-from raypipe.errors import RegistryError
-from raypipe.spec import Periods
 
 Measure: TypeAlias = tuple[str, str, int]
 
@@ -163,20 +161,8 @@ def model_document(version: ModelVersion) -> dict[str, object]:
         "algorithm": version.algorithm,
         "metrics": version.metrics,
         "created": iso(version.created),
-        "lineage": msgspec.to_builtins(version.lineage) | {"holdout": _holdout(version)},
+        "lineage": msgspec.to_builtins(version.lineage) | {"holdout": holdout(Path(version.folder))},
     }
-
-
-def _holdout(version: ModelVersion) -> dict[str, str] | None:
-    """From when to when the rows were asked that the metrics are on; None where chance split them, or nobody knows."""
-    try:
-        split = bundle.pipeline(Path(version.folder)).split
-    except RegistryError:
-        return None
-    if not isinstance(split, Periods):
-        return None
-    start, end = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in split.holdout)
-    return {"from": start, "to": end}
 
 
 def _filled(measures: Sequence[Measure], rows: Sequence[Mapping[str, float]]) -> list[Measure]:

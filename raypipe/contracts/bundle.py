@@ -32,6 +32,7 @@ import polars as pl
 from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 
+from raypipe.contracts import holdout
 from raypipe.contracts.bins import Reference
 from raypipe.contracts.evaluation import Evaluation
 from raypipe.contracts.records import Record
@@ -42,7 +43,7 @@ from raypipe.spec import Pipeline, from_json, to_json
 
 MODEL = "model.onnx"
 SIGNATURE = "signature.json"
-PIPELINE = "pipeline.json"
+PIPELINE = holdout.PIPELINE
 GOLDEN = "golden.parquet"
 CARD = "card.json"
 BINS = "bins.json"
