@@ -1,5 +1,6 @@
 """A small pipeline under any name, a model of it without a training, and what a run of it leaves in the ledger."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,7 @@ def chosen_of(name: str, number: int, folder: str) -> Candidate:
 def set_of(name: str, number: int) -> TrainingSet:
     """What the model was learned from: a month of daily files, on the ``number``-th day."""
     files = tuple(
-        SourceFile(path=f"rides/{number + day:05}.csv", digest=f"{number + day:064}", rows=1_000)
+        SourceFile(path=f"rides/{number + day:05}.csv", digest=sha256(b"%d" % (number + day)).hexdigest(), rows=1_000)
         for day in range(FILES)
     )
     snapshot = Snapshot(

@@ -261,3 +261,14 @@ def test_a_workspace_may_have_any_name(tmp_path: Path, clock: ManualClock, name:
     ledger.append("a", "k", "s")
     ledger.close()
     assert (tmp_path / name / "ledger.db").is_file()
+
+
+def test_a_few_rows_of_a_long_history_are_found_by_what_they_hold(ledger: Ledger) -> None:
+    for number in range(12):
+        ledger.append(f"k{number}", "made", "flights" if number % 2 else "rides", f'{{"set":"10%_{number}"}}')
+    ledger.append("other", "told", "zones")
+    assert [entry.key for entry in ledger.entries("made", "rides", "10%_1")] == ["k10"]
+    assert [entry.key for entry in ledger.entries(holding='"10%_1')] == ["k1", "k10", "k11"]
+    assert ledger.entries(holding="10__1") == []  # the text itself is meant, not a pattern
+    assert (ledger.count("made", "rides"), ledger.count("made", "zones")) == (6, 0)
+    assert (ledger.subjects("made"), ledger.subjects("never")) == (["flights", "rides"], [])
