@@ -113,6 +113,7 @@ def models(
             out.say(*older(len(versions) - len(shown)))
         if not by_name:
             out.say("No model is registered yet. Make one with `raypipe run FILE`")
+        return
     listed = [(one, version) for one, versions in by_name.items() for version in versions]
     out.result([({"name": one} if name is None else {}) | model_document(version) for one, version in listed])
 
