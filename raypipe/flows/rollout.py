@@ -187,7 +187,7 @@ def _promote(platform: Platform, policy: Retrain | None, work: Work, trained: Tr
     assert trained.version is not None  # noqa: S101  # its caller has looked
     name, before, registry = work.name, work.begun.version, platform.registry
     why = f"training {work.number}: {trained.why}"
-    champion = registry.promote(name, trained.version, expect=before, why=why, who=WHO)
+    champion = registry.promote(name, trained.version, expect=before, why=why, who=work.begun.asked_by or WHO)
     failpoint("rollout.after_promotion")
     if policy is not None and policy.rollout is not None and served(platform, name):
         arms = registry.arms(name)

@@ -36,7 +36,14 @@ def build_line(record: TrainingSet) -> str:
     """What came of it, in one line."""
     # A record that was read back has its keys in alphabetical order.
     rows = ", ".join(f"{name} {record.rows[name]:,}" for name in ("train", "tune", "holdout"))
-    return f"{amount(len(record.features), 'feature')}; rows: {rows}; {sum(record.left_out.values()):,} left out"
+    return f"{amount(len(record.features), 'feature')}; rows: {rows}; {_left_out(record)}"
+
+
+def _left_out(record: TrainingSet) -> str:
+    """How many rows are no examples, and for which reason most of them."""
+    left = {reason: rows for reason, rows in record.left_out.items() if rows}
+    told = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(left.items(), key=lambda one: -one[1]))
+    return f"{sum(left.values()):,} left out" + (f" ({told})" if told else "")
 
 
 def train(platform: Platform, progress: Progress, *, pipeline: Pipeline, training_set: TrainingSet) -> Candidate:

@@ -43,6 +43,11 @@ class Begun(Record, frozen=True, kw_only=True):
     as_of: int
     asks: bool
 
+    @property
+    def asked_by(self) -> str:
+        """The person who asked for it; empty: a policy did."""
+        return self.policy.removeprefix("by ") if self.policy.startswith("by ") else ""
+
 
 class Answered(Record, frozen=True, kw_only=True):
     """What a person said to a training that needs one."""

@@ -1,5 +1,6 @@
 """Start and stop what raypipe needs on this machine: MLflow, the Ray head, Serve's front door."""
 
+import os
 import re
 import signal
 import time
@@ -24,7 +25,8 @@ from raypipe.services.record import Record
 from raypipe.services.status import statuses
 from raypipe.services.workspace import check_workspace
 
-START_SECONDS, SERVE_SECONDS = 90.0, 60.0
+# Seconds on a quiet machine, minutes on one that has much else to do.
+START_SECONDS, SERVE_SECONDS = 240.0, 120.0
 # On a busy machine what runs may be slow to answer, and must not be taken for dead.
 PATIENCE = 10.0
 # Ray gives its agent a fixed 15 s to start, which a busy machine can miss once.
@@ -34,7 +36,7 @@ GOODBYE_SECONDS, END_SECONDS, KILL_SECONDS = 4.0, 2.5, 5.0
 # A head that is stopped on its way up still bears children.
 ROUNDS = 5
 ERROR = re.compile(r"[\w.]*(Error|Exception): ")
-AGAIN = "Try `raypipe down` and then `raypipe up`"
+AGAIN = "Give the same command again; a quieter machine is quicker"
 
 
 def up(config: ServicesConfig, progress: Progress) -> Running:
@@ -94,6 +96,7 @@ def down(config: ServicesConfig, progress: Progress) -> bool:
 
 def _start_missing(config: ServicesConfig, found: Record, step: Step) -> Record:
     _check_ports(config, found)
+    step.advance(0, "Ray")
     config.logs.mkdir(exist_ok=True)
     environment = base_environment(config)
     if found.mlflow is None:
@@ -103,11 +106,11 @@ def _start_missing(config: ServicesConfig, found: Record, step: Step) -> Record:
         found = _start_ray(config, environment, found)
     elif not found.address:  # whoever started it was killed before it was up
         found = _wait_for_ray(config, found)
-    step.advance(1, "Ray")
-    open_door(config, SERVE_SECONDS)
     step.advance(1, "Serve")
-    _until(config, found, "MLflow", lambda: ask(f"{config.mlflow_url}/health")[0] == 200)
+    open_door(config, SERVE_SECONDS)
     step.advance(1, "MLflow")
+    _until(config, found, "MLflow", lambda: ask(f"{config.mlflow_url}/health")[0] == 200)
+    step.advance(1)
     found = replace(found, others=identities(_tree(config, found)))
     record.save(config, found)
     return found
@@ -161,9 +164,17 @@ def _until(config: ServicesConfig, started: Record, name: str, ready: Callable[[
                 why = _last_words(logs[service])
                 raise ServiceError(f"{service} ended while it started: {why}", where=str(logs[service]))
         if time.monotonic() > end:
-            what = f"{name} does not answer after {START_SECONDS:.0f} s"
-            raise ServiceError(what, where=str(logs[name]), cure=AGAIN)
+            what = f"{name} does not answer after {START_SECONDS:.0f} s{_load()}; what was started is stopped again"
+            raise ServiceError(
+                what, where=str(logs[name]), cure="Give the same command again when the machine is quieter"
+            )
         time.sleep(0.1)
+
+
+def _load() -> str:
+    """How busy the machine is, where it is too busy."""
+    waiting, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f" on a machine where {waiting:.0f} processes want {cores} cores" if waiting > 2 * cores else ""
 
 
 def _last_words(log: Path) -> str:

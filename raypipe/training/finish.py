@@ -23,7 +23,7 @@ from raypipe.training.ahead import Forecasts, forecasts
 from raypipe.training.calibration import Calibration, calibrate
 from raypipe.training.data import ASKED_AT, LABEL, class_weights, examples, read, together
 from raypipe.training.judge import Judged, judge
-from raypipe.training.metrics import auc_interval, quality
+from raypipe.training.metrics import quality
 from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import Outcome
 from raypipe.training.threshold import EVEN, choose_threshold, cost_matrix
@@ -127,8 +127,8 @@ def seal(
     evaluation = judge(judged, beside.drop(LABEL), finish)
     metrics = quality(rows.y, scores, target, metric)
     if target.task == "binary":
-        low, high = auc_interval(rows.y, scores)
-        metrics |= {"auc_low": low, "auc_high": high}
+        auc = evaluation.metrics["auc"]
+        metrics |= {"auc_low": auc.low, "auc_high": auc.high}
     metrics |= {} if evaluation.cost is None else {"cost": evaluation.cost}
     metrics |= {f"tune_{name}": winner.trial.metrics[name] for name in metrics if name in winner.trial.metrics}
     metrics |= {"bytes": float(served.bytes), "onnx_difference": gap}

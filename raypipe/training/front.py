@@ -10,6 +10,8 @@ from raypipe.spec import Search
 from raypipe.training.choice import SPEED
 from raypipe.training.outcome import FINISHED, Outcome
 
+#: The best of the front; the picture has them all.
+SHOWN = 3
 COLOURS = {"lightgbm": "#0e7490", "network": "#b45309", "linear": "#7c3aed"}
 
 
@@ -36,7 +38,8 @@ def sentence(outcomes: Sequence[Outcome], search: Search) -> str:
         f" at {o.trial.metrics[SPEED]:.2g} ms"
         for o in front(outcomes)
     ]
-    return f"no trial is better and faster than {', '.join(on)}"
+    faster = f"{len(on) - SHOWN} faster ones, and " if len(on) > SHOWN else ""
+    return f"on the front of quality and speed: {faster}{', '.join(on[-SHOWN:])}"
 
 
 def draw(outcomes: Sequence[Outcome], search: Search, winner: Outcome, file: Path) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from math import isfinite, sqrt
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,28 +165,3 @@ def quality(y: Vector, scores: Scores, target: Target = BINARY, metric: str = ""
 def goodness(metric: str, value: float) -> float:
     """The metric's value turned so that more is better."""
     return value if more_is_better(metric) else -value
-
-
-def auc_interval(y: Vector, scores: Vector, level: float = 0.95) -> tuple[float, float]:
-    """The interval that holds the AUC with this probability.
-
-    E. DeLong et al., "Comparing the areas under two or more correlated receiver operating characteristic curves",
-    Biometrics 44, 1988. The AUC is the mean share of falses that a true outranks, a tie counting half; its variance
-    comes from how that share varies over trues, and over falses.
-    """
-    trues, falses = np.sort(scores[y > 0.5]), np.sort(scores[y <= 0.5])
-    outranked, outranking = _below(trues, falses), 1.0 - _below(falses, trues)
-    auc = float(outranked.mean())
-    variance = _variance(outranked) / len(trues) + _variance(outranking) / len(falses)
-    half = NormalDist().inv_cdf((1 + level) / 2) * sqrt(variance)
-    return max(0.0, auc - half), min(1.0, auc + half)
-
-
-def _below(values: Vector, others: Vector) -> NDArray[np.float64]:
-    """For each value the share of ``others``, which are sorted, that lies below it."""
-    both = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
-    return both / (2 * len(others))
-
-
-def _variance(values: NDArray[np.float64]) -> float:
-    return float(values.var(ddof=1)) if len(values) > 1 else 0.0

@@ -30,6 +30,10 @@ class Watcher(tune.Callback):
         self._lines: dict[str, Step] = {}
         self.outcomes: dict[int, Outcome] = {}
 
+    def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
+        # Tune writes its callbacks down for a restart of its own, which there is none of; open lines cannot be written.
+        return tune.Callback, ()
+
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """Open the trial's MLflow run."""
         self.start(trial.config["point"])

@@ -33,7 +33,7 @@ def test_the_front_holds_what_no_other_beats():
 def test_it_is_said_and_drawn(tmp_path):
     search = Search([], metric="auc", p99_ms=5)
     assert sentence(TRIED, search) == (
-        "no trial is better and faster than linear (trial 1) 0.7000 at 1 ms, linear (trial 4) 0.7500 at 1.5 ms, "
+        "on the front of quality and speed: linear (trial 1) 0.7000 at 1 ms, linear (trial 4) 0.7500 at 1.5 ms, "
         "linear (trial 0) 0.8000 at 4 ms"
     )
     draw(TRIED, search, TRIED[0], tmp_path / "front.png")

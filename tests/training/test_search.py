@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,7 @@ def test_a_fault_of_ours_amid_the_trials_comes_out_as_it_is(ray_local, data, tra
 
 SCRIPT = """
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 import ray
 folder, uri, address = sys.argv[1:]
@@ -212,6 +214,15 @@ from tests.training.test_search import FIVE
 search(FIVE, training_set(Path(folder) / "set", 600), Path(folder) / "searches", uri, 1, Silent())
 """
 FIVE = pipeline(LINEAR, trials=5)
+
+
+class Told:
+    """Progress whose open steps cannot be pickled, as that of a run cannot: Tune writes down whatever it is given."""
+
+    @contextmanager
+    def step(self, name, total=None):
+        with Silent().step(name, total) as step:
+            yield step
 
 
 def killed_search(folder, uri, failpoint):
@@ -233,7 +244,7 @@ def test_a_killed_search_goes_on_where_it_was(ray_local, tracking_uri, tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2_000:]
     before = answers(tmp_path / "searches")
     assert 2 <= len(before) < 5
-    candidate = search(FIVE, training_set(tmp_path / "set", 600), tmp_path / "searches", tracking_uri, 1, Silent())
+    candidate = search(FIVE, training_set(tmp_path / "set", 600), tmp_path / "searches", tracking_uri, 1, Told())
     after = answers(tmp_path / "searches")
     assert len(after) == 5
     assert {name: after[name] for name in before} == before, "a trial that had ended was run again"
