@@ -12,6 +12,7 @@ from raypipe.cli.output import AsJson, Output
 from raypipe.cli.parity import Last, Log, parity
 from raypipe.clock import SystemClock, iso
 from raypipe.errors import SettingsError
+from raypipe.words import amount
 
 
 class What(StrEnum):
@@ -74,7 +75,7 @@ def audit(
     until = "nothing was signed yet" if seen.signed_at is None else f"signed up to row {seen.signed:,}"
     out.say(Text(f"The ledger is what was written: {seen.rows:,} rows, {until}.", "green"))
     if seen.signed_at is not None:
-        out.say(Text(f"{seen.checkpoints:,} checkpoints, the last at {iso(seen.signed_at)}.", "dim"))
+        out.say(Text(f"{amount(seen.checkpoints, 'checkpoint')}, the last at {iso(seen.signed_at)}.", "dim"))
     if unsigned:
         more = "row is" if unsigned == 1 else "rows are"
         out.say(Text(f"{unsigned:,} {more} covered by no signature: `raypipe audit checkpoint` signs.", "yellow"))

@@ -30,11 +30,12 @@ def job(
 def predict_batch(name: str, questions: str, since: str | None, out: Output) -> None:
     """Work on a batch on the cluster, and tell what came of it."""
     moment = moment_of(since, "--since")
-    from raypipe.cli.opened import opened
-    from raypipe.flows.deploy import champion
-    from raypipe.flows.predict import predict
-
     progress = watch(out.console)
+    with progress.step("Load the libraries"):
+        from raypipe.cli.opened import opened
+        from raypipe.flows.deploy import champion
+        from raypipe.flows.predict import predict
+
     with opened(progress, f"raypipe: {name}") as platform:
         version = champion(platform, name)
         with progress.stage("predict"):

@@ -147,11 +147,11 @@ def swapped(found: Kept, version: "ModelVersion", out: Output) -> "Deployment | 
     serve = next(service for service in services.status(services_config(found.settings)) if service.name == "serve")
     if not serve.running or f"/{version.name}" not in serve.detail.split(", "):
         return None
-    # Seconds of imports.
-    from raypipe.cli.opened import opened
-    from raypipe.flows.swap import swap
-
     progress = watch(out.console)
+    with progress.step("Load the libraries"):
+        from raypipe.cli.opened import opened
+        from raypipe.flows.swap import swap
+
     with opened(progress, f"raypipe: {version.name}") as platform, progress.stage("deploy"):
         return swap(platform, version, progress)
 

@@ -30,14 +30,15 @@ def materialize(file: PipelineFile, as_of: AsOf = None, anew: Anew = False, json
     on answering, from the state before or from the new one.
     """
     pipeline, moment, out = read(file), moment_of(as_of), Output(json)
-    # Seconds of imports: a faulty definition is told before them.
-    from raypipe import flows
-    from raypipe.cli.opened import opened
-    from raypipe.flows.materialize import materialize as work
-    from raypipe.flows.materialize import materialize_line
-    from raypipe.flows.remote import on_cluster
-
     progress = watch(out.console)
+    # Seconds of imports: a faulty definition is told before them.
+    with progress.step("Load the libraries"):
+        from raypipe import flows
+        from raypipe.cli.opened import opened
+        from raypipe.flows.materialize import materialize as work
+        from raypipe.flows.materialize import materialize_line
+        from raypipe.flows.remote import on_cluster
+
     with opened(progress, f"raypipe: {pipeline.name}") as platform:
         until = flows.as_of(pipeline, moment, platform.clock.now())
         task = partial(work, pipeline=pipeline, as_of=until, anew=anew)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from raypipe.errors import RegistryError, SettingsError
+from raypipe.errors import RegistryError, SettingsError, did_you_mean
 
 if TYPE_CHECKING:
     from raypipe.ledger import Ledger
@@ -59,6 +59,17 @@ def kept(*, writes: bool = False) -> Iterator[Kept]:
         yield Kept(ledger, open_registry(settings, ledger, mirror=writes), settings)
     finally:
         ledger.close()
+
+
+def require_known(registry: "Registry", name: str) -> None:
+    """Do nothing when there is a model of this name.
+
+    Raises:
+        RegistryError: there is none; names the nearest.
+    """
+    if name not in (names := registry.names()):
+        cure = did_you_mean(name, names) or "Make one with `raypipe run FILE`"
+        raise RegistryError("no model of this name is registered", where=name, cure=cure)
 
 
 def split(text: str) -> tuple[str, str]:

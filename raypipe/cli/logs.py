@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.cli.kept import Name
+from raypipe.cli.kept import Name, kept, require_known
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.clock import iso
@@ -35,6 +35,9 @@ def log(name: Name, last: Last = 20, since: Since = None, feedback: Feedback = F
 
     out = Output(json)
     rows = read_log(FEEDBACK if feedback else PREDICTIONS, name, moment(since, "--since")).tail(last)
+    if not rows.height:
+        with kept() as found:
+            require_known(found.registry, name)
     if not json:
         out.say(_table(rows) if rows.height else f"Nothing is in the log of {name}.")
     out.result([_shown(row) for row in rows.iter_rows(named=True)])
@@ -87,9 +90,11 @@ def _table(rows: "pl.DataFrame") -> Table:
     columns = [name for name in rows.columns if name not in {"unit", "answered", "digest", "watermark", "features"}]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in columns:
-        table.add_column(name, overflow="fold" if name in {"request", "outcomes"} else "ellipsis")
+        # An id is copied: what was asked takes the room that is left.
+        table.add_column(name, no_wrap=name not in {"request", "outcomes"})
     for row in rows.select(columns).iter_rows(named=True):
-        table.add_row(*(Text(_cell(name, content)) for name, content in row.items()))
+        cells = (_cell(name, content) for name, content in row.items())
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
     return table
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from raypipe.cli.batch import predict_batch
 from raypipe.cli.kept import Last, older
 from raypipe.cli.output import AsJson, Output
-from raypipe.errors import RegistryError, RequestError, did_you_mean
+from raypipe.errors import RequestError
 
 if TYPE_CHECKING:
     from raypipe.client import Prediction
@@ -96,16 +96,15 @@ def models(
 
     The newest 50 are shown, or of each pipeline the newest 3.
     """
-    from raypipe.cli.kept import kept
+    from raypipe.cli.kept import kept, require_known
     from raypipe.cli.tables import model_document, models_note, models_table
 
     out = Output(json)
     with kept() as found:
         names = found.registry.names()
+        if name is not None:
+            require_known(found.registry, name)
         by_name = {one: found.registry.versions(one) for one in (names if name is None else [name])}
-    if name is not None and not by_name[name]:
-        cure = did_you_mean(name, names) or "Make one with `raypipe run FILE`"
-        raise RegistryError("no model of this name is registered", where=name, cure=cure)
     if not json:
         for one, versions in by_name.items():
             shown = versions[-(last or (EACH if name is None else ALONE)) :]

@@ -47,18 +47,17 @@ class Output:
     def say(self, *lines: RenderableType) -> None:
         """Something for people. Nothing is cut to the width of a log, which has none."""
         for line in lines:
-            if self.console.is_terminal:
-                self.console.print(line)
-            elif isinstance(line, str | Text):
-                self.console.print(line, soft_wrap=True)
+            if isinstance(line, str | Text):
+                self.console.print(line, soft_wrap=not self.console.is_terminal)
             else:
-                self._whole(line)
+                self._table(line)
 
-    def _whole(self, shown: RenderableType) -> None:
-        """A table with each row on one line, for programs that read lines."""
+    def _table(self, shown: RenderableType) -> None:
+        """As wide as it needs: in a terminal up to its edge, elsewhere each row on one line, for who reads lines."""
         options = self.console.options.update(max_width=UNBOUNDED)
         needed = Measurement.get(self.console, options, shown).maximum
-        before, self.console.width = self.console.width, max(LOG_WIDTH, needed)
+        most = shutil.get_terminal_size().columns if self.console.is_terminal else UNBOUNDED
+        before, self.console.width = self.console.width, min(max(self.console.width, needed), most)
         self.console.print(shown)
         self.console.width = before
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.cli.champions import Why, swapped
-from raypipe.cli.kept import Kept, Name, VersionName, because, kept, person, split
+from raypipe.cli.kept import Kept, Name, VersionName, because, kept, person, require_known, split
 from raypipe.cli.output import AsJson, Output
 from raypipe.errors import RegistryError, ServingError, SettingsError
 
@@ -78,6 +78,7 @@ def experiment(
 
     out = Output(json)
     with kept() as found:
+        require_known(found.registry, name)
         arms = found.registry.arms(name)
     if not arms.arms:
         cure = f"Begin with `raypipe release {name}/VERSION 10%`"

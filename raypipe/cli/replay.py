@@ -85,11 +85,12 @@ def replay(
     if all(one.name != "never" for one in policies):
         policies.insert(0, never())
     out = Output(json)
-    # Seconds of imports: a fault in what was asked is told before them.
-    from raypipe.cli.opened import opened
-    from raypipe.flows.replay.run import replay_pipeline
-
     progress = watch(out.console)
+    # Seconds of imports: a fault in what was asked is told before them.
+    with progress.step("Load the libraries"):
+        from raypipe.cli.opened import opened
+        from raypipe.flows.replay.run import replay_pipeline
+
     with opened(progress, f"raypipe: replay {pipeline.name}") as platform:
         snapshots = _snapshots(platform, file, pipeline, first, progress, out)
         results, recipe, folder = replay_pipeline(platform, pipeline, snapshots, policies, first, last + _DAY, progress)

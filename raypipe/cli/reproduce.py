@@ -28,11 +28,13 @@ def reproduce(version: VersionName, json: AsJson = False) -> None:
     name, number = split(version)
     with kept() as found:
         record = found.registry.get(name, number)
+    progress = watch(out.console)
     # Seconds of imports: a version that is not there is told before them.
-    from raypipe.flows.reproduce import reproduce as make_again
-    from raypipe.wiring import connect
+    with progress.step("Load the libraries"):
+        from raypipe.flows.reproduce import reproduce as make_again
+        from raypipe.wiring import connect
 
-    platform, progress = connect(), watch(out.console)
+        platform = connect()
     try:
         with progress.stage("reproduce"):
             made = make_again(platform, record, Path.cwd(), progress)

@@ -55,10 +55,10 @@ def retrain(
         return
     reason = None if why is None else because(why)
     progress = watch(out.console)
-    # Seconds of imports.
-    from raypipe.cli.opened import opened
-    from raypipe.flows import as_of as until
-    from raypipe.flows.decide import ask_for
+    with progress.step("Load the libraries"):
+        from raypipe.cli.opened import opened
+        from raypipe.flows import as_of as until
+        from raypipe.flows.decide import ask_for
 
     with opened(progress, f"raypipe: retrain {name}") as platform:
         pipeline = _definition(platform, name)

@@ -62,11 +62,11 @@ def _serve_again(out: Output) -> bool:
         names = [name for name in registry.names() if registry.deployments(name) and registry.champion(name)]
     if not names:
         return False
-    # Seconds of imports.
-    from raypipe.cli.opened import opened
-    from raypipe.flows.swap import swap
-
     progress = watch(out.console)
+    with progress.step("Load the libraries"):
+        from raypipe.cli.opened import opened
+        from raypipe.flows.swap import swap
+
     with opened(progress, "raypipe: up") as platform:
         for name in names:
             champion = platform.registry.get(name, "champion")

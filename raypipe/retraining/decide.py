@@ -25,6 +25,7 @@ from raypipe.spec.retrain import (
     Trigger,
     Worse,
 )
+from raypipe.words import amount
 
 _DAY, _MONTH = micros(timedelta(days=1)), micros(timedelta(days=30))
 
@@ -168,7 +169,7 @@ def _guards(policy: Retrain, now: Situation, history: Sequence[Training]) -> Ite
         yield f"the last training was begun at {iso(history[-1].at)}, less than {in_words(wait)} ago{why}"
     today = [training for training in history if now.at - training.at < _DAY]
     if len(today) >= policy.daily_cap:
-        yield f"{len(today)} trainings in 24 hours, {policy.daily_cap} allowed"
+        yield f"{amount(len(today), 'training')} in 24 hours, {policy.daily_cap} allowed"
     spent = sum(training.seconds for training in history if now.at - training.at < _MONTH)
     if policy.budget is not None and spent >= policy.budget:
         yield f"{spent:,.0f} s of training in 30 days, {policy.budget:,.0f} s allowed"

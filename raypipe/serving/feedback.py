@@ -119,7 +119,8 @@ def parse(body: bytes) -> list[Told]:
         told = _many.decode(body).feedback if body.lstrip()[:200].find(b'"feedback"') > 0 else [_one.decode(body)]
     except msgspec.ValidationError as error:
         what, _, path = str(error).partition(" - at `$")
-        shown = "is not as it should be" if "unknown field" in what else what.removeprefix("Object ").lower()
+        known = "has a field other than `request_id`, `row`, `label` and `outcomes`"
+        shown = known if "unknown field" in what else what.removeprefix("Object ").lower()
         raise RequestError(shown, where=path.strip("`.") or "feedback", cure=_CURE) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise RequestError("is not JSON", where="body", status=400, cure=_CURE) from None

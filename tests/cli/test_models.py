@@ -185,3 +185,9 @@ def test_the_client_reads_the_same(registered: None) -> None:
         assert [(m.version, m.aliases, m.metrics["auc"]) for m in found] == [(1, ("champion",), 0.77), (2, (), 0.78)]
         with pytest.raises(RaypipeError, match=r"flihgts: no model of this name .* Did you mean `flights`\?"):
             client.models("flihgts")
+
+
+@pytest.mark.parametrize("command", ["models", "log", "experiment"])
+def test_a_name_that_is_misspelt_is_told(registered: None, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command, "flihgts"]) != 0
+    assert "flihgts: no model of this name is registered. Did you mean `flights`?" in capsys.readouterr().err
