@@ -39,14 +39,14 @@ FAST = {
     "RAY_worker_niceness": "0",
     # Requests go past the books that Serve keeps on each of them: more work than the answer itself.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raypipe.serving.door.middlewares",
-    # A proxy that is not ready after three such waits is killed while it imports, on a busy machine again and again.
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # Two gigabytes by default.
     "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(GRPC_BYTES),
 }
 
 # Times that suit one machine, where HAProxy hears of a change within a second.
 PROMPT = {
+    # A proxy that is not ready after three such waits is killed while it imports, on a busy machine again and again.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # How long a replica that is replaced goes on answering. 30 by default, and all of it is waited for.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     # A dead HAProxy is replaced after three checks; 10 s apart by default.

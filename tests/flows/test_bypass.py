@@ -20,7 +20,7 @@ def test_a_reason_goes_past_and_is_kept(tmp_path: Path) -> None:
     assert house.main() == []
     report = house.run(bypass="a holiday")
     assert house.main() == [1, 3], "what a check sets aside stays aside"
-    line_shown = "2 checks passed on 1 tables, 1 warned, 1 failed and bypassed: a holiday, 1 rows set aside"
+    line_shown = "2 checks passed on 1 table, 1 warned, 1 failed and bypassed: a holiday, 1 rows set aside"
     assert gate_line(report) == line_shown
     (entry,) = house.ledger.entries("gate.bypassed", "trips")
     kept = GateReport.from_json(entry.body)
