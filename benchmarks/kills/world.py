@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import cast
@@ -28,10 +28,11 @@ from raypipe.errors import FencedError, RaypipeError
 from raypipe.flows import Platform, beat, retrain, rollout
 from raypipe.flows.challenge import challenge, fence
 from raypipe.flows.decide import decide_now
-from raypipe.flows.experiment import Standing
+from raypipe.flows.experiment import Experiment, Standing
 from raypipe.flows.retrain import drive, job_name
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
+from raypipe.registry.releases import Arms
 from raypipe.retraining.work import Work, works
 from raypipe.services import ServicesConfig
 from raypipe.spec import Pipeline, changed
@@ -121,10 +122,11 @@ def _swapped(platform: Platform, version: ModelVersion, _: Progress) -> None:
     _note(platform.workspace / "swaps", str(version.version))
 
 
-def _plenty(_: Platform, __: str, ___: object, arm: str) -> Standing:
+def _plenty(_: Platform, __: str, arms: Arms) -> Experiment:
     faults = ("its error is larger",) if BAD else ()
     counts = {"units": 9, "predictions": 9, "labelled": 9}
-    return Standing(arm=arm, share=1.0, **counts, loss=0.1, against=None, p99_ms=1.0, failed=0.0, faults=faults)
+    one = Standing(arm="", share=1.0, **counts, loss=0.1, against=None, p99_ms=1.0, failed=0.0, faults=faults)
+    return Experiment(tuple(replace(one, arm=arm.name) for arm in arms.arms), spread_p=1.0)
 
 
 def _note(file: Path, line: str) -> None:
