@@ -1,9 +1,26 @@
 """Processes that begin with everything imported, for that takes longest."""
 
-import multiprocessing
-from multiprocessing.context import ForkServerContext
+import os
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 _IMPORTED: list[str] = []
+
+
+class _Process(ForkServerProcess):
+    """Has the environment of whoever makes it: the server's own is that of the first test which needed one."""
+
+    def __init__(self, *args: object, **named: object) -> None:
+        super().__init__(*args, **named)  # type: ignore[arg-type]  # as they are
+        self._environment = dict(os.environ)
+
+    def run(self) -> None:
+        os.environ.clear()
+        os.environ.update(self._environment)
+        super().run()
+
+
+class _Context(ForkServerContext):
+    Process = _Process  # type: ignore[assignment]  # what a context makes
 
 
 def processes_with(*modules: str) -> ForkServerContext:
@@ -13,6 +30,6 @@ def processes_with(*modules: str) -> ForkServerContext:
     would replace that of the others.
     """
     _IMPORTED.extend(modules)
-    context = multiprocessing.get_context("forkserver")
+    context = _Context()
     context.set_forkserver_preload(_IMPORTED)
     return context

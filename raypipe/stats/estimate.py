@@ -31,7 +31,7 @@ class Estimate:
 def wilson(wrong: int, rows: int, level: float = 0.95) -> Estimate:
     """A share and its interval. E. B. Wilson, JASA 22, 1927.
 
-    >>> wilson(0, 10).low, round(wilson(0, 10).high, 3)
+    >>> round(wilson(0, 10).low, 3), round(wilson(0, 10).high, 3)
     (0.0, 0.278)
     """
     if not rows:
