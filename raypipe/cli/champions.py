@@ -8,12 +8,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.cli.kept import Kept, Last, Name, because, kept, older, person
+from raypipe.cli.kept import Kept, Last, Name, because, kept, older, person, require_known
 from raypipe.cli.life import Bypass, moment_of, reason_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
 from raypipe.clock import iso
-from raypipe.errors import RegistryError, SettingsError, did_you_mean
+from raypipe.errors import SettingsError
 
 if TYPE_CHECKING:
     from raypipe.contracts.records import Deployment, ModelVersion
@@ -108,11 +108,8 @@ class Span:
 
 def _known(found: Kept, name: str) -> int | None:
     """The number of a model's champion; raises RegistryError when there is no such model."""
-    champion = found.registry.holder(name)
-    if champion is None and name not in found.registry.names():
-        cure = did_you_mean(name, found.registry.names()) or "Make one with `raypipe run FILE`"
-        raise RegistryError("no model of this name is registered", where=name, cure=cure)
-    return champion
+    require_known(found.registry, name)
+    return found.registry.holder(name)
 
 
 def _tell(found: Kept, before: int | None, after: "ModelVersion", why: str, out: Output) -> None:

@@ -36,7 +36,7 @@ GOODBYE_SECONDS, END_SECONDS, KILL_SECONDS = 4.0, 2.5, 5.0
 # A head that is stopped on its way up still bears children.
 ROUNDS = 5
 ERROR = re.compile(r"[\w.]*(Error|Exception): ")
-AGAIN = "Give the same command again; a quieter machine is quicker"
+AGAIN = "Give the same command again when the machine is quieter"
 
 
 def up(config: ServicesConfig, progress: Progress) -> Running:
@@ -162,12 +162,11 @@ def _until(config: ServicesConfig, started: Record, name: str, ready: Callable[[
         for service, process in {"MLflow": started.mlflow, "Ray": started.ray}.items():
             if process and process.find() is None:
                 why = _last_words(logs[service])
-                raise ServiceError(f"{service} ended while it started: {why}", where=str(logs[service]))
+                what = f"{service} ended while it started: {why}"
+                raise ServiceError(what, where=str(logs[service]), cure="Its log says more")
         if time.monotonic() > end:
             what = f"{name} does not answer after {START_SECONDS:.0f} s{_load()}; what was started is stopped again"
-            raise ServiceError(
-                what, where=str(logs[name]), cure="Give the same command again when the machine is quieter"
-            )
+            raise ServiceError(what, where=str(logs[name]), cure=AGAIN)
         time.sleep(0.1)
 
 

@@ -221,8 +221,17 @@ def seen(arm, spread_p, faults=()):
     return Experiment((one,), spread_p)
 
 
-def test_a_challenger_goes_on_only_while_units_are_spread_as_they_should_be(home, monkeypatch):
-    """Whoever answers more than its share answers others: nothing is concluded, neither for it nor against it."""
+def test_history_names_the_person_who_asked_for_a_training(home):
+    ask_for(home.platform, "rides", "the audit is over", "Ada", AT)
+    drive(home.platform, home.rides())
+    trained(home)
+    drive(home.platform, home.rides())
+    change = home.registry.history("rides")[-1][1]
+    assert (change.version, change.who) == (2, "Ada")
+
+
+def answering(home, monkeypatch):
+    """A policy whose challenger answers for half of the units, and its arm."""
     policy = home.rides(Retrain((NewRows(100),), rollout=Rollout(shadow=0.0, shares=(0.5,), least=500)))
     monkeypatch.setattr(rollout, "served", lambda *_: True)
     decide_now(home.platform, policy, facts())
@@ -230,6 +239,12 @@ def test_a_challenger_goes_on_only_while_units_are_spread_as_they_should_be(home
     trained(home)
     drive(home.platform, policy)
     [arm] = home.registry.arms("rides").arms
+    return policy, arm
+
+
+def test_a_challenger_goes_on_only_while_units_are_spread_as_they_should_be(home, monkeypatch):
+    """Whoever answers more than its share answers others: nothing is concluded, neither for it nor against it."""
+    policy, arm = answering(home, monkeypatch)
     assert (arm.version, arm.share) == (2, 0.5)
 
     for faults in ((), ("its error is larger",)):
@@ -242,13 +257,7 @@ def test_a_challenger_goes_on_only_while_units_are_spread_as_they_should_be(home
 
 
 def test_a_challenger_whose_units_stay_unevenly_spread_backs_off(home, monkeypatch):
-    policy = home.rides(Retrain((NewRows(100),), rollout=Rollout(shadow=0.0, shares=(0.5,), least=500)))
-    monkeypatch.setattr(rollout, "served", lambda *_: True)
-    decide_now(home.platform, policy, facts())
-    drive(home.platform, policy)
-    trained(home)
-    drive(home.platform, policy)
-    [arm] = home.registry.arms("rides").arms
+    policy, arm = answering(home, monkeypatch)
     monkeypatch.setattr(rollout, "compare", lambda *_: seen(arm.name, 0.001))
     home.clock.advance(micros(policy.retrain.rollout.patience) + 1)
     assert "backs off: the units are not spread" in drive(home.platform, policy).note
