@@ -86,7 +86,7 @@ def _explain(subject: Path, policy: str | None, at: str | None, out: Output) -> 
     ledger = Ledger.in_folder(settings.home, clock)
     try:
         registry = open_registry(settings, ledger, mirror=False)
-        decision = explain(registry, pipeline.name, chosen, clock.now() if moment is None else moment)
+        decision = explain(registry, pipeline, chosen, clock.now() if moment is None else moment)
     finally:
         ledger.close()
     facts = decision.situation

@@ -105,7 +105,8 @@ def _asks(trigger: Trigger, now: Situation) -> tuple[bool, str]:
             due = _last_due(trigger, now.at)
             return now.looked < due <= now.at, f"schedule `{trigger.cron}`, due at {iso(due)}"
         case Age():
-            old = timedelta(microseconds=now.at - now.since)
+            # What is pinned to a moment does not age while the clock goes on.
+            old = timedelta(microseconds=(now.at if now.known is None else now.known) - now.since)
             return old >= trigger.above, f"learned from rows up to {old.days} d ago, limit {in_words(trigger.above)}"
         case Errors():
             return _known(now.errors, "the share of errors", "has risen" if now.errors else "has not risen")

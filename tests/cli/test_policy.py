@@ -36,6 +36,16 @@ def test_a_name_stands_for_the_definition_of_its_champion(workspace, tmp_path, c
     assert told(capsys)["what"] == "has no champion"
 
 
+def test_a_pinned_pipeline_does_not_age_by_the_clock(workspace, tmp_path, capsys):
+    make_champion(load_settings(), tmp_path / "made", SystemClock())
+    pinned = tmp_path / "pinned.py"
+    pinned.write_text(RIDES.rstrip().removesuffix(")") + "    as_of='2013-05-06',\n)\n")
+    assert main(["policy", "explain", str(pinned), "--policy", "compliance", "--json"]) == 0
+    situation = json.loads(capsys.readouterr().out)["situation"]
+    assert situation["known"] == 1_367_798_400_000_000
+    assert situation["at"] > situation["known"]
+
+
 @pytest.mark.parametrize("command", [["policy", "explain"], ["replay", "--from", "2013-07-01", "--to", "2013-07-02"]])
 def test_a_pipeline_without_a_policy_needs_one(file, workspace, capsys, command):
     assert main([*command, file, "--json"]) == 2

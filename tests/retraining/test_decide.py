@@ -45,6 +45,7 @@ def after(**facts):
         (Drift(0.3), after(drift_mass=0.0, drifted=("score",)), after(drift_mass=0.5)),
         (Drift(0.3, score=True), after(drift_mass=0.0), after(drift_mass=0.0, drifted=("score",))),
         (Age(timedelta(days=10)), after(since=CALM.since + 1), CALM),
+        (Age(timedelta(days=5)), after(known=CALM.since + 5 * DAY - 1), after(known=CALM.since + 5 * DAY)),
         (NewRows(9_000), after(new_rows=8_999), CALM),
         (AllOf((Errors(), Drift(0.3))), after(errors=True, drift_mass=0.1), after(errors=True, drift_mass=0.4)),
     ],
