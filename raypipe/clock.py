@@ -50,3 +50,21 @@ def iso(microseconds: int) -> str:
     """
     moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(microsecond=microseconds % 1_000_000)
     return moment.isoformat().replace("+00:00", "Z")
+
+
+def to_second(microseconds: int) -> str:
+    """ISO 8601 text in UTC for people, who do not count microseconds.
+
+    >>> to_second(1_372_636_800_123_456)
+    '2013-07-01T00:00:00Z'
+    """
+    return iso(microseconds // 1_000_000 * 1_000_000)
+
+
+def to_minute(microseconds: int) -> str:
+    """Date and minute in UTC, for a column whose heading names the zone.
+
+    >>> to_minute(1_372_636_800_123_456)
+    '2013-07-01 00:00'
+    """
+    return iso(microseconds)[:16].replace("T", " ")

@@ -10,7 +10,7 @@ from rich.text import Text
 from raypipe.cli.kept import kept
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.parity import Last, Log, parity
-from raypipe.clock import SystemClock, iso
+from raypipe.clock import SystemClock, to_second
 from raypipe.errors import SettingsError
 from raypipe.words import amount
 
@@ -75,7 +75,7 @@ def audit(
     until = "nothing was signed yet" if seen.signed_at is None else f"signed up to row {seen.signed:,}"
     out.say(Text(f"The ledger is what was written: {seen.rows:,} rows, {until}.", "green"))
     if seen.signed_at is not None:
-        out.say(Text(f"{amount(seen.checkpoints, 'checkpoint')}, the last at {iso(seen.signed_at)}.", "dim"))
+        out.say(Text(f"{amount(seen.checkpoints, 'checkpoint')}, the last at {to_second(seen.signed_at)}.", "dim"))
     if unsigned:
         more = "row is" if unsigned == 1 else "rows are"
         out.say(Text(f"{unsigned:,} {more} covered by no signature: `raypipe audit checkpoint` signs.", "yellow"))

@@ -12,7 +12,7 @@ from raypipe.cli.kept import Kept, Last, Name, because, kept, older, person, req
 from raypipe.cli.life import Bypass, moment_of, reason_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
-from raypipe.clock import iso
+from raypipe.clock import iso, to_minute, to_second
 from raypipe.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -188,16 +188,16 @@ def _shown(span: Span | None) -> dict[str, object] | None:
 
 
 def _sentences(name: str, moment: int, reign: Span | None, service: Span | None) -> list[str]:
-    when = iso(moment)
+    when = to_second(moment)
     if reign is None:
         said = f"{name} had no champion at {when}."
     else:
         by = f" by {reign.who}" if reign.who else ""
-        said = f"{name}/{reign.version} was champion at {when}: {reign.how}{by} at {iso(reign.since)}"
+        said = f"{name}/{reign.version} was champion at {when}: {reign.how}{by} at {to_second(reign.since)}"
         said += f", {reign.why.rstrip('.')}."
     if service is None:
         return [said, "No version answered then."]
-    return [said, f"{name}/{service.version} answered then, since {iso(service.since)}."]
+    return [said, f"{name}/{service.version} answered then, since {to_second(service.since)}."]
 
 
 def _table(reigns: list[Span]) -> Table:
@@ -208,13 +208,9 @@ def _table(reigns: list[Span]) -> Table:
     for heading in ("why", "by"):
         table.add_column(heading)
     for span in reversed(reigns):
-        until = "now" if span.until is None else _minute(span.until)
+        until = "now" if span.until is None else to_minute(span.until)
         style = "bold green" if span.until is None else ""
         table.add_row(
-            str(span.version), _minute(span.since), until, span.how, Text(span.why), Text(span.who), style=style
+            str(span.version), to_minute(span.since), until, span.how, Text(span.why), Text(span.who), style=style
         )
     return table
-
-
-def _minute(microseconds: int) -> str:
-    return iso(microseconds)[:16].replace("T", " ")

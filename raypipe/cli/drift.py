@@ -10,7 +10,7 @@ from rich.text import Text
 from raypipe.cli.kept import Name, kept
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
-from raypipe.clock import iso
+from raypipe.clock import to_second
 from raypipe.errors import RaypipeError, RegistryError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def say(found: "Watch", predictions: int, out: Output) -> None:
 def _head(report: "DriftReport", ticks: int) -> Text:
     alarms, breaks = len(report.alarms), len(report.breaks)
     what = f"{alarms} of {len(report.columns)} columns have an open alarm" if alarms else "no alarm"
-    told = f"{report.pipeline}/{report.version}, tick {ticks} to {iso(report.at)[:19]}: {what}"
+    told = f"{report.pipeline}/{report.version}, tick {ticks} to {to_second(report.at)}: {what}"
     told += f"; {breaks} look broken" if breaks else ""
     return Text.assemble((told, "bold"), f"  (one false alarm in {report.budget:,.0f} ticks)")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypipe.cli.drift import outcome_rows
-from raypipe.clock import iso
+from raypipe.clock import to_second
 from raypipe.errors import WorkspaceError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def write(found: "Watch", file: Path, name: str) -> None:
     parts = [head, f"<h1>{escape(name)}: drift</h1>"]
     if found.ticks:
         newest = found.ticks[-1]
-        parts.append(f"<p>{len(found.ticks)} ticks to {iso(newest.at)[:19]}. {escape(found.diagnosis)}</p>")
+        parts.append(f"<p>{len(found.ticks)} ticks to {to_second(newest.at)}. {escape(found.diagnosis)}</p>")
         parts.append(_picture(found))
         rows = "".join(
             f"<tr><td>{escape(c.column)}<td>{c.stream}<td>{c.excess:.2f}<td>{c.distance:.3f}<td>{c.psi:.3f}"

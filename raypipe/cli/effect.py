@@ -9,7 +9,7 @@ from rich.text import Text
 
 from raypipe.cli.kept import VersionName, kept, split
 from raypipe.cli.output import AsJson, Output
-from raypipe.clock import iso
+from raypipe.clock import to_second
 from raypipe.errors import RegistryError
 
 Hours = Annotated[
@@ -44,7 +44,7 @@ def effect(version: VersionName, period: Hours = 24.0, json: AsJson = False) -> 
     logs = read_log(PREDICTIONS, name), read_log(FEEDBACK, name)
     measured = list(effects(*logs, pipeline, release, round(period * _HOUR)))
     segment = "".join(f", where {field} is {value}" for field, value in release.where)
-    out.say(Text(f"{where} since {iso(release.at)[:19]}: {release.share:.0%} of the units{segment}", "bold"))
+    out.say(Text(f"{where} since {to_second(release.at)}: {release.share:.0%} of the units{segment}", "bold"))
     if not measured:
         out.say("Too little is known: it takes feedback, and units on both sides or four periods before it.")
     else:

@@ -12,7 +12,7 @@ from raypipe.cli.definition import PipelineFile, read
 from raypipe.cli.life import AsOf, moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
-from raypipe.clock import iso
+from raypipe.clock import to_minute
 from raypipe.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _table(entries: "list[Described]") -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for one in entries:
         nulls = "" if one.null_share is None else f"{one.null_share:.1%}"
-        fresh = "" if one.fresh_until is None else iso(one.fresh_until)[:16].replace("T", " ")
+        fresh = "" if one.fresh_until is None else to_minute(one.fresh_until)
         models = ", ".join(str(number) for number in one.used_by)
         others = f" (others: {', '.join(str(number) for number in one.otherwise_in)})" if one.otherwise_in else ""
         table.add_row(one.name, one.meaning or one.computed, nulls, fresh, models + others)

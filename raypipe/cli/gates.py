@@ -8,7 +8,7 @@ from rich.text import Text
 
 from raypipe.cli.definition import read
 from raypipe.cli.output import AsJson, Output
-from raypipe.clock import iso
+from raypipe.clock import iso, to_second
 from raypipe.errors import WorkspaceError
 from raypipe.words import amount
 
@@ -62,7 +62,8 @@ def headline(found: "Judgement") -> str:
     where = {"ingest": "before publishing", "training": "before training", "promotion": "before promotion"}.get(
         report.stage
     )
-    return f"{report.pipeline}, {where}: {found.outcome}{why} at {iso(found.at)}, as of {iso(report.as_of)}; {checks}"
+    when = f"at {to_second(found.at)}, as of {to_second(report.as_of)}"
+    return f"{report.pipeline}, {where}: {found.outcome}{why} {when}; {checks}"
 
 
 def sentences(finding: "Finding") -> list[str]:
@@ -70,7 +71,7 @@ def sentences(finding: "Finding") -> list[str]:
     result = finding.result
     head = f"  {result.table}: {result.check} [{result.action}]: {result.detail} ({result.where})"
     cause = [f"    likely cause: {result.cause}"] if result.cause else []
-    return [head, f"    since {iso(finding.since)}", *cause, *(f"    {row}" for row in result.sample)]
+    return [head, f"    since {to_second(finding.since)}", *cause, *(f"    {row}" for row in result.sample)]
 
 
 def tolerated(finding: "Finding") -> str:

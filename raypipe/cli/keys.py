@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.cli.output import AsJson, Output
-from raypipe.clock import SystemClock, iso
+from raypipe.clock import SystemClock, to_minute, to_second
 from raypipe.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def list_(json: AsJson = False) -> None:
     for heading in ("id", "name", "scopes", "rate", "made", "ends"):
         table.add_column(heading)
     for key in keys:
-        ended = "ended" if key.ends and key.ends <= now else iso(key.ends)[:16] if key.ends else ""
+        ended = "ended" if key.ends and key.ends <= now else to_minute(key.ends) if key.ends else ""
         rate = f"{key.rate:g}/s" if key.rate else ""
-        table.add_row(key.id, key.name, ", ".join(key.scopes), rate, iso(key.created)[:16], ended)
+        table.add_row(key.id, key.name, ", ".join(key.scopes), rate, to_minute(key.created), ended)
     if not json:
         out.say(table if keys else "There are no keys.")
     out.result([_shown(key) for key in keys])
@@ -73,7 +73,7 @@ def revoke(
     """End a key: within a second, or after a span, so that its owner can change to another."""
     out = Output(json)
     key = _ring().revoke(id_, at=_after(after))
-    out.say(f"{key.id} ({key.name}) ends at {iso(key.ends)}.")
+    out.say(f"{key.id} ({key.name}) ends at {to_second(key.ends)}.")
     out.result(_shown(key))
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.cli.definition import read
+from raypipe.cli.kept import kept, require_known
 from raypipe.cli.output import Output
 from raypipe.cli.progress import watch
 from raypipe.clock import iso
@@ -39,6 +40,7 @@ def parity(pipeline: str | None, log: Path | None, last: int, *, json: bool) -> 
 
     Raises:
         SettingsError: no pipeline is named, or a file is to be replayed without a definition.
+        RegistryError: there is no model of this name.
     """
     if pipeline is None:
         raise SettingsError("no pipeline is named", where="audit parity", cure="Add a pipeline file, or its name")
@@ -47,6 +49,9 @@ def parity(pipeline: str | None, log: Path | None, last: int, *, json: bool) -> 
     if log is not None and definition is None:
         cure = "Give the pipeline's file instead of its name"
         raise SettingsError("needs a definition to replay by", where="--log", cure=cure)
+    if log is None:
+        with kept() as found:
+            require_known(found.registry, name)
     from raypipe.flows.parity import parity as replay
     from raypipe.wiring import connect
 
@@ -54,13 +59,13 @@ def parity(pipeline: str | None, log: Path | None, last: int, *, json: bool) -> 
     platform = connect()
     try:
         logs = logs_of(platform, name, definition, log, last)
-        found = replay(platform, watch(out.console), name=name, logs=logs)
+        compared = replay(platform, watch(out.console), name=name, logs=logs)
     finally:
         platform.ledger.close()
     if not json:
-        _show(found, out)
-    out.result({"equal": found.equal, "parity": found})
-    if not found.equal:
+        _show(compared, out)
+    out.result({"equal": compared.equal, "parity": compared})
+    if not compared.equal:
         raise typer.Exit(DIFFERENT)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from threading import Timer
 from time import monotonic
 from typing import Protocol
 
@@ -146,10 +147,16 @@ class LogProgress:
 
     @contextmanager
     def step(self, name: str, total: float | None = None) -> Iterator[Step]:
-        """Says nothing about a step that is over quickly."""
+        """Says nothing about a step that is over quickly; one that has nothing to tell yet is named once."""
         shown = name if name.startswith(self._stage) else f"{self._stage}: {name}"
-        with self._since() as began:
-            yield _LogStep(self._line, shown, total, self._seconds, self._clock, began)
+        begun = Timer(self._seconds, self._line, (f"  {shown} …",))
+        begun.daemon = True
+        begun.start()
+        try:
+            with self._since() as began:
+                yield _LogStep(self._line, shown, total, self._seconds, self._clock, began, begun.cancel)
+        finally:
+            begun.cancel()
 
     @contextmanager
     def _since(self) -> Iterator[float]:
@@ -175,10 +182,11 @@ class _LogStep:
         seconds: float,
         clock: Callable[[], float],
         began: float,
+        spoke: Callable[[], None],
     ) -> None:
         self._write, self._name, self._total, self._seconds, self._clock = write, name, total, seconds, clock
         self._began, self._written = began, clock()
-        self._done = 0.0
+        self._done, self._spoke = 0.0, spoke
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
         self._done += amount
@@ -186,5 +194,6 @@ class _LogStep:
         if now - self._written < self._seconds:
             return
         self._written = now
+        self._spoke()
         said = (_amount(self._done, self._total), " ".join(note.split()), f"{now - self._began:.0f} s")
         self._write(f"  {self._name}  " + "  ".join(filter(None, said)))

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.clock import iso
+from raypipe.clock import iso, to_minute
 from raypipe.contracts.holdout import holdout
 from raypipe.contracts.records import Candidate, ModelVersion, Trial
 
@@ -136,7 +136,7 @@ def models_table(versions: Sequence[ModelVersion]) -> Table:
             ", ".join(version.aliases),
             version.algorithm,
             *(_number(version.metrics, name, decimals) for _, name, decimals in shown),
-            iso(version.created)[:16].replace("T", " "),
+            to_minute(version.created),
             commit or "–",
             style="bold green" if "champion" in version.aliases else "",
         )

@@ -8,7 +8,7 @@ from rich.text import Text
 from raypipe.cli.kept import Name
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch as progress_of
-from raypipe.clock import iso
+from raypipe.clock import to_second
 
 if TYPE_CHECKING:
     from raypipe.contracts.watching import DriftReport
@@ -77,4 +77,4 @@ def _line(report: "DriftReport") -> str:
     alarms = f"open alarms: {names}" if names else "no open alarm"
     broken = f"; looks broken: {report.breaks[0]}" if report.breaks else ""
     where = f"{report.pipeline}/{report.version}"
-    return f"{where}: tick {report.tick} to {iso(report.at)[:19]}, {report.rows:,} predictions, {alarms}{broken}"
+    return f"{where}: tick {report.tick} to {to_second(report.at)}, {report.rows:,} predictions, {alarms}{broken}"

@@ -110,7 +110,7 @@ def _told(pipeline: Pipeline) -> Iterator[tuple[str, str, str, str, tuple[str, .
         else:
             kind = "request" if isinstance(item, Request) else "derived"
             for name, expression in item.features.items():
-                yield name, kind, str(expression), "", tuple(expression.roots)
+                yield name, kind, expression.in_words, "", tuple(expression.roots)
 
 
 def _of_versions(versions: Sequence[ModelVersion]) -> dict[int, Mapping[str, str]]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from html import escape
 
-from raypipe.clock import iso
+from raypipe.clock import iso, to_second
 from raypipe.contracts.records import CheckResult
 from raypipe.flows.judgements import Finding, Judgement
 
@@ -37,7 +37,8 @@ def _gate(judged: Judgement) -> str:
     about = f"; of {escape(report.about[:12])}" if report.about else ""
     head = (
         f"<h2>{GATES.get(report.stage, escape(report.stage))} <b class='pill {judged.outcome}'>{judged.outcome}{why}"
-        f"</b></h2><p>{len(report.results)} checks at {iso(judged.at)}, as of {iso(report.as_of)}{about}</p>"
+        f"</b></h2><p>{len(report.results)} checks at {to_second(judged.at)}, "
+        f"as of {to_second(report.as_of)}{about}</p>"
     )
     findings = "".join(_section(finding) for finding in judged.findings)
     tolerated = "".join(_section(finding) for finding in judged.tolerated)
@@ -73,7 +74,7 @@ def _section(finding: Finding) -> str:
     cause = f"<p class=cause>Likely cause: {escape(result.cause)}</p>" if result.cause else ""
     return (
         f"<section><h3>{escape(result.table)}: {escape(result.check)}</h3><p>{escape(result.detail)}<br>"
-        f"<small>{result.action}, declared at {escape(result.where)}, since {iso(finding.since)}</small></p>"
+        f"<small>{result.action}, declared at {escape(result.where)}, since {to_second(finding.since)}</small></p>"
         f"{cause}{_plot(finding)}{_examples(result.sample)}</section>"
     )
 
@@ -84,7 +85,7 @@ def _plot(finding: Finding) -> str:
     kind = "warn" if finding.result.passed else "bad"
     bars = "".join(
         f'<rect class={kind} x="{50 + (BAR + 2) * place}" y="{HEIGHT - 20 - 60 * share / top:.1f}" width="{BAR}"'
-        f' height="{60 * share / top:.1f}"><title>{iso(at)}: {_percent(share)}</title></rect>'
+        f' height="{60 * share / top:.1f}"><title>{to_second(at)}: {_percent(share)}</title></rect>'
         for place, (share, at) in enumerate(zip(finding.shares, finding.times, strict=True))
     )
     allowed = HEIGHT - 20 - 60 * finding.result.allowed / top

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from raypipe import features
-from raypipe.clock import iso
+from raypipe.clock import to_second
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import MATERIALIZED, Materialized, Snapshot
 from raypipe.errors import FeatureError
@@ -61,4 +61,5 @@ def store_features(
 def materialize_line(record: Materialized) -> str:
     """What came of it, in one line."""
     size = f"{record.bytes / 1e6:,.1f} MB"
-    return f"{record.entities:,} entities ({size}), known up to {iso(record.watermark)}, generation {record.generation}"
+    known = to_second(record.watermark)
+    return f"{record.entities:,} entities ({size}), known up to {known}, generation {record.generation}"

@@ -141,7 +141,8 @@ def _give(
     platform: Platform, work: Work, trained: Trained, champion: ModelVersion, arms: Arms, role: str, share: float
 ) -> Step:
     assert trained.version is not None  # noqa: S101  # its caller has looked
-    why = f"training {work.number}: {trained.why}"
+    asked = f", asked for because {work.reason}" if work.reason else ""
+    why = f"training {work.number}{asked}: {trained.why}"
     now = platform.registry.release(
         work.name, trained.version, role=role, share=share, where={}, why=why, who=WHO, expect=arms.changes
     )
@@ -186,7 +187,8 @@ def _promote(platform: Platform, policy: Retrain | None, work: Work, trained: Tr
     """Make the challenger champion and let it answer; a service that refuses it gets the one before back."""
     assert trained.version is not None  # noqa: S101  # its caller has looked
     name, before, registry = work.name, work.begun.version, platform.registry
-    why = f"training {work.number}: {trained.why}"
+    asked = f", asked for because {work.reason}" if work.reason else ""
+    why = f"training {work.number}{asked}: {trained.why}"
     champion = registry.promote(name, trained.version, expect=before, why=why, who=work.begun.asked_by or WHO)
     failpoint("rollout.after_promotion")
     if policy is not None and policy.rollout is not None and served(platform, name):

@@ -16,7 +16,17 @@ from raypipe.contracts.records import ModelVersion
 from raypipe.ledger import Ledger
 from raypipe.registry.rows import deployments, promotions
 from raypipe.registry.walk import Past, past
-from raypipe.spec import PARTS, FeatureGroup, Pipeline, Shares, Split, TableFeatures, in_words, more_is_better
+from raypipe.spec import (
+    PARTS,
+    Expression,
+    FeatureGroup,
+    Pipeline,
+    Shares,
+    Split,
+    TableFeatures,
+    in_words,
+    more_is_better,
+)
 from raypipe.spec.agg import Aggregate
 
 #: Rows of a table that a person reads.
@@ -187,7 +197,7 @@ def _features(pipeline: Pipeline) -> Iterator[Part]:
             elif isinstance(item, TableFeatures):
                 rows.append((name, f"{item.table.name}.{content}, by {item.by}"))
             else:
-                rows.append((name, str(content)[:200]))
+                rows.append((name, (content.in_words if isinstance(content, Expression) else str(content))[:200]))
     yield Table(("feature", "meaning"), tuple(rows))
 
 

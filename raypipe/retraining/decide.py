@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
-from raypipe.clock import iso
+from raypipe.clock import to_second
 from raypipe.contracts.decisions import Action, Decision, Situation, Training
 from raypipe.spec import in_words, micros
 from raypipe.spec.retrain import (
@@ -103,7 +103,7 @@ def _asks(trigger: Trigger, now: Situation) -> tuple[bool, str]:
             return all(asks for asks, _ in parts), " and ".join(text for _, text in parts)
         case Schedule():
             due = _last_due(trigger, now.at)
-            return now.looked < due <= now.at, f"schedule `{trigger.cron}`, due at {iso(due)}"
+            return now.looked < due <= now.at, f"schedule `{trigger.cron}`, due at {to_second(due)}"
         case Age():
             # What is pinned to a moment does not age while the clock goes on.
             old = timedelta(microseconds=(now.at if now.known is None else now.known) - now.since)
@@ -156,7 +156,7 @@ def _guards(policy: Retrain, now: Situation, history: Sequence[Training]) -> Ite
     if now.breaks:
         yield f"the data looks broken: {now.breaks[0]}"
     if now.known is not None and now.known <= now.since:
-        yield f"nothing is known that was not known when it was trained: the pipeline is at {iso(now.known)}"
+        yield f"nothing is known that was not known when it was trained: the pipeline is at {to_second(now.known)}"
     if any(training.outcome == "running" for training in history):
         yield "a training is under way"
     if any(training.outcome == "asked" for training in history):
@@ -167,7 +167,7 @@ def _guards(policy: Retrain, now: Situation, history: Sequence[Training]) -> Ite
     wait = cooldown(policy, lost)
     if history and now.at - history[-1].at < micros(wait):
         why = f", longer after {lost} lost {'challenge' if lost == 1 else 'challenges'}" if lost else ""
-        yield f"the last training was begun at {iso(history[-1].at)}, less than {in_words(wait)} ago{why}"
+        yield f"the last training was begun at {to_second(history[-1].at)}, less than {in_words(wait)} ago{why}"
     today = [training for training in history if now.at - training.at < _DAY]
     if len(today) >= policy.daily_cap:
         yield f"{amount(len(today), 'training')} in 24 hours, {policy.daily_cap} allowed"

@@ -114,6 +114,12 @@ class Work:
         return self.begun.number
 
     @property
+    def reason(self) -> str:
+        """Why a person asked for it; empty: a policy did."""
+        asked = self._ledger.get(self.begun.decision) if self.begun.asked_by else None
+        return "" if asked is None else Decision.from_json(asked.body).triggers[0].removeprefix("asks: ")
+
+    @property
     def answer(self) -> Answered | None:
         """What a person said; None: nothing yet."""
         return self._get("answered", Answered)

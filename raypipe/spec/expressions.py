@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +25,18 @@ _CODE = frozenset(
         "SubPlan",
     }
 )
+
+_ZONE = re.compile(r'"ConvertTimeZone":\{"inner":"([^"]+)"')
+#: What Polars adds for itself: `col("a")`, `dyn int: 1`, lists around arguments.
+_PLAINER = (
+    (re.compile(r'col\("(\w+)"\)'), r"\1"),
+    (re.compile(r"dyn \w+: "), ""),
+    (re.compile(r"strict_cast\("), "cast("),
+    (re.compile(r"\[\[([^\[\]]*)\]\]"), r"{\1}"),
+    (re.compile(r"\(\[([^\[\]()]*)\]\)"), r"(\1)"),
+)
+#: The innermost operation, which Polars writes `[(a) + (b)]`.
+_OPERATION = re.compile(r"\[\(([^\[\]]*?)\) ([-+*/%<>=!&|^]{1,2}) \(([^\[\]]*?)\)\]")
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,25 @@ class Expression:
         Only the text is looked at, since making a Polars expression of it is what would run the code.
         """
         return _holds_code(json.loads(self.text))
+
+    @cached_property
+    def in_words(self) -> str:
+        """For people: as Polars shows it, without what it adds for itself.
+
+        >>> Expression.of(pl.col("at").dt.convert_time_zone("Asia/Tokyo").dt.hour() * 60 + pl.col("m")).in_words
+        '(at.dt.convert_time_zone("Asia/Tokyo").dt.hour() * 60) + m'
+        """
+        zones = set(_ZONE.findall(self.text))
+        # Polars does not show the zone; of several it is not known which is where.
+        zone = f'convert_time_zone("{zones.pop()}")' if len(zones) == 1 else "convert_time_zone()"
+        shown = str(self.polars).replace("convert_time_zone()", zone)
+        for pattern, plain in _PLAINER:
+            shown = pattern.sub(plain, shown)
+        while (plainer := _OPERATION.sub(r"(\1 \2 \3)", shown)) != shown:
+            whole, shown = _OPERATION.fullmatch(shown), plainer
+            if whole:
+                return plainer[1:-1]
+        return shown
 
     def __str__(self) -> str:
         return str(self.polars)

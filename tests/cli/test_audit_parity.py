@@ -1,6 +1,7 @@
 """``raypipe audit parity``: what differs is named, and the exit code says so."""
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -24,11 +25,19 @@ def found(differ: int) -> Parity:
     )
 
 
+class Named:
+    """A registry that has models of these names."""
+
+    def names(self) -> list[str]:
+        return ["trips"]
+
+
 @pytest.fixture(autouse=True)
 def replayed(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     differ = request.node.callspec.params["differ"]
     platform = SimpleNamespace(ledger=SimpleNamespace(close=lambda: None))
     monkeypatch.setattr("raypipe.wiring.connect", lambda: platform)
+    monkeypatch.setattr(parity, "kept", lambda: nullcontext(SimpleNamespace(registry=Named())))
     monkeypatch.setattr(parity, "logs_of", lambda *_: [])
     monkeypatch.setattr("raypipe.flows.parity.parity", lambda *_, **__: found(differ))
 
@@ -61,3 +70,9 @@ def test_a_file_needs_a_definition(differ: int, capsys: pytest.CaptureFixture[st
     assert "--log: needs a definition to replay by. Give the pipeline's file" in capsys.readouterr().err.replace(
         "\n", " "
     )
+
+
+@pytest.mark.parametrize("differ", [0])
+def test_a_name_that_is_no_model_is_told(differ: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "parity", "trip", "--json"]) == 1
+    assert "trips" in json.loads(capsys.readouterr().out)["error"]["cure"]

@@ -3,6 +3,8 @@
 import io
 import re
 from collections.abc import Callable
+from threading import Event
+from time import sleep
 
 import pytest
 from rich.console import Console
@@ -122,6 +124,29 @@ def test_a_log_gets_a_line_now_and_then(log) -> None:
         "  train: trials  9/12  trial 8: lightgbm [auc]  18 s",
         "  train: trials  12/12  trial 11: lightgbm [auc]  24 s",
     ]
+
+
+class Lines(io.StringIO):
+    """A log that tells when something was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came = Event()
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if text.endswith("\n"):
+            self.came.set()
+        return written
+
+
+def test_a_step_that_has_nothing_to_tell_is_named_once() -> None:
+    file = Lines()
+    progress = LogProgress(Console(file=file), seconds=0.01)
+    with progress.stage("train"), progress.step("refit"):
+        assert file.came.wait(30)
+        sleep(0.05)
+    assert file.getvalue() == "  train: refit …\n"
 
 
 def test_seconds_of_a_stage_never_fall(log) -> None:

@@ -221,13 +221,14 @@ def seen(arm, spread_p, faults=()):
     return Experiment((one,), spread_p)
 
 
-def test_history_names_the_person_who_asked_for_a_training(home):
+def test_history_names_who_asked_for_a_training_and_why(home):
     ask_for(home.platform, "rides", "the audit is over", "Ada", AT)
     drive(home.platform, home.rides())
     trained(home)
     drive(home.platform, home.rides())
     change = home.registry.history("rides")[-1][1]
     assert (change.version, change.who) == (2, "Ada")
+    assert change.why.startswith("training 1, asked for because the audit is over: ")
 
 
 def answering(home, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from raypipe.clock import iso
+from raypipe.clock import to_second
 from raypipe.contracts import counts
 from raypipe.contracts.counts import Counted
 from raypipe.contracts.decisions import Situation
@@ -250,5 +250,5 @@ def _alarm(report: DriftReport, text: str, *, errors: bool) -> Alarm | None:
         version=report.version,
         at=report.at,
         title=f"{where}: {' and '.join(what)}",
-        text=f"{text} (tick {report.tick}, to {iso(report.at)})".strip(),
+        text=f"{text} (tick {report.tick}, to {to_second(report.at)})".strip(),
     )
