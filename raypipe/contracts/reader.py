@@ -1,11 +1,14 @@
 """How a replica gets features: request fields in, the model's inputs out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import polars as pl
 
 from raypipe.spec import Pipeline
+
+#: Up to so many rows are asked as plain values: frames take longer than the work.
+FEW = 256
 
 
 class FeatureReader(Protocol):
@@ -34,8 +37,20 @@ class FeatureReader(Protocol):
         """
         ...
 
+    def answer(self, rows: Sequence[Sequence[object]]) -> Sequence[Sequence[object]]:
+        """The same of a few requests without frames; errors as in `compute`.
+
+        Args:
+            rows: the fields of each request, in the pipeline's order; times as ``datetime`` with a zone.
+
+        Returns:
+            For each the features in the pipeline's order: times in microseconds UTC, dates in days, None where there
+            is nothing.
+        """
+        ...
+
     def state(self) -> tuple[int, int]:
-        """Generation of the stored state that the last `compute` read, and its watermark in microseconds UTC."""
+        """Generation of the stored state that was read last, and its watermark in microseconds UTC."""
         ...
 
 

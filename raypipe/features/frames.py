@@ -71,6 +71,8 @@ def plainly(kind: pl.DataType) -> Callable[[Any], Value]:
         return lambda value: None if value is None else (value - _EPOCH) // _MICROSECOND
     if kind == pl.Date():
         return lambda value: None if value is None else value.toordinal() - _EPOCH.toordinal()
+    if kind == pl.Float32:
+        return lambda value: None if value is None else float(np.float32(value))
     if kind.is_float():
         return lambda value: None if value is None else float(value)
     return lambda value: value

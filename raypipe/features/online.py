@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from raypipe.clock import iso
+from raypipe.contracts.reader import FEW
 from raypipe.contracts.records import Materialized
 from raypipe.contracts.stores import OnlineStore
 from raypipe.errors import FeatureError, RequestError
@@ -22,8 +23,6 @@ from raypipe.stats.exact import Ints
 
 #: How often reading is begun anew when the store is updated all the time.
 ATTEMPTS = 5
-#: Up to so many requests are answered one by one.
-FEW = 256
 _NOTHING = Materialized(
     pipeline="", definition="", snapshots=(), watermark=0, oldest=0, generation=0, entities=0, bytes=0, digest=""
 )

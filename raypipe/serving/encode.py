@@ -12,6 +12,9 @@ from raypipe.contracts.signature import Signature
 class Encoder:
     """Turns feature rows into the model's matrix. `Model` compares it with the golden rows before it answers.
 
+    Args:
+        signature: of the model.
+
     >>> from raypipe.contracts.signature import Column
     >>> signature = Signature(columns=(Column(name="carrier", vocabulary=("UA",)), Column(name="delay")))
     >>> frame = pl.DataFrame({"carrier": ["UA", "??"], "delay": [1.5, None]})
@@ -25,6 +28,7 @@ class Encoder:
             for column in signature.columns
         ]
         self._categories = list(signature.categories)
+        self._codes = [(position, codes) for position, (_, codes) in enumerate(self._columns) if codes is not None]
 
     def __call__(self, frame: pl.DataFrame) -> NDArray[np.float32]:
         """The matrix of shape (rows, columns), C-contiguous float32."""
@@ -38,6 +42,20 @@ class Encoder:
                 numbers = values if values.dtype.is_numeric() else values.cast(pl.Float32)
                 matrix[:, position] = numbers.to_numpy()
         return matrix
+
+    def rows(self, rows: Sequence[Sequence[object]]) -> NDArray[np.float32]:
+        """The same of rows of plain values: texts, numbers and truth values, None where there is nothing.
+
+        >>> from raypipe.contracts.signature import Column
+        >>> signature = Signature(columns=(Column(name="carrier", vocabulary=("UA",)), Column(name="delay")))
+        >>> Encoder(signature).rows([("UA", 1.5), ("??", None)]).tolist()
+        [[1.0, 1.5], [0.0, nan]]
+        """
+        coded = [list(row) for row in rows]
+        for position, codes in self._codes:
+            for row in coded:
+                row[position] = codes.get(row[position], 0.0)  # type: ignore[call-overload]  # it is text, or None
+        return np.array(coded, dtype=np.float32).reshape(len(coded), len(self._columns))
 
     def unseen(self, matrix: NDArray[np.float32], column: Callable[[int], Sequence[object]]) -> dict[str, int]:
         """How many values of each category column were never seen in training; only columns that have some.

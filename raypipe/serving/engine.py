@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from raypipe.clock import iso
-from raypipe.contracts.reader import OpenReader
+from raypipe.contracts.reader import FEW, OpenReader
 from raypipe.errors import FeatureError, RequestError, ServingError
 from raypipe.serving.answers import Answers, Told
 from raypipe.serving.batcher import Batcher
@@ -119,15 +119,15 @@ class Engine:
 
     def predict(self, rows: list[Row]) -> list[Prediction]:
         """Predictions for parsed rows, in their order, which are not kept; errors as in `answer`."""
-        features, matrix, scores = self._score(self.parser.frame(rows))
-        self._count_unseen(matrix, lambda place: features[:, place].to_list())
+        (features, matrix, scores), _ = self._computed(rows)
+        self._count_unseen(matrix, lambda place: [row[place] for row in features])
         judged, told, version = self.answers.judged(scores), self.answers.told(scores), self.model.served.version
         as_of = iso(self._reader.state()[1])
         return [Prediction(*one, version, as_of, other=other) for one, other in zip(judged, told, strict=True)]
 
     def matrix(self, rows: list[Row]) -> NDArray[np.float32]:
         """What the model sees of some rows, of shape (rows, columns); errors as in `answer`."""
-        return self._score(self.parser.frame(rows))[1]
+        return self._computed(rows)[0].matrix
 
     @cached_property
     def explain(self) -> Explainer:
@@ -155,9 +155,13 @@ class Engine:
 
     def _computed(self, rows: list[Row]) -> tuple[Computed, float]:
         """What the model makes of rows, and when it had their features."""
+        if self.model.plain and len(rows) <= FEW:
+            found = self._answered(rows)
+            between = perf_counter()
+            return Computed(found, *self._scored(self.model.encode.rows(found))), between
         features = self._features(self.parser.frame(rows))
         between = perf_counter()
-        return Computed(features.rows(), *self._scored(features)), between
+        return Computed(features.rows(), *self._scored(self.model.encode(features))), between
 
     def _remembered(self, rows: list[Row]) -> tuple[Computed, float]:
         """The same, with what was computed before for the same questions from the same stored features."""
@@ -219,33 +223,40 @@ class Engine:
         """Answer one request before the first caller does: the whole way works, and caches are warm."""
         try:
             rows, _ = self.parser.parse(msgspec.json.encode(self.example()))
-            self._score(self.parser.frame(rows))
+            self._computed(rows)
         except RequestError as error:
             raise ServingError(f"its own example is refused: {error}", where=self.model.pipeline.name) from None
 
     def scores(self, requests: pl.DataFrame) -> Scores:
         """The model's score of each row of a frame of request fields; errors as in `answer`."""
-        return self._score(requests)[2]
+        return self._scored(self.model.encode(self._features(requests)))[1]
 
-    def _score(self, requests: pl.DataFrame) -> tuple[pl.DataFrame, Scores, Scores]:
-        features = self._features(requests)
-        return features, *self._scored(features)
+    def _answered(self, rows: list[Row]) -> Sequence[Sequence[object]]:
+        try:
+            features = self._reader.answer(rows)
+        except FeatureError as error:
+            raise _unavailable(error) from None
+        _require_all(len(rows), len(features))
+        return features
 
     def _features(self, requests: pl.DataFrame) -> pl.DataFrame:
         try:
             features = self._reader.compute(requests)
         except FeatureError as error:
             raise _unavailable(error) from None
-        if features.height != requests.height:
-            raise ServingError(f"{requests.height} rows went in, {features.height} came out", where="online features")
+        _require_all(requests.height, features.height)
         return features
 
-    def _scored(self, features: pl.DataFrame) -> tuple[Scores, Scores]:
-        matrix = self.model.encode(features)
+    def _scored(self, matrix: Scores) -> tuple[Scores, Scores]:
         scores = self.model.score(matrix)
         if not np.isfinite(scores).all():
             raise ServingError("the model gave a score that is not a number", where=self.model.pipeline.name)
         return matrix, scores
+
+
+def _require_all(asked: int, answered: int) -> None:
+    if answered != asked:
+        raise ServingError(f"{asked} rows went in, {answered} came out", where="online features")
 
 
 def _unavailable(error: FeatureError) -> RequestError:

@@ -82,6 +82,8 @@ class Model:
         self.encode = Encoder(self.signature)
         self._session = _session(folder / bundle.MODEL)
         self.golden = bundle.golden(folder)
+        #: Whether all that it sees are texts, numbers and truth values.
+        self.plain = not any(kind.is_temporal() for kind in self.golden.dtypes)
         self._agree()
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,8 +1,11 @@
 """A feature reader that needs no store, opened by name in a replica."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from raypipe.contracts.reader import FeatureReader
+from raypipe.serving.fields import request_fields
 from raypipe.spec import Pipeline
 
 
@@ -27,6 +30,10 @@ class FakeReader:
             pl.col("distance"),
             origin_delay_1h=pl.lit(10.0),
         )
+
+    def answer(self, rows: Sequence[Sequence[object]]) -> Sequence[Sequence[object]]:
+        fields, columns = request_fields(self.pipeline), zip(*rows, strict=True)
+        return self.compute(pl.DataFrame([f.series(c) for f, c in zip(fields, columns, strict=True)])).rows()
 
 
 def open_reader(pipeline: Pipeline) -> FeatureReader:

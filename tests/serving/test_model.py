@@ -1,6 +1,7 @@
 """A model version is checked before it answers; whatever is wrong with it is said in a sentence."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,7 @@ def test_the_fast_encoding_is_the_encoding(rows: list[dict[str, object]]) -> Non
     encode = Encoder(signature)
     matrix = encode(frame)
     np.testing.assert_array_equal(matrix, signature.encode(frame))
+    np.testing.assert_array_equal(encode.rows(frame.rows()), matrix)
     assert encode.unseen(matrix, lambda at: frame[:, at].to_list()) == {
         name: count for name, count in signature.unseen(frame).items() if count
     }
@@ -160,6 +162,26 @@ class NoFeatures(FakeReader):
 class OneRow(FakeReader):
     def compute(self, requests: pl.DataFrame) -> pl.DataFrame:
         return super().compute(requests).head(1)
+
+
+class RowsAlone(FakeReader):
+    """Answers rows, and makes no frames of them."""
+
+    def answer(self, rows: Sequence[Sequence[object]]) -> Sequence[Sequence[object]]:
+        return FakeReader(self.pipeline).answer(rows)
+
+    def compute(self, requests: pl.DataFrame) -> pl.DataFrame:
+        raise AssertionError("a frame was made")
+
+
+def test_a_few_rows_are_answered_without_frames_and_alike(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b'{"carrier":"%b","flight":1,"origin":"E","charter":true,"scheduled_at":"2013-06-01T0%d:00:00Z"}'
+    rows = [engine.parser.parse(body % (carrier, hour))[0][0] for carrier in (b"UA", b"??") for hour in range(4)]
+    as_frames = engine.matrix(rows * 100)[: len(rows)]
+    monkeypatch.setattr(engine, "_reader", RowsAlone(engine.model.pipeline))
+    np.testing.assert_array_equal(engine.matrix(rows), as_frames)
+    with pytest.raises(AssertionError, match="a frame was made"):
+        engine.matrix(rows * 100)
 
 
 def test_a_model_whose_features_are_not_there_does_not_begin_to_answer(served: Served) -> None:
