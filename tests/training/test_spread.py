@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+from msgspec import structs
 from safetensors.numpy import load_file
 
 from raypipe import models
@@ -16,8 +18,8 @@ from raypipe.training.trainer import Task
 from raypipe.training.trainers.network import Network
 from raypipe.training.trial import WAITING, Plan, Point
 from raypipe.training.tuning import _check_room
-from tests.training import dying
-from tests.training.data import pipeline, training_set
+from tests.training import dying, weighing
+from tests.training.data import FEATURES, frame, pipeline, training_set
 
 EPOCHS, DIES = 4, dying.EPOCH
 PARAMS = {
@@ -84,6 +86,27 @@ def test_neither_a_lost_worker_nor_where_rows_come_from_changes_a_bit(ray_local,
     one, other = weights(calm, tmp_path / "calm"), weights(lost, tmp_path / "lost")
     assert one.keys() == other.keys()
     assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_what_a_worker_holds_does_not_grow_with_the_rows(ray_local, tmp_path):
+    """Of six times the rows its share would be 64 MB more as a matrix, and far more in the making."""
+    peaks, some = [], 100_000
+    for times in (8, 48):
+        record = training_set(tmp_path / str(times), rows=some)
+        train = pl.concat([frame(some, 0)] * times)
+        train.write_parquet(tmp_path / str(times) / "train.parquet")
+        record = structs.replace(record, rows=record.rows | {"train": train.height})
+        filed = prepare(pipeline(SPREAD), record)
+        weighing.PEAKS.unlink(missing_ok=True)
+        told = {"scratch": tmp_path / "scratch", "cpus": 0.4, "source": filed.source}
+        task = Task(filed.train, filed.tune, filed.signature, "tests.training.weighing:auc", 3, **told)
+        Network().fit(task, PARAMS | {"epochs": 2, "batch_size": 8_192})
+        [_, peak] = weighing.PEAKS.read_text().split()[-2:]
+        peaks.append(int(peak))
+    share = some * 40 / 2 * (len(FEATURES) + 2) * 4
+    assert peaks[1] - peaks[0] < share / 2, [f"{peak / 1e6:.0f} MB" for peak in peaks]
 
 
 def test_what_is_learned_from_files_is_what_memory_says(tmp_path):
