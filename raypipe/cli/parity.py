@@ -95,8 +95,9 @@ def _show(found: "Parity", out: Output) -> None:
         where = f"{one.feature} of {key or 'a request'} at {iso(one.at)}"
         out.say(Text.assemble(("✗ ", "red"), f"{where}: serving used {one.online}, history gives {one.offline}"))
     wrong = [one.feature for one in found.features if one.differ_then]
-    if not found.rows:
-        out.say("Nothing could be replayed.")
+    if not any(one.compared for one in found.features):
+        why = "no value that serving used is in the log" if found.rows else "no request could be replayed"
+        out.say(Text.assemble(("nothing compared", "bold red"), f": {why}"))
     elif wrong:
         say = f": {found.rows:,} requests replayed; serving used other values of {', '.join(wrong)}"
         out.say(Text.assemble(("different", "bold red"), say))

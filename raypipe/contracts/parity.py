@@ -51,5 +51,5 @@ class Parity(Record, frozen=True, kw_only=True):
 
     @property
     def equal(self) -> bool:
-        """Every value that serving used is the one that was known then."""
-        return not any(one.differ_then for one in self.features)
+        """Some values were compared, and every one that serving used is the one that was known then."""
+        return any(one.compared for one in self.features) and not any(one.differ_then for one in self.features)

@@ -1,18 +1,19 @@
 """Logged requests through the way that training takes: what the features would have been, and where they differ."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 
 from raypipe.contracts.parity import Mismatch
 from raypipe.features import frames, spine
 from raypipe.features.logic import steps, with_logic
-from raypipe.features.plan import plans
+from raypipe.features.plan import plan, plans
 from raypipe.features.reading import Tables
 from raypipe.features.training_set import group_features
-from raypipe.spec import Derived, FeatureGroup, Pipeline, Request, TableFeatures
+from raypipe.spec import Derived, Expression, FeatureGroup, FrozenMap, Pipeline, Request, TableFeatures, changed
 
-#: So much of a sum's size may serving be off, which has added the same numbers in another order.
+#: So much of the size of what is added may serving be off, which has added the same numbers in another order.
 RELATIVE = 1e-9
 #: Aggregates that add doubles up. Everything else is the same to the last bit.
 _SUMS = frozenset({"sum", "mean", "std"})
@@ -44,19 +45,62 @@ def replayed(tables: Tables, requests: pl.DataFrame, as_of: int) -> pl.DataFrame
     return frame.select(pipeline.feature_names)
 
 
-def differing(pipeline: Pipeline, used: pl.DataFrame, expected: pl.DataFrame) -> pl.DataFrame:
+def sizes(tables: Tables, requests: pl.DataFrame, as_of: int) -> pl.DataFrame:
+    """Of each decayed sum and mean the same of absolute values, in a column of its name; arguments as in `replayed`.
+
+    Where positive and negative values cancel, rounding is a share of this, and may be more than what is left.
+    """
+    asked = requests.with_columns(spine.asked_at(tables.pipeline).cast(pl.Datetime("us", "UTC")))
+    made: list[pl.Series] = []
+    for group in tables.pipeline.groups:
+        absolute = {
+            name: replace(one, value=Expression.of(one.value.polars.cast(pl.Float64).abs()))
+            for name, one in group.features.items()
+            if one.half_life is not None and one.value is not None
+        }
+        if absolute:
+            made += group_features(plan(changed(group, features=FrozenMap(absolute))), tables, asked, as_of)
+    return pl.DataFrame(made)
+
+
+def from_used(pipeline: Pipeline, requests: pl.DataFrame, used: pl.DataFrame, expected: pl.DataFrame) -> pl.DataFrame:
+    """What history gives, but what row logic makes of sums made of those that serving used.
+
+    A ratio of two sums may be further off than they are: it is right if it is the ratio of the sums that were used.
+    """
+    about = approximate(pipeline)
+    own = [[(name, way) for name, way in step if name in about] for step in steps(pipeline)]
+    remade = {name for step in own for name, _ in step}
+    kept = [
+        pl.select(pl.coalesce(used[name].cast(kind), expected[name])).to_series().alias(name)
+        if name in used.columns
+        else expected[name]
+        for name, kind in expected.schema.items()
+        if name not in remade
+    ]
+    fields = [name for name in requests.columns if name not in expected.columns]
+    frame = with_logic(requests.select(fields).hstack(kept), [step for step in own if step])
+    return expected.with_columns(frame[name] for name in expected.columns if name in remade)
+
+
+def differing(
+    pipeline: Pipeline, used: pl.DataFrame, expected: pl.DataFrame, sizes: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Which values differ: a truth for each feature and request. What is no finite number counts as missing.
 
     Args:
         pipeline: says which features are sums.
         used: what serving saw.
         expected: what history gives; the features that both have are compared.
+        sizes: of what sums add up; where it has none, and if it is None, the sum's own.
     """
     about = approximate(pipeline)
     columns = [name for name in expected.columns if name in used.columns]
     kinds = {name: expected.schema[name] for name in columns}
     both = used.select(pl.col(name).cast(kinds[name]) for name in columns).select(_finite(kinds))
     beside = both.hstack(expected.select(_finite(kinds)).rename(lambda name: f"{name} expected"))
+    known = expected if sizes is None else expected.with_columns(sizes)
+    beside = beside.hstack(known.select(pl.col(name).alias(f"{name} size") for name in columns if name in about))
     return beside.select(_differs(name, about=name in about and kinds[name].is_float()) for name in columns)
 
 
@@ -115,5 +159,5 @@ def _differs(name: str, *, about: bool) -> pl.Expr:
     used, expected = pl.col(name), pl.col(f"{name} expected")
     same = used.eq_missing(expected)
     if about:
-        same = same | ((used - expected).abs() <= RELATIVE * expected.abs()).fill_null(value=False)
+        same = same | ((used - expected).abs() <= RELATIVE * pl.col(f"{name} size").abs()).fill_null(value=False)
     return (~same).alias(name)

@@ -286,7 +286,7 @@ def _track(
 ) -> TrackPlan:
     ops = {aggregate.op for aggregate in aggregates}
     mine = tuple(dict.fromkeys(_window(a) for a in aggregates if a.window is not None))
-    ages = [a.max_age for a in aggregates if a.op in _LATEST]
+    ages = [a.max_age for a in aggregates if a.op in _LATEST and a.window is None]
     return TrackPlan(
         value=value,
         dtype=None if value is None else _value_type(group, value),

@@ -139,6 +139,9 @@ def _windowed(batch: Batch, shape: TrackPlan, rows: Rows, text: int, window: int
         case "first":
             kept = _kept(shape, rows, text)
             return lambda look: kept(look, low) if (low := look.lows[window]) < look.end else None
+        case "last":
+            kept = _kept(shape, rows, text)
+            return lambda look: kept(look, look.end - 1) if look.lows[window] < look.end else None
         case "distinct":
             return _different(numbers + shape.numbers, window)
         case "percentile":

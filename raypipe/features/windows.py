@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raypipe.features.tracks import Answer, Track, blank, there
 from raypipe.stats import distinct, exact, percentile, ranges
@@ -66,9 +67,18 @@ def different(track: Track, low: Ints, high: Ints) -> Answer:
 
 def first(track: Track, low: Ints, high: Ints) -> Answer:
     """The value of the first event."""
-    kept, some = there(track.kept), low < high
-    values = blank(len(low), kept.dtype)
-    values[some] = kept[low[some]]
+    return _kept(track, low, low < high)
+
+
+def last(track: Track, low: Ints, high: Ints) -> Answer:
+    """The value of the last event."""
+    return _kept(track, high - 1, low < high)
+
+
+def _kept(track: Track, places: Ints, some: NDArray[np.bool_]) -> Answer:
+    kept = there(track.kept)
+    values = blank(len(some), kept.dtype)
+    values[some] = kept[places[some]]
     return Answer(values, ~some)
 
 
@@ -89,6 +99,7 @@ _WINDOWED: dict[str, Callable[[Track, Ints, Ints], Answer]] = {
     "max": largest,
     "distinct": different,
     "first": first,
+    "last": last,
 }
 
 

@@ -13,7 +13,7 @@ from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import MATERIALIZED, Materialized, ModelVersion, Snapshot
 from raypipe.errors import FeatureError, SourceError
 from raypipe.features.materialize import definition
-from raypipe.features.parity import differing, mismatches, replayed
+from raypipe.features.parity import differing, from_used, mismatches, replayed, sizes
 from raypipe.features.reading import Tables
 from raypipe.flows.materialize import published
 from raypipe.flows.platform import Platform
@@ -152,14 +152,17 @@ def _required(pipeline: Pipeline) -> list[str]:
 def _compare(platform: Platform, log: Logged, state: Materialized, places: pl.Series, sums: _Sums) -> None:
     requests = log.requests[places]
     try:
-        then = replayed(_tables(platform, log.pipeline, state.snapshots), requests, state.watermark)
+        tables = _tables(platform, log.pipeline, state.snapshots)
+        then = replayed(tables, requests, state.watermark)
     except SourceError as error:
         sums.leave_out(f"{error.where} {error.what}", len(places))
         return
     now = replayed(_tables(platform, log.pipeline, published(platform, log.pipeline)), requests, platform.clock.now())
     used = log.used(dict(then.schema))[places]
     sums.missing |= dict.fromkeys(name for name in then.columns if name not in used.columns)
-    wrong, late = differing(log.pipeline, used, then), differing(log.pipeline, used, now)
+    size = sizes(tables, requests, state.watermark)
+    wrong = differing(log.pipeline, used, from_used(log.pipeline, requests, used, then), size)
+    late = differing(log.pipeline, used, now, size)
     sums.rows += len(places)
     for name in wrong.columns:
         counts = sums.compared.setdefault(name, [0, 0, 0])

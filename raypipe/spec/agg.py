@@ -49,10 +49,10 @@ class Aggregate:
 
         >>> from raypipe.spec import hours
         >>> mean("delay", hours(3)).in_words
-        'mean of col("delay") over 3 h'
+        'mean of delay over 3 h'
         """
         what = self.op if self.rank is None else f"{self.op} {self.rank:g}"
-        of = f" of {self.value}" if self.value else ""
+        of = f" of {self.value.in_words}" if self.value else ""
         over = f" over {in_words(self.window)}" if self.window else ""
         half = f", half-life {in_words(self.half_life)}" if self.half_life else ""
         age = f", at most {in_words(self.max_age)} old" if self.max_age else ""
@@ -124,8 +124,27 @@ def distinct(value: Value, window: timedelta, *, tail: timedelta | None = None) 
     return _windowed("distinct", value, window, tail)
 
 
-def last(value: Value, *, max_age: timedelta | None = None) -> Aggregate:
-    """Value of the latest event with ``event_time <= q`` and ``known_at <= q``; null when older than ``max_age``."""
+def last(
+    value: Value, window: timedelta | None = None, *, max_age: timedelta | None = None, tail: timedelta | None = None
+) -> Aggregate:
+    """Value of the latest event, in the order (event_time, known_at, id).
+
+    Of the whole past, it sees events with ``event_time <= q`` and ``known_at <= q``, and is null when the latest is
+    older than ``max_age``. With a window it sees those in the window, of which none is at q. Empty: null.
+
+    >>> from raypipe.spec import hours
+    >>> last("delay", hours(3)).in_words, last("delay", max_age=hours(3)).in_words
+    ('last of delay over 3 h', 'last of delay, at most 3 h old')
+
+    Raises:
+        TypeError: it has both a window and an age, or a tail without a window.
+    """
+    if window is not None:
+        if max_age is not None:
+            raise TypeError("last() takes a window or `max_age`, not both")
+        return _windowed("last", value, window, tail)
+    if tail is not None:
+        raise TypeError("last() takes a `tail` only with a window")
     return Aggregate("last", Expression.of(value), max_age=max_age)
 
 

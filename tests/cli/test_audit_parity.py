@@ -76,3 +76,13 @@ def test_a_file_needs_a_definition(differ: int, capsys: pytest.CaptureFixture[st
 def test_a_name_that_is_no_model_is_told(differ: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "parity", "trip", "--json"]) == 1
     assert "trips" in json.loads(capsys.readouterr().out)["error"]["cure"]
+
+
+@pytest.mark.parametrize("differ", [0])
+def test_nothing_compared_is_no_green_light(
+    differ: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Parity(pipeline="trips", rows=0, left_out={"gone": 9}, not_logged=(), features=(), mismatches=())
+    monkeypatch.setattr("raypipe.flows.parity.parity", lambda *_, **__: nothing)
+    assert main(["audit", "parity", "trips"]) == 1
+    assert "nothing compared: no request could be replayed" in capsys.readouterr().out

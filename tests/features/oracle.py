@@ -55,7 +55,7 @@ def features(
 
 def one(aggregate: Aggregate, seen: list[tuple[int, int, tuple[object, ...], object]], q: int) -> object:
     """One aggregate of the events that were known, in order."""
-    if aggregate.op in ("last", "since"):
+    if aggregate.op in ("last", "since") and aggregate.window is None:
         return latest(aggregate, [event for event in seen if event[0] <= q], q)
     if aggregate.op == "tenure":
         times = [time for time, *_ in seen if time <= q]
@@ -87,6 +87,8 @@ def windowed(aggregate: Aggregate, inside: list[object]) -> object:
             return len(set(inside))
         case "first":
             return inside[0] if inside else None
+        case "last":
+            return inside[-1] if inside else None
     numbers = [float(value) for value in inside]
     match aggregate.op:
         case "sum":

@@ -23,10 +23,11 @@ from raypipe.features.stores.lmdb import LmdbStore
 from raypipe.spec import derived, minutes
 from tests.features import payments
 from tests.features.memory import MemoryStore
-from tests.features.oracle import micros
+from tests.features.oracle import EPOCH, micros
 
 NOON = datetime(2013, 1, 10, 12, tzinfo=UTC)
 AS_OF = micros(NOON)
+DAY = 86_400_000_000
 
 
 def some_events(many: int = 50) -> pl.DataFrame:
@@ -68,6 +69,21 @@ def test_questions_older_than_the_state_are_refused() -> None:
     assert features.compute(requests(NOON - timedelta(days=1))).height == 1
     with pytest.raises(RequestError, match=r"^due: is older than the stored features, .* 2013-01-09T12:10:00Z"):
         features.compute(requests(NOON, NOON - timedelta(days=1, microseconds=1)))
+
+
+def test_who_asks_as_early_as_may_be_sees_what_lies_at_the_edge_of_the_longest_window() -> None:
+    asked, grid = AS_OF - DAY, 3_600_000_000
+    low = (asked - 30 * DAY) // grid * grid
+    rows = [
+        {
+            "id": str(i), "user": "a", "shop": 1, "kind": "x", "units": 1, "amount": float(i + 1), "refund": False,
+            "at": EPOCH + timedelta(microseconds=time),
+        }
+        for i, time in enumerate([low - 1, low, low, asked - 5])
+    ]  # fmt: skip
+    question = payments.asked_frame([("a", 1, asked)])
+    found = payments.online(timedelta(0), payments.frame_of(rows), question, AS_OF)
+    assert found["sum_30d"].to_list() == [2.0 + 3.0 + 4.0]
 
 
 def test_a_request_without_its_time_is_refused() -> None:
