@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import sys
 import traceback
@@ -18,6 +19,8 @@ from raypipe.errors import RaypipeError, SettingsError, WorkspaceError
 
 USAGE, BUG, INTERRUPTED = 2, 70, 130
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+#: How libraries and databases say so, in errors of their own.
+_IS_FULL = re.compile(r"No space left on device|Disk quota exceeded|disk is full|os error (28|122)\b")
 
 
 def main(arguments: Sequence[str] | None = None, command: Callable[..., None] | None = None) -> int:
@@ -51,9 +54,9 @@ def main(arguments: Sequence[str] | None = None, command: Callable[..., None] | 
     except Exception as error:  # the last line of defence: whatever is left is a bug of ours
         if _debugging():
             raise
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            tell_error(_no_space(error), json=json)
-            return WorkspaceError.exit_code
+        if full := _no_space(error):
+            tell_error(full, json=json)
+            return full.exit_code
         tell_error(_bug(error), json=json)
         return BUG
 
@@ -92,8 +95,12 @@ def _usage(error: typer.TyperException) -> RaypipeError:
     return RaypipeError(what.rstrip("."), cure=cure)
 
 
-def _no_space(error: OSError) -> WorkspaceError:
-    where = str(error.filename or "workspace")
+def _no_space(error: BaseException) -> WorkspaceError | None:
+    """A full disk, whoever met it: a library says it in its own words, another process in a trace that is text."""
+    of_ours = isinstance(error, OSError) and error.errno in _NO_SPACE
+    if not of_ours and not _IS_FULL.search(str(error)):
+        return None
+    where = str((error.filename if isinstance(error, OSError) else None) or "workspace")
     return WorkspaceError("no space is left on the disk", where=where, cure="Free some; then run the same again")
 
 

@@ -115,6 +115,15 @@ def test_no_space_is_no_bug(ends_with, capsys) -> None:
     assert err == "error: /somewhere/lake: no space is left on the disk. Free some; then run the same again.\n"
 
 
+@pytest.mark.parametrize(
+    "said", ["parquet: underlying IO error: No space left on device (os error 28)", "database or disk is full"]
+)
+def test_no_space_is_no_bug_in_the_words_of_a_library_either(ends_with, capsys, said: str) -> None:
+    ends_with(RuntimeError(f"Traceback of another process\n{said}"))
+    assert main(["check", "x.py"]) == 1
+    assert capsys.readouterr().err.startswith("error: workspace: no space is left on the disk.")
+
+
 def test_an_interruption(ends_with, capsys) -> None:
     ends_with(KeyboardInterrupt())
     assert main(["check", "x.py"]) == INTERRUPTED

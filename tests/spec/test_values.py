@@ -137,9 +137,9 @@ def test_checks_have_names(check: checks.Check, name: str) -> None:
 @pytest.mark.parametrize(
     ("aggregate", "words"),
     [
-        (agg.percentile("d", 0.9, hours(3)), 'percentile 0.9 of col("d") over 3 h'),
-        (agg.decayed_mean("d", half_life=hours(2)), 'decayed_mean of col("d"), half-life 2 h'),
-        (agg.last("d", max_age=days(1)), 'last of col("d"), at most 1 d old'),
+        (agg.percentile("d", 0.9, hours(3)), "percentile 0.9 of d over 3 h"),
+        (agg.decayed_mean("d", half_life=hours(2)), "decayed_mean of d, half-life 2 h"),
+        (agg.last("d", max_age=days(1)), "last of d, at most 1 d old"),
         (agg.count(minutes(20)), "count over 20 min"),
         (agg.since(), "since"),
         (agg.tenure(), "tenure"),
