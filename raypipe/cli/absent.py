@@ -4,6 +4,7 @@ import glob
 import importlib.util
 from pathlib import Path
 
+from raypipe.errors import SourceError
 from raypipe.spec import Pipeline
 from raypipe.spec.elsewhere import NAMED
 from raypipe.spec.files import Files
@@ -15,6 +16,20 @@ def absent(pipeline: Pipeline) -> list[str]:
     """A sentence for each source whose files are not on this machine; URLs are left to who reads them."""
     declared = [source.source for source in pipeline.sources if source.source is not None]
     return [f"{files.path} ({files.where}): {why}" for files in declared if (why := _why(files))]
+
+
+def require_here(pipeline: Pipeline) -> None:
+    """Do nothing when every file is on this machine, or is for others to find.
+
+    Raises:
+        SourceError: some are not; names them all.
+    """
+    from raypipe.settings import load_settings
+
+    gone = absent(pipeline)
+    if gone and not load_settings().ray_address:
+        cure = "Check the path; it is relative to the working folder"
+        raise SourceError("; ".join(gone), cure=cure)
 
 
 def _why(files: Files) -> str:

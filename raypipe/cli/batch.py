@@ -40,9 +40,12 @@ def predict_batch(name: str, questions: str, since: str | None, out: Output) -> 
         version = champion(platform, name)
         with progress.stage("predict"):
             made = predict(platform, progress, version=version, questions=questions, since=moment)
-    refused = f", {made.refused:,} of them refused (column `error` says why)" if made.refused else ""
+    refused = f", {made.refused:,} of them refused (column `error`)" if made.refused else ""
     what = "in the lake" if made.added else "in the lake already"
     out.say(
         Text(f"{made.rows:,} rows{refused}: {what} as batch {made.batch} of {made.table}, by {name}/{made.version}")
+    )
+    out.say(
+        *(Text(f"  {rows:,} {'row' if rows == 1 else 'rows'}: {why}", "yellow") for why, rows in made.because.items())
     )
     out.result(made)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.text import Text
 
+from raypipe.cli.absent import require_here
 from raypipe.cli.definition import PipelineFile, read
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import Watcher, watch
@@ -136,6 +137,7 @@ def _go(
     file: Path, as_of: str | None, out: Output, *, until: StageName = "deploy", fit: bool = True, bypass: str = ""
 ) -> None:
     pipeline, moment = read(file), moment_of(as_of)
+    require_here(pipeline)
     progress = watch(out.console)
     # Seconds of imports: a faulty definition is told before them.
     with progress.step("Load the libraries"):

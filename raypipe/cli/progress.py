@@ -15,8 +15,8 @@ from rich.text import Text
 
 from raypipe.contracts.progress import Progress, Step
 
-#: A log gets at most one line about a step in this many seconds.
-LOG_SECONDS = 5.0
+#: A log gets at most one line about a step in this many seconds; one that says nothing new, in so many times as many.
+LOG_SECONDS, SAME = 5.0, 6
 
 
 class Watcher(Progress, Protocol):
@@ -186,14 +186,14 @@ class _LogStep:
     ) -> None:
         self._write, self._name, self._total, self._seconds, self._clock = write, name, total, seconds, clock
         self._began, self._written = began, clock()
-        self._done, self._spoke = 0.0, spoke
+        self._done, self._spoke, self._said = 0.0, spoke, ""
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
         self._done += amount
         now = self._clock()
-        if now - self._written < self._seconds:
+        said = "  ".join(filter(None, (_amount(self._done, self._total), " ".join(note.split()))))
+        if now - self._written < self._seconds * (SAME if said and said == self._said else 1):
             return
-        self._written = now
+        self._written, self._said = now, said
         self._spoke()
-        said = (_amount(self._done, self._total), " ".join(note.split()), f"{now - self._began:.0f} s")
-        self._write(f"  {self._name}  " + "  ".join(filter(None, said)))
+        self._write("  ".join(filter(None, (f"  {self._name}", said, f"{now - self._began:.0f} s"))))

@@ -7,12 +7,12 @@ from pathlib import Path
 from threading import Event, Thread
 
 import polars as pl
-import ray
 
 from raypipe.clock import Clock
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS, LogKind
 from raypipe.contracts.segment import left, segments
 from raypipe.errors import RaypipeError, WorkspaceError
+from raypipe.flows.detached import detached
 from raypipe.flows.platform import Platform
 from raypipe.lake import Lake
 from raypipe.lake.log import LogTable
@@ -23,7 +23,7 @@ COLLECT_SECONDS = 30.0
 #: Of how many bytes of files one commit is made, at most.
 _A_COMMIT = 64 * 2**20
 _TRIES = 10
-_ACTOR, _NAMESPACE = "raypipe-collector", "raypipe"
+_ACTOR = "raypipe-collector"
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +160,4 @@ class Collector:
 
 def start_collector(platform: Platform) -> None:
     """Let one actor of the cluster collect, unless it does already. It comes back when it dies."""
-    actor = ray.remote(Collector)
-    options = {"name": _ACTOR, "namespace": _NAMESPACE, "lifetime": "detached", "get_if_exists": True}
-    actor.options(**options, num_cpus=0, max_restarts=-1).remote(platform.reopen)
+    detached(_ACTOR, lambda: Collector, platform.reopen)

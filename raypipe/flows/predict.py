@@ -29,6 +29,8 @@ from raypipe.spec import Pipeline, Stream
 
 #: So many rows make a part: what is lost when a run is killed, and what an actor writes before it takes the next.
 PART_ROWS = 65_536
+#: So many reasons are told of why rows were refused, those of most rows first.
+REASONS = 3
 SUFFIXES = (".parquet", ".pq", ".csv", ".json", ".jsonl", ".ndjson")
 
 
@@ -36,8 +38,8 @@ class BatchPrediction(Record, frozen=True, kw_only=True):
     """A batch in the lake, as one snapshot of the table ``batches.{name}``.
 
     ``batch`` names it by what it is made of: the questions' bytes, the model's digest, the features' state. ``rows``
-    were asked, ``refused`` of them have an error in place of an answer; ``added`` is false when the very same batch was
-    there already.
+    were asked, ``refused`` of them have an error in place of an answer, ``because`` counts the commonest errors;
+    ``added`` is false when the very same batch was there already.
     """
 
     name: str
@@ -47,6 +49,7 @@ class BatchPrediction(Record, frozen=True, kw_only=True):
     snapshot_id: int
     rows: int
     refused: int
+    because: dict[str, int]
     added: bool
 
 
@@ -106,7 +109,9 @@ def _work(
             _score(job, parts, progress, platform.cpus)
             failpoint("predict.before_append")
             snapshot = table.append(batch, [part.target for part in parts if _rows(part.target)])
-    counts = table.frame(batch).select(rows=pl.len(), refused=pl.col("error").count()).collect().row(0, named=True)
+    answered = table.frame(batch)
+    counts = answered.select(rows=pl.len(), refused=pl.col("error").count()).collect().row(0, named=True)
+    why = answered.drop_nulls("error").group_by("error").len().sort("len", "error", descending=[True, False])
     return BatchPrediction(
         name=version.name,
         version=version.version,
@@ -114,6 +119,7 @@ def _work(
         table=table.name,
         snapshot_id=snapshot,
         added=added,
+        because=dict(why.head(REASONS).collect().iter_rows()),
         **counts,
     )
 

@@ -67,4 +67,5 @@ def _promote(
 
 def register_line(version: ModelVersion) -> str:
     """What came of it, in one line."""
-    return f"{version.name}/{version.version} ({', '.join(version.aliases) or 'not promoted'})"
+    standing = ", ".join(version.aliases) or "not promoted: by the pipeline's rule the champion stays"
+    return f"{version.name}/{version.version} ({standing})"

@@ -83,7 +83,7 @@ class Check:
             )
         if self.to is not None:
             shown.append(f"to {self.to.name}.{self.to.key}")
-        if self.kind == "lag" and self.within is not None:
+        if self.within is not None:
             shown.append(in_words(self.within))
         if self.rule is not None:
             shown.append(str(self.rule))

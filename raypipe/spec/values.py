@@ -78,12 +78,12 @@ def micros(duration: timedelta) -> int:
 def in_words(duration: timedelta) -> str:
     """A duration as a person writes it.
 
-    >>> in_words(hours(36)), in_words(minutes(20)), in_words(days(7))
-    ('36 h', '20 min', '7 d')
+    >>> in_words(hours(36)), in_words(minutes(20)), in_words(days(7)), in_words(hours(0))
+    ('36 h', '20 min', '7 d', '0 s')
     """
     total = micros(duration)
     for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000)):
-        if total and total % size == 0:
+        if total % size == 0 and (total or unit == "s"):
             return f"{total // size} {unit}"
     return f"{total} µs"
 

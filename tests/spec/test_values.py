@@ -127,7 +127,7 @@ def test_values_know_where_they_were_written_and_are_equal_all_the_same() -> Non
         (checks.not_null("a", at_least=0.99), "not_null(a, at least 99%)"),
         (checks.between("a", None, 5), "between(a, ..5)"),
         (checks.rows(10), "rows(10..)"),
-        (checks.fresh(within=hours(1)), "fresh()"),
+        (checks.fresh(within=hours(1)), "fresh(1 h)"),
     ],
 )
 def test_checks_have_names(check: checks.Check, name: str) -> None:

@@ -1,6 +1,6 @@
 """The one actor that watches a pipeline: started, asked, stopped, by its name."""
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.actor import ActorHandle
@@ -9,12 +9,11 @@ from ray.exceptions import RayError
 from raypipe.contracts.records import Record
 from raypipe.contracts.watching import DriftReport
 from raypipe.errors import ServiceError
+from raypipe.flows.detached import NAMESPACE, detached
 from raypipe.flows.platform import Platform
 
 if TYPE_CHECKING:
     from raypipe.flows.watching.actor import Watch
-
-_NAMESPACE = "raypipe"
 
 
 class Seen(Record, frozen=True, kw_only=True):
@@ -35,12 +34,7 @@ class Seen(Record, frozen=True, kw_only=True):
 
 def start_watch(platform: Platform, name: str) -> "ActorHandle[Watch]":
     """Let one actor of the cluster watch a pipeline, unless it does already. It comes back when it dies."""
-    options = {"name": actor_name(name), "namespace": _NAMESPACE, "lifetime": "detached", "get_if_exists": True}
-    # What the actor does takes in deciding and training, and these take in whoever starts it.
-    from raypipe.flows.watching.actor import Watch
-
-    actor = ray.remote(Watch).options(**options, num_cpus=0, max_restarts=-1)
-    return cast("ActorHandle[Watch]", actor.remote(platform.reopen, name))
+    return detached(actor_name(name), _watch, platform.reopen, name)
 
 
 def seen_by(actor: "ActorHandle[Watch]", seconds: float) -> Seen:
@@ -61,10 +55,17 @@ def seen_by(actor: "ActorHandle[Watch]", seconds: float) -> Seen:
 def stop_watch(name: str) -> bool:
     """Stop watching; what it knows stays for the next one. False when nobody was watching."""
     try:
-        ray.kill(ray.get_actor(actor_name(name), namespace=_NAMESPACE), no_restart=True)
+        ray.kill(ray.get_actor(actor_name(name), namespace=NAMESPACE), no_restart=True)
     except ValueError:
         return False
     return True
+
+
+def _watch() -> "type[Watch]":
+    # What the actor does takes in deciding and training, and these take in whoever starts it.
+    from raypipe.flows.watching.actor import Watch
+
+    return Watch
 
 
 def actor_name(name: str) -> str:
