@@ -65,6 +65,10 @@ class OnlineFeatures:
         """Generation of the stored state that was read last, and its watermark in microseconds UTC."""
         return self._record.generation, self._record.watermark
 
+    def forget(self) -> None:
+        """Let go of every state that was read: the next question asks the store."""
+        self._seen.clear()
+
     def materialized(self) -> Materialized:
         """What the store holds now.
 
