@@ -147,8 +147,9 @@ feast#3003: ten views of a hundred columns, 17,000 questions. Caps: 60 s (Feast:
 Online: fifty features (30 of a user, 10 of a shop, 10 of row logic) of 1 M events, users by Zipf's law, so that every
 ninth question is about one user with 110,000 events. After an update: users as they come, the first question about each
 reads its state from the store and decodes it; warm: the same questions again; cold: all states are read anew for each
-call, which hardly happens, but bounds the rest. Answers are first compared with those of the way that training takes, one by
-one and together. An update merges 400,000 new events into both groups and commits, crash-safe; events count once.
+call, which hardly happens, but bounds the rest. Answers are first compared with those of the way that training takes,
+one by one and together. An update merges 400,000 new events into both groups and commits, crash-safe; events count
+once.
 """
 
 

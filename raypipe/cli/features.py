@@ -71,20 +71,21 @@ def features(
             named = bundle.pipeline(Path(max(versions, key=lambda one: one.version).folder))
         entries = catalogue(named, versions, found.ledger)
     if not json:
-        out.say(_table(entries))
+        out.say(*([f"Owner: {named.owner}"] if named.owner else []), _table(entries))
     out.result(entries)
 
 
 def _table(entries: "list[Described]") -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("feature", overflow="fold")
-    table.add_column("meaning, or how it is computed", overflow="fold")
-    for heading in ("nulls", "fresh until", "models"):
+    for heading in ("feature", "kind", "meaning, or how it is computed", "window", "from"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("nulls", "fresh until", "models", "fingerprint"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in entries:
         nulls = "" if one.null_share is None else f"{one.null_share:.1%}"
         fresh = "" if one.fresh_until is None else to_minute(one.fresh_until)
         models = ", ".join(str(number) for number in one.used_by)
         others = f" (others: {', '.join(str(number) for number in one.otherwise_in)})" if one.otherwise_in else ""
-        table.add_row(one.name, one.meaning or one.computed, nulls, fresh, models + others)
+        told = (one.name, one.kind, one.meaning or one.computed, one.window, ", ".join(one.sources))
+        table.add_row(*told, nulls, fresh, models + others, one.fingerprint[:8])
     return table
