@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from raypipe.errors import SettingsError
+from raypipe.errors import SettingsError, did_you_mean
 from raypipe.references import is_reference
 
 #: Alerts to a web service of one's own name no secret; all other kinds have one in their URL.
@@ -152,7 +152,7 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(
             f"setting `{name}`: {told.lower()}" if name else told,
             where="raypipe.toml or environment",
-            cure=f"Settings are {', '.join(Settings.model_fields)}",
+            cure=did_you_mean(name, Settings.model_fields) or f"Settings are {', '.join(Settings.model_fields)}",
         ) from None
     except ValueError as error:  # tomllib's own complaint about the file's syntax
         raise SettingsError(f"cannot be read: {error}", where="raypipe.toml") from None

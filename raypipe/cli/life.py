@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.text import Text
 
-from raypipe.cli.absent import require_here
 from raypipe.cli.definition import PipelineFile, read
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import Watcher, watch
@@ -136,6 +135,8 @@ def deploy(
 def _go(
     file: Path, as_of: str | None, out: Output, *, until: StageName = "deploy", fit: bool = True, bypass: str = ""
 ) -> None:
+    from raypipe.cli.absent import require_here
+
     pipeline, moment = read(file), moment_of(as_of)
     require_here(pipeline)
     progress = watch(out.console)

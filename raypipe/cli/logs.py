@@ -87,7 +87,11 @@ def _shown(row: dict[str, object]) -> dict[str, object]:
 
 
 def _table(rows: "pl.DataFrame") -> Table:
-    columns = [name for name in rows.columns if name not in {"unit", "answered", "digest", "watermark", "features"}]
+    # What is left fits a terminal; JSON has all.
+    hidden = {"unit", "answered", "digest", "watermark", "generation", "features"}
+    if "place" in rows.columns and not rows["place"].any():
+        hidden.add("place")
+    columns = [name for name in rows.columns if name not in hidden]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in columns:
         # An id is copied: what was asked takes the room that is left.

@@ -107,7 +107,7 @@ def _show(found: "Parity", out: Output) -> None:
 
 def _table(found: "Parity") -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("feature", "compared", "differ as known then", "as known now"):
+    for heading in ("feature", "compared", "differ as known then", "differ as known now"):
         table.add_column(heading, justify="left" if heading == "feature" else "right", no_wrap=True)
     for one in found.features:
         counts = (f"{number:,}" for number in (one.compared, one.differ_then, one.differ_now))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: How often is looked how far it is, in seconds.
 _LOOK = 1.0
+FAILED = 1
 
 
 def retrain(
@@ -70,6 +71,8 @@ def retrain(
         raise RegistryError("no training is under way", where=name, cure=cure)
     out.say(Text(f"{name}: training {found.number} {found.note}"))
     out.result(found)
+    if found.note.startswith("failed"):
+        raise typer.Exit(FAILED)
 
 
 def _follow(platform: "Platform", pipeline: "Pipeline", progress: Watcher) -> "Standing | None":

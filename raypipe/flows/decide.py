@@ -2,6 +2,7 @@
 
 from msgspec import structs
 
+from raypipe.clock import to_second
 from raypipe.contracts.decisions import Decision, Situation
 from raypipe.errors import KeyTakenError, RegistryError, SettingsError
 from raypipe.failpoints import failpoint
@@ -52,7 +53,8 @@ def ask_for(platform: Platform, name: str, why: str, who: str, as_of: int) -> De
     """A training because a person says so: no guard holds it back but that one is under way.
 
     Raises:
-        RegistryError: there is no champion to challenge, or a training is under way.
+        RegistryError: there is no champion to challenge, a training is under way, or nothing is known at ``as_of`` that
+            was not known when the champion was trained.
     """
     found = works(platform.ledger, name)
     champion = platform.registry.get(name, "champion")
@@ -61,6 +63,10 @@ def ask_for(platform: Platform, name: str, why: str, who: str, as_of: int) -> De
         raise RegistryError(
             what, where=name, cure=f"`raypipe status` says how far it is; `raypipe retrain {name}` follows"
         )
+    if as_of <= champion.lineage.as_of:
+        known, learned = to_second(as_of), to_second(champion.lineage.as_of)
+        what = f"nothing is known at {known} that was not known when version {champion.version} was trained"
+        raise RegistryError(what, where=name, cure=f"Give `--as-of`, a moment after {learned}")
     at = platform.clock.now()
     facts = Situation(pipeline=name, version=champion.version, at=at, since=champion.lineage.as_of, looked=at)
     decision = Decision(

@@ -3,12 +3,13 @@
 import logging
 from pathlib import Path
 
+from raypipe.contracts.holdout import holdout
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, ModelVersion, TrainingSet
 from raypipe.errors import NotAllowedError
 from raypipe.flows.model_gates import gate_candidate
 from raypipe.flows.platform import Platform
-from raypipe.registry import capture, should_promote
+from raypipe.registry import Registry, capture, should_promote
 from raypipe.spec import Pipeline, more_is_better
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ def _promote(
     platform: Platform, pipeline: Pipeline, version: ModelVersion, champion: ModelVersion | None
 ) -> ModelVersion:
     metric = pipeline.search.metric
+    if _left_to_people(platform.registry, version, champion):
+        return version
     old = None if champion is None else champion.metrics[metric]
     margin = pipeline.promote.champion_plus
     if not should_promote(version.metrics[metric], old, more_is_better(metric), margin):
@@ -65,7 +68,21 @@ def _promote(
     )
 
 
-def register_line(version: ModelVersion) -> str:
+def register_line(registry: Registry, version: ModelVersion) -> str:
     """What came of it, in one line."""
-    standing = ", ".join(version.aliases) or "not promoted: by the pipeline's rule the champion stays"
+    standing, champion = ", ".join(version.aliases), registry.champion(version.name)
+    if not standing:
+        why = _left_to_people(registry, version, champion) or "by the pipeline's rule it is not better"
+        standing = f"not promoted, {version.name}/{champion.version} stays: {why}" if champion else "not promoted"
     return f"{version.name}/{version.version} ({standing})"
+
+
+def _left_to_people(registry: Registry, version: ModelVersion, champion: ModelVersion | None) -> str:
+    """Why figures do not decide between a version and the champion; empty: they do."""
+    if champion is None:
+        return ""
+    if any(change.version == version.version for _, change in registry.history(version.name)):
+        return "it was champion before, and who took its place did so for a reason"
+    if holdout(Path(version.folder)) != holdout(Path(champion.folder)):
+        return "they were judged on different periods; `raypipe release` compares them on the same requests"
+    return ""

@@ -114,7 +114,8 @@ class Run:
             training_set=training_set,
             bypass=self.bypass,
         )
-        yield self._do(Stage("register", ModelVersion, enter), register_line)[1]
+        told = partial(register_line, self.platform.registry)
+        yield self._do(Stage("register", ModelVersion, enter), told)[1]
 
     def _do(self, stage: Stage[R], line: Callable[[R], str]) -> tuple[R, StageResult]:
         record, seconds, reused = stage.run(self.pipeline.name, self.platform, self.progress)

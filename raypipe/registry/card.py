@@ -139,7 +139,7 @@ def _asked(pipeline: Pipeline, folder: Path) -> Iterator[Part]:
     when, settled = f", {lead} `{ask.moment}`", f", which is settled {in_words(label.settled_after)} after asking"
     fields = ", ".join(pipeline.request.fields)
     yield f"Asked once for each row of {ask.stream.name}{when if ask.timed else ''}, with {fields}."
-    yield f"It predicts `{label.truth}` ({label.task}){settled if ask.timed else ''}."
+    yield f"It predicts `{label.truth.in_words}` ({label.task}){settled if ask.timed else ''}."
     if label.task == "binary":
         yield f"A probability of at least {made.threshold:g} counts as true. Calibration: {made.calibration}."
     if pipeline.finish.costs is not None:

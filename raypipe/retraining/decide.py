@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
-from raypipe.clock import to_second
+from raypipe.clock import iso, to_second
 from raypipe.contracts.decisions import Action, Decision, Situation, Training
 from raypipe.spec import in_words, micros
 from raypipe.spec.retrain import (
@@ -106,12 +106,14 @@ def _asks(trigger: Trigger, now: Situation) -> tuple[bool, str]:
             return now.looked < due <= now.at, f"schedule `{trigger.cron}`, due at {to_second(due)}"
         case Age():
             # What is pinned to a moment does not age while the clock goes on.
-            old = timedelta(microseconds=(now.at if now.known is None else now.known) - now.since)
-            return old >= trigger.above, f"learned from rows up to {old.days} d ago, limit {in_words(trigger.above)}"
+            known = now.at if now.known is None else now.known
+            old = timedelta(microseconds=max(known - now.since, 0))
+            told = f"learned from rows up to {iso(now.since)[:10]}, {old.days} d before {iso(known)[:10]}"
+            return old >= trigger.above, f"{told}, limit {in_words(trigger.above)}"
         case Errors():
             return _known(now.errors, "the share of errors", "has risen" if now.errors else "has not risen")
         case Regret():
-            return _above(now.regret, trigger.above, "log loss that recalibrating would have spared", ".1f")
+            return _above(now.regret, trigger.above, "summed log loss that recalibrating would have saved", ".1f")
         case EstimatedLoss():
             return _above(now.estimated_rise, trigger.rise, "rise of the estimated loss, in parts", ".3f")
         case NewRows():

@@ -25,7 +25,7 @@ GRPC_BYTES = 16 * 2**20
 LAUNCHER = """#!/bin/sh
 for word; do
   [ "$before" = -f ] && sed -i -e 's/bind \\*:/bind 127.0.0.1:/' -e 's/bind :/bind 127.0.0.1:/' \\
-    -e '/^frontend http_frontend/a\\    option http-buffer-request' "$word"
+    -e '/^frontend \\(http\\|grpc\\)_frontend/a\\    option http-buffer-request' "$word"
   before=$word
 done
 exec {haproxy} "$@"

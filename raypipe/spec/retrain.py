@@ -210,7 +210,7 @@ def forecasting() -> Retrain:
     return Retrain(triggers, cooldown=timedelta(days=1), daily_cap=1, alert=(Errors(),), name="forecasting")
 
 
-def hybrid(regret: float = 60.0) -> Retrain:
+def hybrid(regret: float = 90.0) -> Retrain:
     """What staleness has cost pays for a training; a quarter is the oldest a model may be."""
     triggers: Sequence[Trigger] = (Regret(regret), Age(timedelta(days=90)))
     return Retrain(tuple(triggers), cooldown=timedelta(days=3), daily_cap=1, name="hybrid")

@@ -38,8 +38,8 @@ def sentence(outcomes: Sequence[Outcome], search: Search) -> str:
         f" at {o.trial.metrics[SPEED]:.2g} ms"
         for o in front(outcomes)
     ]
-    faster = f"{len(on) - SHOWN} faster ones, and " if len(on) > SHOWN else ""
-    return f"on the front of quality and speed: {faster}{', '.join(on[-SHOWN:])}"
+    faster = f", and {len(on) - SHOWN} faster" if len(on) > SHOWN else ""
+    return f"on the front of quality and speed: {', '.join(on[-SHOWN:])}{faster}"
 
 
 def draw(outcomes: Sequence[Outcome], search: Search, winner: Outcome, file: Path) -> None:

@@ -1,0 +1,66 @@
+"""A run makes a version champion by the pipeline's rule, once; what somebody has decided since then stays."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from raypipe.clock import ManualClock
+from raypipe.contracts import bundle
+from raypipe.contracts.holdout import PIPELINE
+from raypipe.contracts.progress import Silent
+from raypipe.flows.register import register, register_line
+from raypipe.ledger import Ledger
+from raypipe.registry import Registry
+from tests.registry.making import make_candidate, make_training_set
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "registry", Ledger.in_folder(tmp_path, ManualClock(1)), "")
+
+
+def run(registry: Registry, folder: Path, weight: float, auc: float, later: bool = False) -> str:
+    """What a run says of a candidate."""
+    candidate = make_candidate(folder, weight, auc, "set-1")
+    if later:
+        definition = Path(candidate.folder) / PIPELINE
+        told = json.loads(definition.read_text())
+        told["split"]["holdout"][1]["utc"] = "2030-01-01T00:00:00+00:00"
+        definition.write_text(json.dumps(told))
+        bundle.seal(Path(candidate.folder))
+    pipeline = bundle.pipeline(Path(candidate.folder))
+    file = Path(candidate.folder).parent / "definition" / "pipeline.py"
+    made = {"pipeline": pipeline, "file": file, "candidate": candidate, "training_set": make_training_set("set-1")}
+    platform = SimpleNamespace(registry=registry)
+    return register_line(registry, register(platform, Silent(), **made))  # type: ignore[arg-type]
+
+
+def champion(registry: Registry) -> int:
+    found = registry.champion("rides")
+    assert found is not None
+    return found.version
+
+
+def test_the_same_run_again_does_not_undo_what_was_decided(registry: Registry, tmp_path: Path) -> None:
+    assert run(registry, tmp_path / "1", 1.0, 0.8) == "rides/1 (champion)"
+    assert run(registry, tmp_path / "2", 2.0, 0.7).startswith("rides/2 (not promoted, rides/1 stays: by the pipeline's")
+    registry.promote("rides", 2, expect=1, why="a person decided", who="Ada")
+    said = run(registry, tmp_path / "again", 1.0, 0.8)
+    assert said.startswith("rides/1 (not promoted, rides/2 stays: it was champion before")
+    assert champion(registry) == 2
+
+
+def test_a_better_one_on_the_same_holdout_takes_over_once(registry: Registry, tmp_path: Path) -> None:
+    run(registry, tmp_path / "1", 1.0, 0.7)
+    assert run(registry, tmp_path / "2", 2.0, 0.8) == "rides/2 (champion)"
+    registry.rollback("rides", "worse after all", who="Ada")
+    assert "rides/1 stays: it was champion before" in run(registry, tmp_path / "again", 2.0, 0.8)
+    assert champion(registry) == 1
+
+
+def test_figures_of_different_periods_decide_nothing(registry: Registry, tmp_path: Path) -> None:
+    run(registry, tmp_path / "1", 1.0, 0.7)
+    assert "judged on different periods" in run(registry, tmp_path / "2", 2.0, 0.9, later=True)
+    assert champion(registry) == 1
