@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Since = Annotated[
     str | None, typer.Option("--since", metavar="DATE", show_default=False, help="Only predictions from then on (UTC).")
 ]
-Rows = Annotated[int, typer.Option("--rows", metavar="N", min=50, help="Predictions in a tick.")]
+LEAST_ROWS = 50
+Rows = Annotated[int, typer.Option("--rows", metavar="N", min=LEAST_ROWS, help="Predictions in a tick.")]
 Budget = Annotated[float, typer.Option("--budget", metavar="TICKS", min=2, help="Ticks between two false alarms.")]
 By = Annotated[str, typer.Option("--by", metavar="FIELD", help="Tell outcomes by this request field too.")]
 Html = Annotated[
@@ -79,7 +80,8 @@ def say(found: "Watch", predictions: int, out: Output) -> None:
         out.say(_head(newest, len(found.ticks)))
         out.say(_columns(newest))
     else:
-        out.say(f"{predictions:,} predictions are in the log: too few for a tick; `--rows` makes ticks smaller.")
+        smaller = "`--rows` makes ticks smaller" if predictions >= LEAST_ROWS else f"{LEAST_ROWS} is the least"
+        out.say(f"{predictions:,} predictions are in the log: too few for a tick; {smaller}.")
     if found.diagnosis:
         out.say(found.diagnosis)
     out.say(_outcomes(found))

@@ -118,10 +118,9 @@ def models(
 
 
 def _sentence(answer: "Prediction") -> Text:
-    return Text.assemble(
-        (_told(answer), "bold"),
-        (f"   {answer.model} version {answer.version}   request {answer.request_id}", "dim"),
-    )
+    known = f", features as of {answer.features_as_of}" if answer.features_as_of else ""
+    about = f"   {answer.model} version {answer.version}{known}   request {answer.request_id}"
+    return Text.assemble((_told(answer), "bold"), (about, "dim"))
 
 
 def _told(answer: "Prediction") -> str:

@@ -40,7 +40,7 @@ def test_a_question(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
         "scheduled_at": "2013-07-03T09:15:00Z",
     }
     id = server.asked[-1].headers["x-request-id"]
-    assert capsys.readouterr().out == f"34.5%   flights version 3   request {id}\n"
+    assert capsys.readouterr().out == f"34.5%   flights version 3, features as of 2013-07-03T00:00:00Z   request {id}\n"
 
 
 def test_a_question_as_json(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
