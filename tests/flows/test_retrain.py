@@ -184,7 +184,7 @@ def test_a_person_asks_says_yes_or_says_no(home, jobs):
 
 def test_a_person_cannot_ask_for_a_training_that_would_know_nothing_new(home):
     learned = home.registry.get("rides", 1).lineage.as_of
-    with pytest.raises(RegistryError, match="nothing is known at .* that was not known when version 1 was trained"):
+    with pytest.raises(RegistryError, match=r"nothing is known at .* that was not known when version 1 was trained"):
         ask_for(home.platform, "rides", "again", "Ada", learned)
     assert works(home.ledger, "rides") == []
 
