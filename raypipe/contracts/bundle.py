@@ -20,6 +20,7 @@ No format here runs code when it is read. Nothing in a bundle is parsed before `
 import hashlib
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable
 from io import BufferedReader
@@ -120,6 +121,30 @@ def write(folder: Path, *, signature: Signature, pipeline: Pipeline, card: Card,
     (folder / PIPELINE).write_text(to_json(pipeline), encoding="utf-8")
     (folder / CARD).write_text(card.to_json(), encoding="utf-8")
     golden.select(*(column.name for column in signature.columns), SCORE).write_parquet(folder / GOLDEN)
+
+
+def redefined(folder: Path, pipeline: Pipeline) -> Path:
+    """The folder of the same model by a definition that says something else of its life: how it is retrained, watched.
+
+    Args:
+        folder: a sealed bundle, which stays as it is.
+        pipeline: asks for the same features, search and end of it.
+
+    Returns:
+        A folder beside it; ``folder`` itself where it has this definition already.
+    """
+    text = to_json(pipeline)
+    if (folder / PIPELINE).read_text(encoding="utf-8") == text:
+        return folder
+    target = folder.with_name(f"{folder.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
+    if not target.exists():
+        draft = target.with_name(f"{target.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(folder, draft)
+        (draft / PIPELINE).write_text(text, encoding="utf-8")
+        seal(draft)
+        draft.rename(target)
+    return target
 
 
 def seal(folder: Path) -> str:

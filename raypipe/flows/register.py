@@ -3,6 +3,9 @@
 import logging
 from pathlib import Path
 
+from msgspec import structs
+
+from raypipe.contracts import bundle
 from raypipe.contracts.holdout import holdout
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, ModelVersion, TrainingSet
@@ -34,6 +37,8 @@ def register(
         GateError: a check before promotion failed, and ``bypass`` gives no reason to go on. The version is registered,
             and the champion is who it was.
     """
+    # A search does not depend on all of a definition: not on the policy, say, that its watcher will read in the bundle.
+    candidate = structs.replace(candidate, folder=str(bundle.redefined(Path(candidate.folder), pipeline)))
     with progress.step("register", 2) as step:
         version = platform.registry.register(candidate, capture(pipeline, file, candidate, training_set))
         step.advance(note=f"{version.name}/{version.version}")

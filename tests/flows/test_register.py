@@ -13,6 +13,7 @@ from raypipe.contracts.progress import Silent
 from raypipe.flows.register import register, register_line
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
+from raypipe.spec import changed, retrain
 from tests.registry.making import make_candidate, make_training_set
 
 
@@ -58,6 +59,19 @@ def test_a_better_one_on_the_same_holdout_takes_over_once(registry: Registry, tm
     registry.rollback("rides", "worse after all", who="Ada")
     assert "rides/1 stays: it was champion before" in run(registry, tmp_path / "again", 2.0, 0.8)
     assert champion(registry) == 1
+
+
+def test_a_policy_that_was_changed_after_the_search_is_in_the_version(registry: Registry, tmp_path: Path) -> None:
+    run(registry, tmp_path / "1", 1.0, 0.7)
+    candidate = make_candidate(tmp_path / "again", 1.0, 0.7, "set-1")
+    pipeline = changed(bundle.pipeline(Path(candidate.folder)), retrain=retrain.fraud())
+    file = Path(candidate.folder).parent / "definition" / "pipeline.py"
+    made = {"pipeline": pipeline, "file": file, "candidate": candidate, "training_set": make_training_set("set-1")}
+    for _ in range(2):
+        version = register(SimpleNamespace(registry=registry), Silent(), **made)  # type: ignore[arg-type]
+        assert (version.version, version.aliases) == (2, ("champion",))
+        assert bundle.pipeline(Path(version.folder)).retrain == retrain.fraud()
+    assert bundle.pipeline(Path(registry.get("rides", 1).folder)).retrain != retrain.fraud()
 
 
 def test_figures_of_different_periods_decide_nothing(registry: Registry, tmp_path: Path) -> None:
