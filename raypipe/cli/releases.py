@@ -107,7 +107,8 @@ def _table(told: "Experiment") -> Table:
         against = "" if d is None else f"{d.estimate:+.4f} ({d.low:+.4f} to {d.high:+.4f}), p {d.p:.2g}"
         loss = "" if one.loss is None else f"{one.loss:.4f}"
         cells = (f"{one.share:.1%}", str(one.units), str(one.predictions), str(one.labelled), loss, against)
-        table.add_row(one.arm, *cells, f"{one.p99_ms:.1f} ms", f"{one.failed:.1%}")
+        answered = (f"{one.p99_ms:.1f} ms", f"{one.failed:.1%}") if one.predictions else ("", "")
+        table.add_row(one.arm, *cells, *answered)
     return table
 
 

@@ -130,7 +130,7 @@ def _day(
     drift, performance = service.live(now)
     told = []
     if drift is not None:
-        told += [f"{c.column} drifts: {c.stream} moved by {c.distance:.2f}" for c in drift.raised]
+        told += [f"{c.column} drifts: {c.stream} at a distance of {c.distance:.2f} of 1" for c in drift.raised]
     said = service.diagnosis(drift, now) if drift is not None and drift.alarms else ""
     facts = service.situation(now, looked, drift, performance)
     decision = decide_now(platform, pipeline, facts, said, as_of=now)
