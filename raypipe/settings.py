@@ -1,6 +1,7 @@
 """The only place that reads the environment: ``raypipe.toml``, then ``RAYPIPE_*`` variables, which win."""
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -14,6 +15,9 @@ from raypipe.references import is_reference
 #: Alerts to a web service of one's own name no secret; all other kinds have one in their URL.
 _OPEN = {"json", "jsons", "form", "forms", "xml", "xmls"}
 
+#: What variables of the environment that are settings begin with.
+PREFIX = "RAYPIPE_"
+
 
 class Settings(BaseSettings):
     """Where raypipe keeps things and where its services listen.
@@ -21,7 +25,7 @@ class Settings(BaseSettings):
     Every field can be set in ``raypipe.toml`` of the working folder, or as ``RAYPIPE_<NAME>`` in the environment.
     """
 
-    model_config = SettingsConfigDict(env_prefix="RAYPIPE_", toml_file="raypipe.toml", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file="raypipe.toml", extra="forbid", frozen=True)
 
     workspace: Path = Field(Path(".raypipe"), description="Folder for tables, models, the ledger and logs")
     host: str = Field("127.0.0.1", description="Address of the HTTP service; Ray and MLflow stay on 127.0.0.1")
@@ -141,8 +145,10 @@ def load_settings(**overrides: object) -> Settings:
     """Read the settings, or say in one sentence which one is wrong.
 
     Raises:
-        SettingsError: a value has the wrong type or range, or ``raypipe.toml`` names an unknown setting.
+        SettingsError: a value has the wrong type or range, ``raypipe.toml`` names an unknown setting, or a variable of
+            the environment looks like one that is misspelt.
     """
+    _require_known()
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks the values
     except ValidationError as error:
@@ -152,7 +158,18 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(
             f"setting `{name}`: {told.lower()}" if name else told,
             where="raypipe.toml or environment",
-            cure=did_you_mean(name, Settings.model_fields) or f"Settings are {', '.join(Settings.model_fields)}",
+            cure="" if name in Settings.model_fields else did_you_mean(name, Settings.model_fields),
         ) from None
     except ValueError as error:  # tomllib's own complaint about the file's syntax
         raise SettingsError(f"cannot be read: {error}", where="raypipe.toml") from None
+
+
+def _require_known() -> None:
+    """A misspelt variable would be passed over in silence; others of this prefix are none of the settings' business."""
+    for variable in os.environ:
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX) or name in Settings.model_fields:
+            continue
+        if near := get_close_matches(name, Settings.model_fields, n=1, cutoff=0.85):
+            cure = f"Did you mean `{PREFIX}{near[0].upper()}`?"
+            raise SettingsError(f"`{variable}` is no setting", where="environment", cure=cure)

@@ -85,3 +85,13 @@ def test_databases_hold_no_passwords() -> None:
     assert load_settings(databases={"shop": "env:SHOP_URL"}).databases == {"shop": "env:SHOP_URL"}
     with pytest.raises(SettingsError, match="setting `databases`: holds a password"):
         load_settings(databases={"shop": "postgresql://u:secret@host/shop"})
+
+
+def test_a_misspelt_variable_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYPIPE_SERVE_PRT", "8001")
+    with pytest.raises(SettingsError, match="`RAYPIPE_SERVE_PRT` is no setting") as told:
+        load_settings()
+    assert told.value.cure == "Did you mean `RAYPIPE_SERVE_PORT`?"
+    monkeypatch.delenv("RAYPIPE_SERVE_PRT")
+    monkeypatch.setenv("RAYPIPE_BENCH_PORT", "1")
+    load_settings()
