@@ -1,5 +1,6 @@
 """``raypipe watch``: let a pipeline be watched from now on, and show what the watcher sees."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,7 @@ from raypipe.cli.kept import Name
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch as progress_of
 from raypipe.clock import to_second
+from raypipe.errors import ServingError
 
 if TYPE_CHECKING:
     from raypipe.contracts.watching import DriftReport
@@ -51,6 +53,7 @@ def _once(name: str) -> "Seen":
 
 def _on_cluster(name: str, out: Output, *, stop: bool) -> "Seen":
     from raypipe.cli.opened import opened
+    from raypipe.flows.swap import served
     from raypipe.flows.watching.start import Seen, seen_by, start_watch, stop_watch
 
     with opened(progress_of(out.console), f"raypipe: watch {name}") as platform:
@@ -58,6 +61,9 @@ def _on_cluster(name: str, out: Output, *, stop: bool) -> "Seen":
         if stop:
             stop_watch(name)
             return Seen(pipeline=name, watching=False, versions=(), untold=0)
+        with suppress(ServingError):
+            if not served(platform, name):
+                out.say(Text(f"{name} is not in service now: `raypipe up` brings back what was.", "yellow"))
         return seen_by(start_watch(platform, name), _ANSWER_SECONDS)
 
 
