@@ -115,7 +115,7 @@ def test_what_a_feature_is_and_how_it_looks(ledger: Ledger, tmp_path: Path) -> N
     mean = found["mean_price"]
     assert (mean.meaning, mean.owner) == ("what the shop asks for lately, in euro", "pricing@example.com")
     assert (mean.kind, mean.window, mean.sources) == ("aggregate", "3 h", ("sales.at",))
-    assert mean.computed == 'mean of col("price") over 3 h by shop'
+    assert mean.computed == "mean of price over 3 h by shop"
     assert (mean.null_share, mean.fresh_until, mean.definition) == (0.5, 77, 1)
     assert (found["dear"].null_share, found["dear"].fresh_until, found["dear"].kind) == (1.0, None, "derived")
     assert (found["hour"].kind, found["hour"].sources) == ("request", ("at",))
