@@ -9,6 +9,7 @@ from raypipe.cli.kept import Name
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
+from raypipe.words import amount
 
 
 def job(
@@ -45,7 +46,5 @@ def predict_batch(name: str, questions: str, since: str | None, out: Output) -> 
     out.say(
         Text(f"{made.rows:,} rows{refused}: {what} as batch {made.batch} of {made.table}, by {name}/{made.version}")
     )
-    out.say(
-        *(Text(f"  {rows:,} {'row' if rows == 1 else 'rows'}: {why}", "yellow") for why, rows in made.because.items())
-    )
+    out.say(*(Text(f"  {amount(rows, 'row')}: {why}", "yellow") for why, rows in made.because.items()))
     out.result(made)

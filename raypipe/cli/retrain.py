@@ -71,7 +71,7 @@ def retrain(
         raise RegistryError("no training is under way", where=name, cure=cure)
     out.say(Text(f"{name}: training {found.number} {found.note}"))
     out.result(found)
-    if found.note.startswith("failed"):
+    if found.outcome == "failed":
         raise typer.Exit(FAILED)
 
 

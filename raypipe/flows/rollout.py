@@ -141,8 +141,7 @@ def _give(
     platform: Platform, work: Work, trained: Trained, champion: ModelVersion, arms: Arms, role: str, share: float
 ) -> Step:
     assert trained.version is not None  # noqa: S101  # its caller has looked
-    asked = f", asked for because {work.reason}" if work.reason else ""
-    why = f"training {work.number}{asked}: {trained.why}"
+    why = _because(work, trained)
     now = platform.registry.release(
         work.name, trained.version, role=role, share=share, where={}, why=why, who=WHO, expect=arms.changes
     )
@@ -187,8 +186,7 @@ def _promote(platform: Platform, policy: Retrain | None, work: Work, trained: Tr
     """Make the challenger champion and let it answer; a service that refuses it gets the one before back."""
     assert trained.version is not None  # noqa: S101  # its caller has looked
     name, before, registry = work.name, work.begun.version, platform.registry
-    asked = f", asked for because {work.reason}" if work.reason else ""
-    why = f"training {work.number}{asked}: {trained.why}"
+    why = _because(work, trained)
     champion = registry.promote(name, trained.version, expect=before, why=why, who=work.begun.asked_by or WHO)
     failpoint("rollout.after_promotion")
     if policy is not None and policy.rollout is not None and served(platform, name):
@@ -205,6 +203,12 @@ def _promote(platform: Platform, policy: Retrain | None, work: Work, trained: Tr
         return Step("answering", f"refused by the service: {error.what}", "failed")
     failpoint("rollout.after_swap")
     return Step("answering", f"version {trained.version} is champion: {trained.why}", "won")
+
+
+def _because(work: Work, trained: Trained) -> str:
+    """Why a challenger gets somewhere, for the record."""
+    asked = f", asked for because {work.reason}" if work.reason else ""
+    return f"training {work.number}{asked}: {trained.why}"
 
 
 def _log(platform: Platform, kind: LogKind, name: str, since: int) -> pl.DataFrame:

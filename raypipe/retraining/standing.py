@@ -1,5 +1,6 @@
 """How far the last training of a pipeline has come, and what a person says to it, from the ledger alone."""
 
+from raypipe.contracts.decisions import Outcome
 from raypipe.contracts.records import Record
 from raypipe.errors import KeyTakenError, RegistryError
 from raypipe.ledger import Ledger
@@ -12,6 +13,7 @@ class Standing(Record, frozen=True, kw_only=True):
     Attributes:
         pipeline, number: which one.
         state: ``asked``, ``training``, ``shadow``, ``answering`` or ``ended``.
+        outcome: ``asked`` or ``running``; once it has ended ``won``, ``lost``, ``failed`` or ``refused``.
         attempt: of the training, from 1; 0: none yet.
         job: the Ray job that works on it, or did.
         note: one line for people.
@@ -21,6 +23,7 @@ class Standing(Record, frozen=True, kw_only=True):
     pipeline: str
     number: int
     state: str
+    outcome: Outcome
     attempt: int
     job: str
     note: str
@@ -67,6 +70,7 @@ def standing_of(work: Work, state: str, note: str, *, under_way: bool = True) ->
         pipeline=work.name,
         number=work.number,
         state=state,
+        outcome=work.outcome,
         attempt=lease[0].attempt if lease else 0,
         job=lease[0].job if lease else "",
         note=note,

@@ -171,7 +171,8 @@ def test_a_person_asks_says_yes_or_says_no(home, jobs):
     assert decide_now(home.platform, careful, facts(AT + 1)).action == "wait"
     assert jobs.states == {}
     answer(home.ledger, "rides", yes=False, who="Ada", why="not before the audit")
-    assert drive(home.platform, careful).note == "refused: Ada: not before the audit"
+    refused = drive(home.platform, careful)
+    assert (refused.outcome, refused.note) == ("refused", "refused: Ada: not before the audit")
     with pytest.raises(RegistryError, match="nobody is asked"):
         answer(home.ledger, "rides", yes=True, who="Ada", why="now")
 
