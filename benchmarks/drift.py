@@ -22,7 +22,7 @@ from raypipe.contracts.signature import Signature
 from raypipe.contracts.watched import Watched
 from raypipe.monitoring import Monitor, Plan
 from raypipe.stats.bins import BINS, CELLS, FIRST
-from raypipe.stats.seasonal import Seasonal
+from raypipe.stats.seasonal import HOUR, Seasonal, hour_of_week
 from raypipe.stats.shift import SCALES, scores
 
 FOLDER = Path(".raypipe-bench")
@@ -92,14 +92,15 @@ def hours(rng: np.random.Generator, days: int) -> np.ndarray:
 def seasonal(rng: np.random.Generator, days: int, budget: float) -> tuple[int, int]:
     """Days with an alarm of those that follow 28 days of reference; by the season, and by one even threshold."""
     past, none = hours(rng, 28), np.zeros(20, bool)
-    t = np.arange(len(past))
-    known = Seasonal.fit(past, (t % 24).tolist(), (t // 24).tolist(), none, budget)
+    at = np.arange(len(past)) * HOUR
+    known = Seasonal.fit(past.astype(np.float32), at, range(1, len(past) + 1), none, budget)
     assert known is not None
     calm, limit = hours(rng, days), 2.4
     alarms, plain = np.zeros(len(calm), bool), np.zeros(len(calm), bool)
     for i in range(len(calm)):
         part = slice(max(0, i - max(SCALES) + 1), i + 1)
-        alarms[i] = (known.ratio(calm[part], [j % 24 for j in range(part.start, part.stop)]) > known.limit).any()
+        asked = [{hour_of_week(j * HOUR): 1_000} for j in range(part.start, part.stop)]
+        alarms[i] = (known.scores(calm[part], asked).z > known.limit).any()
         plain[i] = scores(calm[i][None], past.sum(axis=0), none).z.max() > limit
     by_day = [flags.reshape(days, 24).any(axis=1).sum() for flags in (alarms, plain)]
     return int(by_day[0]), int(by_day[1])

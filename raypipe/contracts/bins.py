@@ -139,6 +139,15 @@ def slices(score: NDArray[np.float64]) -> Ints:
     return np.clip((score * SLICES).astype(np.int64), 0, SLICES - 1)
 
 
+def answers(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What is counted of scores: themselves, shape (rows,), or of (rows, classes) the code of the most probable.
+
+    >>> answers(np.array([[0.1, 0.9]], dtype=np.float32)).tolist()
+    [2.0]
+    """
+    return scores if scores.ndim == 1 else scores.argmax(axis=1).astype(np.float32) + 1
+
+
 class Reference(Record, frozen=True, kw_only=True):
     """What a model was judged on, in cells: the rows of the holdout, whose scores no row was learned for.
 
@@ -172,7 +181,7 @@ class Reference(Record, frozen=True, kw_only=True):
                 else Bins.of_categories(column.name, column.vocabulary, x[:, i], frame[column.name].null_count())
                 for i, column in enumerate(signature.columns)
             ),
-            prediction=Bins.of_categories("score", classes, scores.argmax(axis=1).astype(np.float32) + 1, 0)
+            prediction=Bins.of_categories("score", classes, answers(scores), 0)
             if classes
             else Bins.of_numbers("score", scores),
             judged=judged,

@@ -11,6 +11,7 @@ file               what it holds
 ``card.json``      `Card`: algorithm, parameters, metrics, threshold, seed
 ``evaluation.json`` `Evaluation`: the one test on the holdout; absent from bundles of old
 ``bins.json``      `Reference`: the holdout in cells, to compare with what is served; absent from bundles of old
+``hours.parquet``  `Hourly`: the holdout by the hour, to know a season; only where it spans two weeks or more
 ``manifest.json``  `Manifest`: size and SHA-256 of every other file; its own SHA-256 is the bundle's digest
 ================== ============================================================================================
 
@@ -36,9 +37,11 @@ from polars.exceptions import PolarsError
 from raypipe.contracts import holdout
 from raypipe.contracts.bins import Reference
 from raypipe.contracts.evaluation import Evaluation
+from raypipe.contracts.hours import Hourly
 from raypipe.contracts.records import Record
 from raypipe.contracts.signature import Signature
 from raypipe.contracts.target import BINARY, Target
+from raypipe.contracts.watched import Watched
 from raypipe.errors import RaypipeError, RegistryError
 from raypipe.spec import Pipeline, from_json, to_json
 
@@ -49,6 +52,7 @@ GOLDEN = "golden.parquet"
 CARD = "card.json"
 BINS = "bins.json"
 EVALUATION = "evaluation.json"
+HOURS = "hours.parquet"
 MANIFEST = "manifest.json"
 SCORE = "score"
 #: A model whose scores lie further than this from those of the golden rows is another model; nearer, it is rounding.
@@ -200,6 +204,17 @@ def bins(folder: Path) -> Reference | None:
     if not (folder / BINS).exists():
         return None
     return _read(folder, BINS, lambda path: Reference.from_json(path.read_bytes()))
+
+
+def hours(folder: Path, watched: Watched) -> Hourly | None:
+    """The holdout by the hour, in the columns of ``watched``; None where it is too short to show a season.
+
+    Raises:
+        RegistryError: the file is none.
+    """
+    if not (folder / HOURS).exists():
+        return None
+    return _read(folder, HOURS, lambda path: Hourly.read(path, watched))
 
 
 def evaluation(folder: Path) -> Evaluation | None:

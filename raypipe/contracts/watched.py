@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from raypipe.contracts import bins
 from raypipe.contracts.bins import Bins, Reference
+from raypipe.contracts.signature import Signature
 from raypipe.stats.bins import ABOVE, BELOW, BINS, CELLS, FIRST, MISSING, UNSEEN, Binning
 from raypipe.stats.exact import Ints
 
@@ -43,6 +45,18 @@ class Watched:
             counts=np.stack([_cells(column) for column in columns]),
             vocabularies=tuple(column.values for column in columns),
         )
+
+    def count(self, signature: Signature, frame: pl.DataFrame, answers: NDArray[np.float32]) -> Ints:
+        """How many values of feature rows and of their answers fall into each cell, shape (columns, cells).
+
+        Args:
+            signature: how rows are encoded, its columns in the order of ours.
+            frame: feature rows.
+            answers: one each, see `raypipe.contracts.bins.answers`.
+        """
+        names = [column.name for column in signature.columns]
+        unseen = {names.index(name): count for name, count in signature.unseen(frame).items()}
+        return self.binning.count(np.column_stack([signature.encode(frame), answers]), unseen)
 
     @property
     def is_category(self) -> NDArray[np.bool_]:

@@ -22,6 +22,8 @@ from raypipe.flows.watching.labels import ID
 from raypipe.flows.watching.why import explained, upstream
 from raypipe.ledger import Ledger
 from raypipe.monitoring import Monitor, Plan
+from raypipe.monitoring.season import season
+from raypipe.stats.seasonal import hours_of
 
 
 class Watch(Record, frozen=True, kw_only=True):
@@ -65,11 +67,12 @@ def watch(
     seen = _seen(version)
     mine = predictions.filter((pl.col("version") == version.version) & pl.col("score").is_not_null()).sort("at")
     weights = importance(Path(version.folder), seen.watched.names[:-1])
-    monitor = Monitor(version.name, version.version, seen.watched, plan, importance=weights)
-    ticks = []
-    for start, end in _cuts(mine["at"].cast(pl.Int64).to_numpy(), plan):
-        monitor.add(_counts(seen, mine[start:end]))
-        ticks.append(monitor.close(int(mine["at"].cast(pl.Int64)[end - 1])))
+    usual = season(bundle.hours(Path(version.folder), seen.watched), seen.watched, plan)
+    monitor = Monitor(version.name, version.version, seen.watched, plan, importance=weights, seasonal=usual)
+    ticks, at = [], mine["at"].cast(pl.Int64).to_numpy()
+    for start, end in _cuts(at, plan):
+        monitor.add(_counts(seen, mine[start:end]), hours=hours_of(at[start:end]))
+        ticks.append(monitor.close(int(at[end - 1])))
     said = _why(version, ticks, mine, feedback, ledger) if ticks and ticks[-1].alarms else ""
     return Watch(
         ticks=tuple(ticks),
@@ -124,10 +127,7 @@ def _seen(version: ModelVersion) -> _Seen:
 
 def _counts(seen: _Seen, rows: pl.DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     frame = opened(rows, "features", seen.types)
-    names = [column.name for column in seen.signature.columns]
-    unseen = {names.index(name): count for name, count in seen.signature.unseen(frame).items()}
-    scores = frame["score"].cast(pl.Float32).to_numpy()
-    return seen.watched.binning.count(np.column_stack([seen.signature.encode(frame), scores]), unseen)
+    return seen.watched.count(seen.signature, frame, frame["score"].cast(pl.Float32).to_numpy())
 
 
 def _cuts(at: np.ndarray[tuple[int], np.dtype[np.int64]], plan: Plan) -> Iterator[tuple[int, int]]:

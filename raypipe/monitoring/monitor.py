@@ -18,7 +18,7 @@ from raypipe.monitoring.breaks import breaks
 from raypipe.stats import effect
 from raypipe.stats.bins import ABOVE
 from raypipe.stats.exact import Ints
-from raypipe.stats.seasonal import Seasonal
+from raypipe.stats.seasonal import Hours, Seasonal
 from raypipe.stats.shift import SCALES, STREAMS, Floats, Scores, scores, threshold, tried, windows_of
 
 #: An alarm is over after so many ticks in a row with less than this part of what raised it.
@@ -45,13 +45,17 @@ class Plan:
     span: int = 3_600_000_000
     least: int = 200
 
+    def closes(self, rows: int, after: int) -> bool:
+        """Whether a tick of so many rows is closed so many microseconds after it was opened."""
+        return (self.rows is not None and rows >= self.rows) or (after >= self.span and rows >= self.least)
+
 
 class _State(msgspec.Struct):
     tick: int
     opened: int
     pending: bytes
     ring: list[bytes]
-    phases: list[int]
+    hours: list[dict[int, int]]  # the last ones are those of the open tick
     sequences: dict[str, tuple[int, int]]
     open: dict[int, tuple[int, int]]  # column: raised in tick, quiet ticks since
 
@@ -88,48 +92,50 @@ class Monitor:
         self._limit = threshold(plan.budget, tried(watched.counts))
         self._pending = np.zeros_like(watched.counts)
         self._ring: list[Ints] = [np.zeros_like(watched.counts)]
-        self._phases: list[int] = []
+        self._hours: list[dict[int, int]] = [{}]
         self._tick, self._opened = 0, at
         self._sequences: dict[str, tuple[int, int]] = {}
         self._open: dict[int, tuple[int, int]] = {}
 
-    def add(self, counts: Ints, source: str = "", sequence: int = 0) -> bool:
+    def add(self, counts: Ints, source: str = "", sequence: int = 0, hours: Hours | None = None) -> bool:
         """Count predictions; False when they had been counted before.
 
         Args:
             counts: of the columns of ``watched``, by its binning.
             source: who counted, such as a replica.
             sequence: rises with each delivery of a source; 0: it does not number them.
+            hours: rows by the hour of the week in which they were asked; a seasonal reference needs it.
         """
+        if self._seasonal is not None and hours is None:
+            raise ValueError("a seasonal reference has nothing to compare with rows of no hour")
         if sequence and sequence <= self._sequences.get(source, (0, 0))[0]:
             return False
         self._pending += counts
+        for hour, rows in (hours or {}).items():
+            self._hours[-1][hour] = self._hours[-1].get(hour, 0) + rows
         if sequence:
             self._sequences[source] = (sequence, self._tick)
         return True
 
     def ready(self, at: int) -> bool:
         """Whether the tick can be closed."""
-        rows = int(self._pending[-1].sum())
-        full = self.plan.rows is not None and rows >= self.plan.rows
-        return full or (at - self._opened >= self.plan.span and rows >= self.plan.least)
+        return self.plan.closes(int(self._pending[-1].sum()), at - self._opened)
 
-    def close(self, at: int, phase: int = 0) -> DriftReport:
+    def close(self, at: int) -> DriftReport:
         """Close the tick, test all windows that end with it, and say what there is to say.
 
         Args:
             at: now, microseconds UTC.
-            phase: of the tick, for a seasonal reference.
         """
         rows = int(self._pending[-1].sum())
         self._ring = [*self._ring, self._ring[-1] + self._pending][-(max(SCALES) + 1) :]
-        self._phases = [*self._phases, phase][-max(SCALES) :]
         self._pending = np.zeros_like(self._pending)
         self._tick, self._opened = self._tick + 1, at
         self._sequences = {s: n for s, n in self._sequences.items() if self._tick - n[1] < _FORGET}
         scales, windows = windows_of(self._ring)
-        found = scores(windows, self.watched.counts, self._is_category)
-        excess = self._excess(found, len(scales))
+        found, limit = self._scores(windows)
+        excess = found.z / limit
+        self._hours = [*self._hours, {}][-max(SCALES) - 1 :]
         columns = tuple(self._column(i, scales, windows, found, excess) for i in range(len(self.watched.names)))
         seasonal = self._seasonal
         return DriftReport(
@@ -144,12 +150,12 @@ class Monitor:
             calibrated="even" if seasonal is None else f"seasonal, {seasonal.days} days",
         )
 
-    def _excess(self, found: Scores, windows: int) -> Floats:
-        """Deviations as multiples of an alarm, shape (windows, columns, streams)."""
+    def _scores(self, windows: Ints) -> tuple[Scores, float]:
+        """How far the windows are from what is usual, and from where on that is an alarm."""
         if self._seasonal is None:
-            return found.z / self._limit
+            return scores(windows, self.watched.counts, self._is_category), self._limit
         recent = np.stack([later - sooner for sooner, later in pairwise(self._ring)])
-        return self._seasonal.ratio(recent, self._phases)[:windows] / self._seasonal.limit
+        return self._seasonal.scores(recent, self._hours[-len(recent) :]), self._seasonal.limit
 
     def _column(self, i: int, scales: Sequence[int], windows: Ints, found: Scores, excess: Floats) -> ColumnDrift:
         scale, stream = divmod(int(excess[:, i].argmax()), len(STREAMS))
@@ -204,7 +210,7 @@ class Monitor:
             opened=self._opened,
             pending=self._pending.tobytes(),
             ring=[counts.tobytes() for counts in self._ring],
-            phases=self._phases,
+            hours=self._hours,
             sequences=self._sequences,
             open=self._open,
         )
@@ -216,7 +222,7 @@ class Monitor:
         self._tick, self._opened = state.tick, state.opened
         self._pending = self._read(state.pending).copy()
         self._ring = [self._read(counts) for counts in state.ring]
-        self._phases, self._sequences, self._open = state.phases, state.sequences, state.open
+        self._hours, self._sequences, self._open = state.hours, state.sequences, state.open
 
     def _read(self, content: bytes) -> NDArray[np.int64]:
         return np.frombuffer(content, dtype=np.int64).reshape(self.watched.counts.shape)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from raypipe.clock import Clock
 from raypipe.contracts import bundle, counts
 from raypipe.contracts.arms import CHAMPION
+from raypipe.contracts.bins import answers
 from raypipe.contracts.counts import Counted
 from raypipe.contracts.segment import Segment, segments
 from raypipe.contracts.watched import Watched
@@ -101,13 +102,11 @@ class Counter:
         if self._watched is None:
             return b""
         matrix, scores = (np.concatenate([one[place] for one in taken]) for place in (1, 2))
-        # Of classes the most probable one is counted, as in the reference.
-        answers = scores if scores.ndim == 1 else scores.argmax(axis=1).astype(np.float32) + 1
         unseen: dict[int, int] = {}
         for one in taken:
             for name, count in one[3].items():
                 unseen[self._places[name]] = unseen.get(self._places[name], 0) + count
-        return counts.pack(self._watched.binning.count(np.column_stack([matrix, answers]), unseen))
+        return counts.pack(self._watched.binning.count(np.column_stack([matrix, answers(scores)]), unseen))
 
 
 _Answered = tuple[

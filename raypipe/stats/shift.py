@@ -64,7 +64,7 @@ def scores(windows: Ints, reference: Ints, is_category: NDArray[np.bool_]) -> Sc
 
     Args:
         windows: counts of shape (windows, columns, cells).
-        reference: counts of shape (columns, cells).
+        reference: counts of shape (columns, cells), or (windows, columns, cells): one for each.
         is_category: shape (columns,).
     """
     z = np.zeros((*windows.shape[:2], len(STREAMS)))
@@ -72,11 +72,11 @@ def scores(windows: Ints, reference: Ints, is_category: NDArray[np.bool_]) -> Sc
     numbers, categories = np.flatnonzero(~is_category), np.flatnonzero(is_category)
     for columns, test in ((numbers, _numbers), (categories, _categories)):
         if len(columns):
-            found = test(windows[:, columns], reference[columns])
+            found = test(windows[:, columns], reference[..., columns, :])
             z[:, columns, 0], distance[:, columns, 0], effective[:, columns] = found
-    totals, known = windows.sum(axis=2), reference.sum(axis=1)
+    totals, known = windows.sum(axis=2), reference.sum(axis=-1)
     for stream, cell in ((1, MISSING), (2, UNSEEN)):
-        k, m = windows[:, :, cell], reference[:, cell]
+        k, m = windows[..., cell], reference[..., cell]
         if not (k.any() or m.any()):
             continue
         z[:, :, stream] = _kolmogorov(_cell_tails(k, totals, m, known))
@@ -85,10 +85,10 @@ def scores(windows: Ints, reference: Ints, is_category: NDArray[np.bool_]) -> Sc
 
 
 def _numbers(windows: Ints, reference: Ints) -> tuple[Floats, Floats, Floats]:
-    n, known = windows[..., : ABOVE + 1].sum(axis=2), reference[:, : ABOVE + 1].sum(axis=1)
+    n, known = windows[..., : ABOVE + 1].sum(axis=2), reference[..., : ABOVE + 1].sum(axis=-1)
     gap = np.abs(
         windows[..., : ABOVE + 1].cumsum(axis=2) / np.maximum(n, 1)[..., None]
-        - (reference[:, : ABOVE + 1].cumsum(axis=1) / np.maximum(known, 1)[:, None])
+        - reference[..., : ABOVE + 1].cumsum(axis=-1) / np.maximum(known, 1)[..., None]
     ).max(axis=2)
     gap = np.where((n > 0) & (known > 0), gap, 0.0)
     effective = n * known / np.maximum(n + known, 1)
@@ -97,10 +97,10 @@ def _numbers(windows: Ints, reference: Ints) -> tuple[Floats, Floats, Floats]:
 
 def _categories(windows: Ints, reference: Ints) -> tuple[Floats, Floats, Floats]:
     inside = slice(FIRST, FIRST + BINS)
-    k, m = windows[..., inside], reference[:, inside]
-    n, known = k.sum(axis=2), m.sum(axis=1)
-    gap = np.abs(_share(k, n[..., None]) - _share(m, known[:, None])).max(axis=2)
-    tails = _cell_tails(k, n[..., None], m, known[:, None])
+    k, m = windows[..., inside], reference[..., inside]
+    n, known = k.sum(axis=2), m.sum(axis=-1)
+    gap = np.abs(_share(k, n[..., None]) - _share(m, known[..., None])).max(axis=2)
+    tails = _cell_tails(k, n[..., None], m, known[..., None])
     cells = np.maximum(((k > 0) | (m > 0)).sum(axis=2), 1)
     # One of many cells: the least of their probabilities counts as often as there are cells.
     z = _kolmogorov(np.minimum(tails.min(axis=2) + np.log(cells), 0.0))

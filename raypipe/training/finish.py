@@ -14,8 +14,10 @@ import polars as pl
 
 from raypipe.contracts import bins, bundle
 from raypipe.contracts.bins import Reference
+from raypipe.contracts.hours import Hourly
 from raypipe.contracts.records import TrainingSet
 from raypipe.contracts.signature import Signature
+from raypipe.contracts.watched import Watched
 from raypipe.errors import TrainingError
 from raypipe.failpoints import failpoint
 from raypipe.spec import Pipeline
@@ -154,12 +156,21 @@ def seal(
     bundle.write(part, signature=data.signature, pipeline=pipeline, card=card, golden=scored)
     reference = Reference.of(held_out, data.signature, scores, target.classes, _outcome(judged))
     (part / bundle.BINS).write_text(reference.to_json(), encoding="utf-8")
+    if pipeline.ask.timed:
+        _keep_hours(part, beside, reference, data.signature, scores)
     (part / bundle.EVALUATION).write_text(evaluation.to_json(), encoding="utf-8")
     bundle.seal(part)
     failpoint("training.before_bundle")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     return Sealed(metrics | served.speed(rows.x[:2_000]), scores)
+
+
+def _keep_hours(folder: Path, rows: pl.DataFrame, reference: Reference, signature: Signature, scores: Scores) -> None:
+    at, watched = rows[ASKED_AT].to_physical().to_numpy(), Watched.of(reference)
+    hourly = Hourly.of(rows, at, signature, bins.answers(scores), watched)
+    if hourly is not None:
+        hourly.write(folder / bundle.HOURS, watched)
 
 
 def _with_holdout(

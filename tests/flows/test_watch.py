@@ -1,11 +1,13 @@
 """A version's drift and outcomes out of its logs: the column that moved, each outcome joined once, by whom."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from msgspec import structs
 from sklearn.metrics import log_loss
 
 from raypipe.cli.drift import say
@@ -14,8 +16,10 @@ from raypipe.cli.output import Output
 from raypipe.clock import ManualClock
 from raypipe.contracts import bundle
 from raypipe.contracts.bins import Reference
+from raypipe.contracts.hours import Hourly
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.records import Lineage, ModelVersion
+from raypipe.contracts.watched import Watched
 from raypipe.errors import RegistryError
 from raypipe.flows.figures import outcomes
 from raypipe.flows.watch import watch
@@ -101,6 +105,39 @@ def test_the_column_that_moved_is_found_and_no_other(version, logs):
     raised = [(tick.tick, column.column) for tick in found.ticks for column in tick.raised]
     assert raised == [(9, "fare")]
     assert "fare (median" in found.diagnosis
+
+
+def by_night(rng, at, by=0.0):
+    """Fares that follow the hour of the day."""
+    fare = np.cos(2 * np.pi * (at / HOUR % 24) / 24) + rng.normal(by, 0.5, len(at))
+    return asked(rng, len(at)).with_columns(pl.Series("fare", fare))
+
+
+def test_a_reference_of_four_weeks_knows_the_hour(version, logs, tmp_path):
+    """Nights are no drift to it; fares that rise at night are."""
+    rng, folder = np.random.default_rng(2), tmp_path / "bundle"
+    shutil.copytree(version.folder, folder)
+    at = np.sort(rng.integers(0, 28 * 24 * HOUR, 30_000))
+    rows, scores = by_night(rng, at), rng.random(len(at)).astype(np.float32)
+    reference = Reference.of(rows, SIGNATURE, scores)
+    (folder / bundle.BINS).write_text(reference.to_json())
+    plain = structs.replace(version, folder=str(folder))
+    night = np.sort(rng.integers(700 * 24 * HOUR, (700 * 24 + 4) * HOUR, 1_500))
+
+    def raised(by=0.0):
+        frame = by_night(rng, night, by)
+        features = pl.Series("features", [json.dumps(row) for row in frame.iter_rows(named=True)])
+        asked_at = pl.Series("at", night).cast(pl.Datetime("us", "UTC"))
+        seen = watch(plain, logs[0].head(1_500).with_columns(asked_at, features), logs[1], PLAN)
+        assert len(seen.ticks) == 3
+        return seen.ticks[-1].calibrated, {c.column for tick in seen.ticks for c in tick.raised}
+
+    assert raised() == ("even", {"fare"})
+    watched = Watched.of(reference)
+    hourly = Hourly.of(rows, at, SIGNATURE, scores, watched)
+    hourly.write(folder / bundle.HOURS, watched)
+    assert raised() == ("seasonal, 28 days", set())
+    assert raised(by=0.5)[1] == {"fare"}
 
 
 def test_the_diagnosis_names_who_is_hit_and_what_changed_then(version, logs, tmp_path):

@@ -116,6 +116,29 @@ def write(home: Path, champion: ModelVersion, minutes: int, moved_from: int) -> 
     return minutes * 6 * 80
 
 
+def test_a_watcher_knows_the_hours_of_a_long_reference_and_goes_on_with_them(settings, clock, tmp_path) -> None:
+    """One that was stopped halfway sees what one that was not sees."""
+    champion = make_champion(settings, tmp_path / "made", clock, days=21)
+    write(settings.home, champion, minutes=6, moved_from=4)
+    shutil.copytree(settings.home, tmp_path / "twin")
+    seen = []
+    for home, stops in ((settings.home, False), (tmp_path / "twin", True)):
+        with opened(settings.model_copy(update={"workspace": home}), clock) as platform:
+            watcher = Watcher(platform, "rides")
+            ticks = list(watcher._news([]))
+            for at, counted in enumerate(ticks):
+                seen.extend((stops, tick.report) for tick in watcher._count(counted))
+                if stops and at == len(ticks) // 2:
+                    watcher._save(clock.now())
+                    watcher.close()
+                    watcher = Watcher(platform, "rides")
+            watcher.close()
+    first, second = ([report for way, report in seen if way is stopped] for stopped in (False, True))
+    assert first == second
+    assert {report.calibrated for report in first} == {"seasonal, 21 days"}
+    assert [c.column for report in first for c in report.raised][:1] == ["fare"]
+
+
 def test_ticks_follow_the_counts_and_an_alarm_is_raised_and_told_once(settings, champion, clock, receiver) -> None:
     rows = write(settings.home, champion, minutes=8, moved_from=5)
     with opened(settings, clock) as platform:

@@ -12,6 +12,7 @@ from raypipe.clock import Clock, ManualClock
 from raypipe.contracts import bundle, counts
 from raypipe.contracts.bins import Judged, Reference
 from raypipe.contracts.counts import Counted
+from raypipe.contracts.hours import Hourly
 from raypipe.contracts.records import ModelVersion
 from raypipe.contracts.segment import Segment
 from raypipe.contracts.watched import Watched
@@ -45,8 +46,8 @@ def scored(frame: pl.DataFrame) -> np.ndarray:
     return 1 / (1 + np.exp(-x @ np.array([0.5, 0.25, -0.125])))
 
 
-def make_champion(settings: Settings, folder: Path, clock: Clock) -> ModelVersion:
-    """Register and promote a model whose labels come true as often as it says."""
+def make_champion(settings: Settings, folder: Path, clock: Clock, days: int = 0) -> ModelVersion:
+    """Register and promote a model whose labels come true as often as it says; its reference may span many days."""
     candidate = make_candidate(folder)
     rng = np.random.default_rng(0)
     frame = asked(rng, 20_000)
@@ -54,6 +55,9 @@ def make_champion(settings: Settings, folder: Path, clock: Clock) -> ModelVersio
     judged = Judged.of((rng.random(len(scores)) < scores).astype(float), scores)
     reference = Reference.of(frame, SIGNATURE, scores.astype(np.float32), judged=judged)
     (Path(candidate.folder) / bundle.BINS).write_text(reference.to_json())
+    at, watched = np.sort(rng.integers(0, max(days, 1) * 24 * 60 * MINUTE, len(scores))), Watched.of(reference)
+    if hourly := Hourly.of(frame, at, SIGNATURE, scores.astype(np.float32), watched):
+        hourly.write(Path(candidate.folder) / bundle.HOURS, watched)
     bundle.seal(Path(candidate.folder))
     lineage = lineage_of(candidate, bundle.pipeline(Path(candidate.folder)))
     ledger = open_ledger(settings, clock)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from raypipe.stats.bins import CELLS, FIRST
-from raypipe.stats.seasonal import Seasonal
+from raypipe.stats.seasonal import DAY, HOUR, Seasonal, hour_of_week
 from raypipe.stats.shift import scores, threshold
 
 HOURS, ROWS, BINS = 6, 400, 32
@@ -24,19 +24,26 @@ def week(rng, days, by=0.0):
     return made
 
 
+def began(ticks):
+    """When each tick began: the first hours of each day."""
+    t = np.arange(len(ticks))
+    return t // HOURS * DAY + t % HOURS * HOUR
+
+
+def fitted(ticks, budget):
+    return Seasonal.fit(ticks.astype(np.float32), began(ticks), range(1, len(ticks) + 1), NONE, budget)
+
+
 def alarms(seasonal, ticks):
-    phases = [t % HOURS for t in range(len(ticks))]
-    return [
-        bool((seasonal.ratio(ticks[max(0, t - 31) : t + 1], phases[max(0, t - 31) : t + 1]) > seasonal.limit).any())
-        for t in range(len(ticks))
-    ]
+    hours = [{hour_of_week(int(at)): ROWS} for at in began(ticks)]
+    parts = [slice(max(0, t - 31), t + 1) for t in range(len(ticks))]
+    return [bool((seasonal.scores(ticks[part], hours[part]).z > seasonal.limit).any()) for part in parts]
 
 
 def test_a_seasonal_reference_knows_the_hour_and_still_sees_a_move():
     rng = np.random.default_rng(3)
     past = week(rng, 21)
-    n = len(past)
-    seasonal = Seasonal.fit(past, [t % HOURS for t in range(n)], [t // HOURS for t in range(n)], NONE, 20 * HOURS)
+    seasonal = fitted(past, 20 * HOURS)
     assert seasonal.days == 21
     calm = week(rng, 20)
     plain = [scores(tick[None], past.sum(axis=0), NONE).z.max() > threshold(20 * HOURS, 3) for tick in calm]
@@ -47,6 +54,4 @@ def test_a_seasonal_reference_knows_the_hour_and_still_sees_a_move():
 
 
 def test_fewer_than_fourteen_days_teach_no_season():
-    ticks = week(np.random.default_rng(0), 13)
-    phases = [t % HOURS for t in range(len(ticks))]
-    assert Seasonal.fit(ticks, phases, [t // HOURS for t in range(len(ticks))], NONE, 100) is None
+    assert fitted(week(np.random.default_rng(0), 13), 100) is None

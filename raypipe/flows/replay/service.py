@@ -8,14 +8,17 @@ import polars as pl
 
 from raypipe.contracts.bins import Judged, Reference
 from raypipe.contracts.decisions import Situation
+from raypipe.contracts.hours import Hourly
 from raypipe.contracts.signature import Signature
 from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport, PerformanceReport
 from raypipe.flows.replay.past import Past
 from raypipe.monitoring import Monitor, Performance, Plan
 from raypipe.monitoring.diagnosis import Losses, Sides, diagnose
+from raypipe.monitoring.season import season
 from raypipe.retraining import challenge
 from raypipe.stats.estimate import log_loss
+from raypipe.stats.seasonal import hours_of
 from raypipe.stats.shift import Floats
 from raypipe.training.recipe import importance
 from raypipe.training.trainer import Matrix, Vector
@@ -87,9 +90,11 @@ class Service:
         self._rehearsal, self._judged, self._now = rehearsal, judged, now
         signature, scores = models.of(rehearsal).signature, models.scores(rehearsal, judged)
         frame = self.past.frame[judged]
-        self.watched = Watched.of(Reference.of(frame, signature, scores.astype(np.float32)))
+        answers = scores.astype(np.float32)
+        self.watched = Watched.of(Reference.of(frame, signature, answers))
         weights = importance(models.of(rehearsal), signature.encode(frame))
-        self.monitor = Monitor(name, version, self.watched, plan, importance=weights, at=now)
+        usual = season(Hourly.of(frame, self.past.at[judged], signature, answers, self.watched), self.watched, plan)
+        self.monitor = Monitor(name, version, self.watched, plan, importance=weights, seasonal=usual, at=now)
         self.performance = Performance(
             Judged.of(self.past.truth[judged], scores),
             span=plan.span,
@@ -115,10 +120,8 @@ class Service:
         scores = self.models.scores(self.moment, rows)
         # Categories are counted by the codes of the reference, whoever answers.
         signature, frame = self.models.of(self._rehearsal).signature, self.past.frame[rows]
-        names = [column.name for column in signature.columns]
-        unseen = {names.index(name): count for name, count in signature.unseen(frame).items()}
-        matrix = np.column_stack([signature.encode(frame), scores.astype(np.float32)])
-        self.monitor.add(self.watched.binning.count(matrix, unseen))
+        counts = self.watched.count(signature, frame, scores.astype(np.float32))
+        self.monitor.add(counts, hours=hours_of(self.past.at[rows]))
         self.performance.predicted(_ids(rows), self.past.at[rows], scores)
 
     def situation(self, now: int, looked: int, drift: DriftReport | None, performance: PerformanceReport) -> Situation:

@@ -9,7 +9,10 @@ from raypipe.contracts import bundle
 from raypipe.contracts.bins import Reference
 from raypipe.contracts.records import ModelVersion
 from raypipe.contracts.watched import Watched
+from raypipe.monitoring import Plan
+from raypipe.monitoring.season import season
 from raypipe.spec import Pipeline
+from raypipe.stats.seasonal import Seasonal
 from raypipe.stats.shift import Floats
 
 
@@ -45,6 +48,14 @@ class Known:
     def watched(self) -> Watched | None:
         """Its reference, ready to be compared with."""
         return None if self.reference is None else Watched.of(self.reference)
+
+    def season(self, watched: Watched, plan: Plan) -> Seasonal | None:
+        """What is usual at which hour; None where its reference is too short to know.
+
+        Raises:
+            RegistryError: a file of the bundle is damaged.
+        """
+        return season(bundle.hours(Path(self.version.folder), watched), watched, plan)
 
 
 def importance(folder: Path, names: tuple[str, ...]) -> Floats:

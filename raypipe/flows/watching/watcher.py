@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from raypipe.clock import to_second
@@ -24,6 +25,7 @@ from raypipe.flows.watching.state import Alarm, Part, Tick
 from raypipe.flows.watching.why import why
 from raypipe.monitoring import Monitor
 from raypipe.monitoring.performance import Memory
+from raypipe.stats.seasonal import hour_of_week
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +64,13 @@ class Watcher:
         self._monitors: dict[int, Monitor] = {}
         self._told: dict[int, Told] = {}
         for version, snapshot in self.state.monitors.items():
-            if (monitor := self._monitor(version, 0)) is not None:
+            if (monitor := self._monitor(version, 0)) is None:
+                continue
+            try:
                 monitor.restore(snapshot)
+            except (msgspec.MsgspecError, ValueError):
+                logger.warning("what was seen of version %d was written by another release: it begins anew", version)
+                del self._monitors[version]
         self._saved = platform.clock.now()
 
     def close(self) -> None:
@@ -135,7 +142,8 @@ class Watcher:
         if monitor is None:
             return
         try:
-            monitor.add(counts.unpack(counted.cells, len(monitor.watched.names)))
+            cells = counts.unpack(counted.cells, len(monitor.watched.names))
+            monitor.add(cells, hours={hour_of_week(counted.at): counted.rows})
         except (ValueError, zlib.error):
             logger.exception("counts of version %s are not those of its columns", version)
         if monitor.ready(counted.at):
@@ -146,7 +154,10 @@ class Watcher:
             known = self.known(version)
             if known is None or (watched := known.watched) is None:
                 return None
-            monitor = Monitor(self._name, version, watched, self._plan, importance=known.importance, at=at)
+            usual = known.season(watched, self._plan)
+            monitor = Monitor(
+                self._name, version, watched, self._plan, importance=known.importance, seasonal=usual, at=at
+            )
         # The one that was used last stands last.
         self._monitors[version] = monitor
         while len(self._monitors) > _VERSIONS:
