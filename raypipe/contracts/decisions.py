@@ -34,8 +34,8 @@ class Situation(Record, frozen=True, kw_only=True):
         drift_mass: the share of all importance on inputs with an open alarm.
         drifted: those inputs, and ``score`` where the predictions drift.
         breaks: what looks like broken data.
-        slower: the 99th percentile of the latency as a multiple of what it was.
-        failed: the share of requests that were not answered.
+        slower: the 99th percentile of the latency as a multiple of that of the version before, its lower bound.
+        failed: the share of rows that were not answered, its lower bound.
         worse: whether the version before, which goes on in its shadow, is for certain better.
         promoted: when it became champion, microseconds UTC.
         earlier: the version that a rollback would give it back to.
@@ -79,6 +79,7 @@ class Decision(Record, frozen=True, kw_only=True):
         guards: every guard that holds back what is asked for, in words.
         why: one sentence.
         situation: everything it was decided on, with ``history``.
+        alerts: what people are told of, whatever the action is, in words.
         diagnosis: what is behind the drift, when somebody looked.
         number: of the training that it asks for, counted from 1; 0: it asks for none, or in a replay.
         as_of: up to when that training learns, microseconds UTC.
@@ -91,6 +92,7 @@ class Decision(Record, frozen=True, kw_only=True):
     why: str
     situation: Situation
     history: tuple[Training, ...]
+    alerts: tuple[str, ...] = ()
     diagnosis: str = ""
     number: int = 0
     as_of: int = 0

@@ -7,9 +7,10 @@ from raypipe.contracts.decisions import Decision, Situation
 from raypipe.errors import KeyTakenError, RegistryError, SettingsError
 from raypipe.failpoints import failpoint
 from raypipe.flows.platform import Platform
+from raypipe.flows.rollout import worse
 from raypipe.flows.run import as_of as moment
 from raypipe.registry import Registry
-from raypipe.retraining.decide import decide
+from raypipe.retraining.decide import decide, on_probation
 from raypipe.retraining.work import begin, past, works
 from raypipe.spec import Pipeline
 
@@ -38,6 +39,8 @@ def decide_now(
     found = works(ledger, pipeline.name)
     until = moment(pipeline, as_of, situation.at)
     facts = structs.replace(_with_reign(platform.registry, situation), known=None if until == situation.at else until)
+    if on_probation(policy, facts):
+        facts = structs.replace(facts, worse=worse(platform, pipeline.name))
     decision = structs.replace(decide(policy, facts, past(found)), diagnosis=diagnosis)
     if decision.action in ("train", "ask"):
         decision = structs.replace(decision, number=len(found) + 1, as_of=until)

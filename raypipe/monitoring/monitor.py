@@ -117,9 +117,9 @@ class Monitor:
             self._sequences[source] = (sequence, self._tick)
         return True
 
-    def ready(self, at: int) -> bool:
-        """Whether the tick can be closed."""
-        return self.plan.closes(int(self._pending[-1].sum()), at - self._opened)
+    def ready(self, at: int, failed: int = 0) -> bool:
+        """Whether the tick can be closed, in which so many rows were asked about and not answered."""
+        return self.plan.closes(int(self._pending[-1].sum()) + failed, at - self._opened)
 
     def close(self, at: int) -> DriftReport:
         """Close the tick, test all windows that end with it, and say what there is to say.

@@ -49,7 +49,7 @@ def decide(policy: Retrain, situation: Situation, history: Sequence[Training]) -
     triggers = tuple(f"{'asks' if asks else 'quiet'}: {text}" for asks, text in asked)
     wanted = [text for asks, text in asked if asks]
     guards = tuple(_guards(policy, situation, history)) if wanted else ()
-    back = list(_wanted(policy.roll_back, situation)) if _on_probation(policy, situation) else []
+    back = list(_wanted(policy.roll_back, situation)) if on_probation(policy, situation) else []
     action, why = _back(situation, back) if back else _conclusion(policy, situation, wanted, guards)
     return Decision(
         policy=policy.name,
@@ -59,6 +59,7 @@ def decide(policy: Retrain, situation: Situation, history: Sequence[Training]) -
         why=why,
         situation=situation,
         history=tuple(history),
+        alerts=tuple(_wanted(policy.alert, situation)),
     )
 
 
@@ -82,7 +83,7 @@ def _back(now: Situation, why: Sequence[str]) -> tuple[Action, str]:
     return "rollback", f"Go back to version {now.earlier}: {'; '.join(why)}."
 
 
-def _on_probation(policy: Retrain, now: Situation) -> bool:
+def on_probation(policy: Retrain, now: Situation) -> bool:
     """Whether the champion is new, and there is a version to go back to."""
     known = now.promoted is not None and now.earlier is not None
     return known and now.at - (now.promoted or 0) < micros(policy.probation)

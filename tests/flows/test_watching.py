@@ -76,6 +76,9 @@ class Dial:
     def keep(self, versions: Collection[str]) -> None:
         self.kept = versions
 
+    def again(self) -> None:
+        self.repeated = True
+
 
 @pytest.fixture
 def clock() -> ManualClock:

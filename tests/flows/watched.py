@@ -22,7 +22,8 @@ from raypipe.registry import Registry
 from raypipe.serving.feedback import FeedbackLog, Told
 from raypipe.serving.log import Asked, Keyed, PredictionLog, Question
 from raypipe.settings import Settings
-from raypipe.spec import Log
+from raypipe.spec import Log, changed, to_json
+from raypipe.spec.retrain import Retrain
 from raypipe.wiring import connect, open_ledger
 from tests.contracts.bundles import FEATURES, SIGNATURE
 from tests.registry.making import lineage_of, make_candidate
@@ -46,9 +47,14 @@ def scored(frame: pl.DataFrame) -> np.ndarray:
     return 1 / (1 + np.exp(-x @ np.array([0.5, 0.25, -0.125])))
 
 
-def make_champion(settings: Settings, folder: Path, clock: Clock, days: int = 0) -> ModelVersion:
+def make_champion(
+    settings: Settings, folder: Path, clock: Clock, days: int = 0, policy: Retrain | None = None, weight: float = 1.0
+) -> ModelVersion:
     """Register and promote a model whose labels come true as often as it says; its reference may span many days."""
-    candidate = make_candidate(folder)
+    candidate = make_candidate(folder, weight, training_set=f"set-{weight}")
+    if policy is not None:
+        definition = Path(candidate.folder) / bundle.PIPELINE
+        definition.write_text(to_json(changed(bundle.pipeline(Path(candidate.folder)), retrain=policy)))
     rng = np.random.default_rng(0)
     frame = asked(rng, 20_000)
     scores = scored(frame)
@@ -63,7 +69,8 @@ def make_champion(settings: Settings, folder: Path, clock: Clock, days: int = 0)
     ledger = open_ledger(settings, clock)
     registry = Registry(settings.home / "registry", ledger, "")
     version = registry.register(candidate, lineage)
-    registry.promote(version.name, version.version, expect=None, why="the first")
+    before = registry.champion(version.name)
+    registry.promote(version.name, version.version, expect=None if before is None else before.version, why="it is new")
     ledger.close()
     return version
 
@@ -93,10 +100,10 @@ class Written:
         self.feedback = FeedbackLog(root / "feedback" / version.name, self._clock)
         self._asked = 0
 
-    def count(self, frame: pl.DataFrame, at: int) -> None:
+    def count(self, frame: pl.DataFrame, at: int, seconds: float = 0.004, failed: int = 1) -> None:
         scores = scored(frame).astype(np.float32)
         cells = self.watched.binning.count(np.column_stack([SIGNATURE.encode(frame), scores]))
-        latency = counts.latency_cells(np.full(frame.height, 0.004))
+        latency = counts.latency_cells(np.full(frame.height, seconds))
         made = Counted(
             self.version.version,
             "d",
@@ -106,7 +113,7 @@ class Written:
             counts.pack(cells),
             latency,
             0.001 * frame.height,
-            1,
+            failed,
         )
         self.segment.append(0, counts.encode(made))
 

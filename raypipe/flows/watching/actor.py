@@ -22,11 +22,14 @@ from raypipe.flows.watching.start import Seen
 from raypipe.flows.watching.state import Alarm, Tick
 from raypipe.flows.watching.telling import tell
 from raypipe.flows.watching.watcher import Watcher
+from raypipe.flows.watching.why import why
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks; and after which an alarm that reached nobody is told again.
 LOOK_SECONDS, AGAIN_SECONDS = 1.0, 60.0
+#: Seconds after which what gauges say is said again.
+SAY_SECONDS = 5.0
 #: Seconds between two looks at a training that is under way.
 DRIVE_SECONDS = 5.0
 #: How long the watcher before may take to let go.
@@ -48,7 +51,7 @@ class Round:
     def __init__(self, platform: Platform, name: str, gauges: Gauges | None = None) -> None:
         self._platform, self._name, self._gauges = platform, name, gauges
         self._watcher = Watcher(platform, name)
-        self._again = 0.0
+        self._again = self._said = 0.0
         for tick in self._watcher.state.last.values():
             self._show(tick)
 
@@ -61,10 +64,12 @@ class Round:
             self._show_outcomes(self._gauges, ticks)
             self._gauges.keep(self._alive())
         state = self._watcher.state
-        told = self._tell(state.alarms) if ticks or monotonic() >= self._again else []
-        self._watcher.finish(told, [situation for situation, text in state.questions if self._decide(situation, text)])
+        asked = [situation for situation, text in state.questions if self._decide(situation, text)]
+        told = self._tell(state.alarms) if ticks or asked or monotonic() >= self._again else []
+        self._watcher.finish(told, asked)
         if self._gauges is not None:
             self._gauges.set("raypipe_watch_untold", len(self._watcher.state.alarms), {})
+            self._repeat_gauges(self._gauges)
         return len(ticks)
 
     def seen(self, *, watching: bool) -> Seen:
@@ -76,6 +81,11 @@ class Round:
     def close(self) -> None:
         """Let somebody else watch."""
         self._watcher.close()
+
+    def _repeat_gauges(self, gauges: Gauges) -> None:
+        if monotonic() >= self._said + SAY_SECONDS:
+            gauges.again()
+            self._said = monotonic()
 
     def _show(self, tick: Tick) -> None:
         if self._gauges is not None:
@@ -125,10 +135,13 @@ class Round:
         if known is None or known.pipeline.retrain is None:
             return True
         try:
-            decide_now(self._platform, known.pipeline, situation, diagnosis)
+            decision = decide_now(self._platform, known.pipeline, situation, diagnosis)
         except RaypipeError:
             logger.exception("a policy was not asked")
             return False
+        last = self._watcher.state.last.get(situation.version)
+        look = decision.action == "analyse" and not diagnosis and last is not None
+        self._watcher.news(decision, why(self._platform, known, last.report) if look and last else "")
         return True
 
 

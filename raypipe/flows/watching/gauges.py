@@ -42,6 +42,10 @@ class Gauges(Protocol):
         """What was set of any other version holds no longer: its alarm would stay open for ever."""
         ...
 
+    def again(self) -> None:
+        """Say once more what was set: it is true until it is set anew."""
+        ...
+
 
 class RayGauges:
     """Gauges of Ray; they need a running worker.
@@ -56,19 +60,23 @@ class RayGauges:
         self._gauges = {name: Gauge(name, text, ("pipeline", *labels)) for name, (text, labels) in GAUGES.items()}
         for gauge in self._gauges.values():
             gauge.set_default_tags({"pipeline": pipeline})
-        self._series: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
+        self._series: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
     def set(self, name: str, value: float, labels: Mapping[str, str]) -> None:
         """Set a gauge."""
         self._gauges[name].set(value, dict(labels))
-        if "version" in labels:
-            self._series.add((name, tuple(labels.items())))
+        self._series[name, tuple(labels.items())] = value
 
     def keep(self, versions: Collection[str]) -> None:
         """Ray cannot take a series away; not a number is neither above nor below any bound."""
-        for name, labels in [one for one in self._series if dict(one[1])["version"] not in versions]:
+        for name, labels in [one for one in self._series if dict(one[1]).get("version", "") not in {*versions, ""}]:
             self._gauges[name].set(nan, dict(labels))
-            self._series.remove((name, labels))
+            del self._series[name, labels]
+
+    def again(self) -> None:
+        """Ray forgets a series that is not set for some seconds, and a tick may take an hour."""
+        for (name, labels), value in self._series.items():
+            self._gauges[name].set(value, dict(labels))
 
 
 def show(gauges: Gauges, tick: Tick, price: float) -> None:

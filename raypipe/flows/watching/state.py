@@ -66,7 +66,10 @@ class State(msgspec.Struct):
         alarms: those that are still to be told, the oldest first.
         questions: situations with a diagnosis that are still to be decided on, the oldest first.
         last: the last tick of each version.
-        looked: when the champion's last tick was closed.
+        looked: when the policy was asked last.
+        usual: latencies of each version as the champion, by cell; those of older ticks count half as much each time.
+        answered: when each version was asked last, and the longest pause in that, microseconds.
+        said: what the policy alerted to when it was asked last.
     """
 
     positions: dict[str, int] = {}
@@ -77,6 +80,9 @@ class State(msgspec.Struct):
     questions: list[tuple[Situation, str]] = []
     last: dict[int, Tick] = {}
     looked: int = 0
+    usual: dict[int, dict[int, int]] = {}
+    answered: dict[int, tuple[int, int]] = {}
+    said: tuple[str, ...] = ()
 
 
 def read(path: Path) -> State:

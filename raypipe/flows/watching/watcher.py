@@ -7,18 +7,21 @@ from pathlib import Path
 
 import msgspec
 from filelock import FileLock, Timeout
+from msgspec import structs
 
-from raypipe.clock import to_second
 from raypipe.contracts import counts
+from raypipe.contracts.arms import CHAMPION
 from raypipe.contracts.counts import Counted
-from raypipe.contracts.decisions import Situation
+from raypipe.contracts.decisions import Decision, Situation
 from raypipe.contracts.segment import left, segments
-from raypipe.contracts.watching import DriftReport, PerformanceReport
+from raypipe.contracts.watching import PerformanceReport
 from raypipe.errors import RaypipeError, ServiceError, WorkspaceError
 from raypipe.failpoints import failpoint
 from raypipe.flows.collect import log_folder
 from raypipe.flows.platform import Platform
 from raypipe.flows.watching import state as kept
+from raypipe.flows.watching.alarms import decided, drift_alarm, silence
+from raypipe.flows.watching.facts import failing, situation, slower
 from raypipe.flows.watching.known import Known
 from raypipe.flows.watching.labels import Told, oldest, outcome
 from raypipe.flows.watching.state import Alarm, Part, Tick
@@ -92,9 +95,10 @@ class Watcher:
             ticks += self._count(counted)
         now = self._platform.clock.now()
         for version, monitor in list(self._monitors.items()):
-            if monitor.ready(now):
+            if self._ready(version, monitor, now):
                 ticks.append(self._close(version, monitor, now))
-        if ticks or now - self._saved >= _SAVE:
+        asked = self._ask_in_a_pause(now)
+        if ticks or asked or now - self._saved >= _SAVE:
             self._save(now)
             self._remove(done)
         return ticks
@@ -138,15 +142,17 @@ class Watcher:
         version = counted.version or self._champion()
         part = self.state.parts.setdefault(f"{version} {counted.arm}", Part())
         part.add(counted.rows, counted.failed, counted.cpu, counted.latency)
-        monitor = self._monitor(version, counted.at) if counted.rows else None
+        self._answered(version, counted.at)
+        monitor = self._monitor(version, counted.at)
         if monitor is None:
             return
         try:
-            cells = counts.unpack(counted.cells, len(monitor.watched.names))
-            monitor.add(cells, hours={hour_of_week(counted.at): counted.rows})
+            if counted.rows:
+                cells = counts.unpack(counted.cells, len(monitor.watched.names))
+                monitor.add(cells, hours={hour_of_week(counted.at): counted.rows})
         except (ValueError, zlib.error):
             logger.exception("counts of version %s are not those of its columns", version)
-        if monitor.ready(counted.at):
+        if self._ready(version, monitor, counted.at):
             yield self._close(version, monitor, counted.at)
 
     def _monitor(self, version: int, at: int) -> Monitor | None:
@@ -164,17 +170,28 @@ class Watcher:
             self._monitors.pop(next(iter(self._monitors)))
         return monitor
 
+    def _ready(self, version: int, monitor: Monitor, at: int) -> bool:
+        """A model that answers nothing closes ticks as well: that is when a policy has to look."""
+        return monitor.ready(at, sum(part.failed for part in self._parts(version).values()))
+
+    def _parts(self, version: int) -> dict[str, Part]:
+        prefix = f"{version} "
+        return {key.removeprefix(prefix): part for key, part in self.state.parts.items() if key.startswith(prefix)}
+
+    def _answered(self, version: int, at: int) -> None:
+        last, pause = self.state.answered.get(version, (at, 0))
+        self.state.answered[version] = (max(last, at), max(pause, at - last))
+
     def _close(self, version: int, monitor: Monitor, at: int) -> Tick:
         tick = self._tick(version, monitor, at)
         self.state.last[version] = tick
         return tick
 
     def _tick(self, version: int, monitor: Monitor, at: int) -> Tick:
-        report = monitor.close(at)
-        prefix = f"{version} "
-        arms = {key.removeprefix(prefix): part for key, part in self.state.parts.items() if key.startswith(prefix)}
+        report, before = monitor.close(at), self.state.last.get(version)
+        arms = self._parts(version)
         for arm in arms:
-            del self.state.parts[prefix + arm]
+            del self.state.parts[f"{version} {arm}"]
         known = self.known(version)
         if known is None or version != self._champion():
             return Tick(report, arms, None, None)
@@ -182,13 +199,53 @@ class Watcher:
         alarmed = memory.alarm
         found, self.state.memories[version] = self._outcome(known, memory, at)
         text = why(self._platform, known, report) if report.alarms or report.breaks else ""
-        alarm = _alarm(report, text, errors=found is not None and found.alarm and not alarmed)
+        broken = () if before is None else before.report.breaks
+        alarm = drift_alarm(report, text, broken, errors=found is not None and found.alarm and not alarmed)
         if alarm is not None:
             self.state.alarms.append(alarm)
-        situation = _situation(known, report, found, self.state.looked or at - self._plan.span)
-        self.state.questions = [*self.state.questions, (situation, text)][-_QUESTIONS:]
-        self.state.looked = at
+        champion = arms.get(CHAMPION, Part())
+        facts = situation(known, at, found, self.state.looked or at - self._plan.span, report)
+        self._ask(structs.replace(facts, failed=failing(champion), slower=self._slower(version, champion)), text)
         return Tick(report, arms, found, alarm)
+
+    def _ask(self, facts: Situation, text: str) -> None:
+        self.state.questions = [*self.state.questions, (facts, text)][-_QUESTIONS:]
+        self.state.looked = facts.at
+
+    def _slower(self, version: int, part: Part) -> float | None:
+        """The champion beside the version before, and what it took is remembered for the next one."""
+        earlier = self._platform.registry.earlier(self._name)
+        usual = None if earlier is None or earlier == version else self.state.usual.get(earlier)
+        mine = {cell: count // 2 for cell, count in self.state.usual.get(version, {}).items() if count > 1}
+        for cell, count in part.latency.items():
+            mine[cell] = mine.get(cell, 0) + count
+        self.state.usual[version] = mine
+        return None if usual is None else slower(part.latency, usual)
+
+    def _ask_in_a_pause(self, now: int) -> bool:
+        """While nobody asks the model anything its policy is asked on: schedules come due, labels come in, it ages."""
+        if not self.state.looked:
+            self.state.looked = now
+        known = self.known(self._champion()) if now - self.state.looked >= 2 * self._plan.span else None
+        if known is None:
+            return False
+        version = known.version.version
+        last = self.state.last.get(version)
+        # What it comes to is kept with the next tick, which tells people as well.
+        found, _ = self._outcome(known, self.state.memories.get(version) or Memory(), now)
+        alarm = None
+        if last is not None:
+            alarm = silence(last.report, *self.state.answered.get(version, (now, 0)), now, self._plan.span)
+        if alarm is not None:
+            self.state.alarms.append(alarm)
+        self._ask(situation(known, now, found, self.state.looked, None if last is None else last.report), "")
+        return True
+
+    def news(self, decision: Decision, deeper: str = "") -> None:
+        """Let people hear what a policy decided that they should know; what a deeper look has found is told with it."""
+        alarm, self.state.said = decided(decision, self.state.said, deeper)
+        if alarm is not None:
+            self.state.alarms.append(alarm)
 
     def _outcome(self, known: Known, memory: Memory, at: int) -> tuple[PerformanceReport | None, Memory]:
         version = known.version.version
@@ -211,6 +268,8 @@ class Watcher:
         self.state.memories = {v: m for v, m in self.state.memories.items() if v in self._monitors}
         self.state.last = {v: tick for v, tick in self.state.last.items() if v in self._monitors}
         self.state.parts = {key: part for key, part in self.state.parts.items() if self._is_watched(key)}
+        self.state.usual = {v: cells for v, cells in self.state.usual.items() if v in self._monitors}
+        self.state.answered = {v: times for v, times in self.state.answered.items() if v in self._monitors}
         kept.write(self._path, self.state)
         self._saved = now
 
@@ -222,44 +281,3 @@ class Watcher:
         for path in done:
             path.unlink(missing_ok=True)
             failpoint("watch.after_removal")
-
-
-def _situation(known: Known, report: DriftReport, found: PerformanceReport | None, looked: int) -> Situation:
-    """What a policy may decide on."""
-    return Situation(
-        pipeline=report.pipeline,
-        version=report.version,
-        at=report.at,
-        since=known.version.lineage.as_of,
-        looked=looked,
-        new_rows=None if found is None else found.new_labels,
-        errors=None if found is None else found.alarm,
-        regret=None if found is None else found.regret,
-        estimated_rise=None if found is None else _rise(found),
-        drift_mass=report.mass,
-        drifted=tuple(column.column for column in report.alarms),
-        breaks=report.breaks,
-    )
-
-
-def _rise(found: PerformanceReport) -> float:
-    """By how much, in parts, the newest estimates are for certain above what the loss was."""
-    low = min((cohort.estimated[1] for cohort in found.cohorts if cohort.predictions), default=found.reference[0])
-    return low / found.reference[0] - 1 if found.reference[0] else 0.0
-
-
-def _alarm(report: DriftReport, text: str, *, errors: bool) -> Alarm | None:
-    raised = [column.column for column in report.raised]
-    if not (raised or errors):
-        return None
-    does = "look broken" if report.breaks else "drifted"
-    what = [f"{', '.join(raised[:3])}{' and more' if len(raised) > 3 else ''} {does}"] if raised else []
-    what += ["the share of errors has risen"] if errors else []
-    where = f"{report.pipeline}/{report.version}"
-    return Alarm(
-        key=f"alarm:{where}:{report.tick}",
-        version=report.version,
-        at=report.at,
-        title=f"{where}: {' and '.join(what)}",
-        text=f"{text} (tick {report.tick}, to {to_second(report.at)})".strip(),
-    )

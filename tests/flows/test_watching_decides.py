@@ -1,0 +1,196 @@
+"""From what replicas count to what a policy does about it: rollbacks, alerts, deeper looks, questions, and silence."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from raypipe.clock import ManualClock
+from raypipe.contracts.decisions import Decision
+from raypipe.contracts.records import ModelVersion
+from raypipe.flows import Platform
+from raypipe.flows.retrain import drive
+from raypipe.flows.watching.actor import Round
+from raypipe.flows.watching.telling import RAISED
+from raypipe.settings import Settings
+from raypipe.spec.retrain import Age, Drift, Errors, Failing, NewRows, Retrain, Schedule, Slower, Worse
+from tests.flows.watched import MINUTE, Written, asked, make_champion, opened
+
+AT = 1_372_640_400_000_000
+QUIET = Retrain((NewRows(10**9),))
+
+
+class Watched:
+    """Two versions, the second the champion since now, and a watcher that looks when it is told to."""
+
+    def __init__(self, folder: Path, policy: Retrain) -> None:
+        self.settings = Settings(workspace=folder / "home", tick_seconds=60, tick_rows=100)
+        self.clock, self.folder, self.rng = ManualClock(AT), folder, np.random.default_rng(1)
+        self.versions = [self.version(i, policy) for i in (1, 2)]
+        self.replicas = [Written(self.settings.home, version, AT + i) for i, version in enumerate(self.versions)]
+        self.round: Round
+
+    def version(self, number: int, policy: Retrain) -> ModelVersion:
+        return make_champion(self.settings, self.folder / f"v{number}", self.clock, policy=policy, weight=number)
+
+    def minutes(
+        self, number: int, count: int = 1, rows: int = 150, failed: int = 0, by: float = 0.0, **how: float
+    ) -> None:
+        """A version answers for some minutes, in which as many rows fail each, and is looked at."""
+        for _ in range(count):
+            self.clock.advance(MINUTE)
+            frame = asked(self.rng, rows, by).with_columns(**{name: pl.lit(value) for name, value in how.items()})
+            self.replicas[number - 1].count(frame, self.clock.now(), failed=failed)
+            self.round.go()
+
+    def pause(self, minutes: int) -> None:
+        for _ in range(minutes):
+            self.clock.advance(MINUTE)
+            self.round.go()
+
+    def decided(self, platform: Platform) -> list[Decision]:
+        entries = [one for one in platform.ledger.entries(subject="rides") if one.kind.startswith("decision.")]
+        return [Decision.from_json(one.body) for one in entries if one.kind != "decision.done"]
+
+    def told(self, platform: Platform) -> list[dict[str, str]]:
+        return [json.loads(one.body) for one in platform.ledger.entries(RAISED, "rides")]
+
+
+@pytest.fixture
+def made(tmp_path: Path):
+    def make(policy: Retrain) -> Iterator[tuple[Watched, Platform]]:
+        watched = Watched(tmp_path, policy)
+        with opened(watched.settings, watched.clock) as platform:
+            watched.round = Round(platform, "rides")
+            yield watched, platform
+            watched.round.close()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("trigger", "failed", "seconds", "word"),
+    [(Failing(0.2), 90, 0.004, "not answered"), (Slower(2.0), 0, 0.02, "p99"), (Worse(), 0, 0.004, "in its shadow")],
+)
+def test_a_new_champion_that_does_worse_gives_way(made, monkeypatch, trigger, failed, seconds, word) -> None:
+    """By what its replicas count, and by nobody's word; the same in a version that is good does nothing."""
+    for watched, platform in made(replace(QUIET, roll_back=(trigger,))):
+        # The version before answered first: that is what latencies are compared with.
+        for _ in range(3):
+            watched.clock.advance(MINUTE)
+            watched.replicas[0].count(asked(watched.rng, 150), watched.clock.now(), failed=0)
+        platform.registry.rollback("rides", "so that it is champion for once", who="a test", expect=2)
+        watched.round.go()
+        platform.registry.promote("rides", 2, expect=1, why="better", who="a test")
+        watched.minutes(2, 3)
+        assert {one.action for one in watched.decided(platform)} == {"nothing"}
+        if isinstance(trigger, Worse):
+            monkeypatch.setattr("raypipe.flows.decide.worse", lambda *_: True)
+        watched.clock.advance(MINUTE)
+        watched.replicas[1].count(asked(watched.rng, 150), watched.clock.now(), seconds=seconds, failed=failed)
+        watched.round.go()
+        last = watched.decided(platform)[-1]
+        assert last.action == "rollback"
+        assert word in last.why
+        monkeypatch.setattr("raypipe.flows.retrain.swap_where_served", lambda *_: None)  # nothing is served here
+        drive(platform, watched.round._watcher.known(2).pipeline)
+        assert platform.registry.get("rides", "champion").version == 1
+        assert any("gives way" in one["title"] for one in watched.told(platform))
+
+
+def test_a_champion_that_answers_nothing_at_all_is_looked_at(made) -> None:
+    for watched, platform in made(replace(QUIET, roll_back=(Failing(),))):
+        watched.minutes(2, 2, rows=0, failed=300)
+        last = watched.decided(platform)[-1]
+        assert (last.action, last.situation.earlier) == ("rollback", 1)
+        assert last.situation.failed == pytest.approx(1, abs=0.2)
+
+
+def test_a_few_unlucky_requests_roll_nobody_back(made) -> None:
+    for watched, platform in made(replace(QUIET, roll_back=(Failing(0.01),))):
+        watched.minutes(2, 5, failed=5)
+        assert {one.action for one in watched.decided(platform)} == {"nothing"}
+        watched.minutes(2, 1, failed=25)
+        assert watched.decided(platform)[-1].action == "rollback"
+
+
+def test_what_a_policy_alerts_to_is_told_once_until_it_is_over(made) -> None:
+    policy = replace(QUIET, alert=(Drift(0.2), Errors()))
+    for watched, platform in made(policy):
+        watched.minutes(2, 4)
+        watched.minutes(2, 6, by=1.5)
+        alerts = [one for one in watched.told(platform) if "the policy alerts" in one["title"]]
+        assert len(alerts) == 1
+        assert "drift of inputs" in alerts[0]["text"]
+        assert watched.decided(platform)[-1].action == "alert"
+        watched.minutes(2, 45)  # all windows are calm again
+        assert watched.decided(platform)[-1].action == "nothing"
+        before = len(watched.told(platform))
+        watched.minutes(2, 6, by=1.5)
+        again = [one["title"] for one in watched.told(platform)[before:]]
+        assert again.count("rides/2: the policy alerts") == 1
+
+
+def test_an_alert_is_told_beside_a_training_that_is_asked_for(made) -> None:
+    """The presets alert to what they train for as well."""
+    drift = Drift(0.2)
+    for watched, platform in made(Retrain((drift,), new_rows=10**9, alert=(drift,))):
+        watched.minutes(2, 4)
+        watched.minutes(2, 4, by=1.5)
+        assert watched.decided(platform)[-1].action == "wait"
+        assert len([one for one in watched.told(platform) if "the policy alerts" in one["title"]]) == 1
+
+
+def test_a_deeper_look_is_taken_and_told(made) -> None:
+    for watched, platform in made(replace(QUIET, analyse=(NewRows(0), Age(timedelta(0))))):
+        watched.minutes(2, 3)
+        looked = [one for one in watched.told(platform) if "looked deeper" in one["title"]]
+        assert len(looked) == 1
+        assert "Look deeper" in looked[0]["text"]
+        assert len(looked[0]["text"]) > len(watched.decided(platform)[-1].why)
+
+
+def test_a_person_hears_that_they_are_asked(made) -> None:
+    for watched, platform in made(Retrain((Age(timedelta(0)),), new_rows=0, cooldown=timedelta(0), approval=True)):
+        watched.minutes(2, 3)
+        told = [one for one in watched.told(platform) if "waits for approval" in one["title"]]
+        assert len(told) == 1
+        assert "raypipe policy approve rides" in told[0]["text"]
+
+
+def test_data_that_breaks_while_it_drifts_is_told(made) -> None:
+    for watched, platform in made(QUIET):
+        watched.minutes(2, 2)
+        watched.minutes(2, 4, by=1.5)
+        before = [one["title"] for one in watched.told(platform)]
+        assert "fare drifted" in before[0]
+        watched.minutes(2, 3, fare=float("nan"))
+        assert [one["title"] for one in watched.told(platform)][len(before) :] == ["rides/2: fare, score look broken"]
+
+
+def test_nobody_asking_is_told_once_and_schedules_come_due(made) -> None:
+    hourly = Retrain((Schedule("0 * * * *"),), new_rows=10**9)
+    for watched, platform in made(hourly):
+        watched.pause(1)
+        watched.minutes(2, 11)
+        before = len(watched.decided(platform))
+        watched.pause(62)
+        since = watched.decided(platform)[before:]
+        assert 25 <= len(since) <= 31  # every other minute
+        assert [one.action for one in since].count("wait") == 1  # one hour has struck
+        silent = [one for one in watched.told(platform) if "nobody asks" in one["title"]]
+        assert len(silent) == 1
+
+
+def test_the_version_before_is_compared_while_the_champion_is_on_probation(made, monkeypatch) -> None:
+    """And only then: it reads the logs."""
+    asked_for = []
+    monkeypatch.setattr("raypipe.flows.decide.worse", lambda _, name: asked_for.append(name))
+    for watched, _ in made(replace(QUIET, probation=timedelta(minutes=4))):
+        watched.minutes(2, 6)
+        assert asked_for == ["rides"] * 2
