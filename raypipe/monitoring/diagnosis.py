@@ -17,7 +17,7 @@ from raypipe.contracts.watching import DriftReport
 from raypipe.stats.shift import Floats
 
 Matrix: TypeAlias = NDArray[np.float32]
-#: Fewer rows of a segment say nothing about it.
+#: Fewer rows, of a segment or of a side, say nothing about it.
 _LEAST = 200
 _SHOWN = 3
 
@@ -79,7 +79,7 @@ def diagnose(
     Args:
         report: of the tick in which they are open.
         sides: rows of the reference and of now; without them nothing is swapped.
-        losses: of labelled rows; without them nobody is found to be hit.
+        losses: of labelled rows; without them, or with few from one of the sides, nobody is found to be hit.
         upstream: what changed when it began, in words, such as snapshots and deployments.
     """
     moved = sorted(report.alarms, key=lambda column: (-column.importance * column.distance, -column.excess))
@@ -92,7 +92,7 @@ def diagnose(
         )
         for column in moved
     )
-    segments = tuple(split(losses)) if losses else ()
+    segments = tuple(split(losses)) if losses and _enough(losses) else ()
     text = " ".join([*_breaks(report), *_moved(report, blamed), *_hit(segments, losses), *_upstream(upstream)])
     return Diagnosis(breaks=report.breaks, blamed=blamed, segments=segments, upstream=tuple(upstream), text=text)
 
@@ -162,9 +162,19 @@ def _direction(before: float | None, after: float | None, stream: str) -> str:
     return f"median {before:.4g} to {after:.4g}" if before != after else "spread, at the same median"
 
 
+def _enough(losses: Losses) -> bool:
+    return min(len(losses.before), len(losses.after)) >= _LEAST
+
+
 def _hit(segments: Sequence[Segment], losses: Losses | None) -> list[str]:
     if losses is None:
+        return ["No labels were looked at to say who is hit."]
+    before, after = len(losses.before), len(losses.after)
+    if not (before or after):
         return ["No labels are in yet to say who is hit."]
+    if not _enough(losses):
+        known = f"{before:,} are from before it, {after:,} since"
+        return [f"To say who is hit takes {_LEAST} labelled rows of both sides: {known}."]
     change = float(losses.after.mean() - losses.before.mean())
     said = [f"The mean loss went from {losses.before.mean():.4f} to {losses.after.mean():.4f}."]
     shown = [part for part in segments if part.rows >= _LEAST and abs(part.mix + part.within) >= 0.1 * abs(change)]

@@ -136,7 +136,10 @@ class Monitor:
         found, limit = self._scores(windows)
         excess = found.z / limit
         self._hours = [*self._hours, {}][-max(SCALES) - 1 :]
-        columns = tuple(self._column(i, scales, windows, found, excess) for i in range(len(self.watched.names)))
+        material = self._material(found)
+        columns = tuple(
+            self._column(i, scales, windows, found.distance, excess, material) for i in range(len(self.watched.names))
+        )
         seasonal = self._seasonal
         return DriftReport(
             pipeline=self.pipeline,
@@ -157,12 +160,28 @@ class Monitor:
         recent = np.stack([later - sooner for sooner, later in pairwise(self._ring)])
         return self._seasonal.scores(recent, self._hours[-len(recent) :]), self._seasonal.limit
 
-    def _column(self, i: int, scales: Sequence[int], windows: Ints, found: Scores, excess: Floats) -> ColumnDrift:
-        scale, stream = divmod(int(excess[:, i].argmax()), len(STREAMS))
-        top, distance = float(excess[scale, i, stream]), float(found.distance[scale, i, stream])
-        noise = self._limit / max(float(found.effective[scale, i]), 1.0) ** 0.5 if stream == 0 else 0.0
-        material = distance - noise >= self.plan.material
-        open_for = self._latch(i, top, raised=top > 1 and material)
+    def _material(self, found: Scores) -> NDArray[np.bool_]:
+        """Which moves are large enough to matter, beyond what chance does to the largest of many gaps."""
+        distance = found.distance.copy()
+        distance[..., 0] -= self._limit / np.sqrt(np.maximum(found.effective, 1.0))
+        large: NDArray[np.bool_] = distance >= self.plan.material
+        return large
+
+    def _column(
+        self,
+        i: int,
+        scales: Sequence[int],
+        windows: Ints,
+        distance: Floats,
+        excess: Floats,
+        material: NDArray[np.bool_],
+    ) -> ColumnDrift:
+        loud = (excess[:, i] > 1) & material[:, i]
+        # What is certain and small must not hide what is certain and large.
+        shown = np.where(loud, excess[:, i], -np.inf) if loud.any() else excess[:, i]
+        scale, stream = divmod(int(shown.argmax()), len(STREAMS))
+        top = float(excess[scale, i, stream])
+        open_for = self._latch(i, top, raised=bool(loud.any()))
         window, reference = windows[scale, i], self.watched.counts[i]
         starts, high = self.watched.binning.starts[i], self.watched.binning.highs[i]
         before = after = None
@@ -176,8 +195,8 @@ class Monitor:
             stream=STREAMS[stream],
             ticks=scales[scale],
             excess=top,
-            distance=distance,
-            material=material,
+            distance=float(distance[scale, i, stream]),
+            material=bool(material[scale, i, stream]),
             importance=float(self._importance[i]),
             psi=effect.population_stability(window, reference),
             jensen_shannon=effect.jensen_shannon(window, reference),

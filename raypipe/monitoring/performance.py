@@ -12,12 +12,22 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from raypipe.contracts.bins import Judged, slices
 from raypipe.contracts.watching import Cohort, PerformanceReport
 from raypipe.stats import recalibrate
 from raypipe.stats.cusum import Cusum
-from raypipe.stats.estimate import Estimate, calibrate, corrected, expected_log_loss, log_loss, mean, wilson
+from raypipe.stats.estimate import (
+    Estimate,
+    calibrate,
+    corrected,
+    expected_log_loss,
+    log_loss,
+    log_loss_variance,
+    mean,
+    wilson,
+)
 from raypipe.stats.exact import Ints
 from raypipe.stats.shift import Floats
 
@@ -187,7 +197,8 @@ class Performance:
         wrong = int(((score >= self._judged.threshold) != (truth > 0.5)).sum())
         losses = log_loss(truth, score)
         expected = expected_log_loss(_look_up(self._expected, everything), everything)
-        of_labelled = expected_log_loss(_look_up(self._expected, score), score)
+        likely = _look_up(self._expected, score)
+        of_labelled, chance = expected_log_loss(likely, score), log_loss_variance(likely, score)
         return Cohort(
             start=span.start,
             predictions=len(everything),
@@ -195,8 +206,14 @@ class Performance:
             mature=self._mature(span, at),
             loss=_interval(mean(losses)) if len(truth) else (float("nan"),) * 3,
             error=_interval(wilson(wrong, len(truth))),
-            estimated=_interval(corrected(expected, of_labelled, losses)),
+            estimated=_interval(corrected(expected, of_labelled, losses, chance, self._unsure(everything))),
         )
+
+    def _unsure(self, score: Floats) -> float:
+        """The variance of the mean expected loss of these scores, which comes of the rows it was judged on."""
+        weights = np.bincount(slices(score), weights=logit(score.clip(1e-7, 1 - 1e-7)), minlength=len(self._expected))
+        rows = np.maximum(np.array(self._judged.rows), 1)
+        return float(((weights / len(score)) ** 2 * self._expected * (1 - self._expected) / rows).sum())
 
     def _forget(self) -> None:
         while len(self._spans) > self._keep:

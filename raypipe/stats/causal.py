@@ -8,6 +8,7 @@ methods for comparative case studies" (2010), for judging an effect by those of 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 from raypipe.stats.estimate import Floats
 from raypipe.stats.sequential import Sample, difference
@@ -16,6 +17,8 @@ from raypipe.stats.sequential import Sample, difference
 _SCALE = 0.1
 #: Fewer periods before the change say nothing about what is usual.
 LEAST_BEFORE = 4
+#: The time before is cut into so many spans at least, where it has as many periods.
+_SPANS = 6
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,9 @@ def adjusted(control: Floats, treated: Floats, control_before: Floats, treated_b
 def in_differences(treated: Floats, control: Floats, event: int) -> Effect | None:
     """By how much the gap between two groups has changed at a moment, judged by dates on which nothing happened.
 
-    The gap may have any size and may wander: how far it goes by itself is read from the time before. For each date
-    there, the same difference is taken as for the real one; the effect is real when few of them are as large.
+    The gap may have any size and may wander: how far it goes by itself is read from the time before. That is cut into
+    spans, and the step from each to the next is what happens when nothing does; the real step, from the last span
+    before to the first one after, is judged by their size with Student's t, so that few dates make for a wide interval.
 
     Args:
         treated: the mean of the group that the change reached, by period.
@@ -83,27 +87,25 @@ def in_differences(treated: Floats, control: Floats, event: int) -> Effect | Non
     Returns:
         None with fewer than `LEAST_BEFORE` periods before, or none after.
 
-    >>> gap = np.tile([0.0, 0.1], 20)
+    >>> gap = np.tile([0.0, 0.1, 0.0], 13)
     >>> gap[36:] += 1.0
-    >>> found = in_differences(gap, np.zeros(40), 36)
-    >>> round(found.estimate, 2), found.low > 0
-    (1.0, True)
+    >>> found = in_differences(gap, np.zeros(39), 36)
+    >>> round(found.estimate, 2), found.low > 0, found.rows
+    (1.0, True, 11)
     """
     gap = treated - control
     after = len(gap) - event
     if event < LEAST_BEFORE or after < 1:
         return None
-    estimate = _jump(gap, event, after)
-    # Windows as long as the real one, as far as the time before holds them.
-    length = min(after, event // 2)
-    placebos = np.array([_jump(gap[:event], date, length) for date in range(length, event - length + 1)])
-    wide = float(np.quantile(np.abs(placebos), 0.95, method="higher"))
-    p = (1 + int((np.abs(placebos) >= abs(estimate)).sum())) / (1 + len(placebos))
-    return Effect(estimate, estimate - wide, estimate + wide, p, len(placebos))
-
-
-def _jump(gap: Floats, date: int, length: int) -> float:
-    return float(gap[date : date + length].mean() - gap[:date].mean())
+    length = min(after, max(event // _SPANS, 1))
+    spans = event // length
+    means = gap[event - spans * length : event + length].reshape(spans + 1, length).mean(axis=1)
+    *placebos, estimate = np.diff(means).tolist()
+    size, dates = float(np.sqrt(np.mean(np.square(placebos)))), len(placebos)
+    wide = float(stdtrit(dates, 0.975)) * size
+    # No chance at all would make any step certain.
+    p = 2 * float(stdtr(dates, -abs(estimate) / size)) if size else float(estimate == 0)
+    return Effect(estimate, estimate - wide, estimate + wide, p, dates)
 
 
 def _known_before(before: Floats) -> Floats:

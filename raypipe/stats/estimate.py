@@ -12,10 +12,13 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from raypipe.stats.exact import Ints
 
 Floats: TypeAlias = NDArray[np.float64]
+#: So many labels is the spread of losses worth that the scores lead to expect.
+_KNOWN = 4
 
 
 @dataclass(frozen=True)
@@ -80,22 +83,44 @@ def expected_log_loss(probability: Floats, score: Floats) -> Floats:
     return -(probability * np.log(score) + (1 - probability) * np.log1p(-score))
 
 
-def corrected(expected: Floats, labelled: Floats, realised: Floats, level: float = 0.95) -> Estimate:
-    """The mean loss of all rows: the expected one, moved by how wrong it was where labels are known.
+def log_loss_variance(probability: Floats, score: Floats) -> Floats:
+    """How far the log loss of a score spreads about what is expected, were the label true with this probability.
+
+    >>> log_loss_variance(np.array([0.25]), np.array([0.5])).tolist()
+    [0.0]
+    """
+    score = np.clip(score, 1e-7, 1 - 1e-7)
+    spread: Floats = probability * (1 - probability) * (np.log(score) - np.log1p(-score)) ** 2
+    return spread
+
+
+def corrected(
+    expected: Floats, labelled: Floats, realised: Floats, chance: Floats, unsure: float = 0.0, level: float = 0.95
+) -> Estimate:
+    """The mean loss of rows such as these: the expected one, moved by how wrong it was where labels are known.
+
+    A few labels that happen to agree do not make it certain: their losses are taken to spread at least as far as chance
+    alone would have them, and the interval is Student's.
 
     Args:
         expected: of every row, shape (n,).
         labelled: the same of the rows that have a label, shape (m,).
         realised: what these turned out to lose.
+        chance: the variance that each of these losses was expected to have, see `log_loss_variance`.
+        unsure: the variance of the mean of ``expected`` because it was learned from rows; labels make up for that.
         level: of the interval.
     """
     if not len(expected):
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    value, variance = float(expected.mean()), float(expected.var()) / len(expected)
-    if len(labelled):
-        gap = realised - labelled
-        value, variance = value + float(gap.mean()), variance + float(gap.var()) / len(gap)
-    return _interval(value, variance, len(expected), level)
+    value, variance, m = float(expected.mean()), float(expected.var()) / len(expected), len(labelled)
+    if not m:
+        return _interval(value, variance + unsure, len(expected), level)
+    gap = realised - labelled
+    seen = float(gap.var(ddof=1)) if m > 1 else 0.0
+    # What is known of the spread before any label counts as much as a few of them.
+    half = float(stdtrit(m - 1 + _KNOWN, (1 + level) / 2)) * sqrt(variance + max(seen, float(chance.mean())) / m)
+    value += float(gap.mean())
+    return Estimate(value, value - half, value + half, len(expected))
 
 
 def log_loss(truth: Floats, score: Floats) -> Floats:

@@ -58,3 +58,20 @@ def test_mix_and_within_sum_to_the_change():
     by_name = {part.value: part for part in parts}
     assert by_name["b"].within == pytest.approx(0.3 * 0.4, abs=0.02)
     assert abs(by_name["c"].mix) > 10 * abs(by_name["c"].within)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (0, 840, "0 are from before it, 840 since"),
+        (900, 150, "900 are from before it, 150 since"),
+        (0, 0, "No labels are in yet"),
+        (300, 300, "The mean loss went from 0.2500 to 0.7500"),
+    ],
+)
+def test_who_is_hit_is_said_or_what_is_lacking_to_say_it(before, after, said):
+    _, report = reported(RNG.normal(1.0, 1.0, (2_000, 3)).astype(np.float32))
+    losses = Losses(np.full(before, 0.25), np.full(after, 0.75), {"a": ["x"] * before}, {"a": ["x"] * after})
+    found = diagnose(report, losses=losses)
+    assert said in found.text
+    assert bool(found.segments) == (min(before, after) >= 200)

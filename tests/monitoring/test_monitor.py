@@ -112,3 +112,21 @@ def test_a_column_that_counts_days_leaves_its_range_and_is_not_broken_but_a_cons
     monitor.add(watched.binning.count(rows))
     report = monitor.close(at=0)
     assert [text.partition(":")[0] for text in report.breaks] == ["c1"]
+
+
+def test_a_few_gaps_do_not_hide_a_move_that_matters():
+    """Some gaps where there were none are certain at once and do not matter; what moved is certain, too, and does."""
+    rng = np.random.default_rng(0)
+    features = (Bins.of_numbers("x", rng.normal(size=20_000).astype(np.float32)),)
+    score = Bins.of_numbers("score", rng.random(20_000).astype(np.float32))
+    monitor = Monitor("m", 1, Watched.of(Reference(rows=20_000, features=features, prediction=score)), Plan())
+    raised = []
+    for tick in range(20):
+        x = rng.normal(0.15, 1, 1_000)
+        x[rng.random(1_000) < 0.02] = np.nan
+        monitor.add(monitor.watched.binning.count(np.column_stack([x, rng.random(1_000)]).astype(np.float32)))
+        report = monitor.close(at=tick)
+        raised += report.raised
+    [column] = raised
+    assert (column.column, column.stream, column.material) == ("x", "values", True)
+    assert report.columns[0].stream == "values"

@@ -86,3 +86,17 @@ def test_old_spans_are_forgotten():
     assert len(watch.report(at=60 * DAY, cohorts=100).cohorts) == 5
     watch.labelled(["3"], np.ones(1))
     assert watch.report(at=60 * DAY).unmatched == 1
+
+
+@pytest.mark.parametrize("labels", [0, 1, 2, 20])
+def test_a_model_as_good_as_ever_is_not_for_certain_worse_because_of_its_first_labels(labels):
+    rng, above = np.random.default_rng(3), 0
+    reference = judged(rng)
+    for _ in range(100):
+        watch = Performance(reference, span=DAY, settles=5 * DAY)
+        score, ids = rng.uniform(0.05, 0.6, 1_000), [f"q{i}" for i in range(1_000)]
+        watch.predicted(ids, [1] * 1_000, score)
+        watch.labelled(ids[:labels], (rng.random(labels) < score[:labels]).astype(float))
+        report = watch.report(at=DAY)
+        above += report.cohorts[0].estimated[1] > report.reference[0] * 1.1
+    assert above <= 2

@@ -55,6 +55,17 @@ def test_a_change_that_reached_one_group_is_told_from_the_season():
     assert alone.low < 0 < alone.high
 
 
+@pytest.mark.parametrize("wanders", [False, True])
+@pytest.mark.parametrize(("before", "after"), [(4, 1), (4, 4), (5, 2), (8, 2), (8, 8), (12, 4), (20, 5), (60, 5)])
+def test_the_interval_holds_no_effect_as_often_as_it_says_however_few_dates_there_are(before, after, wanders):
+    rng, runs, missed = np.random.default_rng(before + after), 1_000, 0
+    for noise in rng.normal(0, 1, (runs, before + after)):
+        gap = noise.cumsum() if wanders else noise
+        found = in_differences(gap, np.zeros(before + after), before)
+        missed += not found.low <= 0 <= found.high
+    assert 0.02 * runs <= missed <= 0.075 * runs
+
+
 def test_dates_on_which_nothing_happened_show_nothing():
     hits = 0
     for seed in range(200):

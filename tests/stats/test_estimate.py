@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from raypipe.stats import recalibrate
 from raypipe.stats.cusum import Cusum
-from raypipe.stats.estimate import calibrate, corrected, expected_log_loss, log_loss, wilson
+from raypipe.stats.estimate import calibrate, corrected, expected_log_loss, log_loss, log_loss_variance, wilson
 
 
 def test_a_cumulative_sum_alarms_as_often_and_as_late_as_it_says():
@@ -55,6 +55,29 @@ def test_labels_correct_an_estimate_that_scores_get_wrong():
     truth = (rng.random(20_000) < 2 * score).astype(float)
     expected, real = expected_log_loss(score, score), log_loss(truth, score)
     some = rng.permutation(20_000)[:1_000]
-    alone, helped = corrected(expected, expected[:0], real[:0]), corrected(expected, expected[some], real[some])
+    chance = log_loss_variance(score, score)
+    alone, helped = (corrected(expected, expected[known], real[known], chance[known]) for known in (np.arange(0), some))
     assert not alone.low <= real.mean() <= alone.high
     assert helped.low <= real.mean() <= helped.high
+
+
+@pytest.mark.parametrize("labels", [0, 1, 2, 5, 20])
+def test_an_estimate_holds_the_truth_as_often_as_it_says_however_few_labels_there_are(labels):
+    rng, held, runs = np.random.default_rng(labels), 0, 400
+    pool = rng.uniform(0.05, 0.6, 200_000)
+    truth = float(expected_log_loss(pool, pool).mean())
+    for _ in range(runs):
+        score = rng.choice(pool, 2_000)
+        real = log_loss((rng.random(labels) < score[:labels]).astype(float), score[:labels])
+        expected = expected_log_loss(score, score)
+        found = corrected(expected, expected[:labels], real, log_loss_variance(score, score)[:labels])
+        held += found.low <= truth <= found.high
+    assert held >= 0.93 * runs
+    assert found.high - found.low < 4  # an interval without end would hold everything
+
+
+def test_what_scores_promise_is_less_sure_when_it_was_learned_from_few_rows():
+    expected, none = np.full(100, 0.5), np.zeros(0)
+    sure, unsure = (corrected(expected, none, none, none, variance) for variance in (0.0, 0.01))
+    assert (sure.low, sure.high) == (0.5, 0.5)
+    assert unsure.low == pytest.approx(0.5 - 1.96 * 0.1, abs=1e-3)

@@ -24,8 +24,8 @@ from raypipe.stats.estimate import log_loss
 
 logger = logging.getLogger(__name__)
 
-#: Rows that are scored again, of each side; and how many labelled ones it takes to say who is hit.
-_SCORED, _LABELLED = 2_000, 200
+#: Rows that are scored again, of each side.
+_SCORED = 2_000
 #: Segments are told of for columns with at most so many values.
 _VALUES = 40
 
@@ -104,13 +104,11 @@ def drawn(reference: Reference, rows: int) -> Matrix:
     return np.column_stack(columns).astype(np.float32)
 
 
-def _losses(known: Known, frame: pl.DataFrame, told: pl.DataFrame, onset: int) -> Losses | None:
+def _losses(known: Known, frame: pl.DataFrame, told: pl.DataFrame, onset: int) -> Losses:
     """Labelled rows before and since it began, by the values of the categories among their features."""
     joined = frame.join(told.drop_nulls("truth").select("id", "truth"), on="id")
     after = pl.col("at") >= _moment(onset)
     sides = [joined.filter(~after), joined.filter(after)]
-    if min(side.height for side in sides) < _LABELLED:
-        return None
     signature = bundle.signature(Path(known.version.folder))
     names = [c.name for c in signature.columns if c.vocabulary and len(c.vocabulary) <= _VALUES and c.name in frame]
     lost = [log_loss(side["truth"].cast(pl.Float64).to_numpy(), side["score"].to_numpy()) for side in sides]
