@@ -74,6 +74,8 @@ def _show(seen: "Seen", out: Output) -> None:
         out.say(f"  {_line(report)}")
     if seen.watching and not seen.versions:
         out.say("  No tick is over yet: `tick_seconds` and `tick_rows` say when one is.")
+    if seen.trouble:
+        out.say(Text(f"  Its last look failed: {seen.trouble}. It goes on; `ray logs` has the whole of it.", "red"))
     if seen.untold:
         out.say(Text(f"  {seen.untold} alarms could not be told yet; they are tried again every minute.", "red"))
 

@@ -95,7 +95,10 @@ def _train(platform: Platform, work: Work) -> Standing:
 def _again(platform: Platform, work: Work, leased: Leased, why: str) -> Standing:
     if leased.attempt >= ATTEMPTS:
         what = f"all {ATTEMPTS} attempts died, the last one {why}; see `ray job logs {leased.job}`"
-        return _end(work, Ended(outcome="failed", version=None, seconds=0.0, why=what))
+        # Whatever its attempts computed, the time that they held the cluster counts against the budget.
+        first = platform.ledger.get(work.key("leased/1"))
+        spent = 0.0 if first is None else (platform.clock.now() - first.at) / 1e6
+        return _end(work, Ended(outcome="failed", version=None, seconds=spent, why=what))
     _lease(work, leased.attempt + 1, f"attempt {leased.attempt} {why}")
     failpoint("retrain.after_next_lease")
     jobs.stop(platform.services.dashboard_url, leased.job)

@@ -27,6 +27,8 @@ from raypipe.spec.retrain import (
 )
 from raypipe.words import amount
 
+#: Trainings that changed nothing, and after which time another one may be asked for at the latest.
+_NOTHING, _AGAIN = ("failed", "refused"), timedelta(days=1)
 _DAY, _MONTH = micros(timedelta(days=1)), micros(timedelta(days=30))
 
 
@@ -61,6 +63,12 @@ def decide(policy: Retrain, situation: Situation, history: Sequence[Training]) -
         history=tuple(history),
         alerts=tuple(_wanted(policy.alert, situation)),
     )
+
+
+def looked_after(decision: Decision) -> int:
+    """Up to when schedules have been seen to: one that a guard holds back stays due."""
+    due = any(text.startswith("asks:") and "schedule `" in text for text in decision.triggers)
+    return decision.situation.looked if due and decision.action == "wait" else decision.situation.at
 
 
 def _conclusion(policy: Retrain, now: Situation, wanted: Sequence[str], guards: Sequence[str]) -> tuple[Action, str]:
@@ -166,8 +174,12 @@ def _guards(policy: Retrain, now: Situation, history: Sequence[Training]) -> Ite
         yield "a person has been asked already, and has not answered"
     if now.new_rows is not None and now.new_rows < policy.new_rows:
         yield f"only {now.new_rows:,} of {policy.new_rows:,} labelled rows have come since it was trained"
-    lost = sum(1 for _ in takewhile(lambda training: training.outcome == "lost", reversed(history)))
+    # A training that came to nothing says nothing of challengers: those lost before it count on.
+    newest = takewhile(lambda training: training.outcome in ("lost", *_NOTHING), reversed(history))
+    lost = sum(training.outcome == "lost" for training in newest)
     wait = cooldown(policy, lost)
+    if history and history[-1].outcome in _NOTHING:
+        wait = min(wait, _AGAIN)
     if history and now.at - history[-1].at < micros(wait):
         why = f", longer after {lost} lost {'challenge' if lost == 1 else 'challenges'}" if lost else ""
         yield f"the last training was begun at {to_second(history[-1].at)}, less than {in_words(wait)} ago{why}"

@@ -135,6 +135,19 @@ def _all_of(item: dict[str, object], where: str) -> Trigger:
     return AllOf(tuple(_trigger(one, where) for one in of), where=where)
 
 
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _told(value: object, trigger: Trigger) -> Trigger:
+    """A trigger that has nothing to say but that it is there: `{errors = false}` would be none."""
+    if value is not True:
+        raise TypeError(value)
+    return trigger
+
+
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(value)
@@ -144,15 +157,15 @@ def _number(value: object) -> float:
 #: By the name in the file: how it is made, and what may stand beside its first key.
 _TRIGGERS: dict[str, tuple[Callable[[dict[str, object], str], Trigger], tuple[str, ...]]] = {
     "schedule": (lambda t, w: Schedule(str(t["schedule"]), str(t.get("zone", "UTC")), where=w), ("zone",)),
-    "errors": (lambda _, w: Errors(where=w), ()),
+    "errors": (lambda t, w: _told(t["errors"], Errors(where=w)), ()),
     "regret": (lambda t, w: Regret(_number(t["regret"]), where=w), ()),
     "estimated_loss": (lambda t, w: EstimatedLoss(_number(t["estimated_loss"]), where=w), ()),
-    "drift": (lambda t, w: Drift(_number(t["drift"]), bool(t.get("score", False)), where=w), ("score",)),
+    "drift": (lambda t, w: Drift(_number(t["drift"]), _truth(t.get("score", False)), where=w), ("score",)),
     "age_days": (lambda t, w: Age(timedelta(days=_number(t["age_days"])), where=w), ()),
     "new_rows": (lambda t, w: NewRows(int(_number(t["new_rows"])), where=w), ()),
     "slower": (lambda t, w: Slower(_number(t["slower"]), where=w), ()),
     "failing": (lambda t, w: Failing(_number(t["failing"]), where=w), ()),
-    "worse": (lambda _, w: Worse(where=w), ()),
+    "worse": (lambda t, w: _told(t["worse"], Worse(where=w)), ()),
     "all": (_all_of, ()),
 }
 
@@ -170,7 +183,7 @@ def _guards(content: Mapping[str, object], where: str) -> dict[str, object]:
         given["budget"] = _number(content["budget_seconds"])
     for name in ("approval", "challenge"):
         if name in content:
-            given[name] = bool(content[name])
+            given[name] = _truth(content[name])
     if "freeze" in content:
         days = content["freeze"]
         if not isinstance(days, list):

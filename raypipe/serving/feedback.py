@@ -68,7 +68,9 @@ class FeedbackLog:
             RequestError: it cannot be written: status 503.
         """
         now = self._clock.now()
-        rows = [(one.request_id, one.row, now, one.label, one.outcomes and _encode(one.outcomes)) for one in told]
+        rows = [
+            (one.request_id, one.row, now, one.label, _encode(one.outcomes) if one.outcomes else None) for one in told
+        ]
         try:
             with self._lock:
                 if self._segment is not None and self._segment.full:
@@ -138,6 +140,6 @@ def read(path: Path, position: int) -> tuple[pl.DataFrame, int]:
     rows: list[tuple[object, ...]] = []
     for _, content, end in frames(path):
         if end > position:
-            rows += [(*row[:4], row[4] and row[4].decode()) for row in msgspec.msgpack.decode(content)]
+            rows += [(*row[:4], row[4].decode() if row[4] else None) for row in msgspec.msgpack.decode(content)]
             position = end
     return pl.DataFrame(rows, schema=dict(FEEDBACK.columns), orient="row"), position

@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from raypipe.contracts.decisions import Situation, Training
-from raypipe.retraining.decide import decide
+from raypipe.retraining.decide import decide, looked_after
 from raypipe.spec.retrain import (
     PRESETS,
     Age,
@@ -96,3 +96,30 @@ def test_presets_decide(name):
     expected = {"recommender": "train", "fraud": "train", "forecasting": "train", "compliance": "ask"}
     assert decision.action == expected.get(name, "train" if name == "daily" else "nothing")
     assert decision.key == f"decision:m:{name}:1:{MONDAY}"
+
+
+def test_a_challenge_lost_counts_on_after_a_training_that_came_to_nothing():
+    """And one that failed or was refused may be asked for again the next day, however rare trainings are to be."""
+    policy = Retrain((NewRows(1),), cooldown=timedelta(days=2), backoff=timedelta(days=32))
+    lost = [Training(at=MONDAY - (90 - i) * DAY, seconds=1, outcome="lost") for i in range(3)]
+    failed = Training(at=MONDAY - 40 * DAY, seconds=1, outcome="failed")
+    recent = Training(at=MONDAY - 10 * DAY, seconds=1, outcome="lost")
+    held = decide(policy, CALM, [*lost, failed, recent])
+    assert "after 4 lost challenges" in held.guards[0]
+    rare = Retrain((NewRows(1),), cooldown=timedelta(days=30))
+    for outcome in ("failed", "refused"):
+        for hours, action in ((23, "wait"), (25, "train")):
+            once = Training(at=MONDAY - hours * DAY // 24, seconds=1, outcome=outcome)
+            assert decide(rare, CALM, [once]).action == action
+    assert decide(rare, CALM, [structs.replace(failed, outcome="won", at=MONDAY - 25 * DAY)]).action == "wait"
+
+
+def test_a_schedule_that_is_held_back_stays_due():
+    weekly = Retrain((Schedule("0 6 * * MON"),), cooldown=timedelta(hours=6))
+    begun = Training(at=MONDAY - DAY // 8, seconds=1, outcome="won")
+    held = decide(weekly, CALM, [begun])
+    assert (held.action, looked_after(held)) == ("wait", CALM.looked)
+    later = after(at=MONDAY + DAY // 4, looked=looked_after(held))
+    done = decide(weekly, later, [begun])
+    assert (done.action, looked_after(done)) == ("train", later.at)
+    assert decide(weekly, after(at=later.at, looked=looked_after(done)), [begun]).action == "nothing"

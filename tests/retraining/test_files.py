@@ -74,6 +74,10 @@ def test_a_file_says_all_that_a_policy_can(tmp_path):
         ("any = []\nbudget_seconds = 0", "pays for nothing"),
         ('any = []\nfreeze = [["2013-12-01", "2013-11-01"]]', "before it starts"),
         ('any = []\nnew_rows = "many"', "a guard has a value"),
+        ('any = []\napproval = "no"', "a guard has a value"),
+        ("any = [{errors = false}]", "`errors` cannot be False"),
+        ("any = [{worse = false}]", "`worse` cannot be False"),
+        ("any = [{drift = 0.3, score = 1}]", "`drift` cannot be 0.3"),
         ("any = [", "is not TOML"),
     ],
 )

@@ -47,6 +47,7 @@ def test_what_is_told_last_stands_and_corrections_keep_their_time(told, tmp_path
     first = {"request_id": "a", "label": True}
     assert told(first).json()["accepted"] == 1
     told(first)  # repeated, for the caller heard no answer
+    told(first | {"outcomes": {}})  # nothing more is told
     clock.advance(500)
     told({"feedback": [{"request_id": "a", "outcomes": {"cost": 3}}, {"request_id": "a", "row": 1, "label": False}]})
     rows = kept(tmp_path, clock)

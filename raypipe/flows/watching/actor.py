@@ -72,11 +72,13 @@ class Round:
             self._repeat_gauges(self._gauges)
         return len(ticks)
 
-    def seen(self, *, watching: bool) -> Seen:
+    def seen(self, *, watching: bool, trouble: str = "") -> Seen:
         """What is known now."""
         state = self._watcher.state
         versions = tuple(tick.report for tick in state.last.values())
-        return Seen(pipeline=self._name, watching=watching, versions=versions, untold=len(state.alarms))
+        return Seen(
+            pipeline=self._name, watching=watching, versions=versions, untold=len(state.alarms), trouble=trouble
+        )
 
     def close(self) -> None:
         """Let somebody else watch."""
@@ -157,6 +159,7 @@ class Watch:
         self._platform, self._name = reopen(), name
         self._round = _begin(self._platform, name)
         self._lock, self._stop = Lock(), Event()
+        self._troubles: dict[str, str] = {}
         # What a decision brings about may take long, and a look may not.
         for work, seconds in ((self.look, LOOK_SECONDS), (self.drive, DRIVE_SECONDS)):
             Thread(target=self._repeat, args=(work, seconds), name=work.__name__, daemon=True).start()
@@ -176,14 +179,17 @@ class Watch:
     def seen(self) -> str:
         """A `Seen` as JSON."""
         with self._lock:
-            return self._round.seen(watching=True).to_json()
+            trouble = "; ".join(filter(None, self._troubles.values()))
+            return self._round.seen(watching=True, trouble=trouble).to_json()
 
     def _repeat(self, work: Callable[[], object], seconds: float) -> None:
         while not self._stop.wait(seconds):
             try:
                 work()
-            except Exception:  # whatever it was, the next time goes on from what is written down
+                self._troubles[work.__name__] = ""
+            except Exception as error:  # whatever it was, the next time goes on from what is written down
                 logger.exception("watching failed, and goes on")
+                self._troubles[work.__name__] = str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _begin(platform: Platform, name: str) -> Round:

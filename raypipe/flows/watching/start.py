@@ -24,12 +24,14 @@ class Seen(Record, frozen=True, kw_only=True):
         watching: whether an actor does.
         versions: the last tick of each version, the one that was watched last at the end.
         untold: alarms that could not be told yet.
+        trouble: why its last look came to nothing; empty: it did not.
     """
 
     pipeline: str
     watching: bool
     versions: tuple[DriftReport, ...]
     untold: int
+    trouble: str = ""
 
 
 def start_watch(platform: Platform, name: str) -> "ActorHandle[Watch]":

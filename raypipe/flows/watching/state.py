@@ -66,7 +66,8 @@ class State(msgspec.Struct):
         alarms: those that are still to be told, the oldest first.
         questions: situations with a diagnosis that are still to be decided on, the oldest first.
         last: the last tick of each version.
-        looked: when the policy was asked last.
+        asked: when the policy was asked last,
+        looked: and up to when it has seen to its schedules.
         usual: latencies of each version as the champion, by cell; those of older ticks count half as much each time.
         answered: when each version was asked last, and the longest pause in that, microseconds.
         said: what the policy alerted to when it was asked last.
@@ -79,6 +80,7 @@ class State(msgspec.Struct):
     alarms: list[Alarm] = []
     questions: list[tuple[Situation, str]] = []
     last: dict[int, Tick] = {}
+    asked: int = 0
     looked: int = 0
     usual: dict[int, dict[int, int]] = {}
     answered: dict[int, tuple[int, int]] = {}

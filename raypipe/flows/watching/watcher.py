@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
+import polars as pl
 from filelock import FileLock, Timeout
 from msgspec import structs
 
@@ -28,6 +29,7 @@ from raypipe.flows.watching.state import Alarm, Part, Tick
 from raypipe.flows.watching.why import why
 from raypipe.monitoring import Monitor
 from raypipe.monitoring.performance import Memory
+from raypipe.retraining.decide import looked_after
 from raypipe.stats.seasonal import hour_of_week
 
 logger = logging.getLogger(__name__)
@@ -210,7 +212,7 @@ class Watcher:
 
     def _ask(self, facts: Situation, text: str) -> None:
         self.state.questions = [*self.state.questions, (facts, text)][-_QUESTIONS:]
-        self.state.looked = facts.at
+        self.state.looked = self.state.asked = facts.at
 
     def _slower(self, version: int, part: Part) -> float | None:
         """The champion beside the version before, and what it took is remembered for the next one."""
@@ -224,9 +226,9 @@ class Watcher:
 
     def _ask_in_a_pause(self, now: int) -> bool:
         """While nobody asks the model anything its policy is asked on: schedules come due, labels come in, it ages."""
-        if not self.state.looked:
-            self.state.looked = now
-        known = self.known(self._champion()) if now - self.state.looked >= 2 * self._plan.span else None
+        if not self.state.asked:
+            self.state.looked = self.state.asked = now
+        known = self.known(self._champion()) if now - self.state.asked >= 2 * self._plan.span else None
         if known is None:
             return False
         version = known.version.version
@@ -243,6 +245,7 @@ class Watcher:
 
     def news(self, decision: Decision, deeper: str = "") -> None:
         """Let people hear what a policy decided that they should know; what a deeper look has found is told with it."""
+        self.state.looked = looked_after(decision)
         alarm, self.state.said = decided(decision, self.state.said, deeper)
         if alarm is not None:
             self.state.alarms.append(alarm)
@@ -253,7 +256,8 @@ class Watcher:
             if version not in self._told:
                 self._told[version] = Told(self._platform, known, oldest(self._plan, at))
             return outcome(self._told[version], known, memory, self._plan, at)
-        except WorkspaceError:
+        except (WorkspaceError, pl.exceptions.PolarsError, ValueError):
+            # The tick is closed already: what it says of the columns must not be lost.
             logger.exception("the labels of version %d were not read", version)
             return None, memory
 
