@@ -10,9 +10,11 @@ from raypipe.cli.definition import read
 from raypipe.cli.kept import because, kept, person
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
+from raypipe.clock import to_second
 from raypipe.errors import RegistryError, SettingsError
 
 if TYPE_CHECKING:
+    from raypipe.flows.explain import Explained
     from raypipe.spec import Pipeline
 
 What = Annotated[
@@ -36,6 +38,9 @@ At = Annotated[
     str | None, typer.Option("--at", metavar="DATE", show_default=False, help="As if it were then. Default: now.")
 ]
 
+#: Ticks without a look after which nobody looks any more.
+_MISSED = 3
+
 
 def policy(
     what: What,
@@ -49,7 +54,7 @@ def policy(
 ) -> None:
     """Say what a retraining policy would do now, and why: every trigger and guard with what it looked at.
 
-    Reads the registry alone: triggers that need somebody to watch the model say that nobody does. Nothing is done.
+    It rests on what the watcher saw last, and says when that was; where nobody watches, it says that. Nothing is done.
     `approve` and `refuse` answer a policy with `approval`, which asks a person before it trains.
     """
     if what == "explain":
@@ -78,22 +83,39 @@ def _explain(subject: Path, policy: str | None, at: str | None, out: Output) -> 
         what_is_wrong = f"{subject.name} has no `retrain`"
         raise SettingsError(what_is_wrong, where="--policy", cure="Give a policy, such as `--policy hybrid`")
     from raypipe.flows.explain import explain
-    from raypipe.ledger import Ledger
+    from raypipe.retraining.standing import standing
     from raypipe.settings import load_settings
-    from raypipe.wiring import open_registry
+    from raypipe.wiring import open_ledger, open_registry
 
     settings, clock = load_settings(), SystemClock()
-    ledger = Ledger.in_folder(settings.home, clock)
+    ledger = open_ledger(settings, clock)
     try:
         registry = open_registry(settings, ledger, mirror=False)
-        decision = explain(registry, pipeline, chosen, clock.now() if moment is None else moment)
+        now = clock.now() if moment is None else moment
+        decision = explain(ledger, registry, settings.home, pipeline, chosen, now)
+        under_way = standing(ledger, pipeline.name) if moment is None else None
     finally:
         ledger.close()
     facts = decision.situation
     out.say(Text.assemble((decision.action, "bold"), f"  {pipeline.name}/{facts.version}: {decision.why}"))
     for line in (*decision.triggers, *(f"holds back: {guard}" for guard in decision.guards)):
         out.say(f"  {line}")
+    out.say(Text(f"  {_seen(decision, settings.tick_seconds)}", "dim"))
+    if under_way is not None and under_way.state != "ended":
+        out.say(Text(f"  Training {under_way.number}: {under_way.note}.", "dim"))
     out.result(decision)
+
+
+def _seen(decision: "Explained", tick_seconds: int) -> str:
+    """How old the facts are that only a watcher has."""
+    facts = decision.situation
+    watch = f"`raypipe watch {facts.pipeline}` lets somebody"
+    if decision.seen is None:
+        return f"Nobody watches version {facts.version}, so only time and trainings are known: {watch}."
+    seen = f"Labels, drift and latency as seen at {to_second(decision.seen)}"
+    # A policy is asked once a tick, and after two of them without traffic.
+    late = facts.at - decision.seen > _MISSED * tick_seconds * 1_000_000
+    return f"{seen}; nobody has looked since: {watch}." if late else f"{seen}."
 
 
 def _in_service(name: str) -> "Pipeline":

@@ -91,12 +91,19 @@ def _trainings() -> "tuple[ServiceStatus, ...]":
     from raypipe.services import ServiceStatus
 
     with kept() as found:
-        names = found.registry.names()
-        known = [one for name in names if (one := standing(found.ledger, name)) is not None and one.state != "ended"]
+        now = [standing(found.ledger, name, found.registry.arms(name).arms) for name in found.registry.names()]
     url = _config().dashboard_url
     return tuple(
-        ServiceStatus(f"training {s.pipeline}/{s.number}", s.under_way, f"{url}/#/jobs/{s.job}", None, s.note)
-        for s in known
+        ServiceStatus(
+            f"training {s.pipeline}/{s.number}",
+            s.outcome == "running",
+            f"{url}/#/jobs/{s.job}" if s.job else "",
+            None,
+            s.note,
+            s.state,
+        )
+        for s in now
+        if s is not None and s.state != "ended"
     )
 
 
@@ -110,7 +117,8 @@ def _config() -> "ServicesConfig":
 def _show(found: "Sequence[ServiceStatus]", out: Output) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for service in found:
-        state = Text("up", "green") if service.running else Text("down", "red")
+        style = "green" if service.running else "yellow" if service.state else "red"
+        state = Text(service.state or ("up" if service.running else "down"), style)
         table.add_row(service.name, state, Text(service.url, "cyan"), Text(service.detail, "dim"))
     if not out.json:
         out.say(table)

@@ -1,21 +1,42 @@
-"""What a policy would do now, from what registry and ledger know. Nothing is written, nothing is done."""
+"""What a policy would do now, from what the watcher saw last, the ledger and the registry. Nothing is done."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import structs
 
 from raypipe.contracts.decisions import Decision, Situation, Training
+from raypipe.contracts.records import ModelVersion
 from raypipe.errors import RegistryError
 from raypipe.flows.run import as_of
+from raypipe.flows.watching import state as kept
+from raypipe.flows.watching.facts import situation
+from raypipe.flows.watching.known import Known
+from raypipe.ledger import Ledger
 from raypipe.registry import Registry
 from raypipe.retraining.decide import decide
+from raypipe.retraining.work import REMEMBERED, past, works
 from raypipe.spec import Pipeline
 from raypipe.spec.retrain import Retrain
 
 _DAY = 86_400_000_000
 
 
-def explain(registry: Registry, pipeline: Pipeline, policy: Retrain, at: int) -> Decision:
-    """Decide for the champion of a pipeline, without anybody watching it: schedules, ages and guards alone can speak.
+class Explained(Decision, frozen=True, kw_only=True):
+    """What would be decided; ``seen`` is when the facts are from that only a watcher knows, None: nobody has looked."""
+
+    seen: int | None
+
+
+def explain(
+    ledger: Ledger, registry: Registry, workspace: Path, pipeline: Pipeline, policy: Retrain, at: int
+) -> Explained:
+    """Decide for the champion of a pipeline: on what the watcher saw last, with time and trainings as they are now.
 
     Args:
+        ledger: has decisions and trainings.
         registry: has the champion.
+        workspace: keeps what the watcher knows; it is asked where a champion has no policy, and so no decisions.
         pipeline: whose it is; where it is pinned to a moment, nothing later is known.
         policy: what decides.
         at: the moment of the decision, microseconds UTC.
@@ -27,17 +48,40 @@ def explain(registry: Registry, pipeline: Pipeline, policy: Retrain, at: int) ->
     champion = registry.at(name, at)
     if champion is None:
         raise RegistryError("has no champion", where=name, cure="Run `raypipe run` first")
-    history = [
-        Training(at=version.created, seconds=0.0, outcome="won")
-        for version in registry.versions(name)
-        if version.created <= at
-    ]
-    facts = Situation(
-        pipeline=name,
-        version=champion.version,
-        at=at,
-        since=champion.lineage.as_of,
-        looked=at - _DAY,
-        known=None if until == at else until,
+    seen = _decided_on(ledger, champion, at) or _watched(workspace, champion, at)
+    facts = seen or Situation(
+        pipeline=name, version=champion.version, at=at, since=champion.lineage.as_of, looked=at - _DAY
     )
-    return decide(policy, facts, sorted(history, key=lambda training: training.at))
+    now = structs.replace(
+        facts, at=at, looked=facts.looked if seen is None else seen.at, known=None if until == at else until
+    )
+    decision = decide(policy, now, list(_history(ledger, name, at)))
+    return Explained(**structs.asdict(decision), seen=None if seen is None else seen.at)
+
+
+def _decided_on(ledger: Ledger, champion: ModelVersion, at: int) -> Situation | None:
+    """The newest facts that a policy was asked about this champion; what a person asked for rests on none."""
+    for entry in reversed(ledger.entries(subject=champion.name)):
+        if entry.kind.startswith("decision.") and entry.body:
+            decision = Decision.from_json(entry.body)
+            facts = decision.situation
+            if facts.version == champion.version and facts.at <= at and not decision.policy.startswith("by "):
+                return facts
+    return None
+
+
+def _watched(workspace: Path, champion: ModelVersion, at: int) -> Situation | None:
+    """The last tick of whoever watches."""
+    tick = kept.read(workspace / "watch" / f"{champion.name}.state").last.get(champion.version)
+    if tick is None or tick.report.at > at:
+        return None
+    return situation(Known.of(champion), tick.report.at, tick.outcome, tick.report.at, tick.report)
+
+
+def _history(ledger: Ledger, name: str, at: int) -> Iterator[Training]:
+    """The trainings as they were then."""
+    found = [work for work in works(ledger, name) if work.begun.at <= at][-REMEMBERED:]
+    for work, training in zip(found, past(found), strict=True):
+        ended = ledger.get(work.key("ended"))
+        later = ended is not None and ended.at > at
+        yield structs.replace(training, outcome="running", seconds=0.0) if later else training

@@ -1,5 +1,8 @@
 """How far the last training of a pipeline has come, and what a person says to it, from the ledger alone."""
 
+from collections.abc import Sequence
+
+from raypipe.contracts.arms import SHADOW, Arm
 from raypipe.contracts.decisions import Outcome
 from raypipe.contracts.records import Record
 from raypipe.errors import KeyTakenError, RegistryError
@@ -12,7 +15,7 @@ class Standing(Record, frozen=True, kw_only=True):
 
     Attributes:
         pipeline, number: which one.
-        state: ``asked``, ``training``, ``shadow``, ``answering`` or ``ended``.
+        state: ``asked``, ``training``, ``trained``, ``shadow``, ``answering`` or ``ended``.
         outcome: ``asked`` or ``running``; once it has ended ``won``, ``lost``, ``failed`` or ``refused``.
         attempt: of the training, from 1; 0: none yet.
         job: the Ray job that works on it, or did.
@@ -30,8 +33,14 @@ class Standing(Record, frozen=True, kw_only=True):
     under_way: bool
 
 
-def standing(ledger: Ledger, name: str) -> Standing | None:
-    """How far the last training of a pipeline has come, from the ledger alone; None: there was none."""
+def standing(ledger: Ledger, name: str, arms: Sequence[Arm] = ()) -> Standing | None:
+    """How far the last training of a pipeline has come, from the ledger alone; None: there was none.
+
+    Args:
+        ledger: the history.
+        name: of the pipeline.
+        arms: who stands beside the champion now; it says whether a challenger answers already.
+    """
     found = works(ledger, name)
     if not found:
         return None
@@ -43,9 +52,14 @@ def standing(ledger: Ledger, name: str) -> Standing | None:
     trained = work.trained
     if trained is None:
         return standing_of(work, "training", "a challenger is being trained", under_way=True)
-    return standing_of(
-        work, "answering", f"version {trained.version} beside the champion: {trained.why}", under_way=False
-    )
+    arm = next((arm for arm in arms if arm.version == trained.version), None)
+    if arm is None:
+        return standing_of(
+            work, "trained", f"version {trained.version} is next to answer: {trained.why}", under_way=False
+        )
+    state, does = ("shadow", "computes") if arm.role == SHADOW else ("answering", "answers")
+    note = f"version {trained.version} {does} for {arm.share:.0%} beside the champion: {trained.why}"
+    return standing_of(work, state, note, under_way=False)
 
 
 def answer(ledger: Ledger, name: str, *, yes: bool, who: str, why: str) -> None:

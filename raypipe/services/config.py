@@ -106,13 +106,17 @@ class ServicesConfig:
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """How one service is: whether ours runs and answers, where, as which process, and what else is worth knowing."""
+    """How one service is: whether ours runs and answers, where, as which process, and what else is worth knowing.
+
+    ``state`` is a word for it where up and down say too little.
+    """
 
     name: str
     running: bool
     url: str
     pid: int | None
     detail: str = ""
+    state: str = ""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ def test_status_as_json(monkeypatch: pytest.MonkeyPatch, workspace: Path, capsys
         "url": "http://127.0.0.1:5000",
         "pid": None,
         "detail": "not ours: [nginx] answers there",
+        "state": "",
     }
     assert main(["status"]) == 0
     assert "not ours: [nginx] answers there" in capsys.readouterr().out

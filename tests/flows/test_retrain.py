@@ -1,6 +1,7 @@
 """From decision to outcome: one job for each training, whatever is lost, repeated or late on the way."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -271,4 +272,42 @@ def test_a_challenger_whose_units_stay_unevenly_spread_backs_off(home, monkeypat
     home.clock.advance(micros(policy.retrain.rollout.patience) + 1)
     assert "backs off: the units are not spread" in drive(home.platform, policy).note
     assert home.registry.arms("rides").arms == ()
+    assert home.registry.champion("rides").version == 1
+
+
+@pytest.mark.parametrize(("role", "said"), [("shadow", "computes for 30%"), ("challenger", "answers for 30%")])
+def test_a_standing_says_where_a_challenger_is(home, role, said):
+    decide_now(home.platform, home.rides(), facts())
+    drive(home.platform, home.rides())
+    trained(home)
+    assert standing(home.ledger, "rides", home.registry.arms("rides").arms).state == "trained"
+    home.registry.release("rides", 2, role=role, share=0.3, where={}, why="a test", who="a test")
+    now = standing(home.ledger, "rides", home.registry.arms("rides").arms)
+    assert now.state == {"shadow": "shadow", "challenger": "answering"}[role]
+    assert said in now.note
+
+
+@pytest.mark.parametrize(
+    ("change", "note", "champion"),
+    [
+        ({"faults": ("its error is larger",)}, "lost: version 2 backs off: its error is larger", 1),
+        ({"predictions": 499}, "challenger/2: 499 of 500 predictions at 50%", 1),
+        ({"predictions": 500}, "won: version 2 is champion: a test", 2),
+    ],
+)
+def test_a_challenger_at_fault_or_hardly_asked_does_not_take_over(home, monkeypatch, change, note, champion):
+    policy, arm = answering(home, monkeypatch)
+    enough = seen(arm.name, 0.3)
+    changed = Experiment((replace(enough.arms[0], **change),), enough.spread_p)
+    monkeypatch.setattr(rollout, "compare", lambda *_: changed)
+    assert drive(home.platform, policy).note == note
+    assert home.registry.champion("rides").version == champion
+
+
+def test_a_challenger_that_is_hardly_asked_until_the_end_backs_off(home, monkeypatch):
+    policy, arm = answering(home, monkeypatch)
+    few = replace(seen(arm.name, 0.3).arms[0], predictions=20)
+    monkeypatch.setattr(rollout, "compare", lambda *_: Experiment((few,), 0.3))
+    home.clock.advance(micros(policy.retrain.rollout.patience) + 1)
+    assert drive(home.platform, policy).note == "lost: version 2 backs off: only 20 of 500 predictions came"
     assert home.registry.champion("rides").version == 1
