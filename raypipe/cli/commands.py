@@ -62,7 +62,7 @@ COMMANDS = (
         "replay:replay",
         PIPELINE,
         "raypipe replay examples/flights/pipeline.py --from 2013-07-01 --to 2013-12-31 --policy hybrid",
-        "raypipe replay pipeline.py --from 2013-07-01 --to 2013-09-30 --policy a.toml --policy b.toml --plot loss.png",
+        "raypipe replay pipeline.py --from 2013-07-01 --to 2013-09-30 --policy a.toml --policy b.toml --plot a_b.svg",
         "raypipe replay examples/flights/pipeline.py --from 2013-07-03 --to 2013-09-30 --live",
     ),
     command(

@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 
 from raypipe import Pipeline, Search, Stream, csv, days, hours, models, periods, request
-from raypipe.clock import ManualClock
+from raypipe.clock import ManualClock, iso
 from raypipe.contracts.decisions import Decision
 from raypipe.contracts.progress import Silent
 from raypipe.errors import SettingsError
 from raypipe.flows.replay import Past, replay
+from raypipe.flows.replay.beside import beside
 from raypipe.flows.replay.service import DAY
 from raypipe.ledger import Ledger
 from raypipe.spec.retrain import Errors, Regret, Retrain, Schedule, daily, never
@@ -47,10 +48,10 @@ def past():
     return Past(frame, at, at + 2 * DAY, truth.astype(float), "small")
 
 
-def run(pipeline, past, folder, *policies, start=START, end=LAST * DAY):
+def run(pipeline, past, folder, *policies, start=START, end=LAST * DAY, tick=DAY):
     clock = ManualClock(start)
     ledger = Ledger.in_folder(folder, clock)
-    results = replay(pipeline, past, RECIPE, policies, start, end, ledger, clock, Silent())
+    results = replay(pipeline, past, RECIPE, policies, start, end, ledger, clock, Silent(), tick)
     entries = ledger.entries()
     ledger.close()
     return results, entries
@@ -113,6 +114,56 @@ def test_the_future_is_not_known(pipeline, past, tmp_path):
 def test_a_challenger_that_is_no_better_does_not_take_over_but_daily_always_does(pipeline, past, tmp_path):
     always, _ = run(pipeline, past, tmp_path, daily(), end=START + 4 * DAY)
     assert (always[0].trainings, always[0].won) == (4, 4)
+
+
+def test_what_a_person_would_be_asked_for_is_approved_at_once(pipeline, past, tmp_path):
+    due = (Schedule("0 0 * * MON"),)
+    asks, trains = Retrain(due, new_rows=0, approval=True, name="asks"), Retrain(due, new_rows=0, name="trains")
+    (asked, trained), entries = run(pipeline, past, tmp_path, asks, trains, end=START + 10 * DAY)
+    assert (asked.approved, trained.approved) == (asked.trainings, 0)
+    assert asked.trained == trained.trained != ()
+    kinds = {
+        Decision.from_json(entry.body).policy: entry.kind for entry in entries if entry.kind.startswith("decision")
+    }
+    kept = [entry for entry in entries if entry.kind == "decision.ask"]
+    assert len(kept) == asked.approved
+    assert kinds.keys() == {"asks", "trains"}
+
+
+def test_it_tells_on_which_days_it_trained_and_alarms_were_raised(replayed):
+    (frozen, looks), _ = replayed
+    assert frozen.trained == ()
+    assert [one.day in " ".join(looks.decisions) for one in looks.trained] == [True] * looks.trainings
+    assert sum(one.won for one in looks.trained) == looks.won
+    assert sum(one.seconds for one in looks.trained) == pytest.approx(looks.seconds)
+    assert sum(count for _, count in looks.raised) == looks.alarms
+    assert all(day > iso(BREAK * DAY)[:10] for day, _ in looks.raised)
+
+
+def test_one_may_look_more_often(pipeline, past, tmp_path):
+    (result,), entries = run(pipeline, past, tmp_path, never(), end=START + 2 * DAY, tick=DAY // 4)
+    assert result.rows == past.asked(START, START + 2 * DAY).stop - past.asked(0, START).stop
+    decisions = [Decision.from_json(entry.body) for entry in entries]
+    assert [one.situation.at - START for one in decisions] == [DAY // 4 * (i + 1) for i in range(8)]
+
+
+def test_never_and_where_it_takes_little_time_daily_are_beside_the_policies(past):
+    weekly = Retrain((Schedule("0 0 * * MON"),), name="weekly")
+
+    def names(*policies, end=LAST, wanted=None, history=past):
+        chosen, said = beside(policies, history, START, end * DAY, wanted)
+        return [policy.name for policy in chosen], said
+
+    assert names(weekly) == (["never", "weekly", "daily"], "")
+    assert names(weekly, wanted=False) == (["never", "weekly"], "")
+    assert names(daily(), never(), wanted=False) == (["daily", "never"], "")
+    # Ten thousand times the rows: 40 days, of which the last knows 23.4 million.
+    many = np.arange(80 * DAY, step=80 * DAY // 2_400_000)
+    large = Past(past.frame, many, many + 2 * DAY, many, "large")
+    chosen, said = names(weekly, history=large)
+    assert chosen == ["never", "weekly"]
+    assert "40 trainings, reckoned at 117 minutes" in said
+    assert names(weekly, wanted=True, history=large)[0][-1] == "daily"
 
 
 def test_two_policies_of_one_name_and_a_start_without_history_are_refused(pipeline, past, tmp_path):

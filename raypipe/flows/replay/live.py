@@ -20,9 +20,8 @@ from raypipe.flows.challenge import learned_until
 from raypipe.flows.decide import decide_now
 from raypipe.flows.platform import Platform
 from raypipe.flows.replay.past import Past, past
-from raypipe.flows.replay.service import DAY, Service
+from raypipe.flows.replay.service import DAY, Service, watching
 from raypipe.flows.retrain import drive
-from raypipe.monitoring import Plan
 from raypipe.retraining.standing import Standing, standing
 from raypipe.spec import Pipeline, micros
 from raypipe.stats.shift import Floats
@@ -87,10 +86,13 @@ def live(
 
     Raises:
         RegistryError: there is no champion, or it has learned from the days that it is to live through.
-        SettingsError: there is no policy, or too little history to compare with.
+        SettingsError: there is no policy, it asks a person, or there is too little history to compare with.
     """
     if pipeline.retrain is None:
         raise SettingsError("has no `retrain`", where=pipeline.name, cure="Give the pipeline a policy")
+    if pipeline.retrain.approval:
+        what = "the policy waits for a person's approval, and these days pass in seconds"
+        raise SettingsError(what, where=pipeline.name, cure="Leave out `--live`: there, all is approved at once")
     champion = platform.registry.get(pipeline.name, "champion")
     by_name = {snapshot.table: snapshot for snapshot in snapshots}
     history = past(pipeline, by_name, platform.lake.frame, platform.workspace / "training_sets", end, progress)
@@ -118,9 +120,8 @@ def _service(champion: ModelVersion, history: Past, start: int) -> Service:
         what = f"has learned up to {iso(learned)}, so there is too little before {iso(start)} to compare with"
         raise RegistryError(what, where=f"{champion.name}/{champion.version}", cure="Give a later `--from`")
     settled = learned + micros(made_by.label.settled_after)
-    plan = Plan(budget=90, material=0.1, rows=1 << 62, span=DAY)
     models = _Champion(champion, history)
-    return Service(champion.name, models, champion.version, settled, settled, judged, start, plan)
+    return Service(champion.name, models, champion.version, settled, settled, judged, start, watching())
 
 
 def _day(

@@ -18,9 +18,8 @@ from raypipe.contracts.records import Record
 from raypipe.errors import SettingsError
 from raypipe.flows.replay.models import Models
 from raypipe.flows.replay.past import Past
-from raypipe.flows.replay.service import DAY, HELD_OUT, Service, held_out
+from raypipe.flows.replay.service import DAY, HELD_OUT, Service, held_out, watching
 from raypipe.ledger import Ledger
-from raypipe.monitoring import Plan
 from raypipe.retraining.challenge import judge
 from raypipe.retraining.decide import decide
 from raypipe.spec import Pipeline
@@ -35,6 +34,14 @@ _WEEK = 7
 Floats: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
+class Trained(Record, frozen=True, kw_only=True):
+    """A training of a replay: on which day, whether the challenger took over, and the time it is reckoned to take."""
+
+    day: str
+    won: bool
+    seconds: float
+
+
 class Replayed(Record, frozen=True, kw_only=True):
     """What became of one policy.
 
@@ -47,9 +54,12 @@ class Replayed(Record, frozen=True, kw_only=True):
         won: and how many of them took over.
         seconds: reckoned training time.
         alarms: alarms that were raised.
+        approved: trainings that a person would have been asked for.
         recovery_days: from the first day a trigger asked until a new model was in service, on average; None: never.
         decisions: those that were more than ``nothing``, in words.
         diagnosis: of the first drift that led to a training.
+        trained: each training.
+        raised: days with alarms, and how many were raised on each.
     """
 
     policy: str
@@ -60,9 +70,12 @@ class Replayed(Record, frozen=True, kw_only=True):
     won: int
     seconds: float
     alarms: int
+    approved: int
     recovery_days: float | None
     decisions: tuple[str, ...]
     diagnosis: str = ""
+    trained: tuple[Trained, ...] = ()
+    raised: tuple[tuple[str, int], ...] = ()
 
 
 def replay(
@@ -109,7 +122,7 @@ def replay(
             while clock.now() + tick <= end:
                 clock.advance(tick)
                 life.tick(clock.now())
-                step.advance(1, f"{iso(clock.now())[:10]}  {len(life.history)} trainings")
+                step.advance(1, f"{_day(clock.now())}  {len(life.history)} trainings")
             results.append(life.result(start, end))
     return results
 
@@ -121,13 +134,14 @@ class _Life:
         self, pipeline: Pipeline, models: Models, policy: Retrain, start: int, tick: int, ledger: Ledger
     ) -> None:
         self._name, self._models, self._policy, self._ledger = pipeline.name, models, policy, ledger
-        self._plan = Plan(budget=90 * DAY / tick, material=0.1, rows=1 << 62, span=tick)
+        self._plan = watching(tick)
         self._looked, self._start = start, start
         self.history: list[Training] = []
         self._asked: int | None = None
         self._recovery: list[float] = []
         self._said: list[str] = []
-        self._alarms, self._diagnosis = 0, ""
+        self._raised: list[tuple[str, int]] = []
+        self._approved, self._diagnosis = 0, ""
         self._in_service: list[int] = [start]
         rehearsal, judged = held_out(models.past, 0, start)
         models.prepare(rehearsal, start)
@@ -136,24 +150,27 @@ class _Life:
     def tick(self, now: int) -> None:
         """Serve, watch, decide, and do what was decided."""
         drift, performance = self._service.live(now)
-        if drift is not None:
-            self._alarms += len(drift.raised)
+        if drift is not None and drift.raised:
+            self._raised.append((_day(now), len(drift.raised)))
         facts = self._service.situation(now, self._looked, drift, performance)
         decision = decide(self._policy, facts, self.history)
         self._looked = now
-        if decision.action == "train" and drift is not None and drift.alarms:
+        # Nobody can be asked about the past: what a person would have been asked for is approved at once.
+        self._approved += decision.action == "ask"
+        trains = decision.action in ("ask", "train")
+        if trains and drift is not None and drift.alarms:
             decision = structs.replace(decision, diagnosis=self._service.diagnosis(drift, now))
             self._diagnosis = self._diagnosis or decision.diagnosis
         self._write_down(decision)
-        if decision.action in ("wait", "ask", "train") and self._asked is None:
+        if (trains or decision.action == "wait") and self._asked is None:
             self._asked = now
-        if decision.action == "train":
+        if trains:
             self._train(now)
 
     def _write_down(self, decision: Decision) -> None:
         self._ledger.append(decision.key, f"decision.{decision.action}", self._name, decision.to_json())
         if decision.action in ("train", "ask"):
-            self._said.append(f"{iso(decision.situation.at)[:10]} {decision.why}")
+            self._said.append(f"{_day(decision.situation.at)} {decision.why}")
 
     def _train(self, now: int) -> None:
         models, champion = self._models, self._service.moment
@@ -168,7 +185,7 @@ class _Life:
         key = f"training:{self._name}:{self._policy.name}:{now}"
         self._ledger.append(key, "training", self._name, self.history[-1].to_json())
         self._said.append(
-            f"{iso(now)[:10]} The challenger {'takes over' if won else 'loses'}: it spares {verdict.gain:.4f} a row "
+            f"{_day(now)} The challenger {'takes over' if won else 'loses'}: it spares {verdict.gain:.4f} a row "
             f"(at least {verdict.low:.4f}) on {verdict.rows:,} rows."
         )
         if not won:
@@ -196,14 +213,22 @@ class _Life:
             rows=len(every),
             loss=float(every.mean()),
             weekly=tuple(
-                (iso(start + int(week) * _WEEK * DAY)[:10], float(every[weeks == week].mean()))
-                for week in np.unique(weeks)
+                (_day(start + int(week) * _WEEK * DAY), float(every[weeks == week].mean())) for week in np.unique(weeks)
             ),
             trainings=len(self.history),
             won=len(self._in_service) - 1,
             seconds=sum(training.seconds for training in self.history),
-            alarms=self._alarms,
+            alarms=sum(count for _, count in self._raised),
+            approved=self._approved,
             recovery_days=float(np.mean(self._recovery)) if self._recovery else None,
             decisions=tuple(self._said),
             diagnosis=self._diagnosis,
+            trained=tuple(
+                Trained(day=_day(one.at), won=one.outcome == "won", seconds=one.seconds) for one in self.history
+            ),
+            raised=tuple(self._raised),
         )
+
+
+def _day(moment: int) -> str:
+    return iso(moment)[:10]

@@ -28,6 +28,22 @@ DAY = 86_400_000_000
 HELD_OUT = challenge.NEWEST
 #: Segments are told of for text columns of a request with at most so many values.
 _VALUES = 40
+#: A move by less than this share is no alarm in a replay.
+MATERIAL = 0.1
+#: Days between two false alarms.
+_BUDGET = 90
+
+
+def watching(tick: int = DAY) -> Plan:
+    """How a replay watches: by ticks that time alone ends, with the budget of a quarter, for moves that are large.
+
+    Production looks by the hour, at moves of 0.03. Half a year would be 4,400 looks at each policy, and what a policy
+    decides on is what lasts for days: a replay looks by the day, when all hours have been there.
+
+    Args:
+        tick: microseconds between two looks.
+    """
+    return Plan(budget=_BUDGET * DAY / tick, material=MATERIAL, rows=None, span=tick)
 
 
 def held_out(past: Past, since: int, now: int) -> tuple[int, slice]:
@@ -97,10 +113,10 @@ class Service:
         self.monitor = Monitor(name, version, self.watched, plan, importance=weights, seasonal=usual, at=now)
         self.performance = Performance(
             Judged.of(self.past.truth[judged], scores),
-            span=plan.span,
+            # Outcomes are taken together by the day however often one looks, as in production.
+            span=max(DAY, plan.span),
             settles=int(self.past.settled[0] - self.past.at[0]),
         )
-        self.losses: list[tuple[slice, float]] = []
 
     def live(self, now: int) -> tuple[DriftReport | None, PerformanceReport]:
         """What was asked since the last call is answered and counted, what has settled is joined."""
