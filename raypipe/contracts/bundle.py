@@ -7,7 +7,7 @@ file               what it holds
 ``model.*``        the same model in its own format: ``model.txt``, ``model.safetensors`` and ``model.json``, …
 ``signature.json`` `Signature`: how feature rows become ``x``
 ``pipeline.json``  the definition it was made by
-``golden.parquet`` feature rows and the ``score`` that the trainer computed for each, as columns of one table
+``golden.parquet`` feature rows and the ``score`` that the model gave each when it was made, as columns of one table
 ``card.json``      `Card`: algorithm, parameters, metrics, threshold, seed
 ``evaluation.json`` `Evaluation`: the one test on the holdout; absent from bundles of old
 ``bins.json``      `Reference`: the holdout in cells, to compare with what is served; absent from bundles of old

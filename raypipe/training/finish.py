@@ -17,12 +17,13 @@ from raypipe.contracts.bins import Reference
 from raypipe.contracts.hours import Hourly
 from raypipe.contracts.records import TrainingSet
 from raypipe.contracts.signature import Signature
+from raypipe.contracts.target import Target
 from raypipe.contracts.watched import Watched
 from raypipe.errors import TrainingError
 from raypipe.failpoints import failpoint
 from raypipe.spec import Pipeline
 from raypipe.training.ahead import Forecasts, forecasts
-from raypipe.training.calibration import Calibration, calibrate
+from raypipe.training.calibration import Calibration, Mapped, calibrate
 from raypipe.training.data import ASKED_AT, LABEL, class_weights, examples, read, together
 from raypipe.training.judge import Judged, judge
 from raypipe.training.metrics import quality
@@ -40,22 +41,32 @@ GOLDEN_ROWS = 64
 class Finished:
     """The winner as it will answer: its trainer, the map of its scores and the map's name, and the threshold."""
 
+    algorithm: str
     trainer: Trainer
     calibration: Calibration | None
     calibrated_by: str
     threshold: float
     costs: tuple[tuple[float, ...], ...] = ()
 
-    def predict(self, x: Matrix) -> Scores:
-        """The answers of ``x`` float32 (rows, columns), by the algorithm's own library."""
-        scores = self.trainer.predict(x)
-        return scores if self.calibration is None else self.calibration(scores)
+    def save(self, folder: Path, x: Matrix, target: Target) -> tuple[OnnxModel, float]:
+        """Write the model's files into an empty folder.
 
-    def save(self, folder: Path) -> None:
-        """Write the model's files into an empty folder; the ONNX file answers as `predict` does."""
+        Returns:
+            What serves, and the largest difference between it and the trainer on ``x``, before the map of scores: that
+            makes more of a difference than it is, and is compared by itself.
+
+        Raises:
+            TrainingError: they differ by more than rounding.
+        """
         self.trainer.save(folder)
+        served = OnnxModel(folder)
+        gap = difference(self.trainer, served, x, self.algorithm, target)
         if self.calibration is not None:
+            mapped = Mapped(served, self.calibration)
             self.calibration.put_into(folder)
+            served = OnnxModel(folder)
+            difference(mapped, served, x, f"{self.algorithm}, calibrated by {self.calibrated_by}", target)
+        return served, gap
 
 
 def _ahead(winner: Outcome, task: Task, data: Data) -> Callable[[], Forecasts]:
@@ -77,24 +88,25 @@ def refit(winner: Outcome, data: Data, pipeline: Pipeline, folder: Path) -> Fini
     what a training needs to go on.
     """
     search, finish, params = pipeline.search, pipeline.finish, dict(winner.trial.params)
+    algorithm = winner.trial.algorithm
     train = together(data.train, data.tune) if data.source is None else data.train
     task = Task(train, None, data.signature, search.metric, search.seed, target=data.target)
-    task = Plan(folder, search.metric, search.seed, models=search.models).on(task, winner.trial.algorithm)
+    task = Plan(folder, search.metric, search.seed, models=search.models).on(task, algorithm)
     decides = data.target.task == "binary"
     try:
         coming = _ahead(winner, replace(task, source=data.source), data) if decides else None
         task = replace(task, source=None if data.source is None else data.source.also("tune"))
-        model = trainer(winner.trial.algorithm)
+        model = trainer(algorithm)
         model.fit(task, params)
         ahead = coming() if coming else None
     except Exception as error:  # a trainer may raise anything
         what = f"the winner could not be fitted again on train and tune: {in_words(error)}"
-        raise TrainingError(what, where=winner.trial.algorithm) from error
+        raise TrainingError(what, where=algorithm) from error
     if ahead is None:
-        return Finished(model, None, "none", EVEN, cost_matrix(finish, data.target, pipeline.name))
+        return Finished(algorithm, model, None, "none", EVEN, cost_matrix(finish, data.target, pipeline.name))
     calibration, name = calibrate(ahead.y, ahead.scores, ahead.newest, finish.calibrate)
     mended = ahead.scores if calibration is None else calibration(ahead.scores)
-    return Finished(model, calibration, name, choose_threshold(ahead.y, mended, finish))
+    return Finished(algorithm, model, calibration, name, choose_threshold(ahead.y, mended, finish))
 
 
 @dataclass(frozen=True)
@@ -116,12 +128,12 @@ def seal(
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    model.save(part)
     finish = pipeline.finish
     beside = read(training_set, "holdout", (*finish.by, *finish.fair, ASKED_AT))
     held_out = beside.select(*training_set.features, LABEL)
-    served, rows = OnnxModel(part), examples(held_out, data.signature, data.target)
-    gap = difference(model, served, rows.x, winner.trial.algorithm, data.target)
+    rows, golden = examples(held_out, data.signature, data.target), golden_rows(held_out, data.signature)
+    compared = np.concatenate([rows.x, data.signature.encode(golden)])
+    served, gap = model.save(part, compared, data.target)
     scores = served.predict(rows.x)
     metric, target = pipeline.search.metric, data.target
     judged = Judged(rows, scores, served.predict, metric, target, model.threshold, model.costs)
@@ -138,11 +150,8 @@ def seal(
         model = _with_holdout(model, winner, data, rows, pipeline, folder.parent)
         shutil.rmtree(part)
         part.mkdir()
-        model.save(part)
-        served = OnnxModel(part)
-        difference(model, served, rows.x, winner.trial.algorithm, data.target)
-    golden = golden_rows(held_out, data.signature)
-    scored = golden.with_columns(pl.Series(bundle.SCORE, model.predict(data.signature.encode(golden))))
+        served, _ = model.save(part, compared, data.target)
+    scored = golden.with_columns(pl.Series(bundle.SCORE, served.predict(data.signature.encode(golden))))
     card = bundle.Card(
         algorithm=winner.trial.algorithm,
         params=winner.trial.params,

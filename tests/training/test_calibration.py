@@ -1,14 +1,19 @@
 """A map of scores: what it mends, that its ONNX nodes compute the same, that it is left out where it does no good."""
 
 import numpy as np
+import polars as pl
 import pytest
 
+from raypipe import models
+from raypipe.contracts import bundle
 from raypipe.spec import Finish
+from raypipe.training.again import refit
 from raypipe.training.calibration import Calibration, calibrate, isotonic, platt
 from raypipe.training.metrics import calibration_error
 from raypipe.training.onnx_model import OnnxModel
 from raypipe.training.threshold import choose_threshold, mean_cost
 from tests.contracts.bundles import write_onnx
+from tests.training.data import frame, pipeline, training_set
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +46,46 @@ def test_the_onnx_file_computes_the_same_map(fit, crooked, tmp_path):
     assert mapped.shape == raw.shape
     np.testing.assert_allclose(mapped, made(raw), atol=1e-6)
     assert np.abs(mapped - raw).max() > 0.05
+
+
+@pytest.mark.parametrize("fit", [platt, isotonic])
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_the_last_bits_of_a_score_stay_last_bits(fit, noise):
+    """Scores close to 0 and 1 for labels that one threshold parts: a curve through them would be a step."""
+    rng = np.random.default_rng(7)
+    truth = rng.random(900) < 0.5
+    y = (truth ^ (rng.random(900) < noise)).astype(np.float32)
+    scores = (1 / (1 + np.exp(rng.normal(0, 2, 900) - np.where(truth, 9, -9)))).astype(np.float32)
+    made = fit(y, scores)
+    steps = np.linspace(0, 1, 200_001, dtype=np.float32)
+    assert np.abs(made(np.nextafter(steps, np.float32(2))) - made(steps)).max() < bundle.TOLERANCE
+    # It goes all the way up still, in order.
+    ends = made(np.array([scores.min(), scores.max()], dtype=np.float32))
+    assert ends[1] - ends[0] > 0.85
+    assert (np.diff(made(np.sort(scores))) >= -1e-6).all()
+
+
+@pytest.mark.parametrize("algorithm", ["linear", "tests.training.own:Means"])
+def test_a_model_and_its_file_are_compared_before_the_map(algorithm, tmp_path):
+    """A trainer may answer in another last bit than its ONNX file, which a steep map makes more of."""
+    sets = {name: parted(rows, seed) for seed, (name, rows) in enumerate({"train": 900, "tune": 450}.items())}
+    record = training_set(tmp_path / "set", 900, **sets, holdout=parted(450, 2))
+    wish = pipeline(models.Linear())
+    object.__setattr__(wish, "finish", Finish(calibrate="auto"))
+    params = {"C": 10.0, "max_iter": 2000, "strength": 5.0}
+    metrics = refit(wish, record, algorithm, params, {}, tmp_path / "bundle")
+    assert metrics["onnx_difference"] < bundle.TOLERANCE
+    assert bundle.card(tmp_path / "bundle").calibration in {"platt", "isotonic"}
+    golden = bundle.golden(tmp_path / "bundle")
+    served = OnnxModel(tmp_path / "bundle").predict(bundle.signature(tmp_path / "bundle").encode(golden))
+    assert bundle.agree(served, golden["score"].to_numpy()).all()
+
+
+def parted(rows, seed):
+    """The label is one threshold on one feature, wrong for one row in twenty."""
+    period = frame(rows, seed)
+    wrong = pl.Series(np.random.default_rng(seed + 9).random(rows) < 0.05)
+    return period.with_columns(label=(period["delay"].fill_null(20.0) > 15) ^ wrong)
 
 
 def test_auto_keeps_a_map_only_where_the_newest_rows_gain(crooked):
