@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 from scipy.special import logit
 
@@ -48,6 +49,8 @@ class Memory(msgspec.Struct):
         labels: how many were taken into account.
         alarm: whether the share of errors has risen for certain.
         settled: the starts of the spans that were taken into account, as far as they are remembered.
+        through: spans that start before are done with: of them only ``shown`` is still needed.
+        shown: the newest spans, as they were when all rows were looked at last.
     """
 
     total: float = 0.0
@@ -55,6 +58,8 @@ class Memory(msgspec.Struct):
     labels: int = 0
     alarm: bool = False
     settled: list[int] = []
+    through: int = 0
+    shown: list[Cohort] = []
 
 
 @dataclass
@@ -96,7 +101,8 @@ class Performance:
         self._where: dict[str, int] = {}
         self._early: dict[str, tuple[int, float]] = {}
         self._versions: dict[str, int] = {}
-        self._memory = memory or Memory()
+        # A copy: whoever asks and throws the answer away must find what there was.
+        self._memory = structs.replace(memory) if memory else Memory()
 
     def predicted(self, ids: Sequence[str], at: Sequence[int] | Ints, score: Floats) -> None:
         """Remember predictions; one that is remembered already is left as it is.
@@ -119,6 +125,27 @@ class Performance:
             early = self._early.pop(name, None)
             span.label.append(float("nan") if early is None else early[1])
         self._forget()
+
+    def joined(self, at: Ints, score: Floats, truth: Floats) -> None:
+        """Take in rows that are new to it, with their labels, by time.
+
+        Args:
+            at: when each was answered, microseconds UTC, rising; shape (rows,).
+            score: likewise.
+            truth: likewise, 0 or 1; NaN: not known yet.
+        """
+        if not len(at):
+            return
+        starts, firsts = np.unique(at - at % self._span, return_index=True)
+        for start, first, end in zip(starts.tolist(), firsts, [*firsts[1:], len(at)], strict=True):
+            span = self._spans.setdefault(start, _Span(start, settled=start in self._memory.settled))
+            span.score += score[first:end].tolist()
+            span.label += truth[first:end].tolist()
+        self._forget()
+
+    def settles(self, at: int) -> bool:
+        """Whether a span is to be taken into account at the next report; that takes the rows of earlier ones."""
+        return any(not span.settled and self._mature(span, at) for span in self._spans.values())
 
     def labelled(self, ids: Sequence[str], truth: Floats, versions: Sequence[int] | Ints | None = None) -> None:
         """Join labels. The same label twice counts once; of corrections the one with the highest version stands.
@@ -161,9 +188,8 @@ class Performance:
     @property
     def memory(self) -> Memory:
         """What it has come to by the last report."""
-        settled = sorted(span.start for span in self._spans.values() if span.settled)
-        known = self._memory
-        return Memory(known.total, known.regret, known.labels, known.alarm, settled)
+        settled = {span.start for span in self._spans.values() if span.settled}
+        return structs.replace(self._memory, settled=sorted(settled.union(self._memory.settled))[-self._keep :])
 
     def _settle(self, span: _Span) -> None:
         memory = self._memory

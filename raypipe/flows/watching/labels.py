@@ -1,6 +1,11 @@
-"""What came true of a version's predictions, out of the logs: read anew each time, taken into account once."""
+"""What came true of a version's predictions, out of the logs: each span of time is read until it is settled.
+
+After that its figures are kept. Once a span, when the next one settles, all of them are read again: then corrections
+that came late are shown, and scores are recalibrated by what is known of the spans before.
+"""
 
 import polars as pl
+from msgspec import structs
 
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.watching import PerformanceReport
@@ -15,24 +20,44 @@ from raypipe.spec import micros
 ID = pl.concat_str("request_id", pl.lit("/"), "row").alias("id")
 #: Predictions of so many ticks are taken together, and labels waited for over so many such spans.
 TICKS, SPANS = 24, 60
+#: Spans that a report shows.
+_SHOWN = 8
+#: Microseconds by which the clocks of machines may differ.
+_SKEW = 60_000_000
 
 
 class Told:
-    """The logs of one version as they are now: read once, however many ticks ask.
+    """The logs of one version as they are now, read as far back as somebody asks, however many ticks do.
 
     Args:
         platform: whose logs.
         known: the version.
         since: what was answered before is left out; microseconds UTC.
-
-    Raises:
-        WorkspaceError: the logs cannot be read.
     """
 
     def __init__(self, platform: Platform, known: Known, since: int) -> None:
-        self.rows = predictions(platform, known, since).filter("answered").with_columns(pl.col("at").cast(pl.Int64))
-        labels = feedback(platform, known, since).drop_nulls("truth").select("id", pl.col("truth").cast(pl.Float64))
-        self.labels = labels.join(self.rows.select("id", "at"), on="id")
+        self._platform, self._known, self._since = platform, known, since
+        self._rows: tuple[int, pl.DataFrame] | None = None
+
+    def rows(self, since: int) -> pl.DataFrame:
+        """What was answered from a moment on, as ``at``, ``score`` and ``truth`` (NaN: not known yet), by time.
+
+        Raises:
+            WorkspaceError: the logs cannot be read.
+        """
+        since = max(since, self._since)
+        if self._rows is None or since < self._rows[0]:
+            self._rows = since, self._read(since)
+        return self._rows[1].filter(pl.col("at") >= since)
+
+    def _read(self, since: int) -> pl.DataFrame:
+        answered = predictions(self._platform, self._known, since).filter("answered")
+        # Nothing is told of a prediction before it was made, but by clocks that differ.
+        truth = feedback(self._platform, self._known, since - _SKEW).select("id", pl.col("truth").cast(pl.Float64))
+        rows = answered.unique("id", keep="first", maintain_order=True)
+        return rows.join(truth, on="id", how="left", maintain_order="left").select(
+            pl.col("at").cast(pl.Int64), "score", pl.col("truth").fill_null(float("nan"))
+        )
 
 
 def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tuple[PerformanceReport | None, Memory]:
@@ -44,18 +69,39 @@ def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tu
         memory: what its outcomes had come to before.
         plan: how it is watched.
         at: now, microseconds UTC.
+
+    Raises:
+        WorkspaceError: the logs cannot be read.
     """
     judged = None if known.reference is None else known.reference.judged
     if judged is None:
         return None, memory
+    span, first = TICKS * plan.span, oldest(plan, at)
     settles = micros(known.pipeline.label.settled_after) + micros(known.pipeline.ask.lead)
-    performance = Performance(judged, span=TICKS * plan.span, settles=settles, keep=SPANS + 1, memory=memory)
-    inside = pl.col("at").is_between(oldest(plan, at), at)
-    rows, labels = told.rows.filter(inside), told.labels.filter(inside)
-    performance.predicted(rows["id"].to_list(), rows["at"].to_numpy(), rows["score"].to_numpy())
-    performance.labelled(labels["id"].to_list(), labels["truth"].to_numpy())
+
+    def joined(since: int) -> Performance:
+        made = Performance(judged, span=span, settles=settles, keep=SPANS + 1, memory=memory)
+        rows = told.rows(since).filter(pl.col("at").is_between(since, at))
+        made.joined(rows["at"].to_numpy(), rows["score"].to_numpy(), rows["truth"].to_numpy())
+        return made
+
+    since = max(first, memory.through // span * span)
+    performance = joined(since)
+    if since > first and performance.settles(at):
+        performance, since = joined(first), first
     report = performance.report(at)
-    return report, performance.memory
+    cohorts = (*(one for one in memory.shown if one.start < since), *report.cohorts)[-_SHOWN:]
+    now = performance.memory
+    shown = list(cohorts) if since == first else memory.shown
+    through = _through(since, now, span, at - settles)
+    return structs.replace(report, cohorts=cohorts), structs.replace(now, through=through, shown=shown)
+
+
+def _through(start: int, memory: Memory, span: int, due: int) -> int:
+    """The start of the first span of which more may become known: not settled, or empty and not long over."""
+    while start in memory.settled or start + 2 * span <= due:
+        start += span
+    return start
 
 
 def oldest(plan: Plan, at: int) -> int:

@@ -1,0 +1,117 @@
+"""Spans that are read until they are settled come to what a look at everything comes to, whoever starts anew when."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import cast
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from raypipe.contracts.bins import Judged
+from raypipe.flows.platform import Platform
+from raypipe.flows.watching import labels
+from raypipe.flows.watching.known import Known
+from raypipe.flows.watching.labels import Told, outcome
+from raypipe.monitoring import Performance, Plan
+from raypipe.monitoring.performance import Memory
+
+HOUR, DAY = 3_600_000_000, 86_400_000_000
+START = 1_000 * DAY
+
+
+class Logs:
+    """What is in the two logs at a moment, with how many rows were read last."""
+
+    def __init__(self, days: int, rng: np.random.Generator) -> None:
+        quiet = np.isin(np.arange(days), (5, 6))
+        day = np.repeat(np.arange(days), np.where(quiet, 0, 60))
+        at = np.sort(START + day * DAY + rng.integers(0, DAY, len(day)))
+        score = rng.uniform(0.05, 0.6, len(at))
+        truth = (rng.random(len(at)) < np.where(day < 12, score, 1 - score)).astype(float)
+        ids = [f"q{i}" for i in range(len(at))]
+        self.rows = pl.DataFrame({"id": ids, "at": at, "score": score, "answered": True})
+        # A quarter of the labels never come; some are wrong at first, and corrected within hours or after days.
+        told = [
+            (ids[i], int(at[i] + rng.exponential(0.4 * DAY)), truth[i])
+            for i in np.flatnonzero(rng.random(len(at)) < 0.75)
+        ]
+        wrong = [(name, when - 1, 1 - value) for name, when, value in told[::9]]
+        self.told = sorted([*told, *wrong, *told[::20]], key=lambda one: one[1])
+        self.now, self.read = 0, 0
+
+    def predictions(self, _platform: object, _known: object, since: int) -> pl.DataFrame:
+        found = self.rows.filter(pl.col("at").is_between(since, self.now))
+        self.read += found.height
+        return found
+
+    def feedback(self, _platform: object, _known: object, since: int) -> pl.DataFrame:
+        latest = {name: value for name, when, value in self.told if since <= when <= self.now}
+        return pl.DataFrame(list(latest.items()), ["id", "truth"], orient="row", schema_overrides={"id": pl.String})
+
+
+@pytest.fixture
+def logs(monkeypatch):
+    logs = Logs(30, np.random.default_rng(0))
+    monkeypatch.setattr(labels, "predictions", logs.predictions)
+    monkeypatch.setattr(labels, "feedback", logs.feedback)
+    return logs
+
+
+@pytest.fixture
+def known():
+    rng = np.random.default_rng(1)
+    score = rng.uniform(0.05, 0.6, 5_000)
+    judged = Judged.of((rng.random(5_000) < score).astype(float), score)
+    pipeline = SimpleNamespace(
+        label=SimpleNamespace(settled_after=timedelta(days=2)), ask=SimpleNamespace(lead=timedelta(0))
+    )
+    return cast(Known, SimpleNamespace(reference=SimpleNamespace(judged=judged), pipeline=pipeline))
+
+
+def test_what_is_settled_is_not_read_again_and_comes_to_the_same(logs, known):
+    platform, plan, memory = cast(Platform, None), Plan(span=HOUR), Memory()
+    all_at_once = Performance(known.reference.judged, span=DAY, settles=2 * DAY)
+    reads, asked, told = [], 0, 0
+    for tick in range(1, 30 * 4):
+        at = logs.now = START + tick * DAY // 4
+        logs.read = 0
+        report, after = outcome(Told(platform, known, labels.oldest(plan, at)), known, memory, plan, at)
+        # Asked again, and started anew from what was written down, it says the same.
+        again, _ = outcome(Told(platform, known, labels.oldest(plan, at)), known, memory, plan, at)
+        assert again.to_json() == report.to_json()
+        memory = msgspec.msgpack.decode(msgspec.msgpack.encode(after), type=Memory)
+        reads.append(logs.read // 2)
+
+        new = logs.rows.filter(pl.col("at") <= at)[asked:]
+        asked += new.height
+        all_at_once.predicted(new["id"].to_list(), new["at"].to_numpy(), new["score"].to_numpy())
+        news = [one for one in logs.told[told:] if one[1] <= at]
+        told += len(news)
+        all_at_once.labelled([name for name, _, _ in news], np.array([value for _, _, value in news]))
+        expected = all_at_once.report(at)
+        assert (report.alarm, report.new_labels) == (expected.alarm, expected.new_labels)
+        assert report.regret == pytest.approx(expected.regret, abs=1e-9)
+        assert [one.start for one in report.cohorts] == [one.start for one in expected.cohorts]
+        for mine, theirs in zip(report.cohorts[-2:], expected.cohorts[-2:], strict=True):
+            assert (mine.predictions, mine.labelled, mine.mature) == (
+                theirs.predictions,
+                theirs.labelled,
+                theirs.mature,
+            )
+            assert mine.estimated == pytest.approx(theirs.estimated)
+    assert report.alarm
+    assert report.new_labels > 900
+    # Three days wait for labels; everything is read once a day, when one of them settles.
+    assert np.quantile(reads[60:], 0.7) <= 4 * 60
+    assert memory.through == START + 27 * DAY
+
+
+def test_asking_and_throwing_the_answer_away_changes_nothing(logs, known):
+    logs.now = START + 20 * DAY
+    memory = Memory()
+    told = Told(cast(Platform, None), known, START)
+    first, _ = outcome(told, known, memory, Plan(span=HOUR), logs.now)
+    assert memory == Memory()
+    assert outcome(told, known, memory, Plan(span=HOUR), logs.now)[0].to_json() == first.to_json()
