@@ -20,14 +20,23 @@ QUALITY: tuple[Measure, ...] = (
     ("AUC", "auc", 3),
     ("log loss", "log_loss", 4),
     ("calibration", "ece", 4),
+    ("pinball", "pinball", 4),
+    ("deviance", "poisson_deviance", 4),
     ("accuracy", "accuracy", 3),
     ("RMSE", "rmse", 4),
     ("MAE", "mae", 4),
     ("R2", "r2", 3),
-    ("pinball", "pinball", 4),
-    ("deviance", "poisson_deviance", 4),
 )
-SPEED: Measure = ("p99 ms", "p99_ms_1", 2)
+#: What a trial costs in service: milliseconds of one row and of 1,000, kilobytes, and a million predictions one by one.
+SPEED: tuple[Measure, ...] = (
+    ("p50 ms", "p50_ms_1", 2),
+    ("p99 ms", "p99_ms_1", 2),
+    ("1,000 ms", "p50_ms_1000", 1),
+    ("size kB", "bytes", 0),
+    ("cost of 1M", "money_per_million", 4),
+)
+#: So many measures of quality leave room for the rest in a narrow terminal; `--json` has all.
+MOST = 2
 
 
 def stage_line(stage: str, line: str, seconds: float, reused: bool) -> Text:
@@ -65,26 +74,29 @@ def duration(seconds: float) -> str:
 def trials_table(candidate: Candidate) -> Table:
     """All trials of a search, best first, the winner marked; those of one segment come after the others.
 
-    ``p99 ms`` is the time to answer one row.
+    ``p50 ms`` and ``p99 ms`` are the time to answer one row, ``1,000 ms`` that of a thousand.
     """
     trials = sorted(candidate.trials, key=lambda trial: _rank(trial, candidate.metric))
-    shown = _filled((*QUALITY, SPEED), [trial.metrics for trial in trials])
+    found = [trial.metrics for trial in trials]
+    speeds = _filled(SPEED, found)
+    shown = [*_qualities(found, candidate.metric)[: MOST if len(speeds) < len(SPEED) else 1], *speeds]
     title = f"Trials of {candidate.pipeline} on the tuning period"
     table = Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left", title_style="bold"
     )
-    table.add_column("")
-    table.add_column("trial", justify="right")
+    table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("algorithm", no_wrap=True)
     for heading, _, _ in shown:
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
     table.add_column("fit", justify="right", no_wrap=True)
     for trial in trials:
         won = is_winner(trial, candidate)
         name = trial.algorithm if trial.status == "finished" else f"{trial.algorithm}, {trial.status}"
         numbers = [_number(trial.metrics, metric, decimals) for _, metric, decimals in shown]
         style = "bold green" if won else "" if trial.status == "finished" else "dim"
-        table.add_row("→" if won else "", str(trial.number), name, *numbers, duration(trial.seconds), style=style)
+        table.add_row(
+            f"→ {trial.number}" if won else str(trial.number), name, *numbers, duration(trial.seconds), style=style
+        )
     return table
 
 
@@ -104,7 +116,7 @@ def is_winner(trial: Trial, candidate: Candidate) -> bool:
 
 def winner_sentences(candidate: Candidate) -> list[Text]:
     """Who won and why, how good it is on the holdout, and what went wrong with trials that failed."""
-    measured = _filled(QUALITY, [candidate.metrics])
+    measured = _qualities([candidate.metrics], candidate.metric)
     found = ", ".join(f"{heading} {_number(candidate.metrics, name, decimals)}" for heading, name, decimals in measured)
     return [
         Text.assemble(("Winner", "bold"), f": {candidate.reason.strip().rstrip('.')}."),
@@ -119,8 +131,7 @@ def winner_sentences(candidate: Candidate) -> list[Text]:
 
 def models_table(versions: Sequence[ModelVersion]) -> Table:
     """The versions of a model, newest first."""
-    # Two metrics leave room for the rest in a narrow terminal; `--json` has all.
-    shown = _filled(QUALITY[:2], [version.metrics for version in versions])
+    shown = _qualities([version.metrics for version in versions])[:MOST]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("version", justify="right", no_wrap=True)
     table.add_column("aliases")
@@ -165,9 +176,18 @@ def model_document(version: ModelVersion) -> dict[str, object]:
     }
 
 
+def _qualities(rows: Sequence[Mapping[str, float]], first: str = "") -> list[Measure]:
+    """The measures of quality that some row has, the one that is searched by ``first``, then users' own."""
+    own = {name: (name.rpartition(":")[2], name, 3) for row in rows for name in row if ":" in name}
+    own = {name: measure for name, measure in own.items() if not name.startswith("tune_")}
+    return sorted(_filled((*own.values(), *QUALITY), rows), key=lambda measure: measure[1] != first)
+
+
 def _filled(measures: Sequence[Measure], rows: Sequence[Mapping[str, float]]) -> list[Measure]:
     return [measure for measure in measures if any(measure[1] in row for row in rows)]
 
 
 def _number(metrics: Mapping[str, float], name: str, decimals: int) -> str:
-    return f"{metrics[name]:.{decimals}f}" if name in metrics else "–"
+    if name not in metrics:
+        return "–"
+    return f"{metrics[name] / (1_000 if name == 'bytes' else 1):,.{decimals}f}"

@@ -28,6 +28,7 @@ from raypipe.spec import (
     more_is_better,
 )
 from raypipe.spec.agg import Aggregate
+from raypipe.words import amount
 
 #: Rows of a table that a person reads.
 MOST = 15
@@ -164,7 +165,7 @@ def _data(version: ModelVersion, pipeline: Pipeline, known: Past) -> Iterator[Pa
     else:
         checks = known.gate.results
         past_gate = f" It was bypassed: {known.gate.bypassed}." if known.gate.bypassed else ""
-        yield f"Its gate made {len(checks)} checks and set {known.gate.quarantined:,} rows aside.{past_gate}"
+        yield f"Its gate made {amount(len(checks), 'check')} and set {known.gate.quarantined:,} rows aside.{past_gate}"
     if found is not None:
         parts = [
             (name, span, f"{found.rows.get(name, 0):,}", _share(found.positives, found.rows, name))
@@ -210,24 +211,27 @@ def _search(pipeline: Pipeline, known: Past) -> Iterator[Part]:
     told = [trial for trial in candidate.trials if metric in trial.metrics]
     sign = -1 if more_is_better(metric) else 1
     best = sorted(told, key=lambda trial: sign * trial.metrics[metric])[:MOST]
+    speeds = [name for name in _SPEEDS if any(name in t.metrics for t in best)]
     rows = [
         (
             str(t.number),
             t.algorithm,
             t.status,
             f"{t.metrics[metric]:.4f}",
-            _number(t.metrics, "p99_ms_1"),
+            *(_number(t.metrics, name) for name in speeds),
             f"{t.seconds:.1f}",
         )
         for t in best
     ]
-    yield Table(("trial", "algorithm", "status", f"{metric} on tune", "p99 of one row, ms", "seconds"), tuple(rows))
+    headings = ("trial", "algorithm", "status", f"{metric} on tune", *(_SPEEDS[name] for name in speeds), "seconds")
+    yield Table(headings, tuple(rows))
+    yield "Speeds are from the values of the features to the score, in the code that serves."
     failed = [trial for trial in candidate.trials if trial.error]
-    yield f"{len(candidate.trials)} trials in all; {len(failed)} failed."
+    yield f"{amount(len(candidate.trials), 'trial')} in all; {len(failed)} failed."
 
 
 def _number(metrics: dict[str, float], name: str) -> str:
-    return f"{metrics[name]:.3g}" if name in metrics else "–"
+    return (f"{metrics[name]:,.0f}" if name == "bytes" else f"{metrics[name]:.3g}") if name in metrics else "–"
 
 
 def _quality(version: ModelVersion, folder: Path) -> Iterator[Part]:
@@ -241,9 +245,9 @@ def _quality(version: ModelVersion, folder: Path) -> Iterator[Part]:
     found = [(name, f"{i.value:.4f}", f"{i.low:.4f} to {i.high:.4f}") for name, i in evaluation.metrics.items()]
     yield Table(("metric", "value", "95 % interval"), tuple(found))
     yield f"Intervals by drawing {evaluation.blocks} blocks of rows with replacement."
-    speed = [(name, _number(version.metrics, name)) for name in _SPEEDS if name in version.metrics]
+    speed = [(words, _number(version.metrics, name)) for name, words in _SPEEDS.items() if name in version.metrics]
     if speed:
-        yield Table(("speed of the model, ms", "value"), tuple(speed))
+        yield Table(("speed and size of the model", "value"), tuple(speed))
 
 
 def _segments(folder: Path) -> Iterator[Part]:
@@ -329,7 +333,14 @@ def _decisions(ledger: Ledger, version: ModelVersion) -> Iterator[Part]:
 
 
 _LIBRARIES = ("python", "raypipe", "ray", "lightgbm", "torch", "scikit-learn", "onnxruntime")
-_SPEEDS = ("p50_ms_1", "p99_ms_1", "p50_ms_1000", "p99_ms_1000")
+_SPEEDS = {
+    "p50_ms_1": "p50 of one row, ms",
+    "p99_ms_1": "p99 of one row, ms",
+    "p50_ms_1000": "p50 of 1,000 rows, ms",
+    "p99_ms_1000": "p99 of 1,000 rows, ms",
+    "bytes": "bytes",
+    "money_per_million": "cost of a million predictions",
+}
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body{{font:15px/1.5 system-ui,sans-serif;color:#0f172a;background:#fff;max-width:70em;margin:2em auto;padding:0 1em}}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from raypipe.clock import iso
 from raypipe.contracts.reader import FEW, OpenReader
+from raypipe.contracts.scorer import Scorer
 from raypipe.errors import FeatureError, RequestError, ServingError
 from raypipe.serving.answers import Answers, Told
 from raypipe.serving.batcher import Batcher
@@ -95,6 +96,7 @@ class Engine:
     ) -> None:
         self._suggested = suggested or {}
         self.model = Model(served)
+        self._scorer = Scorer(self.model.pipeline.name, self.model.encode, self.model.score)
         self.parser = Parser(request_fields(self.model.pipeline), max_rows)
         self.batcher: Batcher[Question, Prediction] = Batcher(self._answer)
         self._reader = open_reader(self.model.pipeline)
@@ -158,10 +160,10 @@ class Engine:
         if self.model.plain and len(rows) <= FEW:
             found = self._answered(rows)
             between = perf_counter()
-            return Computed(found, *self._scored(self.model.encode.rows(found))), between
+            return Computed(found, *self._scorer.rows(found)), between
         features = self._features(self.parser.frame(rows))
         between = perf_counter()
-        return Computed(features.rows(), *self._scored(self.model.encode(features))), between
+        return Computed(features.rows(), *self._scorer.frame(features)), between
 
     def _remembered(self, rows: list[Row]) -> tuple[Computed, float]:
         """The same, with what was computed before for the same questions from the same stored features."""
@@ -229,7 +231,7 @@ class Engine:
 
     def scores(self, requests: pl.DataFrame) -> Scores:
         """The model's score of each row of a frame of request fields; errors as in `answer`."""
-        return self._scored(self.model.encode(self._features(requests)))[1]
+        return self._scorer.frame(self._features(requests))[1]
 
     def _answered(self, rows: list[Row]) -> Sequence[Sequence[object]]:
         try:
@@ -246,12 +248,6 @@ class Engine:
             raise _unavailable(error) from None
         _require_all(requests.height, features.height)
         return features
-
-    def _scored(self, matrix: Scores) -> tuple[Scores, Scores]:
-        scores = self.model.score(matrix)
-        if not np.isfinite(scores).all():
-            raise ServingError("the model gave a score that is not a number", where=self.model.pipeline.name)
-        return matrix, scores
 
 
 def _require_all(asked: int, answered: int) -> None:

@@ -14,10 +14,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from raypipe.contracts import bundle
 from raypipe.contracts.arms import Arm
 from raypipe.contracts.bundle import Card
+from raypipe.contracts.encode import Encoder
 from raypipe.contracts.records import Record
 from raypipe.contracts.signature import Signature
 from raypipe.errors import ServingError
-from raypipe.serving.encode import Encoder
 from raypipe.spec import Pipeline
 
 #: How long a version may take to score its golden rows before it is refused.

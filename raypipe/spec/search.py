@@ -113,8 +113,9 @@ class Search:
         seed: the same seed tries the same parameters.
         seconds: begin no more trials after so long; those under way end as they would. None: no limit. How many trials
             that is depends on the machine, so two such searches may find different models.
-        money: begin no more trials when those that ended have cost this much, at ``cpu_hour`` for an hour of one core.
+        money: begin no more trials when those that ended have cost this much: each what it held, for as long as it ran.
         cpu_hour: what an hour of one core costs, in the unit of ``money``.
+        gpu_hour: what an hour of one GPU costs.
         trial_seconds: a trial that takes longer is ended and counts as failed.
         warm_start: try also what was best in earlier searches for the same label with the same models, such as last
             week's.
@@ -134,6 +135,7 @@ class Search:
     seconds: float | None = None
     money: float | None = None
     cpu_hour: float = 0.0
+    gpu_hour: float = 0.0
     trial_seconds: float = 3_600.0
     warm_start: bool = False
     ensemble: bool = False
@@ -152,6 +154,7 @@ class Search:
         seconds: float | None = None,
         money: float | None = None,
         cpu_hour: float = 0.0,
+        gpu_hour: float = 0.0,
         trial_seconds: float = 3_600.0,
         warm_start: bool = False,
         ensemble: bool = False,
@@ -166,6 +169,7 @@ class Search:
             "seed": seed,
         }
         fields |= {"class_weights": weights, "trial_seconds": trial_seconds, "warm_start": warm_start}
-        fields |= {"seconds": seconds, "money": money, "cpu_hour": cpu_hour, "ensemble": ensemble, "by": by}
+        fields |= {"seconds": seconds, "money": money, "cpu_hour": cpu_hour, "gpu_hour": gpu_hour}
+        fields |= {"ensemble": ensemble, "by": by}
         for name, content in (fields | {"where": written_at()}).items():
             object.__setattr__(self, name, content)

@@ -29,6 +29,7 @@ from raypipe.training.judge import Judged, judge
 from raypipe.training.metrics import quality
 from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import Outcome
+from raypipe.training.speed import speed
 from raypipe.training.threshold import EVEN, choose_threshold, cost_matrix
 from raypipe.training.trainer import Examples, Matrix, Scores, Task, Trainer
 from raypipe.training.trainers import trainer
@@ -172,7 +173,7 @@ def seal(
     failpoint("training.before_bundle")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
-    return Sealed(metrics | served.speed(rows.x[:2_000]), scores)
+    return Sealed(metrics | speed(served, rows.x[:2_000], data.signature), scores)
 
 
 def _keep_hours(folder: Path, rows: pl.DataFrame, reference: Reference, signature: Signature, scores: Scores) -> None:

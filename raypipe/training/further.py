@@ -16,14 +16,16 @@ from ray.exceptions import RayError
 
 from raypipe.contracts.progress import Progress
 from raypipe.spec import Pipeline
+from raypipe.training.budget import Budget
 from raypipe.training.choice import choose
 from raypipe.training.front import front
 from raypipe.training.metrics import goodness, measure
-from raypipe.training.outcome import FAILED, PART, Outcome, kept_scores, trial_folder
+from raypipe.training.outcome import FAILED, PART, Outcome, kept, kept_scores, trial_folder
 from raypipe.training.tracking import Tracking
 from raypipe.training.trainer import Params, Scores, Task, Vector
 from raypipe.training.trainers.several import code_of, column_of, enough, only, pack
 from raypipe.training.trial import Data, Plan, Point, answer, hung, outcome_of, watched
+from raypipe.words import amount
 
 #: How often the best next member is taken into an ensemble; one that is taken twice counts twice.
 PICKS = 20
@@ -47,12 +49,14 @@ def further(
     tracking: Tracking,
     cpus: int,
     progress: Progress,
+    budget: Budget,
 ) -> Further:
-    """The trials that follow from those of a search, as far as the pipeline asks for any."""
+    """The trials that follow from those of a search, as far as the pipeline asks for any, and the budget allows."""
     search, told = pipeline.search, []
     if not (search.ensemble or search.by):
         return Further(())
-    run = _Run(data, replace(plan, folder=plan.folder / "further"), tracking, cpus, progress, count(len(outcomes)))
+    own = replace(plan, folder=plan.folder / "further")
+    run = _Run(data, own, tracking, cpus, progress, count(len(outcomes)), budget, list(outcomes))
     found: list[Outcome] = []
     if search.ensemble:
         params = ensemble(outcomes, data, plan)
@@ -68,18 +72,32 @@ def further(
         told.append(f"of {len(parts)} segments by {search.by} {', '.join(names) or 'none'} keep a model of their own")
         found += parts
         if kept:
-            own = pack([base, *({"algorithm": part.trial.algorithm, **part.trial.params} for part in kept)])
-            found += run("segments together", [("segments", {"by": search.by, **own})])
+            all_parts = pack([base, *({"algorithm": part.trial.algorithm, **part.trial.params} for part in kept)])
+            found += run("segments together", [("segments", {"by": search.by, **all_parts})])
+    if run.left_out:
+        told.append(f"the budget was used up before {amount(run.left_out, 'further trial')}")
     return Further(tuple(found), tuple(told))
 
 
 class _Run:
-    """Answers points, up to ``cpus`` side by side, and tells of each."""
+    """Answers points, up to ``cpus`` side by side, and tells of each. None begins when the ``budget`` is used up.
+
+    Attributes:
+        left_out: how many it did not begin.
+    """
 
     def __init__(
-        self, data: Data, plan: Plan, tracking: Tracking, cpus: int, progress: Progress, numbers: Iterator[int]
+        self,
+        data: Data,
+        plan: Plan,
+        tracking: Tracking,
+        cpus: int,
+        progress: Progress,
+        numbers: Iterator[int],
+        budget: Budget,
+        before: list[Outcome],
     ) -> None:
-        self._cpus = max(1, cpus)
+        self._cpus, self._budget, self._ended, self.left_out = max(1, cpus), budget, before, 0
         self.plan, self._tracking, self._progress, self._numbers = plan, tracking, progress, numbers
         self._data = ray.put(data)
 
@@ -87,20 +105,30 @@ class _Run:
         points = [Point(next(self._numbers), algorithm, params, {}, by) for algorithm, params in asked]
         found: dict[int, Outcome] = {}
         with self._progress.step(name, len(points)) as step:
-            for point in points:
-                self._tracking.start(self._name(point), point.number)
             coming = list(reversed(points))
             waiting: dict[ObjectRef[str], Point] = {}
             while coming or waiting:
                 while coming and len(waiting) < self._cpus:
                     point = coming.pop()
-                    waiting[self._begin(point)] = point
+                    if self._may(point):
+                        self._tracking.start(self._name(point), point.number)
+                        waiting[self._begin(point)] = point
+                if not waiting:
+                    break
                 [done], _ = ray.wait(list(waiting))
                 point = waiting.pop(done)
                 found[point.number] = self._tell(point, self._outcome(point, done))
+                self._ended.append(found[point.number])
                 value = found[point.number].trial.metrics.get(self.plan.metric)
                 step.advance(1, f"{point.params.get('value', point.algorithm)}: {value}")
-        return [found[point.number] for point in points]
+        return [found[point.number] for point in points if point.number in found]
+
+    def _may(self, point: Point) -> bool:
+        """Whether a point may begin; one that was answered before costs nothing."""
+        known = kept(trial_folder(self.plan.folder, point.algorithm, point.params)) is not None
+        may = known or not self._budget.spent(self._ended)
+        self.left_out += not may
+        return may
 
     def _begin(self, point: Point) -> "ObjectRef[str]":
         holds = self.plan.holds(point)

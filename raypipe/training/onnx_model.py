@@ -1,7 +1,6 @@
-"""A model as it will serve: its ONNX file in onnxruntime, compared with the original and timed."""
+"""A model as it will serve: its ONNX file in onnxruntime, compared with the original."""
 
 from pathlib import Path
-from time import thread_time
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +18,6 @@ from raypipe.training.trainer import Matrix, Scores
 OPSET, IR = 20, 10
 #: A larger difference between a model and its ONNX file, as probabilities, is not float32 rounding.
 TOLERANCE = 1e-5
-#: Calls in each round that are timed, for one row and for a thousand.
-MANY = 1_000
-CALLS = {1: 100, MANY: 7}
-ROUNDS = 3
 
 
 class OnnxModel:
@@ -38,38 +33,6 @@ class OnnxModel:
         """The scores of ``x`` float32 (rows, columns), as `Trainer.predict` gives them."""
         scores: Scores = self._session.run([SCORE], {"x": x})[0]
         return scores
-
-    def speed(self, x: Matrix) -> dict[str, float]:
-        """Milliseconds for one row and for 1,000, median and 99th percentile, over rows of ``x``.
-
-        CPU time of the one thread that computes, which on an idle core is what a caller waits. Waiting for a core that
-        other work holds, such as the next trial, must not decide which model is fast enough. The lowest of some rounds:
-        cold caches can only add to it.
-        """
-        return {name: value for rows in CALLS for name, value in self._speed(x, rows).items()}
-
-    def timed(self, x: Matrix) -> tuple[Scores, dict[str, float]]:
-        """The scores of ``x`` and the `speed`; of many rows, where there are, it is that of the answers themselves."""
-        answers = [self._timed(x[start : start + MANY]) for start in range(0, len(x), MANY)]
-        scores, seconds = np.concatenate([found for found, _ in answers]), [took for _, took in answers]
-        full = seconds[: len(x) // MANY]
-        many = _quantiles([full], MANY) if len(full) >= CALLS[MANY] else self._speed(x, MANY)
-        return scores, self._speed(x, 1) | many
-
-    def _speed(self, x: Matrix, rows: int) -> dict[str, float]:
-        batches = [np.resize(np.roll(x, -rows * i, axis=0), (rows, x.shape[1])) for i in range(CALLS[rows])]
-        return _quantiles([[self._timed(batch)[1] for batch in batches] for _ in range(ROUNDS)], rows)
-
-    def _timed(self, batch: Matrix) -> tuple[Scores, float]:
-        began = thread_time()
-        scores = self.predict(batch)
-        return scores, thread_time() - began
-
-
-def _quantiles(seconds: list[list[float]], rows: int) -> dict[str, float]:
-    """Median and 99th percentile in milliseconds, each of the best round."""
-    shares = (("p50", 0.5), ("p99", 0.99))
-    return {f"{name}_ms_{rows}": float(np.quantile(seconds, share, axis=1).min()) * 1e3 for name, share in shares}
 
 
 class Predicts(Protocol):

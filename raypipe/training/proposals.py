@@ -7,17 +7,15 @@ answered before needs no worker to say so.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 
 import optuna
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from raypipe.training.outcome import Outcome, kept, trial_folder
+from raypipe.training.budget import Budget
+from raypipe.training.outcome import Outcome, kept, kept_count, trial_folder
 from raypipe.training.space import Space
 from raypipe.training.trainer import Params
 from raypipe.training.trial import Point
@@ -30,21 +28,16 @@ RANDOM = 10
 RUNGS, PEERS = (3, 6), 3
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What a search may use beside its number of trials, and what it tries first beside the defaults."""
-
-    seconds: float = inf
-    money: float = inf
-    cpu_hour: float = 0.0
-    warm: list[Params] = field(default_factory=list)
-
-
 class Proposals(OptunaSearch):
-    """Optuna's tree-structured Parzen estimator over a space whose first question is the algorithm."""
+    """Optuna's tree-structured Parzen estimator over a space whose first question is the algorithm.
 
-    def __init__(self, space: Space, seed: int, lag: int = LAG, budget: Budget | None = None) -> None:
-        first = space.first() + (budget.warm if budget else [])
+    ``warm`` are points to try after the defaults; when the ``budget`` is used up there is no next point.
+    """
+
+    def __init__(
+        self, space: Space, seed: int, lag: int = LAG, budget: Budget | None = None, warm: Sequence[Params] = ()
+    ) -> None:
+        first = [*space.first(), *warm]
         super().__init__(
             space=space.draw,
             metric="goodness",
@@ -53,7 +46,6 @@ class Proposals(OptunaSearch):
             sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM),
         )
         self._lag, self._budget, self._least = lag, budget or Budget(), len(space.algorithms)
-        self._began = perf_counter()
         self._asked: list[str] = []
         self._outcomes: dict[int, Outcome | None] = {}
         self._settled: list[Outcome | None] = []
@@ -61,6 +53,8 @@ class Proposals(OptunaSearch):
 
     def answered(self, folder: Path, most: int) -> Iterator[tuple[Point, Outcome]]:
         """What this search was told when it ran before. ``next`` is the first point that it was not, if it asks one."""
+        # What was tried before is told again, whatever it has cost.
+        self._least = max(self._least, kept_count(folder))
         while len(self._asked) < most and (point := self._draw()) is not None:
             known = kept(trial_folder(folder, point.algorithm, point.params))
             if known is None:
@@ -87,7 +81,8 @@ class Proposals(OptunaSearch):
     def _draw(self) -> Point | None:
         """The next point, when all that it draws on is known; None when the budget is used up."""
         number = len(self._asked)
-        if number >= self._least and self._spent():
+        # Each algorithm is tried once whatever the budget is.
+        if number >= self._least and self._budget.spent(filter(None, self._outcomes.values())):
             return None
         for earlier in range(len(self._settled), self._due()):
             self._settle(earlier, self._outcomes[earlier])
@@ -102,13 +97,6 @@ class Proposals(OptunaSearch):
         """Keep what came of a trial, None when its worker died, until its turn comes."""
         known = None if error or not result else Outcome.from_json(str(result["outcome"]))
         self._outcomes[self._asked.index(trial_id)] = known
-
-    def _spent(self) -> bool:
-        """Whether the budget is used up; each algorithm is tried once whatever it is."""
-        if perf_counter() - self._began > self._budget.seconds:
-            return True
-        done = (outcome.trial.seconds for outcome in self._outcomes.values() if outcome)
-        return sum(done) / 3_600 * self._budget.cpu_hour >= self._budget.money
 
     def _settle(self, number: int, outcome: Outcome | None) -> None:
         self._settled.append(outcome)

@@ -16,6 +16,7 @@ from raypipe.contracts.target import Target
 from raypipe.errors import RaypipeError, TrainingError, WorkspaceError
 from raypipe.failpoints import failpoint
 from raypipe.spec import Pipeline, fingerprint
+from raypipe.training.budget import Budget
 from raypipe.training.choice import choose
 from raypipe.training.data import (
     ASKED_AT,
@@ -82,13 +83,14 @@ def search(
         pipeline.search.metric,
         pipeline.search.seed,
         pipeline.search.trial_seconds,
-        models=pipeline.search.models,
+        pipeline.search.cpu_hour,
+        pipeline.search.models,
+        pipeline.search.gpu_hour,
     )
     with _room_in(plan.folder), Tracking(tracking_uri, pipeline.name, key) as tracking:
-        outcomes = try_all(
-            pipeline, space, data, plan, tracking, cpus, progress, warm_points(pipeline, space, plan.folder)
-        )
-        more = further(pipeline, data, plan, outcomes, tracking, cpus, progress)
+        budget, warm = Budget.of(pipeline.search, plan), warm_points(pipeline, space, plan.folder)
+        outcomes = try_all(pipeline, space, data, plan, tracking, cpus, progress, warm, budget)
+        more = further(pipeline, data, plan, outcomes, tracking, cpus, progress, budget)
         outcomes += more.outcomes
         winner, reason = choose(outcomes, pipeline.search, pipeline.name)
         reason = "; ".join([reason, *more.told, sentence(outcomes, pipeline.search)])

@@ -28,6 +28,7 @@ from raypipe.training.metrics import goodness, quality
 from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import FAILED, FINISHED, PART, STOPPED, Outcome, keep, keep_scores, kept, trial_folder
 from raypipe.training.rows import Filed
+from raypipe.training.speed import money, speed
 from raypipe.training.trainer import CPUS, Examples, Params, Scores, Task, Vector, unreported
 from raypipe.training.trainers import trainer
 from raypipe.training.trainers.several import code_of, column_of, only
@@ -36,6 +37,8 @@ from raypipe.training.trainers.several import code_of, column_of, only
 WAITING = 0.01
 #: Rows of the tuning period that a model and its ONNX file are compared on.
 COMPARED = 2_000
+#: Rows of it that a model is timed on.
+TIMED = 8_000
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ class Data:
 class Plan:
     """What every trial of a search is told. ``folder`` is the search's; all nodes that run trials must see it.
 
-    A trial that takes ``longest`` seconds is ended. ``cpu_hour`` is what an hour of one core costs; 0: nobody
-    said. ``models`` say what a trial of their algorithm holds.
+    A trial that takes ``longest`` seconds is ended. ``cpu_hour`` and ``gpu_hour`` are what an hour of one core and one
+    GPU costs; 0: nobody said. ``models`` say what a trial of their algorithm holds.
     """
 
     folder: Path
@@ -73,6 +76,13 @@ class Plan:
     longest: float = inf
     cpu_hour: float = 0.0
     models: tuple[Model, ...] = ()
+    gpu_hour: float = 0.0
+
+    def cost(self, outcome: Outcome) -> float:
+        """What a trial has cost: the cores and GPUs that it and its workers held, for as long as it ran."""
+        cpus, gpus = self.needs(outcome.trial.algorithm)
+        held = (cpus * self.cpu_hour + gpus * self.gpu_hour) * workers(outcome.trial.params)
+        return held * outcome.trial.seconds / 3_600
 
     def needs(self, algorithm: str) -> tuple[float, float]:
         """Cores and GPUs for a model of this algorithm."""
@@ -95,9 +105,14 @@ class Plan:
         return {"CPU": cpus, "GPU": gpus}
 
 
+def workers(params: Params) -> int:
+    """How many workers fit a model, or the part of it that most do."""
+    return max([1, *(int(value) for name, value in params.items() if name.split(".")[-1] == "workers")])
+
+
 def spreads(params: Params) -> bool:
     """Whether a model, or one that it is made of, is fitted by several workers."""
-    return any(name.split(".")[-1] == "workers" and int(value) > 1 for name, value in params.items())
+    return workers(params) > 1
 
 
 @dataclass(frozen=True)
@@ -241,15 +256,13 @@ def _fit(point: Point, data: Data, plan: Plan, curve: dict[int, float]) -> Outco
         model.save(Path(files))
         served = OnnxModel(Path(files))
     gap = difference(model, served, rows.x[:COMPARED], point.algorithm, data.target)
-    scores, speed = served.timed(rows.x)
-    forecast.append(scores)
+    forecast.append(served.predict(rows.x))
     keep_scores(trial_folder(plan.folder, point.algorithm, point.params), np.concatenate(forecast))
     steps = [quality(y, scores, data.target, plan.metric) for y, scores in zip(truths, forecast, strict=True)]
     metrics = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
-    metrics |= speed
+    metrics |= speed(served, rows.x[:TIMED], data.signature)
     if plan.cpu_hour:
-        # A million rows, one by one, on one core.
-        metrics["money_per_million"] = metrics["p50_ms_1"] * 1_000 / 3_600 * plan.cpu_hour
+        metrics |= money(metrics, plan.cpu_hour)
     metrics |= {"bytes": float(served.bytes), "onnx_difference": gap, "fit_seconds": fitted}
     return outcome_of(point, plan, PART if point.by else FINISHED, perf_counter() - began, curve, metrics, found)
 

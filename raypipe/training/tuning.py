@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from math import inf
 
 import ray
 from ray import tune
@@ -15,8 +14,9 @@ from ray.tune.experiment import Trial as TuneTrial
 from raypipe.contracts.progress import Progress
 from raypipe.errors import RaypipeError, TrainingError
 from raypipe.spec import Model, Pipeline
+from raypipe.training.budget import Budget
 from raypipe.training.outcome import Outcome, kept_count
-from raypipe.training.proposals import LAG, Budget, Proposals
+from raypipe.training.proposals import LAG, Proposals
 from raypipe.training.space import Space
 from raypipe.training.tracking import Tracking
 from raypipe.training.trainer import Params
@@ -36,6 +36,7 @@ def try_all(
     cpus: int,
     progress: Progress,
     warm: list[Params],
+    budget: Budget,
 ) -> list[Outcome]:
     """The outcome of every trial, in order of number.
 
@@ -55,8 +56,7 @@ def try_all(
     before = kept_count(plan.folder)
     name = f"trials, {before} kept from before" if before else "trials"
     search = pipeline.search
-    budget = Budget(search.seconds or inf, search.money or inf, search.cpu_hour, warm)
-    proposals = Proposals(space, search.seed, lag=max(LAG, side_by_side), budget=budget)
+    proposals = Proposals(space, search.seed, lag=max(LAG, side_by_side), budget=budget, warm=warm)
     with progress.step(name, trials) as step, ExitStack() as lines, _quiet_tune():
         watcher = Watcher(plan, tracking, step, lambda name: lines.enter_context(progress.step(name, trials)))
         for point, outcome in proposals.answered(plan.folder, trials):

@@ -23,7 +23,8 @@ REPORT = GateReport(pipeline="flights", as_of=MADE, snapshots=INGESTED.snapshots
 
 
 def trial(number: int, algorithm: str, auc: float, *, error: str = "") -> Trial:
-    metrics = {"auc": auc, "log_loss": 1 - auc, "ece": 0.0123, "p99_ms_1": 0.5 + number}
+    metrics = {"auc": auc, "log_loss": 1 - auc, "ece": 0.0123, "p50_ms_1": 0.25, "p99_ms_1": 0.5 + number}
+    metrics |= {"p50_ms_1000": 12.34, "bytes": 1_234_567.0, "money_per_million": 0.00123}
     return Trial(
         number=number,
         algorithm=algorithm,

@@ -58,15 +58,36 @@ def test_durations_round_over(seconds: float, text: str) -> None:
 def test_trials_best_first_failed_last() -> None:
     lines = shown(trials_table(CANDIDATE))
     assert lines[0] == "Trials of flights on the tuning period"
-    assert lines[2].split() == ["trial", "algorithm", "AUC", "log", "loss", "calibration", "p99", "ms", "fit"]
-    rows = [line.split() for line in lines[4:] if line]
+    above, below = lines[2].split(), lines[3].split()
+    assert above == ["p50", "p99", "1,000", "size", "cost"]
+    assert below == ["trial", "algorithm", "AUC", "ms", "ms", "ms", "kB", "of", "1M", "fit"]
+    rows = [line.split() for line in lines[5:] if line]
     assert rows == [
-        ["→", "2", "lightgbm", "0.771", "0.2288", "0.0123", "2.50", "6.4", "s"],
-        ["4", "lightgbm", "0.760", "0.2396", "0.0123", "4.50", "12.8", "s"],
-        ["1", "linear", "0.701", "0.2990", "0.0123", "1.50", "3.2", "s"],
-        ["3", "network,", "failed", "–", "–", "–", "–", "9.6", "s"],
+        ["→", "2", "lightgbm", "0.771", "0.25", "2.50", "12.3", "1,235", "0.0012", "6.4", "s"],
+        ["4", "lightgbm", "0.760", "0.25", "4.50", "12.3", "1,235", "0.0012", "12.8", "s"],
+        ["1", "linear", "0.701", "0.25", "1.50", "12.3", "1,235", "0.0012", "3.2", "s"],
+        ["3", "network,", "failed", "–", "–", "–", "–", "–", "–", "9.6", "s"],
     ]
     assert max(map(len, lines)) <= 80
+
+
+def test_a_metric_of_ones_own_comes_first() -> None:
+    own = {"shop.gains:profit": 12.5}
+    trials = tuple(structs.replace(trial, metrics=trial.metrics | own) for trial in CANDIDATE.trials)
+    candidate = structs.replace(CANDIDATE, trials=trials, metrics=CANDIDATE.metrics | own, metric="shop.gains:profit")
+    lines = shown(trials_table(candidate))
+    assert lines[3].split()[:4] == ["trial", "algorithm", "profit", "ms"]
+    assert max(map(len, lines)) <= 80
+    assert winner_sentences(candidate)[1].plain == "Holdout: profit 12.500, AUC 0.769, log loss 0.4321."
+    made = structs.replace(version(1), metrics={"shop.gains:profit": 12.5, "tune_shop.gains:profit": 13.0})
+    assert shown(models_table([made]))[1].split()[3:5] == ["profit", "created"]
+
+
+def test_a_model_of_a_quantile_has_its_figure() -> None:
+    made = structs.replace(version(1), metrics={"rmse": 2.0, "mae": 1.5, "pinball": 0.25, "below": 0.9})
+    lines = shown(models_table([made]))
+    assert lines[1].split()[3:5] == ["pinball", "RMSE"]
+    assert lines[3].split()[2:4] == ["0.2500", "2.0000"]
 
 
 def test_the_winner_and_why_and_the_failures() -> None:

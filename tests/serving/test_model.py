@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from onnx import TensorProto, helper
 
 from raypipe.contracts import bundle
 from raypipe.contracts.bundle import TOLERANCE, Card
+from raypipe.contracts.encode import Encoder
 from raypipe.contracts.signature import Column, Signature
 from raypipe.errors import FeatureError, RegistryError, RequestError, ServingError
-from raypipe.serving.encode import Encoder
 from raypipe.serving.engine import Engine
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Model, Served
@@ -203,7 +204,8 @@ def test_features_that_go_away_are_the_servers_fault(engine: Engine, monkeypatch
 
 
 def test_a_score_that_is_no_number_is_not_given_out(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.model, "score", lambda matrix: np.full(len(matrix), np.nan, np.float32))
+    broken = replace(engine._scorer, score=lambda matrix: np.full(len(matrix), np.nan, np.float32))
+    monkeypatch.setattr(engine, "_scorer", broken)
     row, _ = engine.parser.parse(
         b'{"carrier":"UA","flight":1,"origin":"E","charter":true,"scheduled_at":"2013-06-01T00:00:00Z"}'
     )

@@ -300,6 +300,13 @@ PLANTS = {
     ),
     "no time": ("trials=4", "trials=4, seconds=0", "a search of seconds 0 tries nothing", "Give a positive"),
     "no price": ("trials=4", "trials=4, money=5.0", "a budget of money, but no price", "Give `cpu_hour`"),
+    "no price of GPUs": (
+        "models.Linear()], trials=4",
+        "models.Linear().on(gpus=1)], trials=4, money=5.0, cpu_hour=0.05",
+        "the budget of money has no price for GPUs",
+        "Give `gpu_hour`",
+    ),
+    "negative price": ("trials=4", "trials=4, cpu_hour=-1.0", "`cpu_hour` is -1: no price", "what an hour costs"),
     "weights": ("trials=4", 'trials=4, class_weights="even"', "unknown class weights `even`", "balanced"),
     "weight": ("trials=4", 'trials=4, class_weights={"true": 0}', "a class weight is not a positive", "positive"),
     "task": (

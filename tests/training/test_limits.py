@@ -9,8 +9,9 @@ from raypipe.errors import TrainingError
 from raypipe.spec import Search
 from raypipe.spec.search import log
 from raypipe.training import search, trial
+from raypipe.training.budget import Budget
 from raypipe.training.outcome import Outcome, keep, kept, kept_count, trial_folder
-from raypipe.training.proposals import Budget, Proposals
+from raypipe.training.proposals import Proposals
 from raypipe.training.space import Space
 from raypipe.training.trial import Plan, Point, hung
 from raypipe.training.warm import warm_points
@@ -35,16 +36,89 @@ def asked(budget):
     return 8
 
 
-def test_a_budget_ends_the_search_but_every_algorithm_is_tried_once():
+def budget(folder, model=LINEAR, cpu_hour=0.0, gpu_hour=0.0, **limits):
+    wish = Search([model], **limits)
+    return Budget.of(wish, Plan(folder, "auc", 0, cpu_hour=cpu_hour, models=(model,), gpu_hour=gpu_hour))
+
+
+def test_a_budget_ends_the_search_but_every_algorithm_is_tried_once(tmp_path):
     assert asked(Budget()) == 8
-    assert asked(Budget(seconds=0.0)) == 2
-    assert asked(Budget(money=1.0, cpu_hour=0.25)) == 4
-    assert asked(Budget(money=0.01, cpu_hour=0.25)) == 2
+    assert asked(budget(tmp_path, seconds=1e-9)) == 2
+    assert asked(budget(tmp_path, LINEAR.on(cpus=1), 0.25, money=1.0)) == 4
+    assert asked(budget(tmp_path, LINEAR.on(cpus=1), 0.25, money=0.01)) == 2
+
+
+def test_money_pays_for_every_core_and_gpu_that_a_trial_held(tmp_path):
+    assert asked(budget(tmp_path, LINEAR.on(cpus=8), 0.125, money=3.0)) == 3
+    assert asked(budget(tmp_path, LINEAR.on(cpus=0.5), 0.5, money=1.0)) == 4
+    assert asked(budget(tmp_path, LINEAR.on(cpus=1, gpus=2), 0.5, 1.0, money=10.0)) == 4
+    hour = outcome(seconds=3_600.0, workers=4)
+    plan = Plan(tmp_path, "auc", 0, cpu_hour=0.25, models=(LINEAR.on(cpus=2),))
+    assert plan.cost(hour) == 2.0
+
+
+def test_a_search_that_was_killed_has_used_the_time_that_it_had_used(tmp_path, monkeypatch):
+    now = iter([0.0, 100.0, 0.0, 60.0, 70.0])  # a run of 100 seconds, then one of which 60 and 70 have gone
+    monkeypatch.setattr("raypipe.training.budget.perf_counter", lambda: next(now))
+    first = budget(tmp_path, seconds=165.0)
+    assert not first.spent([])
+    again = budget(tmp_path, seconds=165.0)
+    assert not again.spent([])
+    assert again.spent([])
+
+
+def test_what_was_tried_before_is_told_again_though_the_budget_is_used_up(tmp_path):
+    proposals = Proposals(SPACE, 0)
+    for number in range(5):
+        point = proposals.suggest(str(number))["point"]
+        answered = outcome(point.algorithm, seconds=3_600.0, **point.params)
+        keep(trial_folder(tmp_path, point.algorithm, point.params), answered)
+        proposals.on_trial_complete(str(number), {"outcome": answered.to_json()})
+    again = Proposals(SPACE, 0, budget=budget(tmp_path, seconds=1e-9, money=0.1, cpu_hour=1.0))
+    assert len(list(again.answered(tmp_path, 12))) == 5
+    assert again.next is None
+
+
+def test_the_limits_and_prices_of_a_pipeline_reach_its_trials(tmp_path, monkeypatch):
+    def asked_for(*given):
+        raise Asked(given[3], given[-1])
+
+    monkeypatch.setattr("raypipe.training.tuning.try_all", asked_for)
+    wish = pipeline(LINEAR, trials=3)
+    limits = {"seconds": 50.0, "money": 2.0, "cpu_hour": 0.25, "gpu_hour": 1.5, "trial_seconds": 9.0}
+    object.__setattr__(wish, "search", _with(wish.search, **limits))
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setattr("raypipe.training.tracking.Tracking", Untracked)
+    with pytest.raises(Asked) as told:
+        search(wish, training_set(tmp_path / "set", 300), tmp_path / "searches", uri, 1, Silent())
+    plan, limit = told.value.args
+    assert (plan.cpu_hour, plan.gpu_hour, plan.longest, plan.models) == (0.25, 1.5, 9.0, (LINEAR,))
+    assert not limit.spent([outcome(seconds=15.9 * 3_600)])
+    assert limit.spent([outcome(seconds=16 * 3_600)])
+    monkeypatch.setattr("raypipe.training.budget.perf_counter", lambda: float("inf"))
+    assert limit.spent([])
+
+
+class Asked(Exception):  # noqa: N818  # not an error
+    """What the trials of a search were asked with."""
+
+
+class Untracked:
+    """What a search takes for MLflow."""
+
+    def __init__(self, *about):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
 
 
 def test_warm_points_come_after_the_defaults():
     warm = {"algorithm": "linear", "linear.C": 0.5}
-    proposals = Proposals(SPACE, 0, budget=Budget(warm=[warm]))
+    proposals = Proposals(SPACE, 0, warm=[warm])
     points = [proposals.suggest(str(number))["point"] for number in range(3)]
     assert [point.algorithm for point in points] == ["lightgbm", "linear", "linear"]
     assert points[2].params["C"] == 0.5

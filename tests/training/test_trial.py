@@ -46,6 +46,13 @@ def test_an_outcome_holds_quality_speed_and_size(data, plan):
     assert 0 < outcome.trial.metrics["p50_ms_1"] < outcome.trial.metrics["p50_ms_1000"]
 
 
+def test_with_a_price_it_says_what_a_million_predictions_cost(data, tmp_path):
+    metrics = answer(LINEAR, data, Plan(tmp_path, "auc", 0, cpu_hour=0.05)).trial.metrics
+    hours = metrics["p50_ms_1"] * 1_000_000 / 1_000 / 60 / 60
+    assert metrics["money_per_million"] == pytest.approx(hours * 0.05)
+    assert metrics["money_per_million_1000"] == pytest.approx(metrics["p50_ms_1000"] / 3_600 * 0.05)
+
+
 def test_a_kept_outcome_is_not_worked_for_again(data, plan, monkeypatch):
     first = answer(LINEAR, data, plan)
     using(monkeypatch, None)

@@ -101,6 +101,11 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
         yield Fault(
             search.where, "the search has a budget of money, but no price", "Give `cpu_hour`, what an hour costs"
         )
+    for name, price in (("cpu_hour", search.cpu_hour), ("gpu_hour", search.gpu_hour)):
+        if not 0 <= price < float("inf"):
+            yield Fault(search.where, f"`{name}` is {price:g}: no price", f"Give what an hour costs as `{name}`")
+    if search.money is not None and not search.gpu_hour > 0 and any(model.gpus for model in search.models):
+        yield Fault(search.where, "the budget of money has no price for GPUs", "Give `gpu_hour`, what an hour costs")
     if search.by and search.by not in pipeline.feature_names:
         what = f"there can be no model for each `{search.by}`: it is no feature"
         yield Fault(search.where, what, did_you_mean(search.by, pipeline.feature_names))
