@@ -1,64 +1,135 @@
-"""`make replay`: half a year of flights under several retraining policies, each from the same first of July.
+"""`make replay`: half a year of flights, and the car loan whose rule breaks, under several retraining policies.
 
-It starts what `raypipe replay` starts. ``QUICK=1`` lives through two weeks, which shows that it works and nothing else.
+It starts what `raypipe replay` starts; in each case all policies begin with the same model. ``QUICK=1`` lives through
+two weeks, which shows that it works and nothing else.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
+from benchmarks import car_loan
 from benchmarks.report import QUICK, Aim, Row, versions, write
+from benchmarks.scale.command import PORTS, free_ports
 
-PIPELINE = "examples/flights/pipeline.py"
 WEEKLY = 'name = "weekly"\nany = [{schedule = "0 0 * * MON"}]\ncooldown_days = 0\nnew_rows = 0\n'
 #: The preset with other limits, to show how much depends on its own.
 HYBRID = 'name = "hybrid, {0}"\nany = [{{regret = {0}}}, {{age_days = 90}}]\ncooldown_days = 3\ndaily_cap = 1\n'
-LIMITS = (60, 120)
 #: How long one schedule over half a year may take.
 MINUTES = 10
+SHOWN = ("rows", "loss", "trainings", "won", "seconds", "alarms", "recovery_days")
+
+Results: TypeAlias = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A history that policies live through.
+
+    Attributes:
+        name: what it is called in the table.
+        pipeline: the file.
+        days: the first, the last, and the last when it is to be quick.
+        limits: of hybrid policies beside the preset.
+        least: of weekly retraining's gain, the share that the preset is to keep.
+        settings: of the workspace.
+    """
+
+    name: str
+    pipeline: str
+    days: tuple[str, str, str]
+    limits: tuple[int, ...]
+    least: float
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def replayed(self, *policies: str) -> Results:
+        """What each policy came to, and none at all, by name."""
+        first, last, soon = self.days
+        dates = ["--from", first, "--to", soon if QUICK else last]
+        given = [word for policy in policies for word in ("--policy", policy)]
+        done = raypipe("replay", self.pipeline, *dates, *given, "--no-daily", "--json", settings=self.settings)
+        if done.returncode:
+            sys.exit(done.stdout or done.returncode)
+        return {str(result["policy"]): result for result in json.loads(done.stdout)["policies"]}
+
+    def hybrids(self, folder: Path) -> list[str]:
+        """The preset, and files of the same policy with other limits."""
+        return ["hybrid", *(written(folder / f"{limit}.toml", HYBRID.format(limit)) for limit in self.limits)]
+
+    def told(self, results: Results) -> tuple[list[Row], list[Aim]]:
+        """The table's rows, and how much of weekly retraining the preset keeps."""
+        rows = [Row(name, self.name, {key: result[key] for key in SHOWN}) for name, result in results.items()]
+        frozen, weeks, mixed = (results[name] for name in ("never", "weekly", "hybrid"))
+        gain = frozen["loss"] - weeks["loss"]
+        kept = (frozen["loss"] - mixed["loss"]) / gain if gain > 0 else float("nan")
+        share = mixed["trainings"] / max(weeks["trainings"], 1)
+        return rows, [
+            Aim(
+                f"{self.name}: weekly retraining's gain that hybrid keeps, share",
+                kept,
+                f"at least {self.least}",
+                kept >= self.least,
+            ),
+            Aim(f"{self.name}: of its trainings, share", share, "at most 0.25", share <= 0.25),
+        ]
+
+
+FLIGHTS = Case(
+    "flights from July",
+    "examples/flights/pipeline.py",
+    ("2013-07-01", "2013-12-31", "2013-07-14"),
+    limits=(60, 120),
+    least=0.8,
+)
+#: Its second half begins on the first of these days, and what it follows changes on 2019-03-31.
+LOANS = ("2018-10-31", "2019-08-28", "2018-11-13")
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        weekly = written(Path(folder) / "weekly.toml", WEEKLY)
-        others = [written(Path(folder) / f"{limit}.toml", HYBRID.format(limit)) for limit in LIMITS]
+    with tempfile.TemporaryDirectory() as temp, loans() as settings:
+        folder = Path(temp)
+        weekly = written(folder / "weekly.toml", WEEKLY)
         began = time.perf_counter()
-        results = replayed(weekly)
+        results = FLIGHTS.replayed(weekly)
         minutes = (time.perf_counter() - began) / 60
-        results = replayed("hybrid", *others) | results
-    shown = ("rows", "loss", "trainings", "won", "seconds", "alarms", "recovery_days")
-    rows = [Row(name, "flights from July", {key: result[key] for key in shown}) for name, result in results.items()]
-    frozen, weeks, mixed = (results[name] for name in ("never", "weekly", "hybrid"))
-    gain = frozen["loss"] - weeks["loss"]
-    kept = (frozen["loss"] - mixed["loss"]) / gain if gain > 0 else float("nan")
-    share = mixed["trainings"] / max(weeks["trainings"], 1)
-    aims = [
-        Aim("weekly retraining's gain that hybrid keeps, share", kept, "at least 0.8", kept >= 0.8),
-        Aim("of its trainings, share", share, "at most 0.25", share <= 0.25),
-        Aim("minutes for one schedule, and no retraining beside it", minutes, f"at most {MINUTES}", minutes <= MINUTES),
-    ]
-    write("replay", rows, aims, versions("lightgbm", "polars"))
+        rows, aims = FLIGHTS.told(FLIGHTS.replayed(*FLIGHTS.hybrids(folder)) | results)
+        took = "minutes for one schedule, and no retraining beside it"
+        aims.append(Aim(took, minutes, f"at most {MINUTES}", minutes <= MINUTES))
+        loan = Case("car loan", car_loan.__file__, LOANS, limits=(10,), least=0.95, settings=settings)
+        more = loan.told(loan.replayed(weekly, *loan.hybrids(folder)))
+    write("replay", [*rows, *more[0]], [*aims, *more[1]], versions("lightgbm", "polars"))
     return 0
+
+
+@contextmanager
+def loans() -> Iterator[dict[str, str]]:
+    """The settings of an empty workspace for the car loans, of which nothing stays."""
+    car_loan.write()
+    with tempfile.TemporaryDirectory(prefix="raypipe-loans-") as folder:
+        ports = {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
+        settings = {"RAYPIPE_WORKSPACE": folder, **ports}
+        try:
+            yield settings
+        finally:
+            raypipe("down", settings=settings)
+
+
+def raypipe(*words: str, settings: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "raypipe.cli", *words]
+    return subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env={**os.environ, **settings})
 
 
 def written(file: Path, text: str) -> str:
     file.write_text(text)
     return str(file)
-
-
-def replayed(*policies: str) -> dict[str, dict[str, float]]:
-    """What each policy came to, and none at all, by name."""
-    command = [sys.executable, "-m", "raypipe.cli", "replay", PIPELINE, "--from", "2013-07-01", "--json"]
-    command += ["--to", "2013-07-14" if QUICK else "2013-12-31"]
-    command += [word for policy in policies for word in ("--policy", policy)]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(done.stdout or done.returncode)
-    found: list[dict[str, float]] = json.loads(done.stdout)["policies"]
-    return {str(result["policy"]): result for result in found}
 
 
 if __name__ == "__main__":
