@@ -1,8 +1,8 @@
 """`make bench-kills`: SIGKILL whoever decides, submits, trains, and the cluster's memory, at every crash window.
 
-Each round is a workspace of its own: six ticks are decided, one of which asks for a training; the challenger goes
-through shadow and shares, takes over, fails, and is rolled back. Somebody is killed on the way, or stopped and let go
-on when it was replaced. ``QUICK=1`` runs each case once.
+Each round is a workspace of its own: a watcher takes in what replicas counted and has a policy decide on each tick; one
+asks for a training; the challenger goes through shadow and shares, takes over, fails, and is rolled back. Somebody is
+killed on the way, or stopped and let go on when it was replaced. ``QUICK=1`` runs each case once.
 """
 
 import itertools
@@ -21,14 +21,25 @@ import psutil
 
 from benchmarks.kills import world
 from benchmarks.kills.check import faults
+from benchmarks.kills.traffic import Traffic, lay_out
 from benchmarks.kills.world import NAME, Home, cluster, end, in_child, monitor, submitter
 from benchmarks.report import QUICK, Aim, Row, versions, write
-from raypipe.contracts import bundle
+from raypipe.contracts import bundle, counts
+from raypipe.contracts.bins import Reference
+from raypipe.contracts.watched import Watched
+from raypipe.spec import to_json
 
 ROUNDS = 500
 SECONDS, RUNNING_AGAIN = 120.0, 10.0
 WINDOWS = {
-    "monitor": ("decide.after_decision", "decide.after_begun"),
+    "monitor": (
+        "decide.after_decision",
+        "decide.after_begun",
+        "watch.before_state",
+        "watch.after_state",
+        "watch.after_removal",
+        "watch.alarm_before_sending",
+    ),
     "submitter": (
         "retrain.after_lease",
         "retrain.after_submit",
@@ -86,11 +97,21 @@ def cases() -> Iterator[Case]:
 def template(folder: Path) -> None:
     """A workspace with a champion, and a challenger that waits to be registered."""
     # Not at the top: it works with Polars, whose threads do not survive the making of children.
+    import numpy as np
+
+    from tests.contracts.bundles import SIGNATURE
+    from tests.flows.watched import asked, scored
     from tests.registry.making import lineage_of, make_candidate
 
-    home = Home(folder / "home", 0)
+    home, rng = Home(folder / "home", 0), np.random.default_rng(0)
+    reference = Reference.of(rows := asked(rng, 20_000), SIGNATURE, scored(rows).astype(np.float32))
+    watched = Watched.of(reference)
     for number, weight in ((1, 1.0), (2, 2.0)):
         made = make_candidate(folder / f"made-{number}", weight, training_set=f"set-{number}")
+        files = Path(made.folder)
+        (files / bundle.BINS).write_text(reference.to_json())
+        (files / bundle.PIPELINE).write_text(to_json(world.policy(bundle.pipeline(files))))
+        bundle.seal(files)
         lineage = lineage_of(made, bundle.pipeline(Path(made.folder)))
         if number == 1:
             home.registry.register(made, lineage)
@@ -98,6 +119,9 @@ def template(folder: Path) -> None:
         else:
             (folder / "home" / "candidate.json").write_text(made.to_json())
             (folder / "home" / "lineage.json").write_text(lineage.to_json())
+    ticks = {name: asked(rng, world.ROWS, by) for name, by in (("calm", 0.0), ("moved", 3.0))}
+    cells = {name: watched.count(SIGNATURE, rows, scored(rows).astype(np.float32)) for name, rows in ticks.items()}
+    lay_out(folder / "home", {name: counts.pack(one) for name, one in cells.items()})
 
 
 class Round:
@@ -108,6 +132,7 @@ class Round:
         self.began, self.killed = time.monotonic(), 0
         self.waited, self._since, self._rows = 0.0, 0.0, 0
         self.pids: dict[str, int] = {}
+        self.traffic = Traffic(self.home)
 
     def run(self) -> list[str]:
         """What went wrong."""
@@ -117,12 +142,18 @@ class Round:
         try:
             while "submitter" in self.pids:
                 if time.monotonic() - self.began > SECONDS:
-                    return ["it did not come to an end", *faults(self.home.workspace, bad=world.BAD)]
+                    return ["it did not come to an end", *self._faults()]
+                self.traffic.go()
+                if self.traffic.over:
+                    (self.home.workspace / "over").touch()
                 self._look()
                 time.sleep(0.01)
         finally:
             self._clean()
-        return list(faults(self.home.workspace, bad=world.BAD))
+        return self._faults()
+
+    def _faults(self) -> list[str]:
+        return list(faults(self.home.workspace, self.traffic.rows, bad=world.BAD))
 
     def _failpoint(self, role: str) -> str:
         """What a process of a role does at its first start; a cluster hands it on to its first trainer."""

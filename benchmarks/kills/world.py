@@ -1,8 +1,9 @@
 """A small world with the decision loop of production in it, whose processes can be killed at any crash window.
 
-Ledger, registry, decision, outbox, lease, fence, rollout and the trainer's protocol are production's own. Made up are
-the facts, what the challenger is (a tiny model), the traffic of a rollout, and the cluster's Jobs API: one process,
-which takes each job once and forgets all when it is killed, while what it had started lives on as an orphan.
+Watcher, ledger, registry, decision, outbox, lease, fence, rollout and the trainer's protocol are production's own.
+Made up are what replicas counted, what the challenger is (a tiny model), how a rollout's arms compare, and the
+cluster's Jobs API: one process, which takes each job once and forgets all when it is killed, while what it had started
+lives on as an orphan.
 """
 
 import json
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import cast
@@ -21,27 +23,29 @@ from typing import cast
 from raypipe import failpoints
 from raypipe.clock import SystemClock
 from raypipe.contracts import bundle
-from raypipe.contracts.decisions import Situation, Verdict
+from raypipe.contracts.decisions import Verdict
 from raypipe.contracts.progress import Progress, Silent
 from raypipe.contracts.records import Candidate, Lineage, ModelVersion
 from raypipe.errors import FencedError, RaypipeError
 from raypipe.flows import Platform, beat, retrain, rollout
 from raypipe.flows.challenge import challenge, fence
-from raypipe.flows.decide import decide_now
 from raypipe.flows.experiment import Experiment, Standing
 from raypipe.flows.retrain import drive, job_name
+from raypipe.flows.watching.actor import Round
+from raypipe.flows.watching.settings import Watching
+from raypipe.lake import Lake
 from raypipe.ledger import Ledger
+from raypipe.monitoring import Plan
 from raypipe.registry import Registry
 from raypipe.registry.releases import Arms
 from raypipe.retraining.work import Work, works
 from raypipe.services import ServicesConfig
 from raypipe.spec import Pipeline, changed
-from raypipe.spec.retrain import Failing, NewRows, Retrain, Rollout
+from raypipe.spec.retrain import Drift, Failing, Retrain, Rollout
 
 NAME = "rides"
-#: Ticks of a round, at made-up moments a second apart; one that asks to train, one that asks to roll back.
-TICKS, TRAIN, BACK = 6, 1, 4
-FIRST, TICK = 1_383_544_800_000_000, 1_000_000
+#: Rows of a tick.
+ROWS = 200
 #: Whether traffic speaks against the challenger; set before processes are made.
 BAD = False
 #: Of a lease, and of a job until it gives a sign, in microseconds: seconds instead of minutes.
@@ -74,17 +78,29 @@ class Home:
         return ServicesConfig(self.workspace, dashboard_port=self.port)
 
     @property
+    def lake(self) -> Lake:
+        """Where the logs are, in which nothing is."""
+        return _lake(self.workspace)
+
+    @property
+    def watching(self) -> Watching:
+        """A tick is so many rows."""
+        return Watching(Plan(budget=1_000, rows=ROWS))
+
+    @property
     def platform(self) -> Platform:
         """What the flows are given."""
         return cast(Platform, self)
 
     @property
     def pipeline(self) -> Pipeline:
-        """Its policy asks for a training whenever enough rows came, and has a rollout."""
-        policy = Retrain(
-            (NewRows(5_000),), new_rows=0, rollout=Rollout(shares=(0.5,), least=1), roll_back=(Failing(0.5),)
-        )
-        return changed(bundle.pipeline(Path(self.registry.get(NAME, 1).folder)), retrain=policy)
+        """The definition that its versions were made by."""
+        return bundle.pipeline(Path(self.registry.get(NAME, 1).folder))
+
+
+@cache
+def _lake(workspace: Path) -> Lake:
+    return Lake(workspace / "lake")
 
 
 def in_child(work: Callable[[], None], failpoint: str = "") -> int:
@@ -135,56 +151,37 @@ def _note(file: Path, line: str) -> None:
     os.close(descriptor)
 
 
+def policy(pipeline: Pipeline) -> Pipeline:
+    """One that trains when inputs drift, has a rollout, and goes back when a new champion fails."""
+    rollout = Rollout(shares=(0.5,), least=1)
+    return changed(pipeline, retrain=Retrain((Drift(0.3),), new_rows=0, rollout=rollout, roll_back=(Failing(0.3),)))
+
+
 def monitor(home: Home) -> None:
-    """Go on after the last tick that was decided, as an actor does that comes back; then it is done."""
-    while (tick := decided(home.ledger)) < TICKS:
-        decide(home, tick)
-
-
-def decide(home: Home, tick: int) -> None:
-    """One tick: facts that follow from its number, and a decision."""
-    if tick == BACK and not _ended(home):
+    """Watch, as an actor does that comes back, until the round is over."""
+    round_ = Round(home.platform, NAME)
+    while not (home.workspace / "over").exists():
+        with suppress(RaypipeError):
+            round_.go()
         time.sleep(0.02)
-        return
-    # Looked at only now: who is champion changes until the training has ended.
-    at = FIRST + tick * TICK
-    champion = home.registry.get(NAME, "champion")
-    reign = home.registry.history(NAME)[-1][0].at
-    facts = Situation(
-        pipeline=NAME,
-        version=champion.version,
-        # Simulated, but for who is on probation: that is told by the ledger's clock.
-        at=at if tick != BACK else reign + 1,
-        since=FIRST - TICK,
-        looked=at - TICK,
-        new_rows=9_000 if tick == TRAIN else 0,
-        failed=1.0 if tick == BACK else 0.0,
-    )
-    decide_now(home.platform, home.pipeline, facts)
+    round_.close()
 
 
-def decided(ledger: Ledger) -> int:
-    """How many ticks were decided."""
-    return sum(entry.kind.startswith("decision.") and entry.kind not in _NOT for entry in ledger.entries(subject=NAME))
-
-
-_NOT = ("decision.overtaken", "decision.done")
-
-
-def _ended(home: Home) -> bool:
+def ended(home: Home) -> bool:
+    """Whether a training came to its end."""
     found = works(home.ledger, NAME)
     return bool(found) and found[-1].ended is not None
 
 
 def submitter(home: Home) -> None:
-    """Drive until everything is decided and done."""
+    """Drive until the round is over and what was decided is done."""
     while True:
+        over = (home.workspace / "over").exists()
         with suppress(RaypipeError):
             drive(home.platform, home.pipeline)
-        # Decided first, then owed: a rollback that is decided between the two looks is seen by the second.
-        all_decided = decided(home.ledger) == TICKS and _ended(home)
+        # Over first, then owed: whatever was decided before is seen.
         kinds = [row.kind for row in home.ledger.entries(subject=NAME)]
-        if all_decided and kinds.count("decision.rollback") == kinds.count("decision.done"):
+        if over and kinds.count("decision.rollback") == kinds.count("decision.done"):
             return
         time.sleep(0.02)
 

@@ -57,7 +57,7 @@ class Seasonal:
         phases: counts by hour of the week, of the day where there are less than `WEEKDAYS`; (phases, columns, cells).
         is_category: shape (columns,).
         usual: a large but usual deviation (the 0.9-quantile over the reference) by scale and column and stream;
-            infinite for scales over which the reference has no windows.
+            carried on for scales over which the reference has no windows.
         limit: how many times the usual deviation is an alarm.
         days: how many days the limit was learned from; nothing rarer than about one alarm in as many is certain.
     """
@@ -199,6 +199,10 @@ def _usual(deviations: Floats) -> Floats:
     # A column that never moved in the reference would alarm at its first move: it is held to what others do.
     floor = np.maximum(np.median(found, axis=1, keepdims=True), 0.5)
     usual[seen] = np.maximum(found, floor)
+    # Windows longer than the reference has: deviations of days that are independent stay alike from one length to the
+    # next; where they have grown, they are taken to go on growing.
+    for place in range(max(int(seen.sum()), 2), len(SCALES)):
+        usual[place] = usual[place - 1] * np.maximum(usual[place - 1] / usual[place - 2], 1.0)
     return usual
 
 

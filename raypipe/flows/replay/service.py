@@ -8,17 +8,14 @@ import polars as pl
 
 from raypipe.contracts.bins import Judged, Reference
 from raypipe.contracts.decisions import Situation
-from raypipe.contracts.hours import Hourly
 from raypipe.contracts.signature import Signature
 from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport, PerformanceReport
 from raypipe.flows.replay.past import Past
 from raypipe.monitoring import Monitor, Performance, Plan
 from raypipe.monitoring.diagnosis import Losses, Sides, diagnose
-from raypipe.monitoring.season import season
 from raypipe.retraining import challenge
 from raypipe.stats.estimate import log_loss
-from raypipe.stats.seasonal import hours_of
 from raypipe.stats.shift import Floats
 from raypipe.training.recipe import importance
 from raypipe.training.trainer import Matrix, Vector
@@ -109,8 +106,8 @@ class Service:
         answers = scores.astype(np.float32)
         self.watched = Watched.of(Reference.of(frame, signature, answers))
         weights = importance(models.of(rehearsal), signature.encode(frame))
-        usual = season(Hourly.of(frame, self.past.at[judged], signature, answers, self.watched), self.watched, plan)
-        self.monitor = Monitor(name, version, self.watched, plan, importance=weights, seasonal=usual, at=now)
+        # Of the two weeks that a rehearsal is judged on, in ticks of a day, no season can be known.
+        self.monitor = Monitor(name, version, self.watched, plan, importance=weights, at=now)
         self.performance = Performance(
             Judged.of(self.past.truth[judged], scores),
             # Outcomes are taken together by the day however often one looks, as in production.
@@ -137,7 +134,7 @@ class Service:
         # Categories are counted by the codes of the reference, whoever answers.
         signature, frame = self.models.of(self._rehearsal).signature, self.past.frame[rows]
         counts = self.watched.count(signature, frame, scores.astype(np.float32))
-        self.monitor.add(counts, hours=hours_of(self.past.at[rows]))
+        self.monitor.add(counts)
         self.performance.predicted(_ids(rows), self.past.at[rows], scores)
 
     def situation(self, now: int, looked: int, drift: DriftReport | None, performance: PerformanceReport) -> Situation:
