@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
+from msgspec import structs
 
 from raypipe.contracts.records import ModelVersion, Record
 from raypipe.flows.figures import joined
@@ -19,12 +20,16 @@ ERROR = "squared error"
 
 
 class Release(Record, frozen=True, kw_only=True):
-    """When a version first answered callers, and whom: ``where`` is empty for all, ``share`` of the units."""
+    """When a version first answered callers, and whom: ``where`` is empty for all, ``share`` of the units.
+
+    ``until`` is when that changed: it was promoted or withdrawn, or the champion changed; None: it goes on.
+    """
 
     version: int
     at: int
     share: float
     where: tuple[tuple[str, str], ...] = ()
+    until: int | None = None
 
 
 class Measured(Record, frozen=True, kw_only=True):
@@ -57,11 +62,20 @@ def released(ledger: Ledger, version: ModelVersion) -> Release | None:
         if entry.kind == RELEASED:
             row = Released.from_json(entry.body)
             if row.version == number and row.role != "shadow" and row.share:
-                began = found.at if found is not None and found.share < 1 else entry.at
+                goes_on = found is not None and found.share < 1 and found.until is None
+                began = found.at if found is not None and goes_on else entry.at
                 found = Release(version=number, at=began, share=row.share, where=tuple(sorted(row.where.items())))
+            elif row.version == number and row.role != "shadow" and found is not None:
+                found = _ended(found, entry.at)
+        elif entry.kind == PROMOTED and found is not None and (found.share < 1 or found.where):
+            found = _ended(found, entry.at)
         elif entry.kind == PROMOTED and found is None and Promotion.from_json(entry.body).version == number:
             found = Release(version=number, at=entry.at, share=1.0)
     return found
+
+
+def _ended(release: Release, at: int) -> Release:
+    return release if release.until is not None else structs.replace(release, until=at)
 
 
 def effects(
@@ -78,7 +92,9 @@ def effects(
     """
     fields = [field for field, _ in release.where]
     error = (pl.col("score") - pl.col("truth").cast(pl.Float64)).pow(2).alias(_COLUMN + ERROR)
-    rows = joined(predictions.filter("answered"), feedback, pipeline, fields).with_columns(
+    # Once all are answered by one version, or by none of the two, units tell nothing more of it.
+    inside = pl.lit(value=True) if release.until is None else pl.col("at").cast(pl.Int64) < release.until
+    rows = joined(predictions.filter("answered", inside), feedback, pipeline, fields).with_columns(
         error, pl.col("at").cast(pl.Int64), reached=_reached(release)
     )
     rows = rows.rename({f"value:{name}": _COLUMN + name for name in pipeline.value})

@@ -1,14 +1,20 @@
 """The effect of a release, out of logs in which it is known."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from raypipe.clock import ManualClock
+from raypipe.contracts import bundle
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
-from raypipe.flows.effect import ERROR, Release, effects
+from raypipe.flows.effect import ERROR, Release, effects, released
+from raypipe.ledger import Ledger
+from raypipe.registry import Registry
 from raypipe.spec import Pipeline
+from tests.registry.making import lineage_of, make_candidate
 from tests.spec.rides import pipeline_of
 
 DAY = 86_400_000_000
@@ -91,3 +97,43 @@ def test_what_replaced_everything_is_compared_with_the_time_before(pipeline):
 def test_without_feedback_nothing_is_told(pipeline):
     predictions, told = logs(np.random.default_rng(3), 10, 5, lambda *_: True)
     assert list(effects(predictions, told[:0], pipeline, Release(version=2, at=5 * DAY, share=1.0), DAY)) == []
+
+
+def test_days_after_the_promotion_tell_nothing_of_two_versions_side_by_side(pipeline):
+    """All are answered by the new one then, and the days are harder: that is not its doing."""
+    predictions, told = logs(np.random.default_rng(4), 30, 10, lambda unit, _: unit % 2 == 0)
+    later = pl.col("at").cast(pl.Int64) >= 20 * DAY
+    harder = pl.when(later).then(pl.col("score") + 0.2).otherwise("score")
+    everybody = pl.when(later).then(pl.lit(2, pl.Int64)).otherwise("version")
+    made = predictions.with_columns(score=harder, version=everybody), told
+    bounded = only(effects(*made, pipeline, Release(version=2, at=10 * DAY, share=0.5, until=20 * DAY), DAY))
+    assert bounded.low < -0.09 < bounded.high
+    assert bounded.high < -0.08
+    units = made[0].filter(~later)["unit"].n_unique()
+    assert bounded.rows <= units
+
+
+def test_a_release_ends_when_its_version_is_promoted_or_withdrawn_and_begins_anew(tmp_path):
+    clock = ManualClock(0)
+    registry = Registry(tmp_path / "registry", ledger := Ledger.in_folder(tmp_path, clock), "")
+    for number, weight in ((1, 1.0), (2, 2.0)):
+        candidate = make_candidate(tmp_path / f"made-{number}", weight, training_set=f"set-{number}")
+        registry.register(candidate, lineage_of(candidate, bundle.pipeline(Path(candidate.folder))))
+    registry.promote("rides", 1, expect=None, why="first", who="a test")
+    version, seen = registry.get("rides", 2), []
+
+    def at(day: int, role: str, share: float) -> None:
+        clock.advance(day * DAY - clock.now())
+        registry.release("rides", 2, role=role, share=share, where={}, why="a test", who="a test")
+        seen.append(released(ledger, version))
+
+    at(1, "shadow", 1.0)
+    at(2, "challenger", 0.1)
+    at(4, "challenger", 0.5)
+    at(6, "challenger", 0.0)
+    at(7, "challenger", 0.3)
+    clock.advance(2 * DAY)
+    registry.promote("rides", 2, expect=1, why="better", who="a test")
+    seen.append(released(ledger, version))
+    told = [None if one is None else (one.at // DAY, one.share, one.until and one.until // DAY) for one in seen]
+    assert told == [None, (2, 0.1, None), (2, 0.5, None), (2, 0.5, 6), (7, 0.3, None), (7, 0.3, 9)]
