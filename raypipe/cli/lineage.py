@@ -39,19 +39,19 @@ def lineage(
     """Tell where a version comes from: files, snapshots, gate, training set, trials; and since when it answers."""
     from raypipe.registry import drawing
     from raypipe.registry.openlineage import events
-    from raypipe.registry.walk import walk
+    from raypipe.registry.walk import past, walk
 
     out = Output(json)
     name, number = split(version)
     with kept() as found:
         record = found.registry.get(name, number)
-        way = walk(found.ledger, record)
+        way, at = walk(found.ledger, record), past(found.ledger, record).at
     for file, draw in ((html, drawing.html), (svg, drawing.svg)):
         if file is not None:
             _write(file, draw(way))
             out.say(Text.assemble(("✓", "green"), f" {file}"))
     if openlineage is not None:
-        told = [encode(event).decode() for event in events(way, record)]
+        told = [encode(event).decode() for event in events(way, record, at)]
         _write(openlineage, "".join(f"{line}\n" for line in told))
         out.say(Text.assemble(("✓", "green"), f" {openlineage}: {len(told)} events"))
     if not json and html is None and svg is None and openlineage is None:

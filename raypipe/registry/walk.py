@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from raypipe.clock import iso
-from raypipe.contracts.records import Candidate, Deployment, GateReport, ModelVersion, Record, TrainingSet
+from raypipe.contracts.records import Candidate, Deployment, GateReport, Ingested, ModelVersion, Record, TrainingSet
 from raypipe.ledger import Ledger
 from raypipe.registry import nodes
 from raypipe.registry.nodes import Node
@@ -40,20 +40,24 @@ class Way(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Past:
-    """The records that led to a version, as far as the ledger has them."""
+    """The records that led to a version, as far as the ledger has them; ``at`` says when each stage had ended."""
 
     training_set: TrainingSet | None
     gate: GateReport | None
     candidate: Candidate | None
+    at: dict[str, int]
 
 
 def past(ledger: Ledger, version: ModelVersion) -> Past:
     """What the ledger knows of how a version came about."""
-    return Past(
-        _last(ledger, "features", TrainingSet, version, _made, version.lineage.training_set),
-        _last(ledger, "gate", GateReport, version, _judged, str(version.lineage.as_of)),
-        _last(ledger, "train", Candidate, version, _chosen, version.lineage.training_set),
-    )
+    lineage = version.lineage
+    ingested = _last(ledger, "ingest", Ingested, version, _taken, "")
+    gate = _last(ledger, "gate", GateReport, version, _judged, str(lineage.as_of))
+    made = _last(ledger, "features", TrainingSet, version, _made, lineage.training_set)
+    chosen = _last(ledger, "train", Candidate, version, _chosen, lineage.training_set)
+    stages = {"ingest": ingested, "gate": gate, "features": made, "train": chosen}
+    at = {stage: found[0] for stage, found in stages.items() if found is not None}
+    return Past(made and made[1], gate and gate[1], chosen and chosen[1], at)
 
 
 def walk(ledger: Ledger, version: ModelVersion) -> Way:
@@ -135,6 +139,11 @@ class _Walk:
         return f"training_set:{self.lineage.training_set[:12]}"
 
 
+def _taken(record: Ingested, version: ModelVersion) -> bool:
+    seen = {snapshot.table: snapshot.snapshot_id for snapshot in record.snapshots}
+    return version.lineage.snapshots.items() <= seen.items()
+
+
 def _made(record: TrainingSet, version: ModelVersion) -> bool:
     return (record.digest, record.as_of) == (version.lineage.training_set, version.lineage.as_of)
 
@@ -156,7 +165,10 @@ def _last(
     version: ModelVersion,
     fits: Callable[[R, ModelVersion], bool],
     holding: str,
-) -> R | None:
-    """The newest record of a stage that belongs to the version; such a record has ``holding`` in it."""
-    records = [body_of(entry, kind) for entry in ledger.entries(f"stage.{stage}", version.name, holding)]
-    return next((record for record in reversed(records) if fits(record, version)), None)
+) -> tuple[int, R] | None:
+    """The newest record of a stage that belongs to the version, and when it was written down.
+
+    Such a record has ``holding`` in it.
+    """
+    records = [(entry.at, body_of(entry, kind)) for entry in ledger.entries(f"stage.{stage}", version.name, holding)]
+    return next(((at, record) for at, record in reversed(records) if fits(record, version)), None)

@@ -2,6 +2,7 @@
 
 import sys
 from hashlib import sha256
+from importlib import invalidate_caches
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -14,6 +15,8 @@ from raypipe.spec.pipeline import Pipeline
 
 def load(path: str | Path) -> Pipeline:
     """Read a pipeline file and return the one Pipeline value in it. The file is run as any Python module is.
+
+    It may import modules that lie beside it: they are found after all that is installed.
 
     Raises:
         SourceError: there is no such file.
@@ -29,6 +32,7 @@ def load(path: str | Path) -> Pipeline:
         raise SourceError("is not a Python file", where=str(path), cure="Give the path of a .py file")
     module = module_from_spec(module_spec)
     sys.modules[name] = module
+    _find_beside(file)
     try:
         module_spec.loader.exec_module(module)
     except RaypipeError:
@@ -40,6 +44,24 @@ def load(path: str | Path) -> Pipeline:
         what = "holds no Pipeline" if not found else f"holds {len(found)} Pipelines"
         raise DefinitionError([Fault(file.name, what, "Define exactly one, such as `pipeline = Pipeline(...)`")])
     return next(iter(found.values()))
+
+
+def _find_beside(file: Path) -> None:
+    """Let Python find modules in the file's folder; one of the same name beside another file is not meant."""
+    folder = str(file.parent)
+    for beside in file.parent.glob("*.py"):
+        known = sys.modules.get(beside.stem)
+        elsewhere = Path(getattr(known, "__file__", None) or beside).parent
+        if elsewhere != file.parent and str(elsewhere) in _BESIDE:
+            del sys.modules[beside.stem]
+    _BESIDE.add(folder)
+    # The last file that was loaded comes first among those that are not installed.
+    sys.path[:] = [*(path for path in sys.path if path not in _BESIDE), folder]
+    invalidate_caches()
+
+
+#: The folders of the files that this process has loaded.
+_BESIDE: set[str] = set()
 
 
 class _Fresh(SourceFileLoader):

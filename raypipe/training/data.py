@@ -59,17 +59,40 @@ def read(
 
 
 def check_counts(training_set: TrainingSet) -> None:
-    """What can be known of every period without reading it; the holdout is not read before a model is chosen.
+    """What can be known of every period before the search: of the holdout only whether its labels differ is looked at.
 
     Raises:
-        TrainingError: a period has no rows, or only one of the two labels.
+        TrainingError: a period has no rows, or only one label.
     """
     for period in PERIODS:
         rows, positives = training_set.rows.get(period, 0), training_set.positives.get(period)
         where = f"{training_set.pipeline}: period {period}"
-        _check_rows(rows, where)
+        if not rows:
+            raise _no_rows(training_set, where)
         if positives in {0, rows}:
             raise _same_label(rows, "true" if positives else "false", where)
+        if positives is None and rows and (only := _only_label(training_set, period)) is not None:
+            raise _same_label(rows, only, where)
+
+
+def _no_rows(training_set: TrainingSet, where: str) -> TrainingError:
+    """An empty period, with what took its rows: the reasons for which most rows were left out."""
+    left = sorted(((rows, why) for why, rows in training_set.left_out.items() if rows), reverse=True)
+    if not left:
+        return TrainingError("has no rows", where=where, cure="Widen the period, or ingest more history")
+    told = ", ".join(f"{rows:,} {_REASONS.get(why, why)}" for rows, why in left)
+    cures = [cure for words, cure in _CURES.items() if any(words in why for _, why in left)]
+    cure = "; ".join([*cures, "widen the period, or ingest more history"])
+    what = f"has no rows; of all periods were left out: {told}"
+    return TrainingError(what, where=where, cure=cure[0].upper() + cure[1:])
+
+
+#: Why rows are no examples, in the words of the training set, and what to do about it.
+_REASONS = {"label not settled": "because their label was not settled when the next period begins, or by now"}
+_CURES = {
+    "label not settled": "shorten `settled_after`, end the periods earlier, or run again when the labels have settled",
+    "is in an earlier period": "leave out `apart`, or give the earlier periods other values",
+}
 
 
 def _check_labels(frame: pl.DataFrame, where: str) -> None:
@@ -85,6 +108,16 @@ def _check_labels(frame: pl.DataFrame, where: str) -> None:
 def _check_rows(rows: int, where: str) -> None:
     if not rows:
         raise TrainingError("has no rows", where=where, cure="Widen the period, or ingest more history")
+
+
+def _only_label(training_set: TrainingSet, period: str) -> str | None:
+    """The label that all rows of a period have; None: they differ, or cannot be read, which reading them tells."""
+    try:
+        labels = pl.scan_parquet(Path(training_set.folder) / f"{period}.parquet", glob=False).select(LABEL)
+        first, last = labels.select(pl.min(LABEL), pl.max(LABEL).alias("last")).collect().row(0)
+    except (OSError, PolarsError):
+        return None
+    return str(first).lower() if first == last and first is not None else None
 
 
 def _same_label(rows: int, label: str, where: str) -> TrainingError:

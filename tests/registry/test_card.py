@@ -17,7 +17,7 @@ from raypipe.ledger import Ledger
 from raypipe.registry import Registry
 from raypipe.registry.card import card, html, markdown
 from raypipe.registry.openlineage import events
-from raypipe.registry.walk import walk
+from raypipe.registry.walk import past, walk
 from tests.registry.making import lineage_of, make_candidate, make_training_set
 
 EVALUATION = Evaluation(
@@ -114,9 +114,11 @@ def test_the_command_prints_it_and_writes_it(kept, tmp_path: Path, capsys: pytes
 
 def test_events_name_jobs_runs_and_states_and_are_the_same_each_time(kept, tmp_path: Path) -> None:
     ledger, version = kept
-    told = events(walk(ledger, version), version)
-    assert [event["job"]["name"] for event in told] == ["rides.ingest", "rides.features", "rides.train"]
-    assert told == events(walk(ledger, version), version)
+    told = events(walk(ledger, version), version, past(ledger, version).at)
+    jobs = ["rides.ingest", "rides.features", *["rides.trial"] * 3, "rides.train"]
+    assert [event["job"]["name"] for event in told] == jobs
+    assert told == events(walk(ledger, version), version, past(ledger, version).at)
+    assert len({event["run"]["runId"] for event in told}) == len(told)
     for event in told:
         assert {"eventTime", "producer", "schemaURL", "run", "job"} <= event.keys()
         assert uuid.UUID(event["run"]["runId"]).version == 5
@@ -128,8 +130,11 @@ def test_events_name_jobs_runs_and_states_and_are_the_same_each_time(kept, tmp_p
             assert facet["datasetVersion"]
             assert facet["_schemaURL"].startswith("https://openlineage.io/")
     # What one job makes the next one takes, by the same name.
-    first, second, third = told
+    first, second, *trials, third = told
+    assert {trial["run"]["facets"]["parent"]["run"]["runId"] for trial in trials} == {third["run"]["runId"]}
+    assert [trial["eventType"] for trial in trials] == ["COMPLETE", "COMPLETE", "FAIL"]
+    assert all(trial["inputs"] == third["inputs"] for trial in trials)
     assert {d["name"] for d in first["outputs"]} == {d["name"] for d in second["inputs"]} == {"zones", "rides"}
     assert second["outputs"] == third["inputs"]
     assert main(["lineage", "rides/1", "--openlineage", str(tmp_path / "events.ndjson")]) == 0
-    assert len((tmp_path / "events.ndjson").read_text().splitlines()) == 3
+    assert len((tmp_path / "events.ndjson").read_text().splitlines()) == 6

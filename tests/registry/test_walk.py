@@ -1,5 +1,6 @@
 """The way from files to service, told by the ledger's rows alone, and drawn."""
 
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -7,11 +8,13 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
+from raypipe.clock import ManualClock
 from raypipe.contracts.records import (
     Candidate,
     CheckResult,
     Deployment,
     GateReport,
+    Ingested,
     Record,
     Snapshot,
     SourceFile,
@@ -20,8 +23,9 @@ from raypipe.contracts.records import (
 )
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry, drawing
+from raypipe.registry.openlineage import events
 from raypipe.registry.rows import DEPLOYED, REGISTERED, Registered
-from raypipe.registry.walk import Way, walk
+from raypipe.registry.walk import Way, past, walk
 from tests.cli.records import LINEAGE, MADE
 
 FILES = {name: SourceFile(path=f"data/{name}.csv", digest=f"{name}-digest", rows=9) for name in ("a", "b", "c")}
@@ -179,3 +183,29 @@ def test_many_trials_are_drawn_as_one(ledger: Ledger) -> None:
     text = drawing.svg(found)
     assert "39 other trials" in text
     assert text.count("<g>") == len(found.nodes) - 38
+
+
+def test_events_have_the_times_of_their_own_rows(ledger: Ledger, clock: ManualClock) -> None:
+    began = clock.now()
+    ingested = Ingested(snapshots=SNAPSHOTS)
+    for kind, row in (("stage.ingest", ingested), *WHOLE[:3]):
+        clock.advance(60_000_000)
+        ledger.append(kind, kind, "rides", row.to_json())
+    clock.advance(60_000_000)
+    found = way(ledger, (DEPLOYED, deployment(1, MADE)), (DEPLOYED, deployment(2, MADE + 60_000_000)))
+    version = Registry(Path("nowhere"), ledger, "").get("rides", 1)
+    told = events(found, version, past(ledger, version).at)
+    minutes = {
+        event["job"]["name"].removeprefix("rides."): (instant(event["eventTime"]) - began) / 60_000_000
+        for event in told
+    }
+    assert minutes.pop("deploy") == (MADE - began) / 60_000_000
+    assert minutes == {"ingest": 1, "gate": 2, "features": 3, "trial": 4, "train": 4}
+    by_name = {event["job"]["name"]: event for event in told}
+    gate = by_name["rides.gate"]
+    assert [dataset["name"] for dataset in gate["inputs"]] == ["zones", "rides"]
+    assert gate["outputs"][0] in by_name["rides.features"]["inputs"]
+
+
+def instant(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1e6)

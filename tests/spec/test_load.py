@@ -84,3 +84,19 @@ def test_the_file_knows_where_it_is(tmp_path: Path) -> None:
     text = f"{RIDES}\nfrom pathlib import Path\nassert Path(__file__).parent == Path({str(tmp_path)!r})"
     assert pipeline_of(tmp_path, text).name == "rides"
     assert any(name.startswith("raypipe_pipeline_") for name in sys.modules)
+
+
+def test_modules_beside_the_file_are_found_each_by_its_own_file(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "beside_it.py").write_text(f'NAME = "{name}"\n')
+        text = RIDES.replace('"rides",\n    ask', "beside_it.NAME,\n    ask")
+        (folder / "pipeline.py").write_text("import beside_it\n" + text)
+    assert [load(tmp_path / name / "pipeline.py").name for name in ("one", "other", "one")] == ["one", "other", "one"]
+
+
+def test_what_is_installed_is_not_hidden_by_a_file_beside(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text("raise RuntimeError\n")
+    (tmp_path / "pipeline.py").write_text("import msgspec\n" + RIDES)
+    assert load(tmp_path / "pipeline.py").name == "rides"

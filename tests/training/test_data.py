@@ -1,3 +1,4 @@
+import msgspec
 import polars as pl
 import pytest
 
@@ -53,3 +54,32 @@ def test_a_missing_or_corrupt_file_is_told(tmp_path):
 def test_a_feature_that_never_varies_is_named(value, said):
     with pytest.raises(TrainingError, match=said):
         learn_signature(frame(100, 0).with_columns(wind=pl.lit(value, pl.Float64)), FEATURES, "late")
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (
+            {"label not settled": 1_200, "outside the periods": 3},
+            (
+                r"has no rows; of all periods were left out: 1,200 because their label .*, 3 outside the periods\. "
+                r"Shorten `settled_after`, .* or run again when the labels have settled; widen"
+            ),
+        ),
+        ({"carrier is in an earlier period": 9}, r"left out: 9 carrier is in an earlier period\. Leave out `apart`"),
+        ({"no label": 0}, r"period tune: has no rows\. Widen the period, or ingest more history"),
+    ],
+)
+def test_what_took_the_rows_of_a_period_is_told(tmp_path, left, said):
+    record = training_set(tmp_path, 100, tune=frame(50, 1).head(0))
+    with pytest.raises(TrainingError, match=said):
+        check_counts(msgspec.structs.replace(record, left_out=left))
+
+
+@pytest.mark.parametrize("label", ["on time", 3.5])
+def test_a_holdout_of_one_class_or_number_is_told_before_the_search(tmp_path, label):
+    varied = [frame(60, seed).with_columns(label=pl.col("carrier")) for seed in range(2)]
+    same = frame(40, 1).with_columns(label=pl.lit(label))
+    record = training_set(tmp_path, 100, train=varied[0], tune=varied[1], holdout=same)
+    with pytest.raises(TrainingError, match=f"late: period holdout: all 40 labels are {label}"):
+        check_counts(record)

@@ -10,6 +10,7 @@ from raypipe.spec import Finish
 from raypipe.training.intervals import binary, blocks_of, intervals
 from raypipe.training.judge import Judged, judge
 from raypipe.training.metrics import measure
+from raypipe.training.threshold import mean_class_cost
 from raypipe.training.trainer import Examples
 
 
@@ -93,3 +94,13 @@ def test_rows_are_drawn_where_there_are_too_few_days():
     assert blocks_of(np.arange(50), 50).max() == 49
     days = np.repeat(np.arange(12), 5) * 86_400_000_000
     assert blocks_of(days, 60).max() == 11
+
+
+def test_the_cost_of_classes_is_by_truth_and_then_by_answer():
+    """Who is `a` and is told `b` costs 10, the other way round 1: all the doubtful are told `a`, at 1 for each `b`."""
+    costs = ((0.0, 10.0), (1.0, 0.0))
+    scores = np.array([[0.4, 0.6], [0.4, 0.6], [0.05, 0.95]], dtype=np.float32)
+    truth = np.array([0, 1, 1], dtype=np.float32)
+    assert mean_class_cost(truth, scores, costs) == pytest.approx((0 + 1 + 0) / 3)
+    assert mean_class_cost(truth, scores, ()) == pytest.approx(1 / 3)
+    assert mean_class_cost(np.array([-1.0], dtype=np.float32), scores[:1], costs) == 10.0

@@ -1,5 +1,6 @@
 """Trainers of users: named in a pipeline, searched, and held against the contract."""
 
+import numpy as np
 import pytest
 
 from raypipe import models
@@ -44,6 +45,29 @@ def test_what_a_trainer_does_not_keep_is_said(make, said):
 )
 def test_ours_keep_it_too(algorithm, params):
     check(lambda: trainer(algorithm), params)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression", "quantile", "count"])
+def test_the_contract_is_for_each_task(task):
+    params = {"num_iterations": 40, "early_stopping_round": 5, "num_leaves": 15, "learning_rate": 0.2}
+    check(lambda: trainer("lightgbm"), params, task)
+    said = "one a row and class" if task == "multiclass" else "it learns"
+    with pytest.raises(TrainingError, match=said):
+        check(Lazy, {"strength": 3.0}, task)
+
+
+@pytest.mark.parametrize(("task", "said"), [("count", "never below zero"), ("multiclass", "add up to one")])
+def test_what_answers_of_a_task_must_be_is_said(task, said):
+    class Wrong:
+        def fit(self, asked, params):
+            self.shape = (len(asked.target.classes),) if asked.target.classes else ()
+            return {}
+
+        def predict(self, x):
+            return np.full((len(x), *self.shape), 0.5 if self.shape else -1.0, dtype=np.float32)
+
+    with pytest.raises(TrainingError, match=said):
+        check(Wrong, {}, task)
 
 
 def test_it_is_searched_and_tried_as_any_other(tmp_path):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -11,16 +12,19 @@ from sklearn.metrics import roc_auc_score
 from raypipe import Search, models
 from raypipe.contracts import bundle
 from raypipe.contracts.progress import Silent
+from raypipe.contracts.records import Trial
 from raypipe.contracts.target import Target
 from raypipe.errors import TrainingError
 from raypipe.training import refit, search
-from raypipe.training.further import certain
+from raypipe.training.further import _wins, certain
 from raypipe.training.onnx_model import OnnxModel, difference
+from raypipe.training.outcome import Outcome, keep_scores
 from raypipe.training.search import prepare
 from raypipe.training.space import DEFAULTS
 from raypipe.training.trainer import Task
 from raypipe.training.trainers import trainer
-from raypipe.training.trainers.several import Ensemble, Segments, pack
+from raypipe.training.trainers.several import Ensemble, Segments, code_of, pack
+from raypipe.training.trial import Data, Plan
 from tests.training.data import FEATURES, frame, pipeline, training_set
 from tests.training.trainer_contract import TrainerContract
 
@@ -119,9 +123,28 @@ def test_what_wins_by_chance_is_not_kept(task):
     assert 0 < certain(y, same, good, "auc", data) < 95
 
 
-def prepare_like(task):
-    from raypipe.training.trial import Data
+def test_a_segment_wins_by_its_own_rows_and_not_by_chance(task, tmp_path):
+    """Its own scores are good, as good as those of all, or worse; scores of other rows decide nothing."""
+    data, plan = prepare_like(task), Plan(tmp_path, "auc", 0)
+    mine = data.tune.x[:, 0] == code_of(data.signature, 0, "UA")
+    rng = np.random.default_rng(0)
+    good = (data.tune.y * 0.5 + rng.random(len(data.tune.y))).astype(np.float32)
+    noise = rng.random(len(good)).astype(np.float32)
+    trial = Trial(number=0, algorithm="linear", params={"value": "UA"}, status="part", metrics={}, seconds=0.0)
+    part = Outcome(trial=trial, goodness=0.7, folder="own")
 
+    def wins(own, base):
+        keep_scores(tmp_path / "trials" / "own", own[mine])
+        return _wins(part, np.where(mine, base, 1 - base), "carrier", data, plan)
+
+    assert wins(good, noise)
+    assert not wins(noise, good)
+    assert not wins(good, good)
+    failed = msgspec.structs.replace(part, trial=msgspec.structs.replace(trial, status="failed"))
+    assert not _wins(failed, noise, "carrier", data, plan)
+
+
+def prepare_like(task):
     return Data(task.train, task.tune, task.signature)
 
 

@@ -3,16 +3,28 @@ import pytest
 
 from raypipe import models
 from raypipe.errors import TrainingError
-from raypipe.spec import Model, Search
+from raypipe.spec import Model, Search, parameters
 from raypipe.spec.search import choice, integer, log, uniform
 from raypipe.spec.values import FrozenMap
 from raypipe.training.space import DEFAULTS, Space
 from raypipe.training.trainers import TRAINERS
+from raypipe.training.trainers.lightgbm import PARAMETERS
 
 
 def drawn(space, seed=0, trials=60):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
     return [space.draw(study.ask()) for _ in range(trials)]
+
+
+def test_lint_knows_the_parameters_that_there_are():
+    assert parameters.PARAMETERS["lightgbm"] == PARAMETERS
+    for algorithm, known in DEFAULTS.items():
+        own = set(parameters.PARAMETERS[algorithm].values())
+        assert known.keys() <= own & parameters.NUMBERS
+        whole = {name for name, default in known.items() if isinstance(default.first, int)}
+        assert whole == known.keys() & parameters.WHOLE
+        if algorithm != "lightgbm":
+            assert known.keys() == own
 
 
 def test_every_trainer_has_defaults_and_every_default_a_trainer():

@@ -1,23 +1,21 @@
 """Rules about what is predicted, how it is judged, and how the model is looked for."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from raypipe.errors import Fault, did_you_mean
 from raypipe.spec.features import Request
+from raypipe.spec.lint.inputs import feature_types
+from raypipe.spec.lint.models import OWN, model_faults, own_faults
 from raypipe.spec.lint.sources import NAME, columns, type_of, unknown
 from raypipe.spec.pipeline import Pipeline
-from raypipe.spec.search import TASK_METRICS, Choice, Model, Range
+from raypipe.spec.search import TASK_METRICS, Search
 from raypipe.spec.shape import known_from, shipped
 from raypipe.spec.values import in_words
 from raypipe.words import amount
 
-ALGORITHMS = frozenset({"lightgbm", "network", "linear"})
-OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 CALIBRATIONS = frozenset({"auto", "none", "platt", "isotonic"})
 #: What a label of each task is written as.
 LABELS: Mapping[str, tuple[str, Callable[[pl.DataType], bool], str]] = {
@@ -91,6 +89,26 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
         what = f"{amount(search.trials, 'trial')} cannot try {amount(len(search.models), 'model')}"
         yield Fault(search.where, what, "Give at least one trial a model")
     yield from _metric(pipeline)
+    yield from _limits(search)
+    yield from _segments(pipeline)
+    for number, model in enumerate(search.models):
+        yield from model_faults(model)
+        if model.algorithm in [earlier.algorithm for earlier in search.models[:number]]:
+            cure = "Name it once, with ranges that hold all you want to try"
+            yield Fault(model.where, f"`{model.algorithm}` is in the search twice", cure)
+
+
+def _segments(pipeline: Pipeline) -> Iterator[Fault]:
+    search = pipeline.search
+    if search.by and search.by not in pipeline.feature_names:
+        what = f"there can be no model for each `{search.by}`: it is no feature"
+        yield Fault(search.where, what, did_you_mean(search.by, pipeline.feature_names))
+    elif search.by and (kind := feature_types(pipeline).get(search.by)) and (kind.is_numeric() or kind == pl.Boolean):
+        what = f"there can be no model for each `{search.by}`: it is {kind}, and only text has categories"
+        yield Fault(search.where, what, "Name a feature of text, or make it one with `.cast(pl.String)`")
+
+
+def _limits(search: Search) -> Iterator[Fault]:
     if search.p99_ms is not None and not search.p99_ms > 0:
         yield Fault(search.where, f"no model answers within {search.p99_ms:g} ms", "Give a positive `p99_ms`, or none")
     limits = {"seconds": search.seconds, "money": search.money, "trial_seconds": search.trial_seconds}
@@ -106,42 +124,6 @@ def search_rule(pipeline: Pipeline) -> Iterator[Fault]:
             yield Fault(search.where, f"`{name}` is {price:g}: no price", f"Give what an hour costs as `{name}`")
     if search.money is not None and not search.gpu_hour > 0 and any(model.gpus for model in search.models):
         yield Fault(search.where, "the budget of money has no price for GPUs", "Give `gpu_hour`, what an hour costs")
-    if search.by and search.by not in pipeline.feature_names:
-        what = f"there can be no model for each `{search.by}`: it is no feature"
-        yield Fault(search.where, what, did_you_mean(search.by, pipeline.feature_names))
-    for model in search.models:
-        yield from _model(model)
-
-
-def _model(model: Model) -> Iterator[Fault]:
-    if model.algorithm not in ALGORITHMS and not OWN.fullmatch(model.algorithm):
-        yield Fault(model.where, f"unknown algorithm `{model.algorithm}`", did_you_mean(model.algorithm, ALGORITHMS))
-    if OWN.fullmatch(model.algorithm):
-        yield from _found(model.algorithm, model.where)
-    if not (model.cpus > 0 and model.gpus >= 0):
-        what = f"a trial of {model.algorithm} on {model.cpus:g} cores and {model.gpus:g} GPUs cannot run"
-        yield Fault(model.where, what, "Give `cpus` above 0, and `gpus` of 0 or more")
-    workers = model.params.get("workers", 1)
-    if model.algorithm == "network" and not (isinstance(workers, int) and workers >= 1):
-        yield Fault(model.where, "the number of a network's `workers` is not searched", "Give a whole number from 1 on")
-    for name, value in model.params.items():
-        if isinstance(value, Range) and not (value.low < value.high and (value.low > 0 or not value.log)):
-            why = "Give low < high; on a logarithmic scale low > 0"
-            yield Fault(value.where, f"{model.algorithm}: the range of `{name}` holds nothing", why)
-        if isinstance(value, Choice) and not value.options:
-            yield Fault(value.where, f"{model.algorithm}: `{name}` has nothing to choose from", "Give an option")
-
-
-def _found(own: str, where: str) -> Iterator[Fault]:
-    """A user's own trainer or metric is in a module that Python finds; the module itself is not run."""
-    module = own.partition(":")[0]
-    try:
-        there = find_spec(module) is not None
-    except (ImportError, ValueError):  # a package in its path is not there, or is broken
-        there = False
-    if not there:
-        cure = "Install it, or put its folder into PYTHONPATH: here, and wherever trials run"
-        yield Fault(where, f"the module of `{own}` is not found", cure)
 
 
 def _task(pipeline: Pipeline, kind: pl.DataType) -> Iterator[Fault]:
@@ -162,6 +144,10 @@ def _task(pipeline: Pipeline, kind: pl.DataType) -> Iterator[Fault]:
     weights = pipeline.search.class_weights
     if weights is not None and label.task not in ("binary", "multiclass"):
         yield Fault(pipeline.search.where, f"class weights mean nothing to the task {label.task}", "Leave them out")
+    if label.task == "binary" and not isinstance(weights, str):
+        for name in sorted(set(weights or {}) - {"true", "false"}):
+            what = f"there is no class `{name}` to weigh: the label is true or false"
+            yield Fault(pipeline.search.where, what, 'Write {"true": 3.0}')
     if isinstance(weights, str) and weights != "balanced":
         yield Fault(
             pipeline.search.where, f"unknown class weights `{weights}`", "Say `balanced`, or give each class one"
@@ -176,7 +162,7 @@ def _metric(pipeline: Pipeline) -> Iterator[Fault]:
         if not OWN.fullmatch(metric):
             yield Fault(pipeline.search.where, f"`{metric}` names no function", "Write it as `package.module:function`")
         else:
-            yield from _found(metric, pipeline.search.where)
+            yield from own_faults(metric, pipeline.search.where)
         return
     fitting = TASK_METRICS.get(task, TASK_METRICS["binary"])
     if metric not in fitting:
