@@ -31,13 +31,13 @@ from raypipe.ledger import Ledger
 from raypipe.registry import Registry
 from raypipe.spec import Finish, Pipeline, Search, changed, models, periods
 from raypipe.training.data import examples, read, together
+from raypipe.training.limits import NICE
 from raypipe.training.metrics import measure
 from raypipe.training.outcome import FINISHED, STOPPED, Outcome
 from raypipe.training.search import prepare
 from raypipe.training.space import DEFAULTS
 from raypipe.training.trainer import STEPS, Params, Task
 from raypipe.training.trainers import trainer
-from raypipe.training.trial import NICE
 from tests.registry.making import lineage_of, make_candidate
 from tests.registry.racing import CLIENTS
 

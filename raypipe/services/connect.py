@@ -35,13 +35,16 @@ def connect(running: Running, name: str = "raypipe", run_id: str = "") -> None:
     )
 
     import ray
-    from ray._private import ray_constants
+    from ray._private import ray_constants, worker
     from ray.job_config import JobConfig
 
     if ray.is_initialized():
         return
     # Ray may have been imported before the environment said so, see ray_head.LOOPBACK.
     ray_constants.ENABLE_RAY_CLUSTER = False
+    # Ray prints what it says of workers that died among our own lines, and no option keeps it from that; whoever waits
+    # for such a worker says what is to be said.
+    worker._worker_logs_enabled = False
     try:
         ray.init(
             address=running.address,

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threadpoolctl import threadpool_limits
-
 from raypipe.contracts.records import TrainingSet, Trial
 from raypipe.spec import Pipeline
 from raypipe.training.outcome import FINISHED, Outcome
@@ -54,12 +52,9 @@ def rehearse(
 ) -> "Sealed":
     """As `refit`; also what the model that was judged answered on the holdout."""
     # Not at the top: the workers of a search import this module too, and judge nothing.
-    from raypipe.training.finish import refit, seal
+    from raypipe.training.finish import conclude
 
     trial = Trial(number=0, algorithm=algorithm, params=params, status=FINISHED, metrics=dict(tuned), seconds=0.0)
     winner = Outcome(trial=trial, goodness=None)
     data = prepare(pipeline, training_set)
-    # As in a worker of the cluster: the last bits of a sum depend on the number of threads.
-    with threadpool_limits(1):
-        model = refit(winner, data, pipeline, folder.parent)
-        return seal(model, winner, data, pipeline, training_set, folder)
+    return conclude(winner, data, pipeline, training_set, folder.parent, folder)

@@ -18,9 +18,10 @@ import ray
 from ray.exceptions import RayTaskError
 from threadpoolctl import threadpool_limits
 
+from raypipe.training.limits import NICE
 from raypipe.training.trainer import Params, Scores, Task, Vector
 from raypipe.training.trainers import trainer
-from raypipe.training.trial import NICE, spreads
+from raypipe.training.trial import spreads
 
 #: Up to which row a fit learns, and up to which it forecasts.
 Part: TypeAlias = tuple[int, int]

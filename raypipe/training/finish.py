@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import ray
+from threadpoolctl import threadpool_limits
 
 from raypipe.contracts import bins, bundle
 from raypipe.contracts.bins import Reference
@@ -22,20 +24,23 @@ from raypipe.contracts.watched import Watched
 from raypipe.errors import TrainingError
 from raypipe.failpoints import failpoint
 from raypipe.spec import Pipeline
-from raypipe.training.ahead import Forecasts, forecasts
+from raypipe.training.ahead import CUTS, Forecasts, forecasts
 from raypipe.training.calibration import Calibration, Mapped, calibrate
 from raypipe.training.data import ASKED_AT, LABEL, class_weights, examples, read, together
 from raypipe.training.judge import Judged, judge
+from raypipe.training.limits import apart
 from raypipe.training.metrics import quality
-from raypipe.training.onnx_model import OnnxModel, difference
+from raypipe.training.onnx_model import OnnxModel, check_scores, difference
 from raypipe.training.outcome import Outcome
 from raypipe.training.speed import speed
 from raypipe.training.threshold import EVEN, choose_threshold, cost_matrix
 from raypipe.training.trainer import Examples, Matrix, Scores, Task, Trainer
 from raypipe.training.trainers import trainer
-from raypipe.training.trial import Data, Plan, in_words
+from raypipe.training.trial import Data, Plan, Point, in_words
 
 GOLDEN_ROWS = 64
+#: So often the winner is fitted at the end of a search, at most: forecasts, on train and tune, with the holdout.
+FITS = len(CUTS) + 1
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,37 @@ def _ahead(winner: Outcome, task: Task, data: Data) -> Callable[[], Forecasts]:
     return lambda: found
 
 
+def conclude(
+    winner: Outcome, data: Data, pipeline: Pipeline, training_set: TrainingSet, scratch: Path, folder: Path
+) -> "Sealed":
+    """Fit the winner again and judge it: `refit`, then `seal` into ``folder``.
+
+    Where there is code of the user's in it and Ray runs, in a process of its own, which is given as long as `FITS`
+    trials.
+
+    Raises:
+        TrainingError: the trainer fails, hangs, gives NaN, or ends its process.
+    """
+
+    def both() -> Sealed:
+        # As in a worker of the cluster: the last bits of a sum depend on the number of threads.
+        with threadpool_limits(1):
+            model = refit(winner, data, pipeline, scratch)
+            return seal(model, winner, data, pipeline, training_set, folder)
+
+    search, algorithm = pipeline.search, winner.trial.algorithm
+    names = [
+        search.metric,
+        algorithm,
+        *(str(value) for name, value in winner.trial.params.items() if "algorithm" in name),
+    ]
+    if not (ray.is_initialized() and any(":" in name for name in names)):
+        return both()
+    plan = Plan(scratch, search.metric, search.seed, models=search.models)
+    holds = plan.holds(Point(winner.trial.number, algorithm, winner.trial.params, {}))
+    return apart(both, scratch / "last", FITS * search.trial_seconds, holds, algorithm)
+
+
 def refit(winner: Outcome, data: Data, pipeline: Pipeline, folder: Path) -> Finished:
     """The winning parameters, fitted on train and tune together; early stopping has settled the length already.
 
@@ -105,6 +141,7 @@ def refit(winner: Outcome, data: Data, pipeline: Pipeline, folder: Path) -> Fini
         raise TrainingError(what, where=algorithm) from error
     if ahead is None:
         return Finished(algorithm, model, None, "none", EVEN, cost_matrix(finish, data.target, pipeline.name))
+    check_scores(ahead.scores, len(ahead.y), "without rows to tune on the trainer", algorithm, data.target)
     calibration, name = calibrate(ahead.y, ahead.scores, ahead.newest, finish.calibrate)
     mended = ahead.scores if calibration is None else calibration(ahead.scores)
     return Finished(algorithm, model, calibration, name, choose_threshold(ahead.y, mended, finish))

@@ -19,6 +19,7 @@ from raypipe.spec import Pipeline
 from raypipe.training.budget import Budget
 from raypipe.training.choice import choose
 from raypipe.training.front import front
+from raypipe.training.limits import death
 from raypipe.training.metrics import goodness, measure
 from raypipe.training.outcome import FAILED, PART, Outcome, kept, kept_scores, trial_folder
 from raypipe.training.tracking import Tracking
@@ -138,8 +139,8 @@ class _Run:
     def _outcome(self, point: Point, done: "ObjectRef[str]") -> Outcome:
         try:
             return Outcome.from_json(ray.get(done))
-        except RayError as error:
-            lost = f"its worker process died: {str(error).strip().splitlines()[-1][:300]}"
+        except RayError:
+            lost = death(trial_folder(self.plan.folder, point.algorithm, point.params))
             return outcome_of(point, self.plan, FAILED, 0.0, {}, {}, error=lost)
 
     def _tell(self, point: Point, outcome: Outcome) -> Outcome:

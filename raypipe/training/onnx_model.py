@@ -50,12 +50,8 @@ def difference(trainer: Predicts, model: OnnxModel, x: Matrix, algorithm: str, t
         TrainingError: they differ by more than rounding, or are not of the target's shape.
     """
     own, served = trainer.predict(x), model.predict(x)
-    shape = (len(target.classes),) if target.classes else ()
-    kind = "numbers" if target.numeric else "probabilities"
-    for which, scores in (("the trainer", own), ("the ONNX file", served)):
-        if scores.shape != (len(x), *shape) or not np.isfinite(scores).all():
-            what = f"{which} gave scores of shape {scores.shape}, {int((~np.isfinite(scores)).sum())} of them NaN"
-            raise TrainingError(what, where=algorithm, cure=f"A trainer gives {len(x)} {kind} for as many rows")
+    check_scores(own, len(x), "the trainer", algorithm, target)
+    check_scores(served, len(x), "the ONNX file", algorithm, target)
     # Of large numbers float32 has the first seven digits.
     gaps = np.abs(own - served) / np.maximum(1, np.abs(own))
     largest = float(gaps.max())
@@ -64,6 +60,19 @@ def difference(trainer: Predicts, model: OnnxModel, x: Matrix, algorithm: str, t
         what = f"the ONNX file answers {served[at]:.6f} where the trainer answers {own[at]:.6f} (row {at[0]})"
         raise TrainingError(what, where=algorithm, cure="They must agree: the ONNX file is what serves")
     return largest
+
+
+def check_scores(scores: Scores, rows: int, which: str, algorithm: str, target: Target) -> None:
+    """Hold what ``which`` of an algorithm gave for so many rows to the target's shape, without gaps.
+
+    Raises:
+        TrainingError: it is of another, or NaN is among it.
+    """
+    shape = (rows, len(target.classes)) if target.classes else (rows,)
+    if scores.shape != shape or not np.isfinite(scores).all():
+        what = f"{which} gave scores of shape {scores.shape}, {int((~np.isfinite(scores)).sum())} of them NaN"
+        kind = "numbers" if target.numeric else "probabilities"
+        raise TrainingError(what, where=algorithm, cure=f"A trainer gives {rows} {kind} for as many rows")
 
 
 def with_score(model: onnx.ModelProto, output: str, target: Target = BINARY) -> onnx.ModelProto:

@@ -67,7 +67,7 @@ def search(
         WorkspaceError: the folder cannot be written to, or is full.
     """
     # Not at the top: the workers import this module too, and have no use for MLflow, Optuna, fairness and pictures.
-    from raypipe.training.finish import refit, seal
+    from raypipe.training.finish import conclude
     from raypipe.training.front import draw, sentence
     from raypipe.training.further import further
     from raypipe.training.space import Space
@@ -97,11 +97,9 @@ def search(
         picture = plan.folder / "front.png"
         draw(outcomes, pipeline.search, winner, picture)
         failpoint("training.before_refit")
-        with progress.step("fit the winner again and judge it", 2) as step:
-            model = refit(winner, data, pipeline, plan.folder)
-            step.advance(1, winner.trial.algorithm)
+        with progress.step(f"fit {winner.trial.algorithm} again and judge it", 1) as step:
             sealed = plan.folder / f"bundle-{fingerprint(pipeline.finish)}"
-            metrics = seal(model, winner, data, pipeline, training_set, sealed).metrics
+            metrics = conclude(winner, data, pipeline, training_set, plan.folder, sealed).metrics
             step.advance(1, f"holdout {pipeline.search.metric} {metrics[pipeline.search.metric]:.4f}")
         tags = {"algorithm": winner.trial.algorithm, "winner": winner.trial.run_id, "reason": reason}
         tracking.picture(picture)

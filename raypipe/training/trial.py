@@ -7,11 +7,10 @@ replicas or other work hold the CPUs, trials wait in the queue and hold nothing 
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from math import inf, isinf, nan
+from math import inf, nan
 from pathlib import Path
-from threading import Timer
 from time import perf_counter
 
 import numpy as np
@@ -23,7 +22,9 @@ from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import TrainingError
 from raypipe.failpoints import failpoint
 from raypipe.spec.search import Metric, Model
+from raypipe.training import limits
 from raypipe.training.data import Fold, together
+from raypipe.training.limits import NICE
 from raypipe.training.metrics import goodness, quality
 from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import FAILED, FINISHED, PART, STOPPED, Outcome, keep, keep_scores, kept, trial_folder
@@ -146,10 +147,6 @@ class _Stopped(Exception):  # noqa: N818  # not an error
     """The trial fell below a bar."""
 
 
-#: Who is served while trials run must not wait for them: they take the time that is left.
-NICE = 15
-
-
 def run(config: Mapping[str, Point], data: Data, plan: Plan) -> None:
     """The function that Ray Tune calls in a worker process."""
     os.setpriority(os.PRIO_PROCESS, 0, NICE)
@@ -160,44 +157,23 @@ def run(config: Mapping[str, Point], data: Data, plan: Plan) -> None:
     tune.report({"outcome": outcome.to_json(), "goodness": nan if outcome.goodness is None else outcome.goodness})
 
 
-@contextmanager
-def watched(point: Point, plan: Plan) -> Iterator[None]:
-    """End this process when the trial takes too long: nothing else stops a loop in compiled code.
-
-    The reason is written down first; the process that Tune starts in place of this one finds it.
-    """
-    if isinf(plan.longest):
-        yield
-        return
-    timer = Timer(plan.longest, _end, (point, plan))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def watched(point: Point, plan: Plan) -> AbstractContextManager[None]:
+    """Hold this process to the time that a trial may take; the one that Tune starts in its place finds the reason."""
+    return limits.watched(_folder(point, plan), plan.longest)
 
 
-def _end(point: Point, plan: Plan) -> None:
-    note = _note(point, plan)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(str(os.getpid()), encoding="utf-8")
-    os._exit(1)
-
-
-def _note(point: Point, plan: Plan) -> Path:
-    return trial_folder(plan.folder, point.algorithm, point.params) / "hung"
+def _folder(point: Point, plan: Plan) -> Path:
+    return trial_folder(plan.folder, point.algorithm, point.params)
 
 
 def hung(point: Point, plan: Plan) -> Outcome | None:
     """The outcome of a trial that was ended because it took too long, told once; asked again, it gets another try."""
-    note = _note(point, plan)
-    if not note.exists():
+    folder = _folder(point, plan)
+    if not limits.hung(folder):
         return None
-    note.unlink()
     error = f"it was ended after {plan.longest:g} s: it hangs, or needs more than `trial_seconds`"
     outcome = outcome_of(point, plan, FAILED, plan.longest, {}, {}, error=error)
-    keep(note.parent, outcome)
+    keep(folder, outcome)
     return outcome
 
 

@@ -10,6 +10,7 @@ from raypipe.contracts.progress import Step
 from raypipe.contracts.records import Trial
 from raypipe.failpoints import failpoint
 from raypipe.training.choice import SPEED
+from raypipe.training.limits import death
 from raypipe.training.outcome import FAILED, FINISHED, STOPPED, Outcome, trial_folder
 from raypipe.training.tracking import Tracking
 from raypipe.training.trial import Plan, Point
@@ -45,9 +46,7 @@ class Watcher(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: object) -> None:
         """A trial's worker process died, and died again when it was given a new one."""
         point: Point = trial.config["point"]
-        cause = trial.get_pickled_error() or trial.get_error()
-        # Ray writes stack traces into messages; the fault stands in the last line.
-        error = f"its worker process died: {str(cause).strip().splitlines()[-1][:300]}"
+        error = death(trial_folder(self._plan.folder, point.algorithm, point.params))
         lost = Trial(
             number=point.number,
             algorithm=point.algorithm,

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +71,21 @@ class Signs(Means):
 class Stumbles(Means):
     def fit(self, task, params):
         raise ValueError("too few rows")
+
+
+class Late(Means):
+    """Does well in a trial, and otherwise when there is nothing to tune on; or never does well."""
+
+    def fit(self, task, params):
+        how = params["how"]
+        self.nan = task.tune is None and how == "nan"
+        if how == "always":
+            os._exit(3)
+        if task.tune is None and how == "hang":
+            time.sleep(600)
+        if task.tune is None and how == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().fit(task, params)
+
+    def predict(self, x):
+        return np.full(len(x), np.nan, dtype=np.float32) if self.nan else super().predict(x)

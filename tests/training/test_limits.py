@@ -1,5 +1,8 @@
 """The limits of a search: time, money, a trial that hangs; and what it takes over from earlier ones."""
 
+from dataclasses import replace
+from threading import Event
+
 import pytest
 
 from raypipe import models
@@ -8,15 +11,17 @@ from raypipe.contracts.records import Trial
 from raypipe.errors import TrainingError
 from raypipe.spec import Search
 from raypipe.spec.search import log
-from raypipe.training import search, trial
+from raypipe.training import limits, search
+from raypipe.training.again import refit
 from raypipe.training.budget import Budget
 from raypipe.training.outcome import Outcome, keep, kept, kept_count, trial_folder
 from raypipe.training.proposals import Proposals
 from raypipe.training.space import Space
-from raypipe.training.trial import Plan, Point, hung
+from raypipe.training.trial import Plan, Point, hung, watched
 from raypipe.training.warm import warm_points
 from tests.training.data import pipeline, training_set
 
+ALGORITHM = "tests.training.own:Late"
 LINEAR = models.Linear(C=log(0.01, 10.0))
 SPACE = Space.of(Search([models.LightGBM(), LINEAR], trials=12))
 
@@ -154,14 +159,45 @@ def test_kept_trials_are_counted(tmp_path):
 
 def test_a_trial_that_was_ended_says_so_once_and_then_gets_another_try(tmp_path, monkeypatch):
     plan, point = Plan(tmp_path, "auc", 0, 5.0), Point(3, "linear", {"C": 1.0}, {})
-    monkeypatch.setattr(trial.os, "_exit", lambda code: None)
+    folder, ended = trial_folder(tmp_path, "linear", {"C": 1.0}), Event()
+    monkeypatch.setattr(limits.os, "_exit", lambda code: ended.set())
     assert hung(point, plan) is None
-    trial._end(point, plan)
+    with watched(point, replace(plan, longest=0.0)):
+        assert ended.wait(10)
     told = hung(point, plan)
     assert told.trial.error == "it was ended after 5 s: it hangs, or needs more than `trial_seconds`"
     assert (told.trial.status, told.trial.number) == ("failed", 3)
     assert hung(point, plan) is None
-    assert kept(trial_folder(tmp_path, "linear", {"C": 1.0})) is None
+    assert kept(folder) is None
+
+
+def own(how: str) -> models.Own:
+    return models.Own(ALGORITHM, how=how, strength=1.0)
+
+
+@pytest.mark.parametrize(
+    ("how", "seconds", "said"),
+    [
+        ("hang", 0.4, r"^tests.training.own:Late: its last fits were ended after 2 s: it hangs there"),
+        ("nan", 60.0, r"^tests.training.own:Late: without rows to tune on the trainer gave .* 162 of them NaN"),
+        ("segfault", 60.0, r"in its last fits its process \(pid \d+\) ended .*: Segmentation fault; what it wrote: /"),
+    ],
+)
+def test_what_goes_wrong_only_when_the_winner_is_fitted_again(ray_local, tmp_path, how, seconds, said):
+    wish = pipeline(own(how), trials=1)
+    object.__setattr__(wish, "search", _with(wish.search, trial_seconds=seconds))
+    record = training_set(tmp_path / "set", 300)
+    with pytest.raises(TrainingError, match=said):
+        refit(wish, record, ALGORITHM, {"how": how, "strength": 1.0}, {}, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.long
+def test_a_trainer_that_ends_its_process_is_named_with_its_log(ray_local, tracking_uri, tmp_path):
+    said = r"no trial of 1 finished: tests.training.own:Late: its process \(pid \d+\) ended without a word: .*/worker-"
+    wish = pipeline(own("always"), trials=1)
+    with pytest.raises(TrainingError, match=said):
+        search(wish, training_set(tmp_path / "set", 300), tmp_path / "searches", tracking_uri, 1, Silent())
 
 
 @pytest.mark.slow
