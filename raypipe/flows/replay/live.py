@@ -22,6 +22,7 @@ from raypipe.flows.platform import Platform
 from raypipe.flows.replay.past import Past, past
 from raypipe.flows.replay.service import DAY, Service, watching
 from raypipe.flows.retrain import drive
+from raypipe.retraining.decide import looked_after
 from raypipe.retraining.standing import Standing, standing
 from raypipe.spec import Pipeline, micros
 from raypipe.stats.shift import Floats
@@ -101,7 +102,7 @@ def live(
     with progress.step("days", (end - start) // DAY) as step:
         for now in range(start + DAY, end + 1, DAY):
             decision, told = _day(platform, pipeline, service, now, looked)
-            looked = now
+            looked = looked_after(decision)
             yield from told
             step.advance(1, iso(now)[:10])
             if decision.action != "train":

@@ -21,7 +21,7 @@ from raypipe.flows.replay.past import Past
 from raypipe.flows.replay.service import DAY, HELD_OUT, Service, held_out, watching
 from raypipe.ledger import Ledger
 from raypipe.retraining.challenge import judge
-from raypipe.retraining.decide import decide
+from raypipe.retraining.decide import decide, looked_after
 from raypipe.spec import Pipeline
 from raypipe.spec.retrain import Retrain
 from raypipe.stats.estimate import log_loss
@@ -55,7 +55,8 @@ class Replayed(Record, frozen=True, kw_only=True):
         seconds: reckoned training time.
         alarms: alarms that were raised.
         approved: trainings that a person would have been asked for.
-        recovery_days: from the first day a trigger asked until a new model was in service, on average; None: never.
+        recovery_days: from the day on which labels showed for certain that errors had risen until another model was in
+            service, on average; where none came, until the end. None: they never showed it.
         decisions: those that were more than ``nothing``, in words.
         diagnosis: of the first drift that led to a training.
         trained: each training.
@@ -137,7 +138,7 @@ class _Life:
         self._plan = watching(tick)
         self._looked, self._start = start, start
         self.history: list[Training] = []
-        self._asked: int | None = None
+        self._wrong_since: int | None = None
         self._recovery: list[float] = []
         self._said: list[str] = []
         self._raised: list[tuple[str, int]] = []
@@ -154,7 +155,7 @@ class _Life:
             self._raised.append((_day(now), len(drift.raised)))
         facts = self._service.situation(now, self._looked, drift, performance)
         decision = decide(self._policy, facts, self.history)
-        self._looked = now
+        self._looked = looked_after(decision)
         # Nobody can be asked about the past: what a person would have been asked for is approved at once.
         self._approved += decision.action == "ask"
         trains = decision.action in ("ask", "train")
@@ -162,8 +163,8 @@ class _Life:
             decision = structs.replace(decision, diagnosis=self._service.diagnosis(drift, now))
             self._diagnosis = self._diagnosis or decision.diagnosis
         self._write_down(decision)
-        if (trains or decision.action == "wait") and self._asked is None:
-            self._asked = now
+        if performance.alarm and self._wrong_since is None:
+            self._wrong_since = now
         if trains:
             self._train(now)
 
@@ -190,9 +191,9 @@ class _Life:
         )
         if not won:
             return
-        if self._asked is not None:
-            self._recovery.append((now - self._asked) / DAY)
-            self._asked = None
+        if self._wrong_since is not None:
+            self._recovery.append((now - self._wrong_since) / DAY)
+            self._wrong_since = None
         self._in_service.append(now)
         version = self._service.version + 1
         self._service = Service(self._name, models, version, now, rehearsal, judged, now, self._plan)
@@ -206,6 +207,7 @@ class _Life:
             rows = past.asked(since, until)
             losses.append(log_loss(past.truth[rows], self._models.scores(since, rows)))
             times.append(past.at[rows])
+        recovery = [*self._recovery, *([] if self._wrong_since is None else [(end - self._wrong_since) / DAY])]
         every, at = np.concatenate(losses), np.concatenate(times)
         weeks = (at - start) // (_WEEK * DAY)
         return Replayed(
@@ -220,7 +222,7 @@ class _Life:
             seconds=sum(training.seconds for training in self.history),
             alarms=sum(count for _, count in self._raised),
             approved=self._approved,
-            recovery_days=float(np.mean(self._recovery)) if self._recovery else None,
+            recovery_days=float(np.mean(recovery)) if recovery else None,
             decisions=tuple(self._said),
             diagnosis=self._diagnosis,
             trained=tuple(
