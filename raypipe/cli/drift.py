@@ -95,16 +95,20 @@ def _head(report: "DriftReport", ticks: int) -> Text:
     return Text.assemble((told, "bold"), f"  (one false alarm in {report.budget:,.0f} ticks)")
 
 
+HEADS = ("column", "alarm", "excess", "distance", "ticks", "PSI", "JS", "W1/sd", "median")
+
+
 def _columns(report: "DriftReport", shown: int = 12) -> Table:
     table = Table(box=None, pad_edge=False)
-    for head in ("column", "alarm", "excess", "distance", "ticks", "PSI", "JS", "W1/sd", "median"):
+    for head in HEADS:
         table.add_column(head, justify="left" if head in ("column", "alarm", "median") else "right")
     for one in report.columns[:shown]:
-        table.add_row(*_row(one))
+        table.add_row(*row_of(one))
     return table
 
 
-def _row(one: "ColumnDrift") -> tuple[str, ...]:
+def row_of(one: "ColumnDrift") -> tuple[str, ...]:
+    """A column in words, below `HEADS`."""
     alarm = "" if one.open_for is None else "raised" if one.open_for == 0 else f"for {one.open_for} ticks"
     median = "" if one.median_before is None else f"{one.median_before:.4g}"
     median += "" if one.median_after is None else f" to {one.median_after:.4g}"

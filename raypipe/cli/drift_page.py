@@ -1,18 +1,20 @@
-"""A model's drift as a page of its own: one picture, one table, no scripts."""
+"""A model's drift as a page of its own: pictures, tables, no scripts."""
 
+from collections.abc import Iterable
 from html import escape
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raypipe.cli.drift import outcome_rows
+from raypipe.cli.drift import HEADS, outcome_rows, row_of
 from raypipe.clock import to_second
 from raypipe.errors import WorkspaceError
 
 if TYPE_CHECKING:
     from raypipe.flows.watch import Watch
 
-_SHOWN = 8
+#: Columns that are drawn; and up to how many ticks each has a dot.
+_SHOWN, _DOTTED = 8, 50
 
 
 def write(found: "Watch", file: Path, name: str) -> None:
@@ -28,36 +30,47 @@ def write(found: "Watch", file: Path, name: str) -> None:
         newest = found.ticks[-1]
         parts.append(f"<p>{len(found.ticks)} ticks to {to_second(newest.at)}. {escape(found.diagnosis)}</p>")
         parts.append(_picture(found))
-        rows = "".join(
-            f"<tr><td>{escape(c.column)}<td>{c.stream}<td>{c.excess:.2f}<td>{c.distance:.3f}<td>{c.psi:.3f}"
-            f"<td>{'open' if c.open_for is not None else ''}"
-            for c in newest.columns
-        )
-        parts.append(f"<table><tr><th>column<th>what<th>excess<th>distance<th>PSI<th>alarm{rows}</table>")
+        parts.append(_table(HEADS, (row_of(column) for column in newest.columns)))
     if found.outcomes:
-        heads, *cells = outcome_rows(found.outcomes)
-        lines = [f"<tr>{''.join(f'<th>{escape(head)}' for head in heads)}"]
-        lines += [f"<tr>{''.join(f'<td>{escape(cell)}' for cell in row)}" for row in cells]
-        parts.append(f"<h2>What became of its answers</h2><table>{''.join(lines)}</table>")
+        heads, *rows = outcome_rows(found.outcomes)
+        parts.append("<h2>What became of its answers</h2>")
+        parts.append(_table(heads, rows))
     try:
         file.write_text("\n".join(parts), encoding="utf-8")
     except OSError as error:
         raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(file)) from None
 
 
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [f"<tr>{''.join(f'<th>{escape(head)}' for head in heads)}"]
+    lines += [f"<tr>{''.join(f'<td>{escape(cell)}' for cell in row)}" for row in rows]
+    return f"<table>{''.join(lines)}</table>"
+
+
 def _picture(found: "Watch") -> str:
-    """The excess of the columns that moved most, tick by tick; above the line is an alarm."""
+    """Tick by tick, of the columns that moved most: how sure, where an alarm is above the line, and how far.
+
+    Below them how much was asked, with a cross where something looks broken.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    sure, far, asked = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))
+    places = range(1, len(found.ticks) + 1)
+    marker = "." if len(found.ticks) < _DOTTED else None
     for column in [one.column for one in found.ticks[-1].columns[:_SHOWN]]:
-        line = [next(c.excess for c in tick.columns if c.column == column) for tick in found.ticks]
-        axes.plot(range(1, len(line) + 1), line, label=column, marker="." if len(line) < 50 else None)
-    axes.axhline(1.0, color="black", linewidth=1)
-    axes.set_xlabel("tick")
-    axes.set_ylabel("deviation, as a multiple of an alarm")
-    axes.legend(fontsize="small")
+        line = [next(c for c in tick.columns if c.column == column) for tick in found.ticks]
+        sure.plot(places, [one.excess for one in line], label=column, marker=marker)
+        far.plot(places, [one.distance for one in line], marker=marker)
+    sure.axhline(1.0, color="black", linewidth=1)
+    sure.set_ylabel("deviation, as a multiple of an alarm")
+    sure.legend(fontsize="small")
+    far.set_ylabel("distance, 0 to 1")
+    asked.bar(places, [tick.rows for tick in found.ticks], color="lightgrey")
+    broken = [place for place, tick in zip(places, found.ticks, strict=True) if tick.breaks]
+    asked.plot(broken, [0] * len(broken), "x", color="red", clip_on=False)
+    asked.set_ylabel("predictions")
+    asked.set_xlabel("tick")
     drawn = StringIO()
     figure.savefig(drawn, format="svg")
     return drawn.getvalue().partition("?>")[2] or drawn.getvalue()
