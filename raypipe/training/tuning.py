@@ -21,6 +21,7 @@ from raypipe.training.space import Space
 from raypipe.training.tracking import Tracking
 from raypipe.training.trainer import Params
 from raypipe.training.trial import Data, Plan, run
+from raypipe.training.waiting import waits_told
 from raypipe.training.watcher import Watcher
 
 #: A worker process that dies gets one successor. A trainer's own fault is an outcome, and not tried again.
@@ -88,7 +89,8 @@ def try_all(
             ),
         )
         try:
-            tuner.fit()
+            with waits_told(lambda what: step.advance(0, what)):
+                tuner.fit()
         except TuneError as error:
             raise _cause(error) from None
     shutil.rmtree(scratch, ignore_errors=True)

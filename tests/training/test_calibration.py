@@ -6,11 +6,16 @@ import pytest
 
 from raypipe import models
 from raypipe.contracts import bundle
+from raypipe.contracts.records import Trial
 from raypipe.spec import Finish
+from raypipe.training import finish
 from raypipe.training.again import refit
+from raypipe.training.ahead import Forecasts
 from raypipe.training.calibration import Calibration, calibrate, isotonic, platt
 from raypipe.training.metrics import calibration_error
 from raypipe.training.onnx_model import OnnxModel
+from raypipe.training.outcome import Outcome
+from raypipe.training.search import prepare
 from raypipe.training.threshold import choose_threshold, mean_cost
 from tests.contracts.bundles import write_onnx
 from tests.training.data import frame, pipeline, training_set
@@ -99,16 +104,33 @@ def test_auto_keeps_a_map_only_where_the_newest_rows_gain(crooked):
     assert isinstance(calibrate(y, scores, newest, "isotonic")[0], Calibration)
 
 
+def test_the_threshold_is_chosen_on_what_the_map_makes_of_the_scores(crooked, tmp_path, monkeypatch):
+    """Scores that are three times too sure: the cheapest cut lies elsewhere before the map and after it."""
+    y, scores = crooked
+    ahead = Forecasts(y, scores, (np.arange(len(y)) > 4_500).astype(np.float32))
+    monkeypatch.setattr(finish, "forecasts", lambda *of: lambda: ahead)
+    wish = pipeline(models.Linear())
+    costs = {"true": {"false": 4.0}, "false": {"true": 1.0}}
+    object.__setattr__(wish, "finish", Finish(calibrate="platt", costs=costs))
+    trial = Trial(number=0, algorithm="linear", params={"C": 1.0, "max_iter": 200}, status="", metrics={}, seconds=0.0)
+    data = prepare(wish, training_set(tmp_path, 300))
+    made = finish.refit(Outcome(trial=trial, goodness=None), data, wish, tmp_path)
+    # Of right probabilities the cheapest threshold is known: 1 / (1 + 4).
+    assert made.threshold == pytest.approx(0.2, abs=0.05)
+    raw = choose_threshold(y, scores, wish.finish)
+    assert abs(raw - 0.2) > 0.1
+
+
 def test_the_threshold_is_the_cheapest_of_all(crooked):
     y, scores = crooked
-    finish = Finish(costs={"true": {"false": 4.0}, "false": {"true": 1.0}})
-    chosen = choose_threshold(y, scores, finish)
-    grid = [mean_cost(y, scores, t, finish) for t in np.linspace(0, 1, 2_001)]
-    assert mean_cost(y, scores, chosen, finish) <= min(grid) + 2e-3
+    wish = Finish(costs={"true": {"false": 4.0}, "false": {"true": 1.0}})
+    chosen = choose_threshold(y, scores, wish)
+    grid = [mean_cost(y, scores, t, wish) for t in np.linspace(0, 1, 2_001)]
+    assert mean_cost(y, scores, chosen, wish) <= min(grid) + 2e-3
     assert chosen < 0.5 == choose_threshold(y, scores, Finish())
 
 
 def test_where_every_alarm_costs_more_than_all_that_is_missed_nothing_is_true():
     y, scores = np.array([0, 1, 0], dtype=np.float32), np.array([0.9, 0.5, 0.1], dtype=np.float32)
-    finish = Finish(costs={"true": {"false": 1.0}, "false": {"true": 50.0}})
-    assert choose_threshold(y, scores, finish) == 1.0
+    wish = Finish(costs={"true": {"false": 1.0}, "false": {"true": 50.0}})
+    assert choose_threshold(y, scores, wish) == 1.0

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from raypipe.contracts.signature import Signature
 from raypipe.training.trainer import Examples, Task
-from raypipe.training.trainers.network import Net, Network, Shape
+from raypipe.training.trainers.network import Net, Network, Shape, mixed
 from tests.training.data import FEATURES, frame
 from tests.training.trainer_contract import TrainerContract
 
@@ -57,3 +57,22 @@ def test_a_last_batch_of_one_row_does_no_harm():
     model = Network()
     model.fit(task, PARAMS | {"batch_size": 128, "epochs": 1})
     assert np.isfinite(model.predict(task.train.x)).all()
+
+
+def test_layers_compute_in_bfloat16_on_a_gpu_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "autocast", lambda kind, **options: asked.append((kind, options)))
+    mixed(torch.device("cuda", 0))
+    mixed(torch.device("cpu"))
+    assert asked == [
+        ("cuda", {"dtype": torch.bfloat16, "enabled": True}),
+        ("cpu", {"dtype": torch.bfloat16, "enabled": False}),
+    ]
+
+
+def test_on_a_cpu_nothing_is_computed_in_half():
+    with mixed(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+    # The same with the device's own name, to show that what is asked for is not in vain.
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=True):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
