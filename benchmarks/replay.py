@@ -112,8 +112,9 @@ def main() -> int:
         aims.append(Aim(took, minutes, f"at most {MINUTES}", minutes <= MINUTES))
         loan = Case("car loan", car_loan.__file__, LOANS, BESIDE, least=0.95, settings=settings)
         more = loan.told(loan.replayed(weekly, *loan.hybrids(folder)))
-    write("replay", [*rows, *more[0]], [*aims, *more[1]], versions("lightgbm", "polars"))
-    return 0
+    aims += more[1]
+    write("replay", [*rows, *more[0]], aims, versions("lightgbm", "polars"))
+    return 0 if QUICK or all(aim.met for aim in aims) else 1
 
 
 @contextmanager

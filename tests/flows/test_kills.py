@@ -16,6 +16,7 @@ print(json.dumps({"wrong": wrong, "restarts": sum(row.figures["restarts"] for ro
 """
 CASES = [
     ("monitor", "decide.after_decision"),
+    ("monitor", "watch.before_state"),
     ("submitter", "retrain.after_submit"),
     ("submitter", "rollout.after_promotion"),
     ("trainer", "challenge.after_start", "stop"),
