@@ -74,8 +74,9 @@ def holders() -> list[str]:
             size = sum(bundle.get("CPU", 0.0) for bundle in group["bundles"].values())
             held.append((size, f"group {group['name'] or group['placement_group_id'][:8]} ({_asked(group)})"))
     try:
+        address = ray.get_runtime_context().gcs_address  # there may be other clusters on this machine
         alive: list[tuple[str, str, str | bool | int | float]] = [("state", "=", "ALIVE")]
-        actors = list_actors(filters=alive, detail=True, timeout=_SECONDS, raise_on_missing_output=False)
+        actors = list_actors(address, filters=alive, detail=True, timeout=_SECONDS, raise_on_missing_output=False)
     except (RayStateApiException, RayError, OSError):
         actors = []
     for actor in actors:

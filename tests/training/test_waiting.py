@@ -14,7 +14,7 @@ def test_who_waits_says_for_what_and_who_holds_it(ray_local, monkeypatch):
     replica = SimpleNamespace(
         name="answers all day", class_name="Replica", required_resources={"CPU": 0.1}, placement_group_id=None
     )
-    monkeypatch.setattr(waiting, "list_actors", lambda **asked: [replica])
+    monkeypatch.setattr(waiting, "list_actors", lambda *of, **asked: [replica])
     held = placement_group([{"CPU": 1.5}], name="left behind")
     assert held.wait(20)
     asked = placement_group([{"CPU": 0.5}] * 2)
