@@ -47,9 +47,11 @@ class Traffic:
         """The tick before was decided on, and a rollback that was decided is done."""
         if not self._next or TICKS[self._next - 1] == "beside":
             return True
+        if self._home.ledger.get(self._question) is None:
+            return False
+        # Asked after that: a rollback that it decided on is seen.
         kinds = [row.kind for row in self._home.ledger.entries(subject=NAME)]
-        owed = kinds.count("decision.rollback") - kinds.count("decision.done")
-        return self._home.ledger.get(self._question) is not None and not owed
+        return kinds.count("decision.rollback") == kinds.count("decision.done")
 
     def _write(self, version: int, looks: str, failed: int) -> None:
         at, cells = self._home.clock.now(), (self._home.workspace / f"{looks}.cells").read_bytes()

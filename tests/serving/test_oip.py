@@ -4,6 +4,7 @@ import asyncio
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -330,7 +331,7 @@ def test_grpc_errors(app: App, meter: Meter, fields: dict[str, Any], code: str, 
 
 
 def test_a_fault_inside_tells_nothing(app: App, meter: Meter, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.model, "score", lambda _: 1 / 0)
+    monkeypatch.setattr(engine, "_scorer", replace(engine._scorer, score=lambda _: 1 / 0))
     pieces = [raw(kind, values) for kind, values in COLUMNS.values()]
     error = over_grpc(app, meter, "ModelInfer", model_name="late", inputs=grpc_inputs(), raw_input_contents=pieces)
     assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "server: failed to answer")

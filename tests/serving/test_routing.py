@@ -1,6 +1,7 @@
 """Several versions at once: sticky, restart-proof, nobody moved by widening, helped out by the champion."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,8 @@ def test_the_champion_answers_when_a_challenger_cannot(
     def broken(_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(router._challengers[0].engine.model, "score", broken)
+    engine = router._challengers[0].engine
+    monkeypatch.setattr(engine, "_scorer", replace(engine._scorer, score=broken))
     assert [one.arm for one in ask(router, GOOD)] == ["champion"]
     assert meter.counts()["failed"] == {"challenger/1": 1}
 

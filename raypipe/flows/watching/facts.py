@@ -58,8 +58,8 @@ def slower(latency: Mapping[int, int], usual: Mapping[int, int]) -> float | None
         latency: answers by cell, see `raypipe.contracts.counts.latency_cells`.
         usual: of the version that it is compared with.
 
-    >>> slower({200: 1_000}, {100: 1_000}) == 1.02**100, slower({100: 997, 300: 3}, {100: 1_000})
-    (True, 1.0)
+    >>> round(slower({200: 1_000}, {100: 1_000}), 2), slower({100: 997, 300: 3}, {100: 1_000})
+    (7.24, 1.0)
     """
     answers = sum(latency.values())
     if answers < 100 or not sum(usual.values()):
