@@ -25,18 +25,20 @@ def card(
 
     Everything in it comes from the ledger and the version's own files; nothing is typed by hand.
     """
-    from raypipe.registry import card as cards
+    from raypipe.registry.card import card as card_of
+    from raypipe.registry.card_page import html as as_html
+    from raypipe.registry.card_page import markdown as as_markdown
 
     out = Output(json)
     name, number = split(version)
     with kept() as found:
-        sections = cards.card(found.ledger, found.registry.get(name, number))
-    for file, write in ((html, cards.html), (markdown, cards.markdown)):
+        sections = card_of(found.ledger, found.registry.get(name, number))
+    for file, write in ((html, as_html), (markdown, as_markdown)):
         if file is not None:
             _write(file, write(sections))
             out.say(f"✓ {file}")
     if not json and html is None and markdown is None:
-        typer.echo(cards.markdown(sections), nl=False)
+        typer.echo(as_markdown(sections), nl=False)
     out.result(sections)
 
 

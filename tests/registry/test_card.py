@@ -15,7 +15,8 @@ from raypipe.contracts.evaluation import Evaluation, Fairness, Importance, Inter
 from raypipe.contracts.records import Trial
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
-from raypipe.registry.card import card, html, markdown
+from raypipe.registry.card import card
+from raypipe.registry.card_page import html, markdown
 from raypipe.registry.openlineage import events
 from raypipe.registry.walk import past, walk
 from tests.registry.making import lineage_of, make_candidate, make_training_set
