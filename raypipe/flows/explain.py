@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 from msgspec import structs
 
-from raypipe.contracts.decisions import Decision, Situation, Training
+from raypipe.contracts.decisions import Action, Decision, Situation, Training
 from raypipe.contracts.records import ModelVersion
 from raypipe.errors import RegistryError
 from raypipe.flows.run import as_of
@@ -14,7 +15,7 @@ from raypipe.flows.watching.facts import situation
 from raypipe.flows.watching.known import Known
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
-from raypipe.retraining.decide import decide
+from raypipe.retraining.decide import decide, looked_after
 from raypipe.retraining.work import REMEMBERED, past, works
 from raypipe.spec import Pipeline
 from raypipe.spec.retrain import Retrain
@@ -52,9 +53,7 @@ def explain(
     facts = seen or Situation(
         pipeline=name, version=champion.version, at=at, since=champion.lineage.as_of, looked=at - _DAY
     )
-    now = structs.replace(
-        facts, at=at, looked=facts.looked if seen is None else seen.at, known=None if until == at else until
-    )
+    now = structs.replace(facts, at=at, known=None if until == at else until)
     decision = decide(policy, now, list(_history(ledger, name, at)))
     return Explained(**structs.asdict(decision), seen=None if seen is None else seen.at)
 
@@ -62,11 +61,11 @@ def explain(
 def _decided_on(ledger: Ledger, champion: ModelVersion, at: int) -> Situation | None:
     """The newest facts that a policy was asked about this champion; what a person asked for rests on none."""
     for entry in reversed(ledger.entries(subject=champion.name)):
-        if entry.kind.startswith("decision.") and entry.body:
+        if entry.kind.removeprefix("decision.") in get_args(Action):
             decision = Decision.from_json(entry.body)
             facts = decision.situation
             if facts.version == champion.version and facts.at <= at and not decision.policy.startswith("by "):
-                return facts
+                return structs.replace(facts, looked=looked_after(decision))
     return None
 
 

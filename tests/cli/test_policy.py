@@ -174,3 +174,13 @@ def test_status_says_where_a_challenger_stands(home, tmp_path, capsys, monkeypat
     assert main(["status", "--json"]) == 0
     [row] = json.loads(capsys.readouterr().out)
     assert (row["running"], row["state"]) == (True, "shadow")
+
+
+def test_rows_about_decisions_that_are_none_do_not_hide_the_last_one(home, explained):
+    """That a rollback is done, or a decision was overtaken, is written down beside the decisions."""
+    seen = drifted(home).situation
+    home.ledger.append("done:a decision", "decision.done", "rides")
+    home.ledger.append("overtaken:a decision", "decision.overtaken", "rides")
+    found, _ = explained()
+    assert found["seen"] == seen.at
+    assert found["situation"]["drift_mass"] == 0.5

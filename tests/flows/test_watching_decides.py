@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -62,13 +63,16 @@ class Watched:
 
 
 @pytest.fixture
-def made(tmp_path: Path):
+def made(tmp_path_factory: pytest.TempPathFactory):
+    @contextmanager
     def make(policy: Retrain) -> Iterator[tuple[Watched, Platform]]:
-        watched = Watched(tmp_path, policy)
+        watched = Watched(tmp_path_factory.mktemp("watched"), policy)
         with opened(watched.settings, watched.clock) as platform:
             watched.round = Round(platform, "rides")
-            yield watched, platform
-            watched.round.close()
+            try:
+                yield watched, platform
+            finally:
+                watched.round.close()
 
     return make
 
@@ -79,7 +83,7 @@ def made(tmp_path: Path):
 )
 def test_a_new_champion_that_does_worse_gives_way(made, monkeypatch, trigger, failed, seconds, word) -> None:
     """By what its replicas count, and by nobody's word; the same in a version that is good does nothing."""
-    for watched, platform in made(replace(QUIET, roll_back=(trigger,))):
+    with made(replace(QUIET, roll_back=(trigger,))) as (watched, platform):
         # The version before answered first: that is what latencies are compared with.
         for _ in range(3):
             watched.clock.advance(MINUTE)
@@ -104,7 +108,7 @@ def test_a_new_champion_that_does_worse_gives_way(made, monkeypatch, trigger, fa
 
 
 def test_a_champion_that_answers_nothing_at_all_is_looked_at(made) -> None:
-    for watched, platform in made(replace(QUIET, roll_back=(Failing(),))):
+    with made(replace(QUIET, roll_back=(Failing(),))) as (watched, platform):
         watched.minutes(2, 2, rows=0, failed=300)
         last = watched.decided(platform)[-1]
         assert (last.action, last.situation.earlier) == ("rollback", 1)
@@ -112,7 +116,7 @@ def test_a_champion_that_answers_nothing_at_all_is_looked_at(made) -> None:
 
 
 def test_a_few_unlucky_requests_roll_nobody_back(made) -> None:
-    for watched, platform in made(replace(QUIET, roll_back=(Failing(0.01),))):
+    with made(replace(QUIET, roll_back=(Failing(0.01),))) as (watched, platform):
         watched.minutes(2, 5, failed=5)
         assert {one.action for one in watched.decided(platform)} == {"nothing"}
         watched.minutes(2, 1, failed=25)
@@ -121,7 +125,7 @@ def test_a_few_unlucky_requests_roll_nobody_back(made) -> None:
 
 def test_what_a_policy_alerts_to_is_told_once_until_it_is_over(made) -> None:
     policy = replace(QUIET, alert=(Drift(0.2), Errors()))
-    for watched, platform in made(policy):
+    with made(policy) as (watched, platform):
         watched.minutes(2, 4)
         watched.minutes(2, 6, by=1.5)
         alerts = [one for one in watched.told(platform) if "the policy alerts" in one["title"]]
@@ -139,7 +143,7 @@ def test_what_a_policy_alerts_to_is_told_once_until_it_is_over(made) -> None:
 def test_an_alert_is_told_beside_a_training_that_is_asked_for(made) -> None:
     """The presets alert to what they train for as well."""
     drift = Drift(0.2)
-    for watched, platform in made(Retrain((drift,), new_rows=10**9, alert=(drift,))):
+    with made(Retrain((drift,), new_rows=10**9, alert=(drift,))) as (watched, platform):
         watched.minutes(2, 4)
         watched.minutes(2, 4, by=1.5)
         assert watched.decided(platform)[-1].action == "wait"
@@ -147,7 +151,7 @@ def test_an_alert_is_told_beside_a_training_that_is_asked_for(made) -> None:
 
 
 def test_a_deeper_look_is_taken_and_told(made) -> None:
-    for watched, platform in made(replace(QUIET, analyse=(NewRows(0), Age(timedelta(0))))):
+    with made(replace(QUIET, analyse=(NewRows(0), Age(timedelta(0))))) as (watched, platform):
         watched.minutes(2, 3)
         looked = [one for one in watched.told(platform) if "looked deeper" in one["title"]]
         assert len(looked) == 1
@@ -156,7 +160,7 @@ def test_a_deeper_look_is_taken_and_told(made) -> None:
 
 
 def test_a_person_hears_that_they_are_asked(made) -> None:
-    for watched, platform in made(Retrain((Age(timedelta(0)),), new_rows=0, cooldown=timedelta(0), approval=True)):
+    with made(Retrain((Age(timedelta(0)),), new_rows=0, cooldown=timedelta(0), approval=True)) as (watched, platform):
         watched.minutes(2, 3)
         told = [one for one in watched.told(platform) if "waits for approval" in one["title"]]
         assert len(told) == 1
@@ -164,7 +168,7 @@ def test_a_person_hears_that_they_are_asked(made) -> None:
 
 
 def test_data_that_breaks_while_it_drifts_is_told(made) -> None:
-    for watched, platform in made(QUIET):
+    with made(QUIET) as (watched, platform):
         watched.minutes(2, 2)
         watched.minutes(2, 4, by=1.5)
         before = [one["title"] for one in watched.told(platform)]
@@ -175,7 +179,7 @@ def test_data_that_breaks_while_it_drifts_is_told(made) -> None:
 
 def test_nobody_asking_is_told_once_and_schedules_come_due(made) -> None:
     hourly = Retrain((Schedule("0 * * * *"),), new_rows=10**9)
-    for watched, platform in made(hourly):
+    with made(hourly) as (watched, platform):
         watched.pause(1)
         watched.minutes(2, 11)
         before = len(watched.decided(platform))
@@ -189,10 +193,24 @@ def test_nobody_asking_is_told_once_and_schedules_come_due(made) -> None:
         assert len(silent) == 1
 
 
+def test_a_schedule_comes_due_once_however_many_ticks_are_seen_at_a_time(made) -> None:
+    """Held back at the first of them, it is due at all; begun at the first of them, at no other."""
+    for policy, actions in (
+        (Retrain((Schedule("*/5 * * * *"),), new_rows=10**9), ["nothing", "wait", "wait", "wait"]),
+        (Retrain((Schedule("*/5 * * * *"),), new_rows=0, daily_cap=9), ["nothing", "train", "nothing", "nothing"]),
+    ):
+        with made(policy) as (watched, platform):
+            for minute in range(1, 6):
+                watched.clock.advance(MINUTE if minute > 1 else 3 * MINUTE)
+                watched.replicas[1].count(asked(watched.rng, 150), watched.clock.now(), failed=0)
+            watched.round.go()
+            assert [one.action for one in watched.decided(platform)] == actions
+
+
 def test_the_version_before_is_compared_while_the_champion_is_on_probation(made, monkeypatch) -> None:
     """And only then: it reads the logs."""
     asked_for = []
     monkeypatch.setattr("raypipe.flows.decide.worse", lambda _, name: asked_for.append(name))
-    for watched, _ in made(replace(QUIET, probation=timedelta(minutes=4))):
+    with made(replace(QUIET, probation=timedelta(minutes=4))) as (watched, _):
         watched.minutes(2, 6)
         assert asked_for == ["rides"] * 2

@@ -6,6 +6,7 @@ from threading import Event, Lock, Thread
 from time import monotonic, sleep
 
 import polars as pl
+from msgspec import structs
 
 from raypipe.contracts.decisions import Situation
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
@@ -135,9 +136,12 @@ class Round:
     def _decide(self, situation: Situation, diagnosis: str) -> bool:
         known = self._watcher.known(situation.version)
         if known is None or known.pipeline.retrain is None:
+            self._watcher.state.looked = situation.at  # a policy that comes later has missed no schedule
             return True
         try:
-            decision = decide_now(self._platform, known.pipeline, situation, diagnosis)
+            # What was decided since it was asked counts: a schedule comes due once, and stays so while it is held back.
+            facts = structs.replace(situation, looked=self._watcher.state.looked)
+            decision = decide_now(self._platform, known.pipeline, facts, diagnosis)
         except RaypipeError:
             logger.exception("a policy was not asked")
             return False

@@ -65,6 +65,8 @@ class Watcher:
             cure = f"`raypipe watch {name}` shows what it sees"
             raise ServiceError("is watched already", where=name, cure=cure) from None
         self.state = kept.read(self._path)
+        if not self.state.asked:
+            self.state.looked = self.state.asked = platform.clock.now()
         self._known: dict[int, Known | None] = {}
         self._monitors: dict[int, Monitor] = {}
         self._told: dict[int, Told] = {}
@@ -206,13 +208,13 @@ class Watcher:
         if alarm is not None:
             self.state.alarms.append(alarm)
         champion = arms.get(CHAMPION, Part())
-        facts = situation(known, at, found, self.state.looked or at - self._plan.span, report)
+        facts = situation(known, at, found, self.state.looked, report)
         self._ask(structs.replace(facts, failed=failing(champion), slower=self._slower(version, champion)), text)
         return Tick(report, arms, found, alarm)
 
     def _ask(self, facts: Situation, text: str) -> None:
         self.state.questions = [*self.state.questions, (facts, text)][-_QUESTIONS:]
-        self.state.looked = self.state.asked = facts.at
+        self.state.asked = facts.at
 
     def _slower(self, version: int, part: Part) -> float | None:
         """The champion beside the version before, and what it took is remembered for the next one."""
@@ -226,8 +228,6 @@ class Watcher:
 
     def _ask_in_a_pause(self, now: int) -> bool:
         """While nobody asks the model anything its policy is asked on: schedules come due, labels come in, it ages."""
-        if not self.state.asked:
-            self.state.looked = self.state.asked = now
         known = self.known(self._champion()) if now - self.state.asked >= 2 * self._plan.span else None
         if known is None:
             return False
