@@ -15,7 +15,7 @@ from raypipe.stats.seasonal import DAY, HOUR, LEAST_DAYS
 
 #: The newest days are enough to know a season, and little to keep.
 MOST_DAYS = 42
-_SCHEMA = {"hour": pl.Datetime("us", "UTC"), "column": pl.String(), "cell": pl.UInt16(), "rows": pl.UInt32()}
+_SCHEMA = pl.Schema({"hour": pl.Datetime("us", "UTC"), "column": pl.String(), "cell": pl.UInt16(), "rows": pl.UInt32()})
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Hourly:
             "cell": cell,
             "rows": self.counts[hour, column, cell],
         }
-        pl.DataFrame(columns).cast(_SCHEMA).write_parquet(path)  # type: ignore[arg-type]
+        pl.DataFrame(columns).cast(_SCHEMA).write_parquet(path)
 
     @classmethod
     def read(cls, path: Path, watched: Watched) -> "Hourly":
@@ -75,7 +75,7 @@ class Hourly:
             ValueError: the file is none of these.
         """
         table = pl.read_parquet(path, glob=False).filter(pl.col("column").is_in(watched.names))
-        if table.schema != _SCHEMA or table["cell"].max() >= CELLS:  # type: ignore[operator]
+        if table.schema != _SCHEMA or (table["cell"] >= CELLS).any():
             raise ValueError("holds no counts by the hour")
         hours, places = np.unique(table["hour"].to_physical().to_numpy(), return_inverse=True)
         names = pl.Enum(watched.names)
