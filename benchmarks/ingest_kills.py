@@ -81,11 +81,11 @@ class World:
         (self.folder / "towns.csv").write_text("town,zone\nBern,CET\n")
 
     def send(self) -> None:
-        """A file with a row that it holds twice, and messages with poison among them; one row comes both ways."""
+        """A file with a row that it holds twice and a line that is none, and messages with poison; one row comes both ways."""
         first = [next(self.numbers) for _ in range(4)]
         second = [next(self.numbers) for _ in range(4)]
         lines = [_line(number) for number in (*first, first[0])]
-        (self.folder / "trips" / f"{first[0]:06}.csv").write_text("id,town,started,fare\n" + "".join(lines))
+        (self.folder / "trips" / f"{first[0]:06}.csv").write_text("id,town,started,fare\n" + "".join(lines) + "no trip\n")
         messages = [_message(number) for number in (*second, first[1])]
         for value in (*messages, b"{"):
             self.producer.produce(self.topic, value, partition=first[0] % 2)
@@ -93,7 +93,7 @@ class World:
             raise RuntimeError("the mock cluster did not take the messages")
         for number in (*first, *second):
             (self.dear if _fare(number) > DEAR else self.good)[number] += 1
-        self.poison += 1
+        self.poison += 2
 
     def start(self, failpoint: str = "") -> ForkServerProcess:
         """One process that takes in what is there."""
@@ -134,7 +134,7 @@ def sources(folder: Path, topic: str) -> tuple[Table, Stream]:
     towns = Table("towns", csv(str(folder / "towns.csv")), key="town", columns={str: "town zone"})
     return towns, Stream(
         "trips",
-        csv(str(folder / "trips")),
+        csv(str(folder / "trips"), at_most_bad=1.0),
         live=kafka(topic, at_most_bad=1.0),
         id=["id"],
         time="started",
@@ -203,7 +203,7 @@ def campaign(folder: Path, kills: int, a_lake: int, *, retry: bool = False) -> C
         until, point = min(kills, found["kills"] + a_lake), NEW_LAKE
         while found["kills"] < until:
             world.send()
-            _round(world, point, next(races) if world.poison % 8 == 4 else "", found)
+            _round(world, point, next(races) if world.poison % 16 == 8 else "", found)
             point = next(points)
         world.settle()
         lost, doubled = world.lost_and_doubled()

@@ -21,11 +21,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceFile(Record, frozen=True, kw_only=True):
-    """One file that was read: its path as declared, the SHA-256 of its bytes, the rows in it."""
+    """One file that was read: its path as declared, the SHA-256 of its bytes, the rows in it.
+
+    ``bad`` counts what of it is no row and is in the quarantine.
+    """
 
     path: str
     digest: str
     rows: int
+    bad: int = 0
 
 
 class Taken(Record, frozen=True, kw_only=True):

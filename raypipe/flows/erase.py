@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from hashlib import sha256
+from shutil import rmtree
 
 from raypipe.contracts.records import Erased, Tidied
 from raypipe.errors import SourceError, did_you_mean
@@ -11,13 +12,15 @@ from raypipe.spec import Pipeline, Source, micros
 from raypipe.spec.shape import in_lake
 
 DAY = 86_400_000_000
+#: The folder of a workspace that keeps what gates found about published snapshots.
+GATES = "gates"
 
 
 def erase(platform: Platform, *, pipeline: Pipeline, column: str, value: str, why: str) -> Erased:
     """Remove every row that has a value in a column, from all tables of a pipeline that have the column.
 
     No byte of it stays in the lake: the rows leave ``main`` and the quarantine, all older snapshots are expired, and
-    the files that only they named are removed. The ledger says that it was done, with a digest instead of the value.
+    the files that only they named are removed; so is what gates keep about them. The ledger says that it was done, with a digest instead of the value.
 
     Raises:
         SourceError: no table has the column, or the value is not of its type.
@@ -29,6 +32,9 @@ def erase(platform: Platform, *, pipeline: Pipeline, column: str, value: str, wh
     for source in pipeline.sources:
         if column in in_lake(source):
             gone, quarantined = platform.lake.erase(source, column, value)
+            # What its gate compares with may name the value; it is found again from the rows that are left.
+            if (profiles := platform.workspace / GATES / source.name).exists():
+                rmtree(profiles)
             rows, aside = rows + gone, aside + quarantined
             tables.append(source.name)
     digest = sha256(f"{column}\0{value}".encode()).hexdigest()

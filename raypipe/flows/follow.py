@@ -3,11 +3,12 @@
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from threading import Event
 from time import monotonic
 
 from raypipe.contracts.progress import Progress, Step
-from raypipe.contracts.records import Followed, Snapshot
-from raypipe.errors import DefinitionError, Fault, SourceError
+from raypipe.contracts.records import Followed, Snapshot, Taken
+from raypipe.errors import DefinitionError, Fault, ServiceError, SourceError
 from raypipe.flows.erase import retain
 from raypipe.flows.gate import gate
 from raypipe.flows.ingest import ingest, write_once
@@ -53,7 +54,8 @@ class _Tally:
 def follow(platform: Platform, progress: Progress, *, pipeline: Pipeline, pace: Pace) -> Followed:
     """Take in files and live rows, then live rows as they come, and publish what the gate passes.
 
-    A source whose messages cannot be used stops alone, with a row in the ledger; the others go on.
+    A source whose messages cannot be used stops alone, with a row in the ledger; the others go on. A log that does not
+    answer is asked again and again.
 
     Raises:
         DefinitionError: no source of the pipeline has a live side.
@@ -109,8 +111,15 @@ class _Follower:
         rest = 0.0
         while True:
             for following in list(takers):
+                seconds = self.pace.every / len(takers)
                 try:
-                    waiting |= self._take(following, step, self.pace.every / len(takers))
+                    waiting |= self._take(following, step, seconds)
+                    self.meter.state(following.source, following.snapshot().taken or Taken(), following.lag())
+                except ServiceError as error:  # a log that is restarted comes back: nothing is lost by waiting
+                    waiting = True  # its last batch may have landed
+                    self.meter.unreachable(following.source)
+                    step.advance(0, f"{following.source.name} waits: {error}")
+                    Event().wait(seconds)
                 except SourceError as error:
                     self._stop(following.source, error)
                     takers.remove(following)
@@ -128,12 +137,9 @@ class _Follower:
     def _take(self, following: Following, step: Step, seconds: float) -> bool:
         began, source, tally = monotonic(), following.source, self.tally
         batch = following.take(seconds)
-        snapshot = following.snapshot()
-        if snapshot.taken is not None:
-            self.meter.state(source, snapshot.taken, following.lag())
         if batch is None:
             return False
-        self.snapshots[source.name] = snapshot
+        self.snapshots[source.name] = following.snapshot()
         tally.batches, tally.read, tally.rows = tally.batches + 1, tally.read + batch.read, tally.rows + batch.added
         tally.bad, tally.late = tally.bad + batch.bad, tally.late + batch.late
         counts = {"messages": batch.read, "rows": batch.added, "quarantined": batch.bad, "late": batch.late}

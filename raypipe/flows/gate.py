@@ -12,6 +12,7 @@ from raypipe.contracts.faulty import Faulty
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import GateReport, Snapshot
 from raypipe.features.reading import SPREAD_ROWS
+from raypipe.flows.erase import GATES
 from raypipe.flows.gate_page import page
 from raypipe.flows.judgements import judgement
 from raypipe.flows.platform import Platform
@@ -60,7 +61,7 @@ def gate(
         progress,
         before,
         since=platform.lake.changes,
-        kept=platform.workspace / "gates",
+        kept=platform.workspace / GATES,
         blocks=lambda one: partial(platform.lake.blocks, one) if one.rows >= SPREAD_ROWS else None,
     )
     report = settle(platform, examined.report, bypass, quiet=quiet)

@@ -56,5 +56,7 @@ def ingest_line(record: Ingested) -> str:
     rows = sum(snapshot.rows for snapshot in record.snapshots)
     added = sum(snapshot.added for snapshot in record.snapshots)
     changed = [what for snapshot in record.snapshots for what in snapshot.changed]
+    bad = sum(file.bad for snapshot in record.snapshots for file in snapshot.files)
     line = f"{amount(len(record.snapshots), 'table')}, {amount(rows, 'row')} ({added:,} new)"
+    line += f", {amount(bad, 'record')} of files in the quarantine" if bad else ""
     return "\n".join((line, *(f"  {what}" for what in changed)))

@@ -34,6 +34,7 @@ class IngestMeter:
             ["source"],
             registry=self.registry,
         )
+        self._up = Gauge("raypipe_ingest_up", "1 while the log answers", ["source"], registry=self.registry)
         self._counts = {
             what: Counter(f"raypipe_ingest_{what}", help_text, ["source"], registry=self.registry)
             for what, help_text in (
@@ -63,8 +64,13 @@ class IngestMeter:
             self._counts[what].labels(source.name).inc(count)
         self._rate.labels(source.name).set(counts["rows"] / max(seconds, 1e-6))
 
+    def unreachable(self, source: Stream) -> None:
+        """Its log does not answer."""
+        self._up.labels(source.name).set(0)
+
     def state(self, source: Stream, taken: Taken, lag: Mapping[str, int]) -> None:
         """How a source stands now."""
+        self._up.labels(source.name).set(1)
         for partition, waiting in lag.items():
             self._lag.labels(source.name, partition).set(waiting)
         if (mark := self.watermark(source, taken, lag)) is not None:

@@ -74,6 +74,7 @@ def sift(
         gate=pipeline.before_training,
         id=(*pipeline.request.fields, ASKED_AT),
         time=ASKED_AT,
+        happened=ASKED_AT,
         grows=False,
         where=pipeline.where,
     )
@@ -112,6 +113,7 @@ def gate_candidate(
         gate=checks,
         id=(*pipeline.request.fields, ASKED_AT),
         time=ASKED_AT,
+        happened=ASKED_AT,
         grows=False,
         where=pipeline.where,
     )

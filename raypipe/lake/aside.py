@@ -4,10 +4,12 @@ A snapshot that lost rows names the set that they went to. Only sets that a snap
 run that was killed between the two commits leaves nothing that counts, and the same run again finds its set there.
 """
 
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import accumulate
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -122,8 +124,17 @@ def set_aside_rows(catalog: SqlCatalog, table: Table) -> pl.LazyFrame:
     return rows.filter(pl.col("set").is_in(sets))
 
 
-def erase_quarantined(catalog: SqlCatalog, source: str, column: str, value: str) -> int:
-    """Remove quarantined rows and messages of a source that hold a value; returns how many there were.
+def erase_quarantined(catalog: SqlCatalog, source: str, wanted: pl.Series, value: str) -> int:
+    """Remove quarantined rows and records of a source that hold a value; returns how many there were.
+
+    A record that is no row goes when the value stands anywhere in it, or when it cannot be looked into: a whole file,
+    or what is no text.
+
+    Args:
+        catalog: the lake's.
+        source: its name.
+        wanted: the value, as the column of its name holds it.
+        value: as it was given.
 
     Raises:
         CommitFailedException: somebody else wrote to it meanwhile; doing it again goes on.
@@ -132,7 +143,13 @@ def erase_quarantined(catalog: SqlCatalog, source: str, column: str, value: str)
     if (current := kept.current_snapshot()) is None:
         return 0
     rows = rows_of(kept, current).collect()
-    held = [name == source and _holds(text, column, value) for name, text in rows.select("source", "row").iter_rows()]
+    written = msgspec.json.decode(wanted.to_frame().write_ndjson())[wanted.name]
+    word = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+    held = [
+        one["source"] == source
+        and (_holds(one["row"], wanted.name, written) if one["origin"] is None else _mentions(one, word))
+        for one in rows.select("source", "row", "origin", "offset", "bytes").iter_rows(named=True)
+    ]
     gone = pl.Series(held, dtype=pl.Boolean)
     if gone.any():
         kept.overwrite(rows.filter(~gone).select(list(COLUMNS)).to_arrow())
@@ -144,12 +161,23 @@ def quarantine_table(catalog: SqlCatalog) -> Table:
     return _open(catalog)
 
 
-def _holds(text: str, column: str, value: str) -> bool:
+def _holds(row: str, column: str, written: object) -> bool:
+    found: object = msgspec.json.decode(row).get(column)
+    return written is not None and found == written
+
+
+def _mentions(record: Mapping[str, Any], word: re.Pattern[str]) -> bool:
+    if not record["offset"]:
+        return True
     try:
-        row = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return value in text  # a message that is no row
-    return isinstance(row, dict) and str(row.get(column)) == value
+        text = record["bytes"].decode()
+    except UnicodeDecodeError:
+        return True
+    try:  # texts of JSON may be written in escapes
+        text += msgspec.json.encode(msgspec.json.decode(text)).decode()
+    except msgspec.MsgspecError:
+        pass
+    return word.search(text) is not None
 
 
 def _open(catalog: SqlCatalog) -> Table:

@@ -1,6 +1,6 @@
 """From shipped columns to all columns: derivations in order, then when each row happened and was known."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -50,6 +50,43 @@ def derive(
             _late(source, newest).alias(LATE),
         )
     return frame.select(list(in_lake(source))).collect()
+
+
+def derive_good(
+    block: pl.DataFrame,
+    source: Source,
+    lookups: Mapping[str, pl.DataFrame],
+    spare: Callable[[int, str], object],
+    newest: int | None = None,
+) -> pl.DataFrame:
+    """The same, without the rows that cannot be derived.
+
+    Args:
+        block, source, lookups, newest: see ``derive``.
+        spare: is told the place of such a row, among those that are left by then, and why.
+
+    Raises:
+        SourceError: no row is at fault, but the definition.
+    """
+    while True:
+        try:
+            return derive(block, source, lookups, newest)
+        except PolarsError as error:
+            if (found := first_fault(block, source, lookups)) is None:
+                raise not_derived(source, error) from None
+        row, name, fault = found
+        spare(row, f"`{name}` cannot be derived: {first_line(fault)}")
+        block = pl.concat([block[:row], block[row + 1 :]])
+
+
+def not_derived(source: Source, error: PolarsError) -> SourceError:
+    """What to say when only a block as a whole fails: it is the definition's fault, not a row's."""
+    return SourceError(f"`{source.name}` cannot be derived: {first_line(error)}", where=source.where)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library says."""
+    return str(error).strip().splitlines()[0]
 
 
 def first_fault(

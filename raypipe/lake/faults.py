@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from datetime import datetime
 
 from raypipe.errors import SourceError
-from raypipe.lake.files import FoundFile, opened
+from raypipe.lake.files import BrokenFileError, FoundFile, opened
 from raypipe.spec import ColumnType, Source
 
 _VALUE = re.compile(
@@ -33,7 +33,7 @@ def csv_header(file: FoundFile) -> list[str]:
     """
     for _, names in _records(file):
         return names
-    raise SourceError("is empty: not even a header line", where=file.name, cure="Get the file again")
+    raise BrokenFileError("is empty: not even a header line", where=file.name, cure="Get the file again")
 
 
 def in_csv(file: FoundFile, source: Source, error: str) -> SourceError:
@@ -75,22 +75,27 @@ def require_closed_quotes(file: FoundFile) -> None:
 
 def in_json(file: FoundFile, source: Source) -> SourceError | None:
     """The first line that does not fit, when the JSON reader complains; None when all that is wrong is a key more."""
-    for number, line in lines(file):
-        where = f"{file.name}:{number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as fault:
-            cure = "Is the file cut off?"
-            return SourceError(f"is not a JSON object a line: {str(fault).splitlines()[0]}", where=where, cure=cure)
-        if not isinstance(row, dict):
-            return SourceError("is not a JSON object", where=where, cure="Write one object a line")
-        extra, missing = sorted(set(row) - set(source.columns)), sorted(set(source.columns) - set(row))
-        if extra and missing:
-            cure = f"Was it renamed? Change the file, or `columns` at {source.where}"
-            return SourceError(f"has `{extra[0]}`, and lacks column `{missing[0]}`", where=where, cure=cure)
-        for name, value in row.items():
-            if name in source.columns and not _json_fits(value, source.columns[name]):
-                return wrong_value(file, source, number, name, json.dumps(value, ensure_ascii=False))
+    found = (in_object(file, source, number, line) for number, line in lines(file))
+    return next((fault for fault in found if fault is not None), None)
+
+
+def in_object(file: FoundFile, source: Source, number: int, line: bytes) -> SourceError | None:
+    """What is wrong with one line; None when nothing is, or it has only a key more."""
+    where = f"{file.name}:{number}"
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as fault:
+        cure = "Is the file cut off?"
+        return SourceError(f"is not a JSON object a line: {str(fault).splitlines()[0]}", where=where, cure=cure)
+    if not isinstance(row, dict):
+        return SourceError("is not a JSON object", where=where, cure="Write one object a line")
+    extra, missing = sorted(set(row) - set(source.columns)), sorted(set(source.columns) - set(row))
+    if extra and missing:
+        cure = f"Was it renamed? Change the file, or `columns` at {source.where}"
+        return SourceError(f"has `{extra[0]}`, and lacks column `{missing[0]}`", where=where, cure=cure)
+    for name, value in row.items():
+        if name in source.columns and not _json_fits(value, source.columns[name]):
+            return wrong_value(file, source, number, name, json.dumps(value, ensure_ascii=False))
     return None
 
 

@@ -25,6 +25,10 @@ SUFFIXES = {
 }
 
 
+class BrokenFileError(SourceError):
+    """A file of which nothing can be read: it is cut off, or its bytes are damaged."""
+
+
 @dataclass(frozen=True)
 class FoundFile:
     """One file that is there. ``name`` is how it was declared and how errors call it.
@@ -120,7 +124,7 @@ def unreadable(name: str, error: OSError) -> SourceError:
 
 
 def _broken_zip(file: FoundFile, error: Exception) -> SourceError:
-    return SourceError(f"the zip cannot be read: {error}", where=file.name, cure="Get the file again")
+    return BrokenFileError(f"the zip cannot be read: {error}", where=file.name, cure="Get the file again")
 
 
 def _locate(files: Files) -> tuple[Path, Callable[[Path], str]]:

@@ -1,6 +1,5 @@
 """From a source's files to a snapshot on the branch ``incoming``, whatever is there already."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,17 +12,22 @@ from pyiceberg.table import Table as IcebergTable
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Taken
 from raypipe.errors import SourceError, WorkspaceError
+from raypipe.failpoints import failpoint
 from raypipe.lake import storage
+from raypipe.lake.aside import SET
+from raypipe.lake.attempt import attempt
 from raypipe.lake.catalog import load_table, open_table
 from raypipe.lake.columns import stored, widened
 from raypipe.lake.commit import Change, evolve, land, restore_columns, set_incoming
 from raypipe.lake.derive import looked_up, require_free_names
 from raypipe.lake.elsewhere import Connections, find_table, is_elsewhere
 from raypipe.lake.files import FoundFile, find
+from raypipe.lake.poison import keep_bad
+from raypipe.lake.salvage import require_share
 from raypipe.lake.settle import settle
 from raypipe.lake.shipped import Shape, after
 from raypipe.lake.stage import Staged, Task, stage
-from raypipe.lake.state import INCOMING, Held, candidate, data_files, has_attempt, head, held_by, main_of, rows_of
+from raypipe.lake.state import INCOMING, Held, candidate, data_files, head, held_by, main_of, rows_of
 from raypipe.spec import Lookup, Source, Stream, Table, fingerprint
 from raypipe.spec.shape import in_lake
 
@@ -66,7 +70,7 @@ def ingest(
         try:
             if (held := _there_already(table, load)) is not None:
                 return held
-            _take_in(table, load, progress)
+            _take_in(catalog, table, load, progress)
         except CommitFailedException:
             continue  # somebody else moved the table: look again what is left to do
     what = f"other runs changed it {ATTEMPTS} times in a row"
@@ -104,7 +108,7 @@ def _there_already(table: IcebergTable, load: Load) -> Held | None:
     return incoming if there else None
 
 
-def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
+def _take_in(catalog: SqlCatalog, table: IcebergTable, load: Load, progress: Progress) -> None:
     main = main_of(table)
     held, before = held_by(table, main), data_files(table, main)
     anew = _is_anew(held, load)
@@ -112,10 +116,7 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
         _require_all(load, held)
     else:
         table = restore_columns(table)
-    attempt = f"{table.metadata.next_sequence_number():08d}-{uuid.uuid4().hex[:8]}"
-    folder = f"{table.location()}/data/{attempt}"
-    storage.make_folder(folder)
-    try:
+    with attempt(table) as folder:
         transaction = table.transaction()
         schema = evolve(transaction, stored(load.source, in_lake(load.source)))
         new = [(digest, file) for digest, file in load.found.items() if anew or digest not in held.files]
@@ -125,10 +126,11 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
             for place, (digest, file) in enumerate(new)
         ]
         staged = stage(tasks, progress, load.spread_bytes)
+        bad = _set_aside(catalog, load, staged)
         shape, changed = _shape(load.source, Shape() if anew else held.shape, staged)
         settled = settle(load.source, staged, [] if anew else [file.file_path for file in before], schema, folder)
         change = Change(
-            attempt=attempt,
+            attempt=folder.rpartition("/")[2],
             files=[one.file for one in staged],
             paths=settled.paths,
             replaces=before if anew or settled.replaces else [],
@@ -140,15 +142,26 @@ def _take_in(table: IcebergTable, load: Load, progress: Progress) -> None:
             shape=shape,
             changed=changed,
             taken=Taken(first=held.taken.first) if anew else None,
+            more={SET: bad} if bad else {},
         )
         land(table, transaction, change)
-    except BaseException as error:
-        # An attempt that landed without our hearing of it is a success; only if it surely failed do its files go.
-        if not has_attempt(table.refresh(), attempt):
-            storage.remove_folder(folder)
-        elif isinstance(error, Exception):
-            return
-        raise
+
+
+def _set_aside(catalog: SqlCatalog, load: Load, staged: Sequence[Staged]) -> str:
+    """Keep what of the files is no row, if that is not too much; returns the name of the set, empty when there is none.
+
+    Raises:
+        SourceError: more of it is bad than may be; nothing was kept.
+    """
+    require_share(load.source, staged, sum(file.size for file in load.found.values()))
+    bad = [one for file in staged for one in file.bad]
+    if not bad:
+        return ""
+    digests = "\0".join(one.file.digest for one in staged if one.bad)
+    name = sha256(f"{load.source.name}\0{load.reading}\0{digests}".encode()).hexdigest()[:32]
+    keep_bad(catalog, load.source.name, name, bad)
+    failpoint("ingest.after_bad")
+    return name
 
 
 def _shape(source: Source, shape: Shape, staged: Sequence[Staged]) -> tuple[Shape, list[str]]:

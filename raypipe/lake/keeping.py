@@ -32,7 +32,7 @@ class Keeping(Home):
             SourceError: the value is not of the column's type.
         """
         try:
-            wanted = pl.Series([value]).cast(in_lake(source)[column]).item()
+            wanted = pl.Series(column, [value]).cast(in_lake(source)[column])
         except PolarsError:
             what = f"`{value}` is not {in_lake(source)[column]}"
             raise SourceError(what, where=f"{source.name}.{column}", cure="Give it as the column holds it") from None
@@ -41,8 +41,8 @@ class Keeping(Home):
             for _ in range(ATTEMPTS):
                 try:
                     if (table := load_table(self._catalog, source.name)) is not None:
-                        rows += erase_rows(table, pl.col(column) == pl.lit(wanted))
-                    aside += erase_quarantined(self._catalog, source.name, column, value)
+                        rows += erase_rows(table, pl.col(column) == pl.lit(wanted.item()))
+                    aside += erase_quarantined(self._catalog, source.name, wanted, value)
                     expire(quarantine_table(self._catalog))
                 except CommitFailedException:
                     continue  # somebody else moved a table: look again

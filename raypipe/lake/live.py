@@ -4,13 +4,10 @@ Rows, and how far the log was read for them, are one commit. Nothing else rememb
 comes next, after a kill or beside others, goes on exactly there.
 """
 
-import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 from msgspec import structs
-from polars.exceptions import PolarsError
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.io.pyarrow import schema_to_pyarrow
@@ -23,17 +20,18 @@ from raypipe.errors import SourceError, WorkspaceError
 from raypipe.failpoints import failpoint
 from raypipe.lake import storage
 from raypipe.lake.aside import SET
+from raypipe.lake.attempt import attempt
 from raypipe.lake.columns import widened
 from raypipe.lake.commit import Change, commit_change, restore_columns
 from raypipe.lake.decode import Decoded, Decoder, Poison
-from raypipe.lake.derive import derive, first_fault
+from raypipe.lake.derive import derive_good
 from raypipe.lake.ingest import ATTEMPTS, lookups_of, reading_of
 from raypipe.lake.known import KnownIds
 from raypipe.lake.poison import BadShare, keep_poison, name_of
 from raypipe.lake.repeats import drop_rows, repeated_rows
 from raypipe.lake.shipped import Shape, after, scales_of
 from raypipe.lake.stage import PartWriter
-from raypipe.lake.state import Held, candidate, data_files, has_attempt, held_by, main_of
+from raypipe.lake.state import Held, candidate, data_files, held_by, main_of
 from raypipe.lake.times import mark_late, newest_after
 from raypipe.lake.writers import require_writer
 from raypipe.spec import Stream
@@ -154,20 +152,9 @@ class LiveIngest:
         now = Shape(scales=scales_of(self._source, rows))
         shape, _ = after(self._source, work.held.shape, now, f"{work.table.name()[-1]}, the next messages")
         rows = mark_late(self._source, rows, places, work.messages, work.held.taken)
-        table = work.table
-        attempt = f"{table.metadata.next_sequence_number():08d}-{uuid.uuid4().hex[:8]}"
-        folder = f"{table.location()}/data/{attempt}"
-        storage.make_folder(folder)
-        try:
+        with attempt(work.table) as folder:
             change = self._written(work, rows, folder, poison, shape)
             self._land(work, change)
-        except BaseException as error:
-            # An attempt that landed without our hearing of it is a success; only if it surely failed do its files go.
-            if not has_attempt(table.refresh(), attempt):
-                storage.remove_folder(folder)
-                raise
-            if not isinstance(error, Exception):
-                raise
         _, _, held = self._look()
         if not change.repeated:
             self._known.landed(held.snapshot_id, rows)
@@ -231,21 +218,12 @@ class LiveIngest:
 
     def _derived(self, work: _Work, decoded: Decoded) -> tuple[pl.DataFrame, list[int], list[Poison]]:
         """All columns of the rows that can be derived, and every message that is no row, in order."""
-        rows, places, poison = decoded.rows, list(decoded.places), list(decoded.poison)
-        lookups: Mapping[str, pl.DataFrame] = self._lookups
-        while True:
-            try:
-                made = derive(rows, self._source, lookups)
-            except PolarsError as error:
-                found = first_fault(rows, self._source, lookups)
-                if found is None:  # only the batch as a whole fails: it is the definition's fault, not a row's
-                    why = str(error).strip().splitlines()[0]
-                    what = f"`{self._source.name}` cannot be derived: {why}"
-                    raise SourceError(what, where=self._source.where) from None
-                row, name, fault = found
-                why = str(fault).strip().splitlines()[0]
-                poison.append(Poison(places.pop(row), f"`{name}` cannot be derived: {why}"))
-                rows = rows.with_row_index("__row").filter(pl.col("__row") != row).drop("__row")
-                self._share.require(len(work.messages), poison)
-            else:
-                return made, places, sorted(poison, key=lambda one: one.place)
+        poison = list(decoded.poison)
+        places = list(decoded.places)
+
+        def spare(row: int, why: str) -> None:
+            poison.append(Poison(places.pop(row), why))
+            self._share.require(len(work.messages), poison)
+
+        made = derive_good(decoded.rows, self._source, self._lookups, spare)
+        return made, places, sorted(poison, key=lambda one: one.place)

@@ -6,6 +6,7 @@ from hashlib import sha256
 import polars as pl
 from pyiceberg.catalog.sql import SqlCatalog
 
+from raypipe.contracts.records import Record
 from raypipe.contracts.streaming import Messages
 from raypipe.errors import SourceError
 from raypipe.lake.aside import append_rows
@@ -15,12 +16,28 @@ from raypipe.spec import Stream
 CHECK = "readable"
 #: Below so many messages a share says little; among more than so many, old ones do not count.
 FEW, MANY = 1_000, 10_000
+#: So many bytes are shown as text too.
+MOST_TEXT = 2**20
 
 
 def name_of(log: str, messages: Messages) -> str:
     """Names one batch: the same messages have the same name."""
     text = f"{log}\0{sorted(messages.first.items())}\0{sorted(messages.last.items())}\0{len(messages)}"
     return sha256(text.encode()).hexdigest()[:32]
+
+
+class Bad(Record, frozen=True, kw_only=True):
+    """What is no row: where it stood in what, when that came (microseconds UTC), why, and its bytes.
+
+    ``spans`` is how many lines it takes up; 0 for a whole file.
+    """
+
+    origin: str
+    offset: str
+    at: int
+    reason: str
+    content: bytes
+    spans: int = 1
 
 
 def keep_poison(catalog: SqlCatalog, source: Stream, batch: str, messages: Messages, poison: Sequence[Poison]) -> None:
@@ -31,22 +48,40 @@ def keep_poison(catalog: SqlCatalog, source: Stream, batch: str, messages: Messa
     """
     live = source.live
     assert live is not None  # noqa: S101  # its messages were read
-    values = [messages.values[one.place] or b"" for one in poison]
+    bad = [
+        Bad(
+            origin=f"{live.kind}:{live.topic}/{messages.partitions[one.place]}",
+            offset=str(messages.offsets[one.place]),
+            at=messages.times[one.place],
+            reason=one.reason,
+            content=messages.values[one.place] or b"",
+        )
+        for one in poison
+    ]
+    keep_bad(catalog, source.name, batch, bad)
+
+
+def keep_bad(catalog: SqlCatalog, source: str, name: str, bad: Sequence[Bad]) -> None:
+    """Write what is no row into the quarantine as a set with a name, unless that is there.
+
+    Raises:
+        CommitFailedException: somebody else wrote to it meanwhile; nothing was changed.
+    """
     frame = pl.DataFrame(
         {
-            "set": pl.Series([batch] * len(poison), dtype=pl.String),
-            "source": source.name,
-            "snapshot": pl.Series([None] * len(poison), dtype=pl.Int64),
+            "set": name,
+            "source": source,
+            "snapshot": pl.Series([None] * len(bad), dtype=pl.Int64),
             "check": CHECK,
-            "reason": [one.reason for one in poison],
-            "row": [value.decode("utf-8", errors="backslashreplace") for value in values],
-            "as_of": pl.Series([messages.times[one.place] for one in poison]).cast(pl.Datetime("us", "UTC")),
-            "origin": [f"{live.kind}:{live.topic}/{messages.partitions[one.place]}" for one in poison],
-            "offset": [str(messages.offsets[one.place]) for one in poison],
-            "bytes": pl.Series(values, dtype=pl.Binary),
+            "reason": [one.reason for one in bad],
+            "row": [one.content[:MOST_TEXT].decode("utf-8", errors="backslashreplace") for one in bad],
+            "as_of": pl.Series([one.at for one in bad]).cast(pl.Datetime("us", "UTC")),
+            "origin": [one.origin for one in bad],
+            "offset": [one.offset for one in bad],
+            "bytes": pl.Series([one.content for one in bad], dtype=pl.Binary),
         }
     )
-    append_rows(catalog, batch, frame)
+    append_rows(catalog, name, frame)
 
 
 class BadShare:

@@ -17,7 +17,7 @@ from raypipe.errors import SourceError, did_you_mean
 from raypipe.lake import faults
 from raypipe.lake.decode import Rows
 from raypipe.lake.elsewhere import FoundTable
-from raypipe.lake.files import FoundFile, opened, unreadable
+from raypipe.lake.files import BrokenFileError, FoundFile, opened, unreadable
 from raypipe.spec import ColumnType, Files, Source
 
 TYPES: dict[ColumnType, pa.DataType] = {
@@ -93,6 +93,33 @@ def _csv(file: FoundFile, source: Source) -> Blocks:
         faults.require_closed_quotes(file)
 
 
+def rows_of_text(file: FoundFile, source: Source, text: bytes) -> pa.Table:
+    """Some records of a CSV file, its header line first, or of JSON lines: judged as strictly as whole files are.
+
+    Raises:
+        SourceError: they are not as declared.
+    """
+    schema, content = shipped(source), pa.BufferReader(text)
+    if files_of(source).format == "csv":
+        try:
+            return pc.read_csv(
+                content,
+                read_options=pc.ReadOptions(use_threads=False, block_size=len(text)),
+                parse_options=pc.ParseOptions(newlines_in_values=True),
+                convert_options=csv_convert(files_of(source), schema),
+            )
+        except pa.ArrowInvalid as error:
+            raise faults.in_csv(file, source, str(error)) from None
+    try:
+        options = pj.ReadOptions(use_threads=False, block_size=len(text))
+        found = pj.read_json(content, read_options=options, parse_options=_json_as(schema, "ignore"))
+        rows = found.select(schema.names).cast(schema)
+        rows.validate(full=True)
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise faults.unknown_json(file, str(error)) from None
+    return rows
+
+
 class _Text:
     """A stream of bytes that counts the quotes which pass, and ends the last line if the file does not."""
 
@@ -151,19 +178,22 @@ def _json(file: FoundFile, source: Source) -> Blocks:
 
 
 def _json_blocks(file: FoundFile, schema: pa.Schema, *, strict: bool) -> Blocks:
-    # A JSON reader takes a time without a zone as UTC; a cast from text refuses it.
-    texts = pa.schema([(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in schema])
-    behavior = "error" if strict else "ignore"
     with opened(file) as (content, raw):
         reader = pj.open_json(
             pa.PythonFile(content, mode="r"),
             read_options=pj.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-            parse_options=pj.ParseOptions(explicit_schema=texts, unexpected_field_behavior=behavior),
+            parse_options=_json_as(schema, "error" if strict else "ignore"),
         )
         for batch in reader:
             batch = batch.select(schema.names).cast(schema)  # noqa: PLW2901
             batch.validate(full=True)
             yield batch, raw.tell() / max(file.size, 1)
+
+
+def _json_as(schema: pa.Schema, extra: str) -> pj.ParseOptions:
+    # A JSON reader takes a time without a zone as UTC; a cast from text refuses it.
+    texts = pa.schema([(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in schema])
+    return pj.ParseOptions(explicit_schema=texts, unexpected_field_behavior=extra)
 
 
 def _parquet(file: FoundFile, source: Source) -> Blocks:
@@ -179,12 +209,12 @@ def _parquet(file: FoundFile, source: Source) -> Blocks:
                 batch.validate(full=True)
                 yield _cast(file, batch.select(schema.names), schema), rows / parquet.metadata.num_rows
             if rows != parquet.metadata.num_rows:
-                raise SourceError(f"holds {rows} of {parquet.metadata.num_rows} rows", where=file.name)
+                raise BrokenFileError(f"holds {rows} of {parquet.metadata.num_rows} rows", where=file.name)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, SourceError) or (isinstance(error, OSError) and error.errno):
             raise
         why = str(error).strip().splitlines()[0]
-        raise SourceError(f"the Parquet file is corrupt: {why}", where=file.name, cure="Get the file again") from None
+        raise BrokenFileError(f"the Parquet file is corrupt: {why}", where=file.name, cure="Get the file again") from None
 
 
 def _orc(file: FoundFile, source: Source) -> Blocks:
@@ -201,12 +231,12 @@ def _orc(file: FoundFile, source: Source) -> Blocks:
                 rows += batch.num_rows
                 yield _cast(file, batch, schema), rows / max(content.nrows, 1)
             if rows != content.nrows:
-                raise SourceError(f"holds {rows} of {content.nrows} rows", where=file.name)
+                raise BrokenFileError(f"holds {rows} of {content.nrows} rows", where=file.name)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, SourceError) or (isinstance(error, OSError) and error.errno):
             raise
         why = str(error).strip().splitlines()[0]
-        raise SourceError(f"the ORC file is corrupt: {why}", where=file.name, cure="Get the file again") from None
+        raise BrokenFileError(f"the ORC file is corrupt: {why}", where=file.name, cure="Get the file again") from None
 
 
 def _avro(file: FoundFile, source: Source) -> Blocks:
@@ -235,7 +265,7 @@ def _avro(file: FoundFile, source: Source) -> Blocks:
         raise
     except (ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SourceError(f"the Avro file is corrupt: {why}", where=file.name, cure="Get the file again") from None
+        raise BrokenFileError(f"the Avro file is corrupt: {why}", where=file.name, cure="Get the file again") from None
 
 
 def _table(file: FoundTable, source: Source) -> Blocks:

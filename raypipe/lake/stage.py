@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
@@ -13,10 +14,13 @@ from raypipe.contracts.records import Record, SourceFile
 from raypipe.errors import SourceError
 from raypipe.failpoints import failpoint
 from raypipe.lake import storage
-from raypipe.lake.derive import derive, first_fault
+from raypipe.lake.derive import derive, derive_good, first_fault, first_line, not_derived
+from raypipe.lake.elsewhere import FoundTable
 from raypipe.lake.faults import line_of
-from raypipe.lake.files import FoundFile
-from raypipe.lake.read import blocks, files_of
+from raypipe.lake.files import BrokenFileError, FoundFile
+from raypipe.lake.poison import Bad
+from raypipe.lake.read import blocks, files_of, require_columns
+from raypipe.lake.salvage import Line, bad_line, names_of, salvage, whole
 from raypipe.lake.shipped import Shape, columns_of, scales_of
 from raypipe.spec import Source
 
@@ -24,11 +28,16 @@ ROWS_PER_FILE = 2**20
 
 
 class Staged(Record, frozen=True, kw_only=True):
-    """What came of one file: the Parquet written, in order of its rows, and what its columns look like."""
+    """What came of one file of a size: the Parquet written, in order of its rows, and what its columns look like.
+
+    ``bad`` is what of it is no row.
+    """
 
     file: SourceFile
     paths: tuple[str, ...]
     shape: Shape
+    size: int
+    bad: tuple[Bad, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,19 +68,56 @@ class Task:
         """Read, derive, write; ``advance`` is told the share of the file done so far.
 
         Raises:
-            SourceError: the file is not what its source declares.
+            SourceError: the file is not what its source declares, or more of it than the source lets go.
         """
-        scales: dict[str, tuple[float, ...]] = {}
         with PartWriter(self.folder, self.prefix, self.schema) as writer:
-            for batch, share in blocks(self.file, self.source):
-                derived = self._derived(batch, writer.rows)
-                scales = scales if writer.rows else scales_of(self.source, derived)
-                writer.write(derived.to_arrow())
-                failpoint("ingest.while_reading")
-                advance(share)
-        read = SourceFile(path=self.file.name, digest=self.digest, rows=writer.rows)
-        shape = Shape(columns=columns_of(self.file, self.source), scales=scales)
-        return Staged(file=read, paths=tuple(writer.paths), shape=shape)
+            try:
+                shape = self._read(writer, advance)
+            except SourceError as fault:
+                if isinstance(self.file, FoundTable) or not files_of(self.source).at_most_bad:
+                    raise
+                writer.discard()
+                shape, bad = self._salvaged(writer, fault)
+            else:
+                bad = []
+        read = SourceFile(path=self.file.name, digest=self.digest, rows=writer.rows, bad=len(bad))
+        return Staged(file=read, paths=tuple(writer.paths), shape=shape, size=self.file.size, bad=tuple(bad))
+
+    def _read(self, writer: "PartWriter", advance: Callable[[float], object]) -> Shape:
+        scales: dict[str, tuple[float, ...]] = {}
+        for batch, share in blocks(self.file, self.source):
+            derived = self._derived(batch, writer.rows)
+            scales = scales if writer.rows else scales_of(self.source, derived)
+            writer.write(derived.to_arrow())
+            failpoint("ingest.while_reading")
+            advance(share)
+        return Shape(columns=columns_of(self.file, self.source), scales=scales)
+
+    def _salvaged(self, writer: "PartWriter", fault: SourceError) -> tuple[Shape, list[Bad]]:
+        """Write what can be read of a file with a fault."""
+        if isinstance(fault, BrokenFileError):
+            return Shape(), [whole(self.file, fault)]
+        if files_of(self.source).format not in ("csv", "json"):
+            raise fault
+        bad: list[Bad] = []
+        names: dict[str, str] = {}
+        scales: dict[str, tuple[float, ...]] = {}
+        for some in salvage(self.file, self.source):
+            bad += [bad_line(self.file, line, why) for line, why in some.bad]
+            if not some.lines:
+                continue
+            names |= dict.fromkeys(names_of(self.file, self.source, some.lines), "")
+            left = list(some.lines)
+            frame = pl.DataFrame(pl.from_arrow(some.rows))
+            rows = derive_good(frame, self.source, self.lookups, partial(self._spare, bad, left), self.newest)
+            scales = scales if writer.rows else scales_of(self.source, rows)
+            writer.write(rows.to_arrow())
+        if writer.rows:
+            require_columns(self.file, self.source, list(names))
+        return Shape(columns=tuple(names.items()), scales=scales), bad
+
+    def _spare(self, bad: list[Bad], left: list[Line], row: int, why: str) -> None:
+        bad.append(bad_line(self.file, left.pop(row), why))
 
     def _derived(self, batch: pa.RecordBatch, before: int) -> pl.DataFrame:
         block = pl.DataFrame(pl.from_arrow(batch))
@@ -79,16 +125,14 @@ class Task:
             return derive(block, self.source, self.lookups, self.newest)
         except PolarsError as error:
             found = first_fault(block, self.source, self.lookups)
-            if found is None:  # only the block as a whole fails: it is the definition's fault, not a row's
-                why = str(error).strip().splitlines()[0]
-                raise SourceError(f"`{self.source.name}` cannot be derived: {why}", where=self.source.where) from None
+            if found is None:
+                raise not_derived(self.source, error) from None
             row, name, fault = found
             line = line_of(self.file, files_of(self.source).format, before + row)
             where = f"{self.file.name}:{line}" if line else f"{self.file.name} row {before + row + 1}"
-            why = str(fault).strip().splitlines()[0]
             way = self.source.derive[name]
             cure = f"Change the file, or the derivation at {way.where}"
-            raise SourceError(f"`{name}` cannot be derived: {why}", where=where, cure=cure) from None
+            raise SourceError(f"`{name}` cannot be derived: {first_line(fault)}", where=where, cure=cure) from None
 
 
 class PartWriter:
@@ -119,6 +163,13 @@ class PartWriter:
         self._in_part += table.num_rows
         if self._in_part >= ROWS_PER_FILE:
             self._close()
+
+    def discard(self) -> None:
+        """Begin again with nothing."""
+        self._close()
+        for path in self.paths:
+            storage.remove(path)
+        self.paths, self.rows = [], 0
 
     def _close(self) -> None:
         if self._writer is not None:

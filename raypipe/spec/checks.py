@@ -47,7 +47,7 @@ class Check:
         values: for ``one_of``.
         pattern: for ``matches``, a regular expression for the whole text.
         to: for ``refers``, the table whose key is meant.
-        within: for ``fresh``, the greatest age of the newest known row at the run's as-of time; for ``lag``, the
+        within: for ``fresh``, the greatest age of the newest known event at the run's as-of time; for ``lag``, the
             longest time from a row's event to when it was known.
         rule: for ``holds``, a boolean expression over the row.
         action: what follows when it fails: the run stops, the failing rows are set aside, or it is only told.
@@ -142,7 +142,11 @@ def refers(column: str, *, to: "Table", at_least: float = 1.0) -> Check:
 
 
 def fresh(*, within: timedelta) -> Check:
-    """The newest row known at the run's as-of time is at most this old."""
+    """The newest event known at the run's as-of time happened at most this long before it.
+
+    News of older events (a correction, a label that settles) make nothing fresh. A row that is known before its event,
+    such as a forecast, counts from when it was known.
+    """
     return Check("fresh", within=within)
 
 

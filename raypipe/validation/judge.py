@@ -17,6 +17,7 @@ from raypipe.validation.parts import Ask, Asked, Part, State, asked_of_blocks, s
 from raypipe.validation.results import judge_rows, result_of
 from raypipe.validation.rules import Keys, row_rule
 from raypipe.validation.sieve import no_faulty, sieve
+from raypipe.validation.subject import Subject
 from raypipe.validation.whole import Seen, Table, ask_whole, judge_whole
 
 Questions = dict[int, Asked]
@@ -108,8 +109,7 @@ def _look(table: Table, asked: Questions, broken: dict[int, str]) -> tuple[Seen,
 
 
 def _seen(table: Table, asked: Questions) -> Seen:
-    newest = pl.lit(None, pl.Int64) if table.subject.time is None else pl.col(table.subject.time).max().dt.epoch("us")
-    every = {"rows": ROWS, "newest": Part(newest, "max")}
+    every = {"rows": ROWS, "newest": Part(_newest(table.subject), "max")}
     among_all, among_new = [*every.values()], list[Part]()
     for i, parts in asked.items():
         (among_new if _compares(table, i) else among_all).extend(parts.values())
@@ -122,6 +122,14 @@ def _seen(table: Table, asked: Questions) -> Seen:
         for i, parts in asked.items()
     }
     return Seen(found[every["rows"].name].item(), found[every["newest"].name].item(), values)
+
+
+def _newest(subject: Subject) -> pl.Expr:
+    """When the last thing happened that rows tell of; one that is known before it happens counts from then on."""
+    if subject.time is None or subject.happened is None:
+        return pl.lit(None, pl.Int64)
+    told = pl.when(pl.col(subject.time).is_not_null()).then(pl.min_horizontal(subject.happened, subject.time))
+    return told.max().dt.epoch("us")
 
 
 def _state(table: Table, parts: Sequence[Part]) -> State:

@@ -20,6 +20,7 @@ class Subject:
         gate: the checks.
         id: the columns that tell rows apart.
         time: the column that says when a row was known; None: all are.
+        happened: the column that says when what it tells of happened; None: nothing says so.
         grows: new rows join the old ones under ids of their own; otherwise every load is compared as a whole.
         where: it is declared.
     """
@@ -29,6 +30,7 @@ class Subject:
     gate: tuple[Check, ...]
     id: tuple[str, ...]
     time: str | None
+    happened: str | None
     grows: bool
     where: str
 
@@ -42,6 +44,7 @@ class Subject:
             gate=source.gate,
             id=source.id if isinstance(source, Stream) else (source.key,),
             time="known_at" if stream else None,
+            happened="event_time" if stream else None,
             grows=stream,
             where=source.where,
         )

@@ -29,7 +29,7 @@ class Seen:
 
     Attributes:
         rows: how many there are.
-        newest: when the newest was known, in microseconds UTC; None when no row tells.
+        newest: when the newest event happened, in microseconds UTC; None when no row tells.
         found: by check, what its parts came to.
     """
 
@@ -193,7 +193,7 @@ def _age(table: Table, check: Check, seen: Seen) -> tuple[bool, str]:
     if seen.newest is None:
         return False, f"no row is known at {iso(table.as_of)}"
     age = table.as_of - seen.newest
-    detail = f"newest row known at {iso(seen.newest)}, {age / 3_600_000_000:.1f} h before {iso(table.as_of)}"
+    detail = f"newest event at {iso(seen.newest)}, {age / 3_600_000_000:.1f} h before {iso(table.as_of)}"
     return age <= micros(check.within), f"{detail}; at most {in_words(check.within)}"
 
 

@@ -14,12 +14,14 @@ import pytest
 from raypipe.clock import ManualClock
 from raypipe.contracts.progress import Silent, Step
 from raypipe.contracts.records import Followed, Taken
-from raypipe.errors import DefinitionError, GateError, SourceError
+from raypipe.contracts.streaming import Offsets
+from raypipe.errors import DefinitionError, GateError, ServiceError, SourceError
 from raypipe.flows import Platform
 from raypipe.flows.follow import Pace, follow, follow_line
 from raypipe.flows.ingest import ingest, ingest_line
 from raypipe.flows.meter import IngestMeter
 from raypipe.lake import Lake
+from raypipe.lake.feeds.kafka import KafkaLog
 from raypipe.spec import Stream, checks, hours, kafka, seconds
 from tests.flows.gated import LATE, House, pipeline
 from tests.lake.logs import Broker, ride
@@ -108,6 +110,25 @@ def test_a_source_that_cannot_go_on_is_written_down(tmp_path: Path, cluster: Bro
         house.follow(cluster, *[b"x"] * 11)
     (entry,) = house.ledger.entries(subject="trips")
     assert (entry.kind, json.loads(entry.body)["table"]) == ("source.stopped", "trips")
+
+
+def test_a_log_that_does_not_answer_is_waited_for(
+    tmp_path: Path, cluster: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = LiveHouse(tmp_path, topic="silent", connection=cluster.connection)
+    cluster.send("silent", ride(1))
+    lag, answers = KafkaLog.lag, [True, True, False, False]  # twice for what is there at first
+
+    def sometimes(self: KafkaLog, after: Offsets) -> dict[str, int]:
+        if answers and not answers.pop(0):
+            raise ServiceError("does not answer", where="kafka silent")
+        return lag(self, after)
+
+    monkeypatch.setattr(KafkaLog, "lag", sometimes)
+    record = house.follow(cluster, ride(2), ride(3), seconds=3.0, every=0.3)
+    assert not answers
+    assert house.main() == [1, 2, 3]
+    assert (record.read, record.stopped) == (2, ())
 
 
 def test_there_must_be_something_to_follow(tmp_path: Path) -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Snapshot
 from raypipe.errors import GateError
 from raypipe.flows import gate
 from raypipe.lake import Lake
 from raypipe.spec import Table, checks, csv, hours, minutes
 from raypipe.spec.checks import Check
-from tests.flows.gated import House
+from tests.flows.gated import LATE, House, pipeline
 from tests.lake.sources import line
 
-TOWNS = Table("towns", csv("towns.csv"), key="town", columns={str: "town"})
 SOUND = [line(i, ["Bern", "Rome"][i % 2], minutes=10.0 + i % 5, fare=float(i % 10)) for i in range(1, 41)]
 JUST_AFTER = int(datetime(2024, 1, 4, 0, 0, tzinfo=UTC).timestamp()) * 1_000_000
 #: A check that the first forty trips pass, the trips that come then, and what is said of them.
@@ -72,10 +72,36 @@ def test_not_a_row_of_a_planted_fault_passes(tmp_path: Path, rule: Check, plante
     assert house.run_only_sound("b").passed
 
 
+def test_not_a_row_passes_whose_key_is_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "towns.csv").write_text("town\nBern\nRome\n")
+    towns = Table("towns", csv(str(tmp_path / "towns.csv")), key="town", columns={str: "town"})
+    house = House(tmp_path, (checks.refers("town", to=towns),))
+
+    def run() -> None:
+        snapshots = (house.lake.ingest(towns, Silent()), house.ingest())
+        gate.gate(house, Silent(), pipeline=pipeline(house.stream), snapshots=snapshots, as_of=LATE)  # type: ignore[arg-type]
+
+    house.ship("a", *SOUND)
+    run()
+    house.ship("b", line(41, "Oslo"))
+    with pytest.raises(GateError, match=r"refers\(town, to towns\.town\) failed: 1 of 41 rows fail"):
+        run()
+    assert house.main() == list(range(1, 41))
+
+
+def test_not_a_row_passes_of_other_columns(tmp_path: Path) -> None:
+    """What came in by another definition than the one that is judged."""
+    house, other = House(tmp_path), House(tmp_path, derive=True)
+    house.ship("a", *SOUND)
+    with pytest.raises(GateError, match=r"trips: schema failed: `cheap` is missing"):
+        gate.gate(house, Silent(), pipeline=pipeline(other.stream), snapshots=(house.ingest(),), as_of=LATE)  # type: ignore[arg-type]
+    assert house.main() == []
+
+
 def test_old_rows_are_not_fresh(tmp_path: Path) -> None:
     house = House(tmp_path, (checks.fresh(within=hours(6)),))
     house.ship("a", *SOUND)
-    with pytest.raises(GateError, match=r"newest row known at 2024-01-02T16:15:00Z, 31\.8 h before"):
+    with pytest.raises(GateError, match=r"newest event at 2024-01-02T16:00:00Z, 32\.0 h before"):
         house.run(as_of=JUST_AFTER)
     assert house.main() == []
 

@@ -145,7 +145,7 @@ FAULTS: dict[str, tuple[Check, str]] = {
     "unique": (checks.unique("carrier", "hour"), f"of {used().height} rows fail"),
     "null share": (checks.not_null("carrier", at_least=0.95), f"{used()['carrier'].null_count()} of {used().height}"),
     "rows": (checks.rows(10_000), f"{used().height} rows; at least 10,000"),
-    "age": (checks.fresh(within=days(30)), "newest row known at 2013-03-16T22:00:00Z"),
+    "age": (checks.fresh(within=days(30)), "newest event at 2013-03-16T22:00:00Z"),
     "rule": (checks.holds(pl.col("distance") < 100 * (pl.col("hour") + 20)), "rows fail"),
     "a period alone": (checks.holds((pl.col("period") != "train") | (pl.col("distance") < 9_000)), f"{FAR} of "),
 }  # fmt: skip
@@ -252,7 +252,7 @@ ANSWERS: dict[str, tuple[Check, str]] = {
     "cardinality": (checks.cardinality("prediction", 2, 5), "different values; at least 2, at most 5"),
     "null share": (checks.not_null("recent", at_least=0.99), "rows fail"),
     "rows": (checks.rows(5_000), "rows; at least 5,000"),
-    "age": (checks.fresh(within=days(30)), "newest row known at 2013-03-16T22:00:00Z"),
+    "age": (checks.fresh(within=days(30)), "newest event at 2013-03-16T22:00:00Z"),
     "rule": (checks.holds((pl.col("prediction") > 0.9) == pl.col("label")), "rows fail"),
 }
 

@@ -8,15 +8,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from raypipe import validation
 from raypipe.contracts.progress import Silent
 from raypipe.errors import SourceError
 from raypipe.flows.erase import erase
 from raypipe.flows.ingest import ingest
 from raypipe.lake import Lake, stage, upkeep
-from raypipe.spec import checks, days, kafka
-from tests.flows.gated import House, pipeline
+from raypipe.spec import checks, csv, days, kafka
+from tests.flows.gated import LATE, House, pipeline
 from tests.lake.logs import Broker, ride
-from tests.lake.sources import line, trips
+from tests.lake.sources import HEADER, line, trips
 from tests.processes import processes_with
 
 PROCESSES = processes_with("tests.flows.test_upkeep")
@@ -64,6 +65,37 @@ def test_somebody_who_is_erased_is_in_no_byte(tmp_path: Path) -> None:
     assert SECRET not in entry.body
     assert "asked on 3 May" in entry.body
     assert house.ingest().added == 0, "files that were read are not read again"
+
+
+def test_what_was_no_row_and_what_gates_keep_is_erased_too(tmp_path: Path) -> None:
+    """Quarantined lines and messages that name the value anywhere, and files that nobody can look into."""
+    gate = (checks.between("fare", 0, 100).quarantine(), checks.drift("town", 1.0))
+    house = House(tmp_path, gate)
+    broker = Broker()
+    lake, live = Lake(tmp_path / "lake", connections={"kafka": broker.connection}), kafka("gone", at_most_bad=1.0)
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "a.csv").write_text(HEADER + line(1) + f"2,{SECRET}\n" + f"3,{SECRET}x\n" + line(4, SECRET))
+    (folder / "b.csv").write_bytes(b"")
+    stream = trips(None, history=csv(str(folder), at_most_bad=1.0), live=live, gate=list(gate))
+    escaped = "".join(f"\\u{ord(c):04x}" for c in SECRET).encode()
+    broker.send("gone", b'{"name": "' + escaped + b'"}', b"[{}]", b"\xff" + SECRET.encode(), ride(5, fare=900.0))
+    for _ in range(2):
+        snapshot = lake.ingest(stream, Silent())
+        examined = validation.examine(
+            pipeline(stream), [snapshot], lake.frame, LATE, Silent(), [snapshot], kept=tmp_path / "gates"
+        )
+        snapshots = [lake.set_aside(faulty, LATE) for faulty in examined.faulty] or [snapshot]
+        lake.publish(snapshots)
+    assert SECRET.encode() in bytes_of(tmp_path / "gates")
+    assert lake.quarantined(stream).collect().height == 7
+    record = erase(house, pipeline=pipeline(stream), column="town", value=SECRET, why="asked")  # type: ignore[arg-type]
+    assert (record.rows, record.quarantined) == (1, 4)
+    left = lake.quarantined(stream).collect()
+    assert sorted(left["bytes"].drop_nulls()) == [f"3,{SECRET}x".encode(), b"[{}]"]
+    assert bytes_of(tmp_path / "gates") == b""
+    record = erase(house, pipeline=pipeline(stream), column="fare", value="900", why="asked")  # type: ignore[arg-type]
+    assert record.quarantined == 1, "as the column holds it, not as it was written"
 
 
 def test_it_is_written_into_no_file_that_is_scattered(tmp_path: Path) -> None:

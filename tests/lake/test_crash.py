@@ -20,6 +20,7 @@ from raypipe.failpoints import FailpointError
 from raypipe.lake import Lake, catalog, ingest
 from raypipe.lake.catalog import load_table, open_catalog
 from raypipe.lake.state import MAIN, head
+from raypipe.spec import Stream, Table, csv
 from tests.lake.sources import HEADER, lines, towns, trips
 from tests.processes import processes_with
 
@@ -30,6 +31,7 @@ WINDOWS = [
     "ingest.table_made=kill@2",
     "ingest.while_reading=kill@1",
     "ingest.while_reading=kill@3",
+    "ingest.after_bad=kill@1",
     "ingest.after_files_before_commit=kill@1",
     "ingest.after_files_before_commit=kill@2",
     "ingest.after_commit=kill@1",
@@ -39,9 +41,13 @@ WINDOWS = [
 ]
 
 
+def rides(data: Path, at: Table | None = None) -> Stream:
+    return trips(None, at=at, history=csv(str(data / "trips"), at_most_bad=0.5))
+
+
 def run(lake: Lake, data: Path) -> list[Snapshot]:
     places = towns(data / "towns.csv")
-    sources = [places, trips(data / "trips", at=places)]
+    sources = [places, rides(data, at=places)]
     snapshots = [lake.ingest(source, Silent()) for source in sources]
     lake.publish(snapshots)
     return snapshots
@@ -86,6 +92,7 @@ def published(folder: Path) -> list[int]:
 @pytest.mark.parametrize("window", WINDOWS)
 def test_a_killed_run_goes_on(tmp_path: Path, window: str) -> None:
     files(tmp_path)
+    (tmp_path / "trips" / "c.csv").write_text(HEADER + "no trip\n")
     assert ended(start(tmp_path / "lake", tmp_path, window)) == -signal.SIGKILL
     lake = Lake(tmp_path / "lake")
     snapshots = run(lake, tmp_path)
@@ -96,6 +103,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, window: str) -> None:
         (s.rows, [f.path for f in s.files]) for s in expected
     ]
     assert published(tmp_path / "lake") == [snapshot.snapshot_id for snapshot in snapshots]
+    assert lake.quarantined(rides(tmp_path)).collect()["bytes"].to_list() == [b"no trip"]
     assert run(lake, tmp_path) == run(lake, tmp_path)
     assert published(tmp_path / "lake") == [snapshot.snapshot_id for snapshot in snapshots]
 
@@ -139,6 +147,27 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(tmp_path: Path, monkeypatch
     assert [snapshot.rows for snapshot in snapshots] == [1, 3]
     unharmed = Lake(tmp_path / "unharmed")
     assert content(lake, snapshots) == content(unharmed, run(unharmed, tmp_path))
+
+
+def test_files_of_a_commit_that_may_still_come_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection breaks while the catalog commits: it is done only after we looked."""
+    (tmp_path / "trips.csv").write_text(HEADER + lines(1, 2))
+    lake, source, late = Lake(tmp_path / "lake"), trips(tmp_path / "trips.csv"), []
+    commit_table = SqlCatalog.commit_table
+
+    def cut(self: SqlCatalog, *args: object, **kwargs: object) -> object:
+        late.append(lambda: commit_table(self, *args, **kwargs))  # type: ignore[arg-type]
+        raise OperationalError("commit", {}, ConnectionError("the connection was cut"))
+
+    lake.ingest(trips(None, history=csv(str(tmp_path / "trips.csv"))), Silent())
+    (tmp_path / "trips.csv").write_text(HEADER + lines(1, 2, 3))
+    monkeypatch.setattr(SqlCatalog, "commit_table", cut)
+    with pytest.raises(WorkspaceError, match="the connection was cut"):
+        lake.ingest(source, Silent())
+    monkeypatch.undo()
+    late[-1]()
+    snapshot = lake.ingest(source, Silent())
+    assert [row[0] for row in lake.frame(snapshot).collect().rows()] == [1, 2, 3]
 
 
 def test_whoever_loses_the_race_finds_the_work_done(tmp_path: Path) -> None:

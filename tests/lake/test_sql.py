@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from raypipe.contracts.progress import Silent
-from raypipe.errors import SourceError
+from raypipe.errors import ServiceError, SourceError
 from raypipe.lake import Lake
 from raypipe.spec import Stream, sql
 from tests.cluster.servers import postgres
@@ -127,3 +127,11 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, url: str, shop: Engine) -> 
         lake.ingest(stream(), Silent())
     with pytest.raises(SourceError, match="nobody said where the database `shop` is"):
         Lake(tmp_path / "other").ingest(stream(), Silent())
+
+
+def test_a_database_that_does_not_answer_is_no_fault_of_its_rows(tmp_path: Path) -> None:
+    with postgres(tmp_path / "pg") as other:
+        url = other.url()
+    lake = Lake(tmp_path / "lake", connections={"sql": {"shop": url}})
+    with pytest.raises(ServiceError, match="sql shop/trips: does not answer"):
+        lake.ingest(stream(), Silent())

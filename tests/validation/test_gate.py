@@ -167,21 +167,28 @@ def test_only_what_is_known_is_judged_but_a_gap_in_time_hides_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "passed", "detail"),
+    ("times", "passed", "detail"),
     [
-        ([timedelta(hours=-6)], True, "newest row known at 2024-01-01T18:00:00Z, 6.0 h before 2024-01-02T00:00:00Z"),
-        ([timedelta(hours=-6, microseconds=-1)], False, "newest row known at"),
-        ([timedelta(days=-1), timedelta(hours=-1), timedelta(hours=1)], True, "1.0 h before"),
-        ([timedelta(hours=1)], False, "no row is known at 2024-01-02T00:00:00Z"),
+        ([(-360, -360)], True, "newest event at 2024-01-01T18:00:00Z, 6.0 h before 2024-01-02T00:00:00Z"),
+        ([(-361, -361)], False, "newest event at"),
+        ([(-1440, -1440), (-60, -60), (60, 60)], True, "1.0 h before"),
+        ([(60, 60)], False, "no row is known at 2024-01-02T00:00:00Z"),
         ([], False, "no row is known at"),
-        ([None], False, "no row is known at"),
+        ([(None, None)], False, "no row is known at"),
+        ([(-420, -1), (-480, -480)], False, "7.0 h before"),
+        ([(2880, -361)], False, "6.0 h before"),
+        ([(2880, -60)], True, "1.0 h before"),
     ],
-    ids=["just", "just not", "the newest counts", "the future is not known", "empty", "no time"],
+    ids=[
+        *("just", "just not", "the newest counts", "the future is not known", "empty", "no time"),
+        *("news of old events", "an old forecast", "a new forecast"),
+    ],
 )
-def test_fresh(known: list[timedelta | None], passed: bool, detail: str) -> None:
+def test_fresh(times: list[tuple[int | None, int | None]], passed: bool, detail: str) -> None:
+    """When events happened and when they were known, in minutes from the run's moment."""
     stream = visits(checks.fresh(within=hours(6)))
-    listed = [{"known_at": None if age is None else AS_OF + age} for age in known]
-    result = one(judge(rows(stream, *listed), stream))
+    moments = [[None if at is None else AS_OF + timedelta(minutes=at) for at in pair] for pair in times]
+    result = one(judge(rows(stream, *({"event_time": event, "known_at": known} for event, known in moments)), stream))
     assert (result.passed, result.failed) == (passed, int(not passed))
     assert detail in result.detail
 

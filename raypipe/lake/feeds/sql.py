@@ -132,12 +132,25 @@ class SqlLog:
 
     def _ask(self, what: Executable) -> list[tuple[Any, ...]]:
         try:
-            with self._engine.connect() as connection:
-                return [tuple(row) for row in connection.execute(what)]
+            connection = self._engine.connect()
         except SQLAlchemyError as error:
-            why = str(getattr(error, "orig", error)).splitlines()[0]
-            cure = "Check the table, its columns and your rights"
-            raise SourceError(f"cannot be read: {why}", where=self._where, cure=cure) from None
+            raise self._silent(error) from None
+        with connection:
+            try:
+                return [tuple(row) for row in connection.execute(what)]
+            except SQLAlchemyError as error:
+                if getattr(error, "connection_invalidated", False):
+                    raise self._silent(error) from None
+                cure = "Check the table, its columns and your rights"
+                raise SourceError(f"cannot be read: {_words(error)}", where=self._where, cure=cure) from None
+
+    def _silent(self, error: SQLAlchemyError) -> ServiceError:
+        cure = "Check the setting `databases`, and that the database is up"
+        return ServiceError(f"does not answer: {_words(error)}", where=self._where, cure=cure)
+
+
+def _words(error: SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", error)).splitlines()[0]
 
 
 def _url(text: str) -> URL:

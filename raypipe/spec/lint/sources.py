@@ -118,6 +118,9 @@ def live_rule(pipeline: Pipeline) -> Iterator[Fault]:
                 yield Fault(live.where, f"{live.shards} shards read nothing", "Give at least one")
         if live is not None and not 0 <= live.at_most_bad <= 1:
             yield Fault(live.where, f"`at_most_bad` is {live.at_most_bad}", "Give a share of messages, 0 to 1")
+    for source in pipeline.sources:
+        if (files := source.source) is not None and not 0 <= files.at_most_bad <= 1:
+            yield Fault(files.where, f"`at_most_bad` is {files.at_most_bad}", "Give a share of lines, 0 to 1")
 
 
 def unknown(name: str, known: Mapping[str, pl.DataType], where: str, reader: str) -> Iterator[Fault]:
