@@ -81,11 +81,13 @@ class World:
         (self.folder / "towns.csv").write_text("town,zone\nBern,CET\n")
 
     def send(self) -> None:
-        """A file with a row that it holds twice and a line that is none, and messages with poison; one row comes both ways."""
+        """A file with a row twice and a line that is none, messages with poison; one row comes both ways."""
         first = [next(self.numbers) for _ in range(4)]
         second = [next(self.numbers) for _ in range(4)]
         lines = [_line(number) for number in (*first, first[0])]
-        (self.folder / "trips" / f"{first[0]:06}.csv").write_text("id,town,started,fare\n" + "".join(lines) + "no trip\n")
+        (self.folder / "trips" / f"{first[0]:06}.csv").write_text(
+            "id,town,started,fare\n" + "".join(lines) + "no trip\n"
+        )
         messages = [_message(number) for number in (*second, first[1])]
         for value in (*messages, b"{"):
             self.producer.produce(self.topic, value, partition=first[0] % 2)

@@ -20,7 +20,8 @@ def erase(platform: Platform, *, pipeline: Pipeline, column: str, value: str, wh
     """Remove every row that has a value in a column, from all tables of a pipeline that have the column.
 
     No byte of it stays in the lake: the rows leave ``main`` and the quarantine, all older snapshots are expired, and
-    the files that only they named are removed; so is what gates keep about them. The ledger says that it was done, with a digest instead of the value.
+    the files that only they named are removed; so is what gates keep about them. The ledger says that it was done, with
+    a digest instead of the value.
 
     Raises:
         SourceError: no table has the column, or the value is not of its type.

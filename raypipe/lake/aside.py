@@ -7,7 +7,7 @@ run that was killed between the two commits leaves nothing that counts, and the 
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import accumulate
 from typing import Any
 
@@ -173,10 +173,8 @@ def _mentions(record: Mapping[str, Any], word: re.Pattern[str]) -> bool:
         text = record["bytes"].decode()
     except UnicodeDecodeError:
         return True
-    try:  # texts of JSON may be written in escapes
+    with suppress(msgspec.MsgspecError):  # texts of JSON may be written in escapes
         text += msgspec.json.encode(msgspec.json.decode(text)).decode()
-    except msgspec.MsgspecError:
-        pass
     return word.search(text) is not None
 
 

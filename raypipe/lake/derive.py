@@ -61,9 +61,7 @@ def derive_good(
 ) -> pl.DataFrame:
     """The same, without the rows that cannot be derived.
 
-    Args:
-        block, source, lookups, newest: see ``derive``.
-        spare: is told the place of such a row, among those that are left by then, and why.
+    ``spare`` is told the place of each of them, among those that are left by then, and why.
 
     Raises:
         SourceError: no row is at fault, but the definition.

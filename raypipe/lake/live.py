@@ -18,7 +18,6 @@ from raypipe.contracts.records import Taken
 from raypipe.contracts.streaming import Messages, StreamSource
 from raypipe.errors import SourceError, WorkspaceError
 from raypipe.failpoints import failpoint
-from raypipe.lake import storage
 from raypipe.lake.aside import SET
 from raypipe.lake.attempt import attempt
 from raypipe.lake.columns import widened

@@ -214,7 +214,8 @@ def _parquet(file: FoundFile, source: Source) -> Blocks:
         if isinstance(error, SourceError) or (isinstance(error, OSError) and error.errno):
             raise
         why = str(error).strip().splitlines()[0]
-        raise BrokenFileError(f"the Parquet file is corrupt: {why}", where=file.name, cure="Get the file again") from None
+        what = f"the Parquet file is corrupt: {why}"
+        raise BrokenFileError(what, where=file.name, cure="Get the file again") from None
 
 
 def _orc(file: FoundFile, source: Source) -> Blocks:

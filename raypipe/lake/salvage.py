@@ -91,10 +91,8 @@ def whole(file: FoundFile, fault: SourceError) -> Bad:
 
 def bad_line(file: FoundFile, line: Line, why: str) -> Bad:
     """A record of a text that is none."""
-    origin, at = file.name, file.changed // 1_000
-    return Bad(
-        origin=origin, offset=str(line.number), at=at, reason=why, content=line.content.rstrip(b"\r\n"), spans=line.spans
-    )
+    content, at = line.content.rstrip(b"\r\n"), file.changed // 1_000
+    return Bad(origin=file.name, offset=str(line.number), at=at, reason=why, content=content, spans=line.spans)
 
 
 def require_share(source: Source, staged: Sequence["Staged"], size: int) -> None:
