@@ -15,7 +15,7 @@ from raypipe.services.ports import PortBlock
 
 APPLICATIONS = "/api/serve/applications/"
 #: Tells Serve the calls of the Open Inference Protocol.
-GRPC_SERVICE = "raypipe.serving.oip_messages.add_to_server"
+GRPC_SERVICE = "raypipe.serving.grpc_door.add_to_server"
 #: What a gRPC message may be; a replica counts the rows in it before it reads them.
 GRPC_BYTES = 16 * 2**20
 

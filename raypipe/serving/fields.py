@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from typing import Annotated, TypeAlias
 
 import polars as pl
@@ -34,11 +35,16 @@ class Field:
     dtype: pl.DataType
     required: bool
 
-    @property
+    @cached_property
     def annotation(self) -> object:
         """The type that msgspec checks while it decodes."""
         exact = _annotation(self.kind, self.dtype)
         return exact if self.required else exact | None  # type: ignore[operator]  # annotated types do take `|`
+
+    @cached_property
+    def column(self) -> object:
+        """The same for many values."""
+        return list[self.annotation]  # type: ignore[name-defined]
 
     @property
     def json_schema(self) -> dict[str, object]:

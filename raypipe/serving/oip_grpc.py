@@ -1,7 +1,7 @@
 """The Open Inference Protocol v2 over gRPC: the six calls, typed or raw contents in, raw contents out."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -11,6 +11,7 @@ from raypipe.errors import RequestError
 from raypipe.serving import oip, tensors
 from raypipe.serving.access import bearer
 from raypipe.serving.app import App
+from raypipe.serving.batcher import overloaded
 from raypipe.serving.engine import Engine, Prediction
 from raypipe.serving.http import new_id
 from raypipe.serving.meter import Meter
@@ -44,7 +45,7 @@ _CONTENTS = {
 
 
 class Context(Protocol):
-    """The part of Serve's context that is used."""
+    """The part of a call's context that is used; Serve's is like gRPC's own."""
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """The status of the answer."""
@@ -54,7 +55,11 @@ class Context(Protocol):
         """What is wrong, for people."""
         ...
 
-    def invocation_metadata(self) -> list[tuple[str, str]]:
+    def set_trailing_metadata(self, metadata: Sequence[tuple[str, str]]) -> None:
+        """What is sent beside the answer."""
+        ...
+
+    def invocation_metadata(self) -> Sequence[tuple[str, str]]:
         """What the caller sent beside the message."""
         ...
 
@@ -107,10 +112,22 @@ class GrpcService:
             names = tensors.asked_outputs([one.name for one in request.outputs])
             rows = tensors.rows(engine.parser, _tensors(request, engine.parser.max_rows))
             id_ = request.id.encode() if oip.SANE_ID.fullmatch(request.id) else new_id()
+            grpc_context.set_trailing_metadata([("request_id", id_.decode())])
             predictions = await self._app.ask(engine, rows, id_)
             return _answer(engine, names, predictions, request.id or id_.decode())
 
         return await self._told("ModelInferResponse", infer, grpc_context)
+
+    async def direct(self, request: Any, context: Context) -> Any:  # noqa: ANN401
+        """Predictions for calls that no other server has seen: bounded and counted, as `App.direct` does it."""
+        app = self._app
+        if app.under_way >= app.most:
+            return self._refused("ModelInferResponse", overloaded(), context)
+        app.under_way += 1
+        try:
+            return await self.ModelInfer(request, context)
+        finally:
+            app.under_way -= 1
 
     async def _told(self, kind: str, work: Callable[[Engine], Awaitable[Any]], context: Context) -> Any:  # noqa: ANN401
         """The answer, or an empty one whose status says why: what is raised, Serve would write into its log."""
@@ -125,6 +142,9 @@ class GrpcService:
         except (Exception, PanicException):
             logger.exception("a gRPC request failed")
             refused = RequestError("failed to answer", where="server", status=500)
+        return self._refused(kind, refused, context)
+
+    def _refused(self, kind: str, refused: RequestError, context: Context) -> Any:  # noqa: ANN401
         self._meter.refused(refused.status)
         context.set_code(_CODES.get(refused.status, grpc.StatusCode.INVALID_ARGUMENT))
         context.set_details(str(refused))

@@ -4,9 +4,9 @@ The numbers are the protocol's own: specification/protocol/open_inference_grpc.p
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 PACKAGE = "inference"
@@ -116,21 +116,8 @@ _pool = descriptor_pool.Default()
 _pool.AddSerializedFile(_file().SerializeToString())
 
 
+@cache
 def message(name: str) -> Callable[..., Any]:
     """The class of a message, such as ``ModelInferRequest``."""
     found: Callable[..., Any] = message_factory.GetMessageClass(_pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
     return found
-
-
-def add_to_server(servicer: object, server: Any) -> None:  # noqa: ANN401  # grpc's servers are untyped
-    """What gRPC's code generator calls ``add_GRPCInferenceServiceServicer_to_server``; Serve asks for it by name."""
-    handlers = {
-        call: grpc.unary_unary_rpc_method_handler(
-            getattr(servicer, call),
-            request_deserializer=message(f"{call}Request").FromString,  # type: ignore[attr-defined]
-            response_serializer=message(f"{call}Response").SerializeToString,  # type: ignore[attr-defined]
-        )
-        for call in CALLS
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    server.add_registered_method_handlers(SERVICE, handlers)

@@ -102,7 +102,7 @@ class Parser:
             found = [msgspec.structs.astuple(msgspec.convert(row, self._row, strict=not texts)) for row in rows]
         except msgspec.ValidationError:
             raise self._first_fault(rows, texts) from None
-        return [_filled(row) for row in found]
+        return [_filled(row) if msgspec.UNSET in row else row for row in found]
 
     def limit(self, rows: int) -> None:
         """Refuse to take no rows, or too many.

@@ -13,10 +13,10 @@ from raypipe.contracts.reader import OpenReader
 from raypipe.contracts.records import Record
 from raypipe.errors import RaypipeError, ServingError
 from raypipe.observe import Observing, start
+from raypipe.serving import door, grpc_door
 from raypipe.serving.access import Guard
 from raypipe.serving.app import App, Limits
 from raypipe.serving.counter import Counts
-from raypipe.serving.door import open_to
 from raypipe.serving.engine import Engine
 from raypipe.serving.feedback import FeedbackFace, FeedbackLog
 from raypipe.serving.log import PredictionLog, Recorder
@@ -103,7 +103,8 @@ class Replica(GrpcService):
 
     def __serve_build_asgi_app__(self) -> App:  # the name that Serve looks for
         """What Serve hands requests to that did not come straight to it; asked on the event loop that it lives on."""
-        open_to(self._app)
+        door.open_to(self._app)
+        grpc_door.open_to(self, self._app.name)
         return self._app
 
     async def take(self, text: str) -> str:

@@ -6,8 +6,8 @@ Times are INT64 microseconds UTC, or BYTES as in JSON. NaN in a floating-point i
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -34,6 +34,7 @@ RAW: dict[str, str] = {
 }
 BYTES = "BYTES"
 OUTPUTS = {"probability": "FP64", "label": "BOOL"}
+_KINDS = {name: np.dtype(kind) for name, kind in RAW.items()}
 _WHOLE = {name for name in RAW if "INT" in name}
 _FLOAT = {"FP16", "FP32", "FP64"}
 _TAKEN: dict[type, set[str]] = {
@@ -50,8 +51,7 @@ _LENGTH = struct.Struct("<I")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """One input: its elements in order, as Python values."""
 
     name: str
@@ -84,7 +84,7 @@ def from_raw(name: str, datatype: str, count: int, raw: bytes | memoryview) -> T
     where = f"inputs.{name}"
     if datatype == BYTES:
         return Tensor(name, datatype, _texts(where, count, bytes(raw)))
-    kind = np.dtype(RAW[datatype])
+    kind = _KINDS[datatype]
     if len(raw) != count * kind.itemsize:
         what = f"holds {len(raw)} bytes, and its shape and datatype ask for {count * kind.itemsize}"
         raise RequestError(what, where=where, status=400)
@@ -142,10 +142,9 @@ def rows(parser: Parser, tensors: Sequence[Tensor]) -> list[Row]:
         RequestError: an input is unknown, stands twice, is missing, or holds what its field cannot be.
     """
     given: dict[str, Tensor] = {}
-    known = {field.name: field for field in parser.fields}
     for place, tensor in enumerate(tensors):
-        if tensor.name not in known:
-            cure = did_you_mean("", known)
+        if tensor.name not in parser.names:
+            cure = did_you_mean("", parser.names)
             raise RequestError("is not an input of this model", where=f"inputs[{place}].name", cure=cure)
         if tensor.name in given:
             raise RequestError("stands twice", where=f"inputs.{tensor.name}")
@@ -178,7 +177,7 @@ def _column(field: Field, tensor: Tensor) -> Sequence[Value]:
             return [_number(value, field) for value in values]
         if field.kind is datetime and tensor.datatype == "INT64":
             return [_EPOCH + timedelta(microseconds=value) for value in values]  # type: ignore[arg-type]
-        checked: list[Value] = msgspec.convert(values, list[field.annotation])  # type: ignore[name-defined]
+        checked: Sequence[Value] = msgspec.convert(values, field.column)  # type: ignore[call-overload]  # of a list
     except msgspec.ValidationError:
         raise RequestError(_said(field), where=where) from None
     except (OverflowError, ValueError):

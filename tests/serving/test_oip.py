@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from raypipe.serving.app import App
 from raypipe.serving.engine import Engine
+from raypipe.serving.grpc_door import add_to_server
 from raypipe.serving.meter import Meter
 from raypipe.serving.oip_grpc import GrpcService
-from raypipe.serving.oip_messages import CALLS, SERVICE, add_to_server, message
+from raypipe.serving.oip_messages import SERVICE, message
 from tests.serving.test_parse import GOOD
 
 Open = Callable[[], httpx.AsyncClient]
@@ -228,27 +229,12 @@ class Service(GrpcService):
         self._app, self._meter = app, meter
 
 
-class Plain:
-    """The service behind grpc's own server, which hands over a context in another way than Serve does."""
-
-    def __init__(self, service: GrpcService) -> None:
-        for call in CALLS:
-            setattr(self, call, self._answer(getattr(service, call)))
-
-    @staticmethod
-    def _answer(call: Callable[..., Any]) -> Callable[..., Any]:
-        async def answer(request: Any, context: Any) -> Any:
-            return await call(request, grpc_context=context)
-
-        return answer
-
-
 def over_grpc(app: App, meter: Meter, name: str, /, metadata: tuple[tuple[str, str], ...] = (), **fields: Any) -> Any:
     """One call over a real connection; the answer, or the error."""
 
     async def ask() -> Any:
         server = grpc.aio.server()
-        add_to_server(Plain(Service(app, meter)), server)
+        add_to_server(Service(app, meter), server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:
