@@ -17,7 +17,7 @@ from raypipe.stats import decay, ranges
 from raypipe.stats.exact import Ints
 
 #: So many questions are answered as they come; more in the order of the events.
-FEW = 64
+FEW = 2_048
 #: What an empty history says of these is zero; of all other doubles, nothing.
 _ZERO_WHEN_EMPTY = frozenset({"sum", "decayed_sum", "decayed_count"})
 

@@ -128,15 +128,18 @@ class OnlineFeatures:
     def _rows(self, rows: list[list[Value]]) -> list[list[Value]]:
         """The features of a few rows of fields, all as plain values: for these, frames take longer than the work."""
         asked = self._moments(rows)
-        wanted = [[self._key(number, row) for number in range(len(self._keys))] for row in rows]
-        self._see(list(dict.fromkeys(key for keys in wanted for key in keys if key is not None)))
+        columns = [self._column(number, rows) for number in range(len(self._keys))]
+        self._see(list(dict.fromkeys(key for column in columns for key in column if key is not None)))
         self._require_in_reach(min(asked, default=None))
-        groups = len(self._plans)
-        for row, found, time in zip(rows, wanted, asked, strict=True):
-            for number in range(groups):
-                row.extend(self._seen.answer(number, found[number], time))
-            for item, key in zip(self._tables, found[groups:], strict=True):
-                row.extend(frames.plain_row(item, self._seen.row(key)))
+        for number, column in enumerate(columns[: len(self._plans)]):
+            questions = list(zip(column, asked, strict=True))
+            for row, found in zip(rows, self._seen.rows(number, questions), strict=True):
+                row.extend(found)
+        for item, column in zip(self._tables, columns[len(self._plans) :], strict=True):
+            stored = {key: frames.plain_row(item, self._seen.row(key)) for key in set(column)}
+            for row, key in zip(rows, column, strict=True):
+                row.extend(stored[key])
+        for row in rows if self._truths else ():
             for place in self._truths:
                 row[place] = None if (value := row[place]) is None else bool(value)
         self._row_logic(rows)
@@ -150,8 +153,14 @@ class OnlineFeatures:
         self._require_moment(any(row[place] is None for row in rows))
         return [cast("int", row[place]) - self._lead for row in rows]
 
-    def _key(self, number: int, row: Sequence[Value]) -> bytes | None:
-        return keys.stored(number, [row[place] for place in self._keys[number]])
+    def _column(self, number: int, rows: Sequence[Sequence[Value]]) -> list[bytes | None]:
+        """What each row's entity in a group or table is stored under."""
+        places = self._keys[number]
+        if len(rows) == 1:
+            return [keys.stored(number, [rows[0][place] for place in places])]
+        asked = [tuple([row[place] for place in places]) for row in rows]
+        known = {key: keys.stored(number, key) for key in set(asked)}
+        return [known[key] for key in asked]
 
     def _asked_at(self, requests: pl.DataFrame) -> Ints:
         """When each is asked, microseconds UTC; what has no time is asked of the present."""

@@ -14,6 +14,8 @@ from raypipe.features.state import Stored
 from raypipe.features.tracks import Answer
 from raypipe.stats.exact import Ints
 
+#: More questions than these about one group are answered by arrays: to make one takes as long as so many looks.
+FEW_LOOKS = 48
 #: Bytes of stored values that are kept; when more were read, keeping begins anew.
 MOST_BYTES = 256 * 2**20
 
@@ -65,8 +67,20 @@ class Seen:
         """What is stored of a row of a table."""
         return None if key is None else self._rows[key]
 
-    def answer(self, number: int, key: bytes | None, asked: int) -> list[Value]:
-        """The features of one group for one question."""
+    def rows(self, number: int, questions: Sequence[tuple[bytes | None, int]]) -> list[Sequence[Value]]:
+        """The features of one group for each of some keys and times; what is asked twice is looked up once."""
+        if len(questions) == 1:
+            return [self._one(number, *questions[0])]
+        looks = dict.fromkeys(questions)
+        if len(looks) <= FEW_LOOKS:
+            found: dict[tuple[bytes | None, int], Sequence[Value]] = {one: self._one(number, *one) for one in looks}
+        else:
+            column, asked = zip(*looks, strict=True)
+            answers = self.answers(number, column, np.array(asked, np.int64))
+            found = dict(zip(looks, zip(*(answer.plain() for answer in answers), strict=True), strict=True))
+        return [found[one] for one in questions]
+
+    def _one(self, number: int, key: bytes | None, asked: int) -> list[Value]:
         stored = None if key is None else self._stored[key]
         if stored is None:
             return self._nobody[number]

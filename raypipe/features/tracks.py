@@ -97,6 +97,17 @@ class Answer:
     values: Values
     missing: NDArray[np.bool_] | None = None
 
+    def plain(self) -> list[Any]:
+        """Python's own values, None where there is none.
+
+        >>> Answer(np.array([1.5, np.nan])).plain(), Answer(np.array([1, 2]), np.array([True, False])).plain()
+        ([1.5, None], [None, 2])
+        """
+        found: list[Any] = self.values.tolist()
+        if self.missing is not None:
+            return [None if gap else value for gap, value in zip(self.missing.tolist(), found, strict=True)]
+        return [None if value != value else value for value in found] if self.values.dtype == np.float64 else found
+
 
 def blank(size: int, kind: np.dtype[Any]) -> Values:
     """Values that mean nothing yet."""

@@ -18,7 +18,7 @@ from raypipe.failpoints import FailpointError
 from raypipe.features import OnlineFeatures, materialize, parity
 from raypipe.features.materialize import name
 from raypipe.features.reading import Tables
-from raypipe.features.seen import Seen
+from raypipe.features.seen import FEW_LOOKS, Seen
 from raypipe.features.stores.lmdb import LmdbStore
 from raypipe.spec import derived, minutes
 from tests.features import payments
@@ -132,6 +132,8 @@ def test_with_frames_or_without_and_as_in_history() -> None:
     assert pl.concat(features.compute(some) for some in many.iter_slices(3)).equals(expected)
     plain = expected.with_columns(cs.datetime().cast(pl.Int64)).rows()
     assert [tuple(row) for row in features.answer(many.rows())] == plain
+    # Of one group so many different questions are worked on as arrays.
+    assert [tuple(row) for row in features.answer(many.head(2 * FEW_LOOKS).rows())] == plain[: 2 * FEW_LOOKS]
     assert [tuple(features.answer([row])[0]) for row in many.rows()] == plain
     with pytest.raises(RequestError, match=r"^due: is missing"):
         features.answer([("u1", None, 1)])
