@@ -2,43 +2,55 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import cycle
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import grpc as grpc_io
 import numpy as np
+import polars as pl
 
 from benchmarks.report import Row
 from raypipe.serving.oip_messages import SERVICE, message
 
 CALLERS = 16
 Call = Callable[[], Awaitable[None]]
+T = TypeVar("T")
 
 
-def rest(url: str, body: bytes, rows: int, seconds: float) -> Row:
+def rest(url: str, bodies: Sequence[bytes], rows: int, seconds: float) -> Row:
     """JSON over HTTP, written onto the socket as lean as the gRPC client is."""
 
     async def run() -> Row:
-        connections = [await _open(f"{url}/predict", body) for _ in range(CALLERS)]
+        connections = [await _open(url, _from(bodies, caller)) for caller in range(CALLERS)]
         return await _measure("raypipe REST", rows, connections, seconds)
 
     return asyncio.run(run())
 
 
-def grpc(target: str, question: Mapping[str, object], rows: int, seconds: float) -> Row:
-    """Raw tensors over gRPC."""
+def _from(all_: Sequence[T], caller: int) -> Iterator[T]:
+    """All in turn, again and again; each caller begins at another one."""
+    first = caller * len(all_) // CALLERS
+    return cycle([*all_[first:], *all_[:first]])
+
+
+def _question(frame: pl.DataFrame) -> object:
+    """A request for the rows of a frame, as raw tensors."""
     inputs, raw = [], []
-    for name, given in question.items():
-        value = given
-        if name.endswith("_at"):
-            value = int(datetime.fromisoformat(str(given)).timestamp()) * 1_000_000
-        kind = "BYTES" if isinstance(value, str) else "INT64"
-        inputs.append({"name": name, "datatype": kind, "shape": [rows]})
-        text = str(value).encode()
-        one = len(text).to_bytes(4, "little") + text if kind == "BYTES" else np.int64(str(value)).tobytes()
-        raw.append(one * rows)
-    asked = message("ModelInferRequest")(model_name="flights", inputs=inputs, raw_input_contents=raw)
+    for column in frame.iter_columns():
+        texts = column.dtype == pl.String
+        inputs.append({"name": column.name, "datatype": "BYTES" if texts else "INT64", "shape": [frame.height]})
+        if texts:
+            raw.append(b"".join(len(text).to_bytes(4, "little") + text for text in map(str.encode, column.to_list())))
+        else:
+            raw.append(column.cast(pl.Int64).to_numpy().tobytes())
+    return message("ModelInferRequest")(model_name="flights", inputs=inputs, raw_input_contents=raw)
+
+
+def grpc(target: str, questions: pl.DataFrame, rows: int, seconds: float) -> Row:
+    """Raw tensors over gRPC."""
+    asked = [_question(part) for part in questions.iter_slices(rows)]
     answer = message("ModelInferResponse")
 
     async def run() -> Row:
@@ -49,22 +61,26 @@ def grpc(target: str, question: Mapping[str, object], rows: int, seconds: float)
                 response_deserializer=answer.FromString,  # type: ignore[attr-defined]
             )
 
-            async def call() -> None:
-                found = await infer(asked)
-                assert len(found.raw_output_contents[0]) == 8 * rows
+            def call(mine: Iterator[object]) -> Call:
+                async def one() -> None:
+                    found = await infer(next(mine))
+                    assert len(found.raw_output_contents[0]) == 8 * rows
 
-            return await _measure("raypipe gRPC", rows, [call] * CALLERS, seconds)
+                return one
+
+            calls = [call(_from(asked, caller)) for caller in range(CALLERS)]
+            return await _measure("raypipe gRPC", rows, calls, seconds)
 
     return asyncio.run(run())
 
 
-def open_loop(url: str, body: bytes, rate: float, seconds: float, what: str) -> Row:
+def open_loop(url: str, bodies: Sequence[bytes], rate: float, seconds: float, what: str) -> Row:
     """Requests leave when their time has come; each one's wait counts from then, sent late or not."""
 
     async def run() -> Row:
         idle: asyncio.Queue[Call] = asyncio.Queue()
-        for _ in range(128):
-            idle.put_nowait(await _open(url, body))
+        for caller in range(128):
+            idle.put_nowait(await _open(url, _from(bodies, caller % CALLERS)))
         times: list[float] = []
 
         async def one(due: float) -> None:
@@ -105,15 +121,15 @@ async def _measure(system: str, rows: int, calls: list[Call], seconds: float) ->
     return Row(system, f"{CALLERS} callers in Python, {'1 row' if rows == 1 else f'{rows} rows'}", figures)
 
 
-async def _open(url: str, body: bytes) -> Call:
+async def _open(url: str, bodies: Iterator[bytes]) -> Call:
     """One connection that is kept."""
     at = urlsplit(url)
     reader, writer = await asyncio.open_connection(at.hostname, at.port)
-    head = f"POST {at.path} HTTP/1.1\r\nHost: {at.netloc}\r\nContent-Type: application/json\r\n"
-    whole = head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    head = f"POST {at.path} HTTP/1.1\r\nHost: {at.netloc}\r\nContent-Type: application/json\r\nContent-Length: "
 
     async def call() -> None:
-        writer.write(whole)
+        body = next(bodies)
+        writer.write(f"{head}{len(body)}\r\n\r\n".encode() + body)
         answer = await reader.readuntil(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200"), answer[:100]
         lower = answer.lower()

@@ -1,7 +1,7 @@
 """Predictions for a whole file or table: scored by a pool of actors, appended to the lake as one snapshot."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from raypipe.spec import Pipeline, Stream
 PART_ROWS = 65_536
 #: So many reasons are told of why rows were refused, those of most rows first.
 REASONS = 3
+PARQUET = (".parquet", ".pq", "")
 SUFFIXES = (".parquet", ".pq", ".csv", ".json", ".jsonl", ".ndjson")
 
 
@@ -145,30 +146,47 @@ def _found(platform: Platform, pipeline: Pipeline, questions: str) -> tuple[list
 
 @contextmanager
 def _as_parquet(paths: Sequence[str], folder: Path, fields: Sequence[Field]) -> Iterator[list[str]]:
-    """The same rows as Parquet, of which parts can be read alone; nothing is left behind."""
-    if all(Path(path).suffix in (".parquet", ".pq", "") for path in paths):
-        yield list(paths)
-        return
-    draft = folder / "questions.draft"
+    """The same rows as Parquet whose row groups are small enough for parts; nothing is left behind."""
+    drafts = {path: folder / f"questions.{number}.draft" for number, path in enumerate(paths) if not _in_groups(path)}
     try:
-        for path in paths:
+        for path, draft in drafts.items():
             _copy(path, draft, fields)
-        yield [str(draft)]
+        yield [str(drafts.get(path, path)) for path in paths]
     finally:
-        draft.unlink(missing_ok=True)
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+
+
+def _in_groups(path: str) -> bool:
+    """Whether parts of a file can be read alone: pyarrow puts a million rows into one group."""
+    if Path(path).suffix not in PARQUET:
+        return False
+    _schema(path)
+    metadata = pq.ParquetFile(path).metadata
+    return all(metadata.row_group(group).num_rows <= 2 * PART_ROWS for group in range(metadata.num_row_groups))
 
 
 def _copy(path: str, draft: Path, fields: Sequence[Field]) -> None:
     try:
-        with _reader(path, fields) as reader, pq.ParquetWriter(draft, reader.schema, compression="lz4") as writer:
-            for block in reader:
+        with _reader(path, fields) as (schema, blocks), pq.ParquetWriter(draft, schema, compression="lz4") as writer:
+            for block in blocks:
                 for start in range(0, block.num_rows, PART_ROWS):
                     writer.write_batch(block.slice(start, PART_ROWS))
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(f"cannot be read: {str(error).splitlines()[0]}", where=path) from None
 
 
-def _reader(path: str, fields: Sequence[Field]) -> "pa.csv.CSVStreamingReader | pa.json.JSONStreamingReader":
+@contextmanager
+def _reader(path: str, fields: Sequence[Field]) -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
+    if Path(path).suffix in PARQUET:
+        with pq.ParquetFile(path) as file:
+            yield file.schema_arrow, file.iter_batches(PART_ROWS)
+        return
+    with _text_reader(path, fields) as reader:
+        yield reader.schema, reader
+
+
+def _text_reader(path: str, fields: Sequence[Field]) -> "pa.csv.CSVStreamingReader | pa.json.JSONStreamingReader":
     if not path.endswith(".csv"):
         # Left to itself, Arrow takes text that looks like a time for a time, and drops the zone.
         kinds = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}

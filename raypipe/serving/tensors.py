@@ -177,7 +177,7 @@ def _column(field: Field, tensor: Tensor) -> Sequence[Value]:
             return [_number(value, field) for value in values]
         if field.kind is datetime and tensor.datatype == "INT64":
             return [_EPOCH + timedelta(microseconds=value) for value in values]  # type: ignore[arg-type]
-        checked: Sequence[Value] = msgspec.convert(values, field.column)  # type: ignore[call-overload]  # of a list
+        checked: Sequence[Value] = msgspec.convert(values, field.column)
     except msgspec.ValidationError:
         raise RequestError(_said(field), where=where) from None
     except (OverflowError, ValueError):
