@@ -1,4 +1,4 @@
-"""Parts of a batch: whatever its files look like, many actors can work on them, and a killed run loses one part each."""
+"""Parts of a batch: whatever its files look like, many actors work on them, and a killed one loses one part."""
 
 from pathlib import Path
 
