@@ -172,7 +172,12 @@ COMMANDS = (
         "raypipe reproduce flights/3",
         "raypipe reproduce flights/champion --json | jq .identical",
     ),
-    command("export:export", MODEL, "raypipe export flights@champion --onnx flights-edge"),
+    command(
+        "export:export",
+        MODEL,
+        "raypipe export flights@champion --onnx flights-edge",
+        "raypipe export flights@champion --feast flights-feast",
+    ),
 )
 KEYS = (
     command("keys:add", MACHINE),

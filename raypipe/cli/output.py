@@ -74,7 +74,7 @@ class Output:
 def print_json(value: object) -> None:
     """One JSON document: indented in a terminal, on one line in a pipe. NaN, which JSON lacks, is null."""
     text = msgspec.json.encode(value)
-    sys.stdout.write((msgspec.json.format(text, indent=2 if sys.stdout.isatty() else -1)).decode() + "\n")
+    sys.stdout.write((msgspec.json.format(text) if sys.stdout.isatty() else text).decode() + "\n")
     sys.stdout.flush()
 
 

@@ -172,7 +172,7 @@ def model_document(version: ModelVersion) -> dict[str, object]:
         "algorithm": version.algorithm,
         "metrics": version.metrics,
         "created": iso(version.created),
-        "lineage": msgspec.to_builtins(version.lineage) | {"holdout": holdout(Path(version.folder))},
+        "lineage": msgspec.structs.asdict(version.lineage) | {"holdout": holdout(Path(version.folder))},
     }
 
 

@@ -212,8 +212,8 @@ class Registry:
     def arms(self, name: str) -> Arms:
         """The versions that answer beside the champion, with their files."""
         found = arms_of(self._ledger, name)
-        folders = {version.version: (version.folder, version.digest) for version in self.versions(name)}
-        return structs.replace(found, arms=placed(found, folders))
+        versions = [self.get(name, arm.version) for arm in found.arms]
+        return structs.replace(found, arms=placed(found, {one.version: (one.folder, one.digest) for one in versions}))
 
     def release(
         self,

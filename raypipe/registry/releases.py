@@ -43,8 +43,9 @@ def arms_of(ledger: Ledger, name: str) -> Arms:
     for entry in sorted(rows, key=lambda row: row.seq):
         changed = entry.at
         if entry.kind == PROMOTED:
-            champion = body_of(entry, Promotion).version
-            arms = tuple(arm for arm in arms if arm.version != champion)
+            if arms:
+                champion = body_of(entry, Promotion).version
+                arms = tuple(arm for arm in arms if arm.version != champion)
             continue
         changes += 1
         row = body_of(entry, Released)

@@ -6,10 +6,9 @@ as JSON what is there.
 
 import json
 import sys
-from contextlib import closing
 from pathlib import Path
 
-from pyiceberg.catalog import load_catalog
+from pyiceberg.catalog import Catalog, load_catalog
 
 from raypipe.flows.gate import gate
 from raypipe.flows.ingest import ingest
@@ -61,11 +60,15 @@ def kept(folder: Path) -> tuple[list[Thing], list[str]]:
     return things, wrong
 
 
-def predictions(workspace: Path, name: str) -> list[Thing]:
+def catalog_of(workspace: Path) -> Catalog:
+    """The tables of a folder as anybody reads them, past raypipe."""
+    return load_catalog("raypipe", type="sql", uri=f"sqlite:///{workspace / 'lake' / 'catalog.db'}")
+
+
+def predictions(catalog: Catalog, name: str) -> list[Thing]:
     """Every row of a prediction log as Iceberg itself holds it: raypipe's own reader would pass over repeats."""
-    with closing(load_catalog("raypipe", type="sql", uri=f"sqlite:///{workspace / 'lake' / 'catalog.db'}")) as catalog:
-        table = catalog.load_table(f"predictions.{name}")
-        rows = table.scan(selected_fields=("request_id", "row", "score")).to_arrow().to_pylist()
+    table = catalog.load_table(f"predictions.{name}")
+    rows = table.scan(selected_fields=("request_id", "row", "score")).to_arrow().to_pylist()
     return [Thing("prediction", one["request_id"], one["score"]) for one in rows]
 
 

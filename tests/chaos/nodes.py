@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from raypipe.services.http import ask
 from raypipe.services.mlflow_server import start_mlflow
 from raypipe.services.processes import ProcessId
 from raypipe.services.ray_head import base_environment
+from tests.chaos import stepped
 
 ROOT = Path(__file__).parents[2]
 WAIT = 120.0
@@ -33,18 +35,27 @@ class Nodes:
     workers: int
     mlflow: ProcessId | None = None
     cluster: Any = None
+    more: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
     def open(self) -> None:
         """Start MLflow, a head with one CPU, and workers with one each; Serve on the head alone."""
         self.config.logs.mkdir(parents=True, exist_ok=True)
-        self.environment = base_environment(self.config) | {
-            "RAY_SERVE_ENABLE_HA_PROXY": "0",
-            # So that work does not stay where the driver is.
-            "RAY_scheduler_spread_threshold": "0.0",
-            "RAY_raylet_start_wait_time_s": "120",
-            "PYTHONPATH": str(ROOT),
-        }
+        (self.config.logs / "clock").write_bytes(bytes(8))
+        self.environment = (
+            base_environment(self.config)
+            | {
+                "RAY_SERVE_ENABLE_HA_PROXY": "0",
+                # So that work does not stay where the driver is.
+                "RAY_scheduler_spread_threshold": "0.0",
+                "RAY_raylet_start_wait_time_s": "120",
+                # A head that does not come back is given up after so many seconds.
+                "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
+                "PYTHONPATH": os.pathsep.join([str(Path(stepped.__path__[0])), str(ROOT)]),
+                "CHAOS_CLOCK": str(self.config.logs / "clock"),
+            }
+            | self.more
+        )
         os.environ.update(self.environment)
         if self.mlflow is None:
             self.mlflow = start_mlflow(self.config, self.environment)
@@ -64,17 +75,40 @@ class Nodes:
         for _ in range(self.workers):
             self.add()
         until(lambda: ask(f"{self.config.dashboard_url}/api/version")[0] == 200)
+        self.clear()
+        until(lambda: ask(f"{self.config.mlflow_url}/health")[0] == 200)
+
+    def clear(self) -> None:
+        """Let Serve serve nothing."""
         body = {
             "proxy_location": "HeadOnly",
             "http_options": {"host": "127.0.0.1", "port": self.config.serve_port},
             "applications": [],
         }
         until(lambda: ask(f"{self.config.dashboard_url}/api/serve/applications/", "PUT", body, seconds=60)[0] == 200)
-        until(lambda: ask(f"{self.config.mlflow_url}/health")[0] == 200)
 
     def add(self) -> None:
         """One more worker node."""
         self.cluster.add_node(num_cpus=1)
+
+    def step(self, seconds: float) -> None:
+        """Put the clock of every Python process here off by so much."""
+        with (self.config.logs / "clock").open("r+b") as file:
+            file.write(struct.pack("<q", int(seconds * 1e9)))
+
+    def working(self, name: str) -> int | None:
+        """The process that works on a task or in an actor whose title holds a name; Ray sets titles to names.
+
+        On a worker rather than on the head.
+        """
+        found: dict[int, int] = {}
+        for process in psutil.process_iter(["ppid", "cmdline"]):
+            title = " ".join(process.info["cmdline"] or ())
+            if title.startswith("ray::") and name in title:
+                found[process.info["ppid"]] = process.pid
+        nodes = [*self.cluster.worker_nodes, self.cluster.head_node]
+        raylets = [one.process.pid for node in nodes for one in node.all_processes.get("raylet", [])]
+        return next((found[raylet] for raylet in raylets if raylet in found), None)
 
     def lose(self, pid: int) -> str:
         """Kill every process of the node on which a process works; which node it was."""
@@ -136,23 +170,14 @@ class Nodes:
 
 
 @contextmanager
-def nodes(config: ServicesConfig, workers: int = 2) -> Iterator[Nodes]:
-    """A cluster until the end of the block."""
-    found = Nodes(config, workers)
+def nodes(config: ServicesConfig, workers: int = 2, **more: str) -> Iterator[Nodes]:
+    """A cluster until the end of the block; ``more`` are variables of all its processes."""
+    found = Nodes(config, workers, more=more)
     try:
         found.open()
         yield found
     finally:
         found.close()
-
-
-def working(name: str) -> int | None:
-    """The process that works on a task or in an actor whose title holds a name; Ray sets titles to names."""
-    for process in psutil.process_iter(["cmdline"]):
-        title = " ".join(process.info["cmdline"] or ())
-        if title.startswith("ray::") and name in title:
-            return process.pid
-    return None
 
 
 def until(ready: Callable[[], object], seconds: float = WAIT) -> bool:

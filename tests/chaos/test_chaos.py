@@ -99,7 +99,8 @@ def test_predictions_of_a_broken_build_are_noticed(
         asyncio.run(ask(number))
     clock = ManualClock(1)
     collect(Lake(tmp_path / "lake", clock=clock), tmp_path, clock)
-    verdict = judge(history, live.predictions(tmp_path, "late"))
+    with contextlib.closing(live.catalog_of(tmp_path)) as catalog:
+        verdict = judge(history, live.predictions(catalog, "late"))
     assert _found(verdict) == ({found} if found else set())
 
 

