@@ -11,7 +11,7 @@ import sys
 from raypipe.contracts.decisions import Decision
 from raypipe.contracts.progress import Silent
 from raypipe.failpoints import failpoint
-from raypipe.flows import beat, rollout
+from raypipe.flows import beat, released, rollout
 from raypipe.flows.decide import begin_training
 from raypipe.flows.platform import Platform
 from raypipe.flows.swap import swap_where_served
@@ -35,6 +35,7 @@ def drive(platform: Platform, pipeline: Pipeline) -> Standing | None:
     """
     _roll_back(platform, pipeline.name)
     found = _begun(platform, pipeline.name)
+    released.judge(platform, pipeline, found[-1] if found and found[-1].ended is None else None)
     if not found or found[-1].ended is not None:
         rollout.end_probation(platform, pipeline)
         return None

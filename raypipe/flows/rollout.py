@@ -18,7 +18,7 @@ from raypipe.flows.swap import served, swap_where_served
 from raypipe.registry.releases import Arms
 from raypipe.retraining.work import Ended, Submitted, Trained, Work
 from raypipe.spec import Pipeline, micros
-from raypipe.spec.retrain import Retrain, Rollout
+from raypipe.spec.retrain import Rollout
 
 WHO = "the retraining policy"
 #: Microseconds after which a change of who answers is everywhere.
@@ -49,19 +49,19 @@ def advance(platform: Platform, pipeline: Pipeline, work: Work, trained: Trained
     if champion is None or champion.version not in (work.begun.version, trained.version):
         return Step("answering", "somebody else has changed the champion meanwhile", "lost")
     if rollout is None or champion.version == trained.version or not served(platform, pipeline.name):
-        return _promote(platform, pipeline.retrain, work, trained)
+        return _promote(platform, pipeline, work, trained)
     arms = platform.registry.arms(pipeline.name)
     mine = next((arm for arm in arms.arms if arm.version == trained.version), None)
     steps = _steps(rollout)
     if mine is None:
         return _give(platform, work, trained, champion, arms, *steps[0])
     _tell(platform, work, champion, arms)
-    return _look(platform, pipeline.retrain, work, trained, champion, arms, mine, steps)
+    return _look(platform, pipeline, work, trained, champion, arms, mine, steps)
 
 
 def _look(
     platform: Platform,
-    policy: Retrain | None,
+    pipeline: Pipeline,
     work: Work,
     trained: Trained,
     champion: ModelVersion,
@@ -70,7 +70,7 @@ def _look(
     steps: list[tuple[str, float]],
 ) -> Step:
     """Judge what the challenger did in this step."""
-    rollout = policy.rollout if policy is not None else None
+    rollout = pipeline.retrain.rollout if pipeline.retrain is not None else None
     assert rollout is not None  # noqa: S101  # its caller has looked
     found = compare(platform, work.name, arms)
     seen = found.of(mine.name)
@@ -90,7 +90,7 @@ def _look(
     further = [step for step in steps if _after(step, mine)]
     if further:
         return _give(platform, work, trained, champion, arms, *further[0])
-    return _promote(platform, policy, work, trained)
+    return _promote(platform, pipeline, work, trained)
 
 
 def compare(platform: Platform, name: str, arms: Arms) -> Experiment:
@@ -182,14 +182,32 @@ def _rest(platform: Platform, work: Work, champion: ModelVersion | None, given_u
     return Step("answering", given_up.why, given_up.outcome)
 
 
-def _promote(platform: Platform, policy: Retrain | None, work: Work, trained: Trained) -> Step:
+def _promote(platform: Platform, pipeline: Pipeline, work: Work, trained: Trained) -> Step:
     """Make the challenger champion and let it answer; a service that refuses it gets the one before back."""
     assert trained.version is not None  # noqa: S101  # its caller has looked
-    name, before, registry = work.name, work.begun.version, platform.registry
-    why = _because(work, trained)
-    champion = registry.promote(name, trained.version, expect=before, why=why, who=work.begun.asked_by or WHO)
+    refused = take_over(
+        platform, pipeline, trained.version, before=work.begun.version, why=_because(work, trained),
+        who=work.begun.asked_by or WHO,
+    )  # fmt: skip
+    if refused:
+        return Step("answering", refused, "failed")
+    return Step("answering", f"version {trained.version} is champion: {trained.why}", "won")
+
+
+def take_over(platform: Platform, pipeline: Pipeline, version: int, *, before: int | None, why: str, who: str) -> str:
+    """Make a version champion and let it answer, the one before in its shadow where the policy has a rollout.
+
+    Returns:
+        Why the service refuses it, and the one before goes on; empty: it answers.
+
+    Raises:
+        RegistryError: somebody else changed the champion just now.
+        GateError: its gate before promotion is closed.
+    """
+    name, registry, policy = pipeline.name, platform.registry, pipeline.retrain
+    champion = registry.promote(name, version, expect=before, why=why, who=who)
     failpoint("rollout.after_promotion")
-    if policy is not None and policy.rollout is not None and served(platform, name):
+    if before is not None and policy is not None and policy.rollout is not None and served(platform, name):
         arms = registry.arms(name)
         if all(arm.version != before for arm in arms.arms):
             registry.release(
@@ -199,10 +217,10 @@ def _promote(platform: Platform, policy: Retrain | None, work: Work, trained: Tr
     try:
         swap_where_served(platform, champion, Silent())
     except ServingError as error:
-        registry.rollback(name, f"refused by the service: {error.what}", who=WHO, expect=trained.version)
-        return Step("answering", f"refused by the service: {error.what}", "failed")
+        registry.rollback(name, f"refused by the service: {error.what}", who=WHO, expect=version)
+        return f"refused by the service: {error.what}"
     failpoint("rollout.after_swap")
-    return Step("answering", f"version {trained.version} is champion: {trained.why}", "won")
+    return ""
 
 
 def _because(work: Work, trained: Trained) -> str:

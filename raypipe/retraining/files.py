@@ -39,7 +39,7 @@ _GUARDS = (
     "probation_days",
 )
 _LISTS = ("any", "alert", "analyse", "roll_back")
-_ROLLOUT = ("shadow", "shares", "least", "patience_days")
+_ROLLOUT = ("shadow", "shares", "least", "patience_days", "released")
 
 
 def read_policy(source: str) -> Retrain:
@@ -200,6 +200,8 @@ def _rollout(content: object, where: str) -> Rollout:
     given: dict[str, object] = {name: content[name] for name in ("shadow", "shares", "least") if name in content}
     if "patience_days" in content:
         given["patience"] = timedelta(days=_number(content["patience_days"]))
+    if "released" in content:
+        given["released"] = _truth(content["released"])
     return Rollout(**given, where=where)  # type: ignore[arg-type]  # policy_faults judges them
 
 

@@ -123,12 +123,15 @@ class Rollout:
         shares: then it answers for these shares, one after the other.
         least: predictions that it must have made in a step before the next one.
         patience: if a step has too few of them for so long, the challenger backs off.
+        released: what a person lets answer (`raypipe release`) is judged, too: it backs off when it is at fault, and
+            takes over when it has made ``least`` predictions and its error is for certain smaller.
     """
 
     shadow: float = 1.0
     shares: tuple[float, ...] = (0.1, 0.5)
     least: int = 1_000
     patience: timedelta = timedelta(days=7)
+    released: bool = False
     where: str = place()
 
     def __post_init__(self) -> None:
