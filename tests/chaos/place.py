@@ -21,9 +21,9 @@ from tests.chaos.nodes import ROOT, Nodes, until
 from tests.chaos.stores import Stores
 
 FILE = str(Path(trips.__file__).relative_to(ROOT))
-TRIES, COMMAND_SECONDS = 5, 240.0
+TRIES, COMMAND_SECONDS = 4, 300.0
 #: A stage of this name may end before anybody sees it.
-SEEN_SECONDS = 60.0
+SEEN_SECONDS = 120.0
 #: Rows that happen once, however often a command was given again.
 ONCE = ("model.registered", "model.promoted")
 
@@ -78,12 +78,22 @@ class Place:
         """Wait; when it failed, give the same command again, as users do."""
         for _ in range(TRIES):
             process = process or self.start(*arguments)
-            said, _ = process.communicate(timeout=COMMAND_SECONDS)
+            said = self.over(process)
             if process.returncode == 0:
                 return
-            self.notes.append(said.strip().splitlines()[-1][:200] if said.strip() else f"exit {process.returncode}")
+            self.notes.append(said)
             process = None
         raise RuntimeError(f"{' '.join(arguments)} did not succeed in {TRIES} tries: {self.notes[-1]}")
+
+    def over(self, process: subprocess.Popen[str]) -> str:
+        """Wait until a command has come to its end; the last that it said. One that takes too long is killed."""
+        try:
+            said, _ = process.communicate(timeout=COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said, _ = process.communicate()
+            said = f"{said}\nkilled: did not end within {COMMAND_SECONDS:.0f} s"
+        return (said.strip().splitlines() or [f"exit {process.returncode}"])[-1][:200]
 
     def run(self) -> None:
         """A whole run, undisturbed."""

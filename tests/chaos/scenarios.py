@@ -11,7 +11,7 @@ from time import sleep
 
 from tests.chaos import trips
 from tests.chaos.nodes import pause
-from tests.chaos.place import COMMAND_SECONDS, FILE, Place, full
+from tests.chaos.place import FILE, Place, full
 from tests.chaos.proxy import Proxy
 
 Scenario = Callable[[Place], None]
@@ -100,9 +100,9 @@ def control_store_killed(place: Place) -> None:
     place.stage(process, "train")
     for one in place.nodes.cluster.head_node.all_processes["gcs_server"]:
         one.process.kill()
-    process.wait(COMMAND_SECONDS)
+    place.notes.append(place.over(process))
     place.nodes.lose_head()
-    place.until_done(process, "run", FILE)
+    place.run()
 
 
 def slow_node(place: Place) -> None:
@@ -122,7 +122,7 @@ def _server_lost(lose: Callable[[Place], None], *stages: str) -> Scenario:
         process = place.start("run", FILE)
         for stage in stages:
             if process.poll() is not None:
-                place.notes.append(f"exit {process.returncode} before {stage}")
+                place.notes.append(f"before {stage}: {place.over(process)}")
                 process = place.start("run", FILE)
             place.stage(process, stage)
             lose(place)
@@ -149,8 +149,8 @@ def disk_full(place: Place) -> None:
     for stage in ("ingest", "train"):
         place.stage(process, stage)
         filler = full(place.workspace)
-        said, _ = process.communicate(timeout=COMMAND_SECONDS)
-        place.notes.append(f"{stage}: {said.strip().splitlines()[-1][:200] if process.returncode else 'came through'}")
+        said = place.over(process)
+        place.notes.append(f"{stage}: {said if process.returncode else 'came through'}")
         filler.unlink()
         process = place.start("run", FILE)
     place.until_done(process, "run", FILE)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from raypipe.settings import load_settings
 from tests.cluster.files import CLUSTER, ROOT, load, unknown_variables
 
 DOCKER = CLUSTER / "docker"
@@ -18,8 +19,20 @@ def instructions() -> list[tuple[str, str]]:
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line.strip())]
 
 
-def compose() -> dict:
-    return load("docker/compose.yaml")
+def compose(*more: str) -> dict:
+    """The compose file, with others over it as `docker compose -f … -f …` puts them: maps join, lists add."""
+    config = load("docker/compose.yaml")
+    for name in more:
+        config = merged(config, load(f"docker/{name}.yaml"))
+    return config
+
+
+def merged(below: object, over: object, name: str = "") -> object:
+    if isinstance(below, dict) and isinstance(over, dict):
+        return below | {key: merged(below.get(key), value, key) for key, value in over.items()}
+    if isinstance(below, list) and isinstance(over, list) and name not in ("command", "entrypoint"):
+        return below + over
+    return over
 
 
 def test_the_image_has_two_stages_on_one_pinned_base_and_ends_without_root() -> None:
@@ -69,17 +82,39 @@ def test_the_health_check_asks_what_ray_answers() -> None:
         assert 'text="success"' in source
 
 
-@pytest.mark.parametrize("name", ["mlflow", "ray", "prometheus", "grafana"])
+@pytest.mark.parametrize("name", ["mlflow", "ray", "prometheus", "grafana", "postgres", "redis", "minio", "kafka"])
 def test_services_are_pinned_watched_and_on_loopback(name: str) -> None:
-    service = compose()["services"][name]
-    assert re.search(r":v?\d+\.\d+\.\d+$", service["image"])
+    service = compose("production")["services"][name]
+    assert re.search(r":(v?\d+\.\d+(\.\d+)?|RELEASE\.\d{4}\S+Z)$", service["image"])
     assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
     assert service["restart"] == "unless-stopped"
-    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
-def test_compose_names_nothing_that_is_not_there() -> None:
-    config = compose()
+def test_production_sets_what_the_profile_needs_and_raypipe_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = compose("production")["services"]
+    monkeypatch.chdir(tmp_path)
+    for name, value in services["ray"]["environment"].items():
+        if name.startswith("RAYPIPE_"):
+            monkeypatch.setenv(name, value)
+    settings = load_settings()
+    named = (settings.ledger_url, settings.catalog_url, settings.online_url)
+    secrets = services["ray"]["secrets"]
+    assert all(url.removeprefix("file:/run/secrets/") in secrets for url in named)
+    assert settings.warehouse_url.startswith("s3://")
+    assert settings.kafka == {"bootstrap.servers": "kafka:9092"}
+    bucket = settings.warehouse_url.removeprefix("s3://").partition("/")[0]
+    assert any(f"s3/{bucket}" in line for line in services["bucket"]["command"])
+    # What it needs is in the image.
+    installs = " ".join(rest for word, rest in instructions() if word == "RUN")
+    assert {"postgres", "redis", "kafka"} <= set(re.search(r"\.\[([\w,]+)\]", installs)[1].split(","))
+
+
+@pytest.mark.parametrize("more", [(), ("production",)])
+def test_compose_names_nothing_that_is_not_there(more: tuple[str, ...]) -> None:
+    config = compose(*more)
     services = config["services"]
     for service in services.values():
         assert set(service.get("depends_on", {})) <= services.keys()
@@ -91,7 +126,7 @@ def test_compose_names_nothing_that_is_not_there() -> None:
 
 
 def test_no_secret_is_written_down() -> None:
-    for service in compose()["services"].values():
+    for service in compose("production")["services"].values():
         for name, value in service.get("environment", {}).items():
             if re.search("TOKEN|PASSWORD|SECRET", name):
                 assert value.startswith("/run/secrets/")
