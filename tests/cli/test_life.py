@@ -195,7 +195,7 @@ def test_jobs_are_the_commands(
     assert sum(line.startswith("✓") for line in capsys.readouterr().out.splitlines()) == stages
 
 
-@pytest.mark.parametrize("job", ["train", "ingest", "deploy"])
+@pytest.mark.parametrize("job", ["train", "ingest", "deploy", "materialize"])
 def test_jobs_need_to_know_where_everything_is_kept(job: str, tmp_path: Path) -> None:
     """A job's own folder is a copy that Ray throws away: tables in it would be lost."""
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
@@ -208,7 +208,7 @@ def test_jobs_need_to_know_where_everything_is_kept(job: str, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("job", ["train", "ingest", "deploy"])
+@pytest.mark.parametrize("job", ["train", "ingest", "deploy", "materialize"])
 def test_jobs_say_how_they_are_submitted(job: str) -> None:
     text = (ROOT / f"jobs/{job}.py").read_text()
     submit = "ray job submit --address http://127.0.0.1:8265 --working-dir ."

@@ -183,6 +183,20 @@ def test_ray_job_submit(flights: Installation) -> None:
         assert re.search(tells, done.stdout), done.stdout
 
 
+def test_ray_job_submit_materializes(flights: Installation) -> None:
+    """With all arguments that it documents: loaded again, beside what is in use, the state is the same."""
+    submit = (str(BIN / "ray"), "job", "submit", "--address", flights.dashboard_url, "--working-dir", ".", "--")
+    arguments = ("--as-of", "2013-07-03", "--anew", "--json")
+    before = flights.ask().json()["probability"]
+    done = flights.command(*submit, "python", "jobs/materialize.py", flights.pipeline, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    record = json.loads(line)
+    assert (record["generation"], record["watermark"]) == (2, 1_372_809_600_000_000)
+    assert {one["table"]: one["rows"] for one in record["snapshots"]} == ROWS
+    assert flights.ask().json()["probability"] == before
+
+
 def test_the_client_runs_a_pipeline_and_tells_what_is_up(
     flights: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,11 @@
 """However the work is cut up, the bytes are the same."""
 
+import re
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
@@ -27,6 +31,18 @@ def test_keys_may_be_worked_on_in_parts() -> None:
     whole = features(payments.tables_of(minutes(20), rows), asked)
     for rows_at_once in (2_500, 150):
         assert features(payments.tables_of(minutes(20), rows, rows_at_once), asked).equals(whole)
+
+
+def test_what_is_in_memory_at_a_time_does_not_grow_with_the_history() -> None:
+    """Eight times the events are eight times the parts; the benchmark weighs it, from 10M to 50M events."""
+    for many in (1_000, 8_000):
+        rows, _ = history(7, many, 1)
+        rows = rows.with_columns(user="u" + (pl.col("id").cast(pl.Int64) % 500).cast(pl.String))
+        tables = payments.tables_of(timedelta(0), rows, rows_at_once=500)
+        one = payments.plan(tables.pipeline.groups[0])
+        sizes = [tables.events(one, AS_OF, part).height for part in range(tables.parts(one))]
+        assert sum(sizes) == many
+        assert max(sizes) < 500
 
 
 def test_rows_may_come_in_any_order_and_twice() -> None:
@@ -72,7 +88,10 @@ def test_moving_all_times_by_days_changes_nothing() -> None:
 
 @pytest.mark.slow
 def test_tiles_and_portions_give_the_same_bytes(ray_local: None, tmp_path: Path) -> None:
-    """Worked out in a task that holds no CPU, as a stage of a run does: blocks in any order, then portions of keys."""
+    """Worked out in a task that holds no CPU, as a stage of a run does: blocks in any order, then portions of keys.
+
+    Ray Data tells what was done: a history that lies by key is not shuffled, and only answers leave the tasks.
+    """
     import ray
     import ray.data
 
@@ -87,18 +106,30 @@ def test_tiles_and_portions_give_the_same_bytes(ray_local: None, tmp_path: Path)
     portions = [Portion("user", a, b, paths, {}) for a, b in ((None, "hot"), ("hot", "u2"), ("u2", None))]
 
     @ray.remote(num_cpus=0)
-    def spread_out() -> list[pl.DataFrame]:
+    def spread_out() -> tuple[list[pl.DataFrame], list[str]]:
         training_set.PARTS = 2
+        read, told = ray.data.Dataset.iter_batches, list[str]()
+
+        def watched(dataset: ray.data.Dataset, **how: Any) -> Iterator[Any]:
+            yield from read(dataset, **how)
+            told.append(dataset.stats())
+
         tables = payments.tables_of(minutes(20), rows)
         tables.scan = lambda _, columns: ray.data.from_arrow(blocks).select_columns(list(columns))
         tables.spread_rows = 1
-        shuffled = pl.DataFrame(group_features(plan, tables, asked, AS_OF))
-        tables.scan, tables.laid = None, lambda _, by: portions if by == "user" else None
-        return [shuffled, pl.DataFrame(group_features(plan, tables, asked, AS_OF))]
+        with patch.object(ray.data.Dataset, "iter_batches", watched):
+            shuffled = pl.DataFrame(group_features(plan, tables, asked, AS_OF))
+            tables.scan, tables.laid = None, lambda _, by: portions if by == "user" else None
+            apart = pl.DataFrame(group_features(plan, tables, asked, AS_OF))
+        return [shuffled, apart], told
 
-    shuffled, apart = ray.get(spread_out.remote(), timeout=150)
+    (shuffled, apart), told = ray.get(spread_out.remote(), timeout=150)
     assert shuffled.equals(whole)
     assert apart.equals(whole)
+    steps = [re.findall(r"^Operator \d+ (.*?): (\d+) tasks", one, re.MULTILINE) for one in told]
+    assert [sum("Shuffle" in name for name, _ in one) for one in steps] == [2, 0], "to its part, and what is made of it"
+    assert steps[1][-1] == ("MapBatches(features_of_portion)", "3"), "a task for each portion"
+    assert f"{asked.height} total" in told[1], "as many rows as answers"
 
 
 @pytest.mark.slow
