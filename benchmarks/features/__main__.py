@@ -25,10 +25,15 @@ from benchmarks.report import QUICK, RESULTS, Aim, Figure, Row, versions, write
 HOME = Path(__file__).parents[2]
 WORK = HOME / ".raypipe-bench"
 PEERS = ("polars", "duckdb", "pandas")
+SPREAD = "raypipe, Ray Data"
+#: Our ways, and what they are called in `ours.py`.
+OURS = {"raypipe": "raypipe", SPREAD: "ray-data"}
 ENVIRONMENTS = {"peers": ("duckdb", "pandas>=3", "polars", "pyarrow"), "feast": ("feast==0.67.0",)}
 SECONDS, MEGABYTES = 60.0, 12_000.0
-#: Feast is given longer, so that it can be told how much faster others are.
-LONGER = {"feast": 300.0}
+#: Feast is given longer, so that it can be told how much faster others are; and the way of many machines on one.
+LONGER = {"feast": 300.0, SPREAD: 120.0}
+#: What takes less than so many seconds is run so often, and the run in the middle counts.
+AGAIN, RUNS = (0.0, 1) if QUICK else (8.0, 3)
 #: Only the cases with this in their name are run; the others keep what an earlier run saw.
 ONLY = os.environ.get("ONLY", "")
 #: What reading and updating must reach: store, what is done, figure, target, and whether less is better.
@@ -65,7 +70,7 @@ def cases() -> list[Case]:
     found = []
     for events, asked in sizes:
         make = partial(data.windows, events=events, questions=asked)
-        found.append(Case(f"windows, {events // 1000:,}k events", "windows", make, PEERS))
+        found.append(Case(f"windows, {events // 1000:,}k events", "windows", make, (SPREAD, *PEERS)))
     rows = 50_000 if QUICK else 2_000_000
     found.append(Case("feast#2331", "as-of", partial(data.itself, rows=rows), (*PEERS, "feast")))
     return [*found, Case("feast#3003", "as-of", data.wide, (*PEERS, "feast"))]
@@ -91,7 +96,7 @@ def main() -> None:
             if (system, case.work) in given_up:
                 rows.append(Row(system, case.name, {"result": "not run: the smaller case was too much"}))
                 continue
-            figures = _run(system, case, pythons, truth)
+            figures = _runs(system, case, pythons, truth)
             if "seconds" not in figures:
                 given_up.add((system, case.work))
             rows.append(Row(system, case.name, figures))
@@ -142,8 +147,11 @@ NOTES = """
 Each system runs alone in its process, from the Parquet files to all features in the order of the questions; what it
 needs to be told of the features (definitions, `feast apply`) is not timed. Windows are exact, `[q - W, q)`: count, sum,
 mean, min and max over 1 h, 1 d and 30 d, of 100,000 keys with Zipf's law (1.1). `wrong` is how many of thirty answers
-differ from an oracle in plain Python by more than 1e-9. feast#2331: a table asked for at each of its own rows.
-feast#3003: ten views of a hundred columns, 17,000 questions. Caps: 60 s (Feast: 300 s) and 12 GB.
+differ from an oracle in plain Python by more than 1e-9. What takes less than 8 s is run three times: `seconds`, CPU and
+memory are those of the run in the middle. `raypipe, Ray Data` is the way for histories beyond one machine, here on a
+Ray cluster of two cores that is up before: its memory is what all its processes together have for themselves, outside
+Ray's store. feast#2331: a table asked for at each of its own rows.
+feast#3003: ten views of a hundred columns, 17,000 questions. Caps: 60 s (Feast: 300 s, Ray Data: 120 s) and 12 GB.
 Online: fifty features (30 of a user, 10 of a shop, 10 of row logic) of 1 M events, users by Zipf's law, so that every
 ninth question is about one user with 110,000 events. After an update: users as they come, the first question about each
 reads its state from the store and decodes it; warm: the same questions again; cold: all states are read anew for each
@@ -153,14 +161,28 @@ once.
 """
 
 
+def _runs(system: str, case: Case, pythons: dict[str, str], truth: list[oracle.Answer]) -> dict[str, Figure]:
+    """One run after another; the one in the middle counts, the spread is told."""
+    found = [_run(system, case, pythons, truth)]
+    while len(found) < RUNS and isinstance(took := found[-1].get("seconds"), float) and took < AGAIN:
+        found.append(_run(system, case, pythons, truth))
+    if bad := [figures for figures in found if "seconds" not in figures]:
+        return bad[0]
+    found.sort(key=lambda figures: float(figures["seconds"] or 0))
+    spread = {"fastest_s": found[0]["seconds"], "slowest_s": found[-1]["seconds"]}
+    worst = {name: max(int(figures[name] or 0) for figures in found) for name in ("wrong", "missing_rows")}
+    return found[len(found) // 2] | (spread if len(found) > 1 else {}) | worst
+
+
 def _run(system: str, case: Case, pythons: dict[str, str], truth: list[oracle.Answer]) -> dict[str, Figure]:
     out = case.folder / f"{system}.answers"
     out.unlink(missing_ok=True)
-    if system == "raypipe":
-        command = [sys.executable, "-m", "benchmarks.features.ours", case.work, str(case.folder), str(out)]
+    if system in OURS:
+        command = [sys.executable, "-m", "benchmarks.features.ours", OURS[system]]
     else:
         python = pythons["feast" if system == "feast" else "peers"]
-        command = [python, str(Path(__file__).with_name("peers.py")), system, case.work, str(case.folder), str(out)]
+        command = [python, str(Path(__file__).with_name("peers.py")), system]
+    command += [case.work, str(case.folder), str(out)]
     # Feast leaves a data base where it runs.
     where = os.environ | {"PYTHONPATH": str(HOME)}
     with (WORK / "features" / "log.txt").open("w+") as log:
@@ -180,7 +202,8 @@ def _run(system: str, case: Case, pythons: dict[str, str], truth: list[oracle.An
     answered = [by_row.get(i, {}) for i in range(len(truth))]
     missing = pq.read_metadata(case.folder / "questions.parquet").num_rows - took["rows"]
     wrong = oracle.wrong(answered, truth)
-    return {"seconds": took["seconds"], "peak_rss_mb": took["rss_mb"], "wrong": wrong, "missing_rows": missing}
+    figures = {"seconds": took["seconds"], "cpu_s": took["cpu_s"], "peak_rss_mb": took["rss_mb"]}
+    return figures | {"wrong": wrong, "missing_rows": missing}
 
 
 def _watched(child: "subprocess.Popen[str]", seconds: float) -> str:

@@ -1,16 +1,24 @@
 """raypipe's own run, in a process of its own like every peer's.
 
-``python -m benchmarks.features.ours windows|as-of FOLDER OUT`` does what ``peers.py`` does.
+``python -m benchmarks.features.ours raypipe|ray-data windows|as-of FOLDER OUT`` does what ``peers.py`` does, and
+``ray-data`` the same in the way of histories beyond one machine: on a Ray cluster of two cores, which is up before.
 """
 
 import json
+import logging
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
-from time import perf_counter
+from tempfile import mkdtemp
+from threading import Event, Thread
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING
 
 import polars as pl
+import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.features.peers import LENGTHS, OPS, SAMPLE, peak_mb
@@ -21,7 +29,11 @@ from raypipe.features.training_set import group_features
 from raypipe.spec import FeatureGroup, Pipeline, Search, Stream, agg, models, parquet, periods, request, seconds
 from raypipe.spec.agg import Aggregate
 
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
 EXACT = seconds(0)
+CORES = 2
 #: Later than every event.
 END = 2_000_000_000_000_000
 
@@ -53,11 +65,13 @@ def pipeline(made: Sequence[FeatureGroup]) -> Pipeline:
     )
 
 
-def features(made: Sequence[FeatureGroup], folder: Path) -> pl.DataFrame:
-    """All features of all questions, in the order of the questions."""
+def features(made: Sequence[FeatureGroup], folder: Path, *, spread: bool) -> pl.DataFrame:
+    """All features of all questions, in the order of the questions; in this process, or through Ray Data."""
     files = {group.moment.stream.name: folder / f"{group.moment.stream.name}.parquet" for group in made}
     rows = {name: pq.read_metadata(path).num_rows for name, path in files.items()}
     tables = Tables(pipeline(made), _snapshots(rows | {"asks": 0}), lambda one: pl.scan_parquet(files[one.table]))
+    if spread:
+        tables.scan, tables.spread_rows = lambda one, columns: _dataset(files[one.table], columns), 0
     asked = pl.read_parquet(folder / "questions.parquet").rename({"at": "asked_at"})
     columns = [column for group in made for column in group_features(plan(group), tables, asked, END)]
     return pl.DataFrame([asked["row"], *columns])
@@ -83,18 +97,74 @@ def _latest(values: Sequence[str]) -> dict[str, Aggregate]:
     return {name: agg.last(name) for name in values}
 
 
+def _dataset(path: Path, columns: Sequence[str]) -> "Dataset":
+    import ray.data
+
+    return ray.data.read_parquet(str(path), columns=list(columns))
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """A Ray cluster of this process."""
+    import ray
+
+    folder = mkdtemp(prefix="rp-", dir="/tmp")  # sockets lie there: their paths must be short
+    ray.init(
+        address="local", num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING,
+        object_store_memory=4 * 2**30, _temp_dir=folder,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Together:
+    """What this process and all below it take, looked at while they work."""
+
+    def __init__(self) -> None:
+        self.peak_mb, self._over = 0.0, Event()
+        self._thread = Thread(target=self._watch, daemon=True)
+        self._before = self._look()[1]
+        self._thread.start()
+
+    def end(self) -> float:
+        """Stop looking; seconds of CPU since the beginning."""
+        self._over.set()
+        self._thread.join()
+        return self._look()[1] - self._before
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.25):
+            self.peak_mb = max(self.peak_mb, self._look()[0])
+
+    def _look(self) -> tuple[float, float]:
+        """Private memory in MB, and seconds of CPU."""
+        me, size, cpu = psutil.Process(), 0, 0.0
+        for one in (me, *me.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = one.cpu_times()
+                cpu += times.user + times.system
+                size += one.memory_full_info().uss
+        return size / 2**20, cpu
+
+
 def main() -> None:
     """Work out one case and print what it took."""
-    work, folder, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    way, work, folder, out = sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
     made = groups(work, folder)
     # What a definition costs is paid once, when its file is read.
     for group in made:
         plan(group)
-    began = perf_counter()
-    found = features(made, folder)
-    took = perf_counter() - began
+    with cluster() if way == "ray-data" else nullcontext():
+        all_ = Together() if way == "ray-data" else None
+        began, cpu = perf_counter(), process_time()
+        found = features(made, folder, spread=way == "ray-data")
+        took, cpu = perf_counter() - began, process_time() - cpu if all_ is None else all_.end()
     found.head(SAMPLE).write_parquet(out)
-    print(json.dumps({"seconds": took, "rss_mb": peak_mb(), "rows": found.height}))
+    size = peak_mb() if all_ is None else all_.peak_mb
+    print(json.dumps({"seconds": took, "cpu_s": cpu, "rss_mb": size, "rows": found.height}))
 
 
 if __name__ == "__main__":

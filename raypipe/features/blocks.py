@@ -111,7 +111,9 @@ def block(shape: TrackPlan, track: Track, lows: Ints, highs: Ints, shared: Share
         totals=there(track.totals).places if shape.totals else (),
         squares=there(track.squares).places if shape.squares else (),
         infinite=track.infinite is not None,
-        running=_from_zero(_taken(np.concatenate(running), at), slots) if running else np.zeros((0, many), np.int64),
+        running=_from_zero(
+            np.concatenate([_taken(one, at) for one in running] or [np.zeros((0, many), np.int64)]), slots
+        ),
         plain=np.stack(plain) if plain else np.zeros((0, many), np.int64),
         fading=np.stack(fading) if fading else np.zeros((0, many)),
         half_lives=(*track.decayed, *track.decayed_counts),
@@ -142,6 +144,8 @@ def merged(old: Block, new: Block, shared: Shared) -> Block:
 def cut(whole: Block, needed: int, endless: bool, shared: Shared) -> Block:
     """Only the events from a time on; of an endless track the last one before it too, for it reaches on."""
     at, slots = shared.once(_tail, whole.slots, needed, endless)
+    if len(at) == len(whole.slots.times):
+        return whole
     return replace(
         whole,
         slots=slots,
@@ -176,15 +180,20 @@ def _places(times: Ints, lows: Ints, highs: Ints) -> tuple[Ints, Slots, Ints]:
 
 
 def _ended(times: Ints, at: Ints, ends: Ints) -> Ints:
-    found = np.append(times, FOREVER)[at]
+    found: Ints = _at(times, at)
     found[ends] = FOREVER
     return found
 
 
 def _values(row: Values, at: Ints, ends: Ints) -> Ints:
-    found = np.append(row, np.zeros(1, row.dtype))[at].view(np.int64)
+    found = _at(row, at).view(np.int64)
     found[ends] = 0
     return found
+
+
+def _at(row: Values, at: Ints) -> Values:
+    """Some places of a row; the place behind the last is any."""
+    return row.take(at, mode="clip") if len(row) else np.zeros(len(at), row.dtype)
 
 
 def _firsts(slots: Slots) -> Ints:
@@ -193,7 +202,7 @@ def _firsts(slots: Slots) -> Ints:
 
 
 def _texts(kept: Values, at: Ints, ends: Ints) -> pa.LargeStringArray:
-    found = np.append(kept, np.array([""], object))[at]
+    found = _at(kept, at)
     found[ends] = ""
     return pa.array(found, pa.large_string())
 
@@ -261,9 +270,11 @@ def _faded(old: Block, new: Block, slots: Slots, is_new: NDArray[np.bool_], at_o
     if len(begins) and len(some):
         of_old, before = is_new[some], last[some]
         times = np.where(of_old, old.slots.times[before * of_old], new.slots.times[before * ~of_old])
+        ages = slots.times[some] - times
+        weights = {half_life: decay.weights(ages, half_life) for half_life in old.half_lives}
         for row, half_life in enumerate(old.half_lives):
             sums = np.where(of_old, old.fading[row][before * of_old], new.fading[row][before * ~of_old])
-            own[row, some] += decay.faded(sums, slots.times[some] - times, half_life)
+            own[row, some] += sums * weights[half_life]
     return own
 
 

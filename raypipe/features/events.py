@@ -128,6 +128,10 @@ def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, v
         finite = np.where(np.isinf(doubles), 0.0, doubles)
         signs = np.stack([doubles == np.inf, doubles == -np.inf])
         infinite = np.concatenate([np.zeros((2, 1), np.int64), np.cumsum(signs, axis=1)], axis=1)
+    fading = {}
+    if shape.half_lives:
+        values_and_ones = np.stack([*([] if finite is None else [finite]), np.ones(len(times))])
+        fading = {h: decay.running(values_and_ones, times, starts, h) for h in shape.half_lives}
     return Track(
         starts=starts,
         times=times,
@@ -137,8 +141,8 @@ def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, v
         numbers=doubles if shape.numbers else None,
         hashes=hashed(values) if shape.hashes and values is not None else None,
         kept=storable(values) if shape.kept and values is not None else None,
-        decayed={h: decay.running(_given(finite), times, starts, h) for h in shape.half_lives if finite is not None},
-        decayed_counts={h: decay.running(np.ones(len(times)), times, starts, h) for h in shape.half_lives},
+        decayed={h: rows[0] for h, rows in fading.items() if finite is not None},
+        decayed_counts={h: rows[-1] for h, rows in fading.items()},
         firsts=np.repeat(np.append(times, 0)[starts[:-1]], np.diff(starts)) if shape.firsts else None,
     )
 

@@ -31,16 +31,14 @@ class Tally:
 
     def replaced(self, changes: Sequence[Change]) -> None:
         """Some values take the place of others."""
-        for first in range(0, len(changes), _TOGETHER):
-            pieces: list[bytes] = []
-            for key, old, new in changes[first : first + _TOGETHER]:
-                if old is not None:
-                    self.entities -= 1
-                    self.bytes -= len(key) + len(old)
-                if new is None:
-                    pieces += (b"%d -1 " % len(key), key)
-                else:
-                    self.entities += 1
-                    self.bytes += len(key) + len(new)
-                    pieces += (b"%d %d " % (len(key), len(new)), key, new)
-            self.digest.update(b"".join(pieces))
+        for key, old, new in changes:
+            if old is not None:
+                self.entities -= 1
+                self.bytes -= len(key) + len(old)
+            if new is None:
+                self.digest.update(b"%d -1 %b" % (len(key), key))
+            else:
+                self.entities += 1
+                self.bytes += len(key) + len(new)
+                self.digest.update(b"%d %d %b" % (len(key), len(new), key))
+                self.digest.update(new)

@@ -23,13 +23,17 @@ from raypipe.features.layout import head_of
 from raypipe.features.packing import pack
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Tables
-from raypipe.features.states import EXACT_FOR, entity_blocks, group_states, portions, table_states, trimmed
+from raypipe.features.states import EXACT_FOR, entity_blocks, group_states, table_states, trimmed
 from raypipe.features.tally import Change, Tally
 from raypipe.features.tracks import Track
 from raypipe.spec import Pipeline, TableFeatures
 from raypipe.stats.exact import Ints
 
 Item = tuple[bytes, bytes | None]
+#: About so many bytes of stored values are worked on at a time: they and what is made of them stay in the cache.
+AT_ONCE = 4 * 2**20
+#: Of so few entities at least, and so many at most.
+FEW, MOST = 4, 4_000
 
 
 @dataclass
@@ -125,10 +129,8 @@ class Update:
         coded, _, known = events.numbered(found, found.select(pl.col("^k[0-9]+$")).head(0), plan.group.where)
         tracks = events.tracks(plan, coded, known.height)
         tied: list[Ints] = []
-        for first, end in portions(tracks):
-            under = [keys.stored(number, key) for key in known[first:end].iter_rows()]
-            here = [key for key in under if key is not None]
-            values = self.reading.get(here)
+        under = [key for row in known.iter_rows() if (key := keys.stored(number, row)) is not None]
+        for first, here, values in self._portions(under):
             groups: dict[bytes, list[int]] = {}
             for i, value in enumerate(values):
                 groups.setdefault(b"" if value is None else head_of(value), []).append(i)
@@ -141,6 +143,16 @@ class Update:
                 places = (left - first).tolist()
                 yield from ((here[i], values[i], value or None) for i, value in zip(places, packed, strict=True))
         return known[np.concatenate(tied)]
+
+    def _portions(self, under: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes], list[bytes | None]]]:
+        """Some of the keys at a time, from which on, and what is stored of them: about `AT_ONCE` bytes."""
+        first, some = 0, FEW
+        while first < len(under):
+            here = under[first : first + some]
+            values = self.reading.get(here)
+            yield first, here, values
+            size = sum(len(value) for value in values if value is not None)
+            first, some = first + some, min(4 * some, max(FEW, AT_ONCE * some // (size + 1)), MOST)
 
     def _anew(self, number: int, plan: GroupPlan, wanted: pl.DataFrame) -> Iterator[Change]:
         """Entities from all their events in the lake; those that have none any more go."""

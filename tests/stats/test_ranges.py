@@ -119,7 +119,7 @@ def test_running_decay_is_the_sum_of_faded_values() -> None:
     spans = itertools.pairwise(starts)
     times = np.concatenate([np.sort(generator.integers(0, 10**5, b - a)) for a, b in spans])
     values = generator.normal(size=N)
-    found = decay.running(values, times, starts, half_life)
+    found = decay.running(values[None], times, starts, half_life)[0]
     for i in (0, 1, 249, 250, 251, N - 1):
         first = 0 if i < 250 else 250
         weights = 2.0 ** (-(times[i] - times[first : i + 1]) / half_life)
@@ -128,4 +128,4 @@ def test_running_decay_is_the_sum_of_faded_values() -> None:
 
 def test_what_faded_long_ago_is_nothing() -> None:
     times = np.array([0, 10**12])
-    assert decay.running(np.array([1e300, 1.0]), times, np.array([0, 2]), 1).tolist() == [1e300, 1.0]
+    assert decay.running(np.array([[1e300, 1.0]]), times, np.array([0, 2]), 1).tolist() == [[1e300, 1.0]]
