@@ -90,6 +90,10 @@ class Monitor:
         weights = np.ones(inputs) if importance is None or not importance.sum() else importance
         self._importance = np.append(weights / max(weights.sum(), 1e-12), 0.0)
         self._limit = threshold(plan.budget, tried(watched.counts))
+        self._centres = _centres(watched)
+        self._spread = effect.spread(watched.counts, self._centres)
+        self._spread[self._spread == 0] = 1.0
+        self._median = np.where(watched.is_category, np.nan, effect.quantile(watched.counts, self._centres, 0.5))
         self._pending = np.zeros_like(watched.counts)
         self._ring: list[Ints] = [np.zeros_like(watched.counts)]
         self._hours: list[dict[int, int]] = [{}]
@@ -136,10 +140,7 @@ class Monitor:
         found, limit = self._scores(windows)
         excess = found.z / limit
         self._hours = [*self._hours, {}][-max(SCALES) - 1 :]
-        material = self._material(found)
-        columns = tuple(
-            self._column(i, scales, windows, found.distance, excess, material) for i in range(len(self.watched.names))
-        )
+        columns = self._columns(scales, windows, found.distance, excess, self._material(found))
         seasonal = self._seasonal
         return DriftReport(
             pipeline=self.pipeline,
@@ -167,44 +168,51 @@ class Monitor:
         large: NDArray[np.bool_] = distance >= self.plan.material
         return large
 
-    def _column(
+    def _columns(
         self,
-        i: int,
         scales: Sequence[int],
         windows: Ints,
         distance: Floats,
         excess: Floats,
         material: NDArray[np.bool_],
-    ) -> ColumnDrift:
-        loud = (excess[:, i] > 1) & material[:, i]
-        # What is certain and small must not hide what is certain and large.
-        shown = np.where(loud, excess[:, i], -np.inf) if loud.any() else excess[:, i]
-        scale, stream = divmod(int(shown.argmax()), len(STREAMS))
-        top = float(excess[scale, i, stream])
-        open_for = self._latch(i, top, raised=bool(loud.any()))
-        window, reference = windows[scale, i], self.watched.counts[i]
-        starts, high = self.watched.binning.starts[i], self.watched.binning.highs[i]
-        before = after = None
-        moved = 0.0
-        if starts is not None and reference[: ABOVE + 1].any():
-            centre = effect.centres(starts.astype(float), high)
-            before, after = effect.quantile(reference, centre, 0.5), effect.quantile(window, centre, 0.5)
-            moved = effect.wasserstein(window, reference, centre) / (effect.spread(reference, centre) or 1.0)
-        return ColumnDrift(
-            column=self.watched.names[i],
-            stream=STREAMS[stream],
-            ticks=scales[scale],
-            excess=top,
-            distance=float(distance[scale, i, stream]),
-            material=bool(material[scale, i, stream]),
-            importance=float(self._importance[i]),
-            psi=effect.population_stability(window, reference),
-            jensen_shannon=effect.jensen_shannon(window, reference),
-            wasserstein=moved,
-            median_before=before,
-            median_after=None if after is None or np.isnan(after) else after,
-            open_for=open_for,
-        )
+    ) -> list[ColumnDrift]:
+        """Each column where it shows most; what is certain and small must not hide what is certain and large."""
+        loud = (excess > 1) & material
+        raised = np.logical_or.reduce(loud, axis=(0, 2))
+        shown = np.where(loud | ~raised[:, None], excess, -np.inf)
+        scale, stream = np.divmod(shown.transpose(1, 0, 2).reshape(len(raised), -1).argmax(axis=1), len(STREAMS))
+        every = np.arange(len(raised))
+        window, top = windows[scale, every], excess[scale, every, stream]
+        far, matters = distance[scale, every, stream], material[scale, every, stream]
+        sizes = self._sizes(window)
+        return [
+            ColumnDrift(
+                column=self.watched.names[i],
+                stream=STREAMS[stream[i]],
+                ticks=scales[scale[i]],
+                excess=float(top[i]),
+                distance=float(far[i]),
+                material=bool(matters[i]),
+                importance=float(self._importance[i]),
+                psi=float(sizes["psi"][i]),
+                jensen_shannon=float(sizes["jensen_shannon"][i]),
+                wasserstein=float(sizes["wasserstein"][i]),
+                median_before=_known(self._median[i]),
+                median_after=_known(sizes["median"][i]),
+                open_for=self._latch(i, float(top[i]), raised=bool(raised[i])),
+            )
+            for i in every.tolist()
+        ]
+
+    def _sizes(self, window: Ints) -> dict[str, Floats]:
+        """How large the moves are, in the measures that people know; shape (columns,) each."""
+        reference = self.watched.counts
+        return {
+            "psi": effect.population_stability(window, reference),
+            "jensen_shannon": effect.jensen_shannon(window, reference),
+            "wasserstein": effect.wasserstein(window, reference, self._centres) / self._spread,
+            "median": np.where(np.isnan(self._median), np.nan, effect.quantile(window, self._centres, 0.5)),
+        }
 
     def _latch(self, i: int, excess: float, *, raised: bool) -> int | None:
         """An alarm stays open until it has been quiet for a while, and is raised once."""
@@ -245,3 +253,16 @@ class Monitor:
 
     def _read(self, content: bytes) -> NDArray[np.int64]:
         return np.frombuffer(content, dtype=np.int64).reshape(self.watched.counts.shape)
+
+
+def _centres(watched: Watched) -> Floats:
+    """What stands for the cells of each number, shape (columns, `ABOVE` + 1); zeros for a category."""
+    made = np.zeros((len(watched.names), ABOVE + 1))
+    for i, (starts, high) in enumerate(zip(watched.binning.starts, watched.binning.highs, strict=True)):
+        if starts is not None:
+            made[i] = effect.centres(starts.astype(float), high)
+    return made
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -53,11 +53,12 @@ class Binning:
         [[1, 1, 1, 1], [1, 1, 1, 1]]
         """
         counts = np.zeros((len(self.starts), CELLS), np.int64)
+        columns = np.ascontiguousarray(matrix.T)
         for i, (starts, high) in enumerate(zip(self.starts, self.highs, strict=True)):
             if starts is None:
-                _count_codes(matrix[:, i], (unseen or {}).get(i, 0), counts[i])
+                _count_codes(columns[i], (unseen or {}).get(i, 0), counts[i])
             else:
-                _count_numbers(matrix[:, i], starts, high, counts[i])
+                _count_numbers(columns[i], starts, high, counts[i])
         return counts
 
 
