@@ -37,13 +37,15 @@ from raypipe.serving.tuning import Tuned, Tuning
 from raypipe.spec import fingerprint
 
 NAME, WHY = "flights", "a benchmark of lost requests"
-RATE, REPLICAS = (40, 2) if QUICK else (150, 2)
+RATE, REPLICAS = (40, 2) if QUICK else (250, 2)
 #: How often each is done to the service, under load.
 ROUNDS = (
-    {"cycle": 1, "roll": 1, "fail": 1, "kill": 1, "hang": 1}
+    {"roll": 1, "fail": 1, "cycle": 1, "kill": 1, "hang": 1}
     if QUICK
-    else {"cycle": 50, "roll": 10, "fail": 10, "kill": 100, "hang": 3}
+    else {"roll": 3, "fail": 3, "cycle": 50, "kill": 100, "hang": 3}
 )
+#: While updates roll and fail and versions come and go, so many requests are to come; cycles go on until they have.
+CHANGES, REQUESTS = ("roll", "fail", "cycle"), 500 if QUICK else 100_000
 
 
 class Bench:
@@ -177,17 +179,19 @@ def twin(platform: Platform, version: ModelVersion) -> ModelVersion:
         return platform.registry.register(candidate, lineage)
 
 
-async def measure(bench: Bench, case: str) -> Row:
-    """One case under load."""
+async def measure(bench: Bench, case: str, least: int) -> Row:
+    """One case under load, until so many requests have come."""
     run, since = f"lost-{uuid.uuid4().hex[:8]}", bench.platform.clock.now()
     async with arriving(f"{bench.url}/predict", bench.question, RATE, run) as answers:
         await asyncio.sleep(1)
-        rounds = [await asyncio.to_thread(getattr(bench, case)) for _ in range(ROUNDS[case])]
+        rounds: list[float] = []
+        while len(rounds) < ROUNDS[case] or len(answers) < least:
+            rounds.append(await asyncio.to_thread(getattr(bench, case)))
         await asyncio.sleep(1)
     found = reconciled(answers, await asyncio.to_thread(read_log, PREDICTIONS, NAME, since))
     slowest = max(answer.seconds for answer in answers.values())
     times = {"slowest_s": round(slowest, 2), "longest_round_s": round(max(rounds), 2)}
-    return Row("raypipe", f"{case} x {ROUNDS[case]}", found._asdict() | times)
+    return Row("raypipe", f"{case} x {len(rounds)}", found._asdict() | times)
 
 
 def aims(rows: list[Row]) -> list[Aim]:
@@ -200,6 +204,9 @@ def aims(rows: list[Row]) -> list[Aim]:
         if row.case.startswith("hang"):
             seconds = float(row.figures["longest_round_s"] or 0)
             found.append(Aim("seconds until a hung replica is out", seconds, "at most 15", seconds <= 15))
+    if any(row.case.startswith("cycle") for row in rows):
+        asked = sum(int(row.figures["requests"] or 0) for row in rows if row.case.startswith(CHANGES))
+        found.append(Aim("requests while versions came and went", asked, f"at least {REQUESTS:,}", asked >= REQUESTS))
     return found
 
 
@@ -209,8 +216,10 @@ def main() -> int:
     with opened(Silent(), "raypipe: lost requests") as platform:
         bench = Bench(platform)
         bench.scale()
+        left = REQUESTS
         for case in wanted:
-            rows.append(asyncio.run(measure(bench, case)))
+            rows.append(asyncio.run(measure(bench, case, left if case == "cycle" else 0)))
+            left -= int(rows[-1].figures["requests"] or 0) if case in CHANGES else 0
             print(rows[-1].case, "|", rows[-1].figures, flush=True)
     notes = f"{RATE} requests/s, {REPLICAS} replicas. Load average: "
     write("lost", rows, aims(rows), versions("ray"), notes + ", ".join(f"{one:.1f}" for one in os.getloadavg()))

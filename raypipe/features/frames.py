@@ -112,7 +112,8 @@ def packed(found: pl.DataFrame, item: TableFeatures) -> Iterable[bytes]:
 def unpacked(item: TableFeatures, rows: Sequence[bytes | None]) -> list[Made]:
     """Features from stored rows; nothing where there is no row."""
     known = schema(item.table)
-    columns = zip(*(plain_row(item, row) for row in rows), strict=True)
+    plain = {row: plain_row(item, row) for row in set(rows)}
+    columns = zip(*(plain[row] for row in rows), strict=True)
     return [
         Made(name, known[column], values) for (name, column), values in zip(item.features.items(), columns, strict=True)
     ]

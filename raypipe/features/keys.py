@@ -55,6 +55,12 @@ def stored(number: int, key: Sequence[object]) -> bytes | None:
     return bytes([number]) + text
 
 
+def stored_each(number: int, asked: Sequence[tuple[object, ...]]) -> list[bytes | None]:
+    """The same for many keys, of which most are asked for more than once."""
+    known = {key: stored(number, key) for key in set(asked)}
+    return [known[key] for key in asked]
+
+
 def require_alike(found: pl.DataFrame, asked: pl.DataFrame, where: str) -> None:
     """Raises FeatureError when the keys of events and of questions have different types."""
     if found.schema != asked.schema:

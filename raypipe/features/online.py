@@ -158,9 +158,7 @@ class OnlineFeatures:
         places = self._keys[number]
         if len(rows) == 1:
             return [keys.stored(number, [rows[0][place] for place in places])]
-        asked = [tuple([row[place] for place in places]) for row in rows]
-        known = {key: keys.stored(number, key) for key in set(asked)}
-        return [known[key] for key in asked]
+        return keys.stored_each(number, [tuple([row[place] for place in places]) for row in rows])
 
     def _asked_at(self, requests: pl.DataFrame) -> Ints:
         """When each is asked, microseconds UTC; what has no time is asked of the present."""
@@ -175,7 +173,7 @@ class OnlineFeatures:
         """What comes from the store: whatever was not read before in one go, and all of one moment."""
         fields = {name: keys.comparable(requests[name]).to_list() for names in self._asked for name in names}
         wanted = [
-            [keys.stored(number, key) for key in zip(*(fields[name] for name in names), strict=True)]
+            keys.stored_each(number, list(zip(*(fields[name] for name in names), strict=True)))
             for number, names in enumerate(self._asked)
         ]
         self._see(list(dict.fromkeys(key for column in wanted for key in column if key is not None)))
