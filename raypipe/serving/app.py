@@ -145,12 +145,12 @@ class App:
         if self._guard is not None:
             self._guard.check(authorization, scope)
 
-    async def ask(self, engine: Engine, rows: list[Row], id_: bytes) -> list[Prediction]:
+    async def ask(self, engine: Engine, rows: list[Row], id_: bytes, *, alone: bool = False) -> list[Prediction]:
         """Predictions for parsed rows: the one way, whatever the protocol; errors as in `Engine.answer`."""
         asked = Asked(id_.decode(), self._clock.now(), perf_counter(), get_current_span())
         router = self._router
-        if router is None or router.champion is not engine:
-            # Another one took over while the body came in.
+        if alone or router is None or router.champion is not engine:
+            # It was asked for by its number, or another one took over while the body came in.
             router = Router(engine, hash_=self._hash)
         return await router.ask(rows, asked)
 

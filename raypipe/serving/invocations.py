@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypipe.errors import RequestError
-from raypipe.serving.ask import Ask
+from raypipe.serving.ask import Ask, answered_by
 from raypipe.serving.call import Call, Paths, Route
 from raypipe.serving.describe import Description
 from raypipe.serving.engine import Engine
@@ -48,6 +48,7 @@ def face(ask: Ask) -> Paths:
             "model": engine.model.pipeline.name,
             "version": engine.model.served.version,
             "request_id": call.id.decode(),
+            **answered_by(predictions),
         }
         return Response(200, _encode(told))
 

@@ -1,10 +1,12 @@
 """The Open Inference Protocol v2, in what REST and gRPC have in common; see kserve/open-inference-protocol."""
 
 import re
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from raypipe.errors import RequestError
-from raypipe.serving.engine import Engine
+from raypipe.serving.ask import answered_by
+from raypipe.serving.engine import Engine, Prediction
 from raypipe.serving.tensors import DECLARED, OUTPUTS
 
 SERVER = "raypipe"
@@ -42,3 +44,12 @@ def require(engine: Engine, name: str, number: str = "") -> None:
     if number and number != str(engine.model.served.version):
         cure = f"Version {engine.model.served.version} answers; leave the version out to ask whichever does"
         raise RequestError("is not the version that answers", where="version", cure=cure, status=404)
+
+
+def answered(engine: Engine, predictions: Sequence[Prediction]) -> tuple[str, dict[str, str]]:
+    """The version that answered, and as parameters its arm; where several did, the champion, and those of each row."""
+    told = answered_by(predictions)
+    version = told.pop("version", engine.model.served.version)
+    return str(version), {
+        name: ",".join(map(str, each)) if isinstance(each, list) else str(each) for name, each in told.items()
+    }

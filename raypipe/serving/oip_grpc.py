@@ -113,7 +113,7 @@ class GrpcService:
             rows = tensors.rows(engine.parser, _tensors(request, engine.parser.max_rows))
             id_ = request.id.encode() if oip.SANE_ID.fullmatch(request.id) else new_id()
             grpc_context.set_trailing_metadata([("request_id", id_.decode())])
-            predictions = await self._app.ask(engine, rows, id_)
+            predictions = await self._app.ask(engine, rows, id_, alone=bool(request.model_version))
             return _answer(engine, names, predictions, request.id or id_.decode())
 
         return await self._told("ModelInferResponse", infer, grpc_context)
@@ -187,10 +187,14 @@ def _typed(name: str, one: Any, count: int) -> Tensor:  # noqa: ANN401
 def _answer(engine: Engine, names: list[str], predictions: list[Prediction], id_: str) -> Any:  # noqa: ANN401
     # Clients take raw contents for granted; some find nothing in typed ones.
     outputs = [{"name": name, "datatype": tensors.OUTPUTS[name], "shape": [len(predictions)]} for name in names]
-    return message("ModelInferResponse")(
+    version, parameters = oip.answered(engine, predictions)
+    answer = message("ModelInferResponse")(
         model_name=engine.model.pipeline.name,
-        model_version=str(engine.model.served.version),
+        model_version=version,
         id=id_,
         outputs=outputs,
         raw_output_contents=[tensors.raw_output(name, predictions) for name in names],
     )
+    for name, told in parameters.items():
+        answer.parameters[name].string_param = told
+    return answer

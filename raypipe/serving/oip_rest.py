@@ -96,7 +96,7 @@ class Rest:
         raise RequestError("is not a path here", where="path", status=404)
 
     async def _infer(self, engine: Engine, description: Description, call: Call) -> Response:
-        _meant(engine, call)
+        alone = _meant(engine, call)
         head, raw = _split(call, await self._ask.body(call))
         asked = decode(head, _Infer, _keys)
         outputs = asked.outputs or []
@@ -104,13 +104,15 @@ class Rest:
         rows = tensors.rows(engine.parser, _tensors(asked.inputs, raw, engine.parser.max_rows))
         given = asked.id or ""
         id_ = given.encode() if oip.SANE_ID.fullmatch(given) else call.id
-        predictions = await self._ask.ask(engine, rows, id_)
+        predictions = await self._ask.ask(engine, rows, id_, alone=alone)
         whole = bool((asked.parameters or {}).get("binary_data_output", False))
         binary = {one.name: (one.parameters or {}).get("binary_data", whole) is True for one in outputs}
-        about = {
+        version, parameters = oip.answered(engine, predictions)
+        about: dict[str, object] = {
             "model_name": engine.model.pipeline.name,
-            "model_version": str(engine.model.served.version),
+            "model_version": version,
             "id": given or id_.decode(),
+            "parameters": parameters,
         }
         return _answer(about, names, predictions, {name for name in names if binary.get(name, whole)})
 
@@ -124,10 +126,12 @@ def tell(error: RequestError, _: bytes) -> Response:
     return response
 
 
-def _meant(engine: Engine, call: Call) -> None:
+def _meant(engine: Engine, call: Call) -> bool:
+    """Whether the version is asked for by its number; refuses another model, or version, than the one that answers."""
     found = _MODEL.fullmatch(call.path)
     if found:
         oip.require(engine, found["name"], found["version"] or "")
+    return bool(found and found["version"])
 
 
 def _split(call: Call, body: bytes) -> tuple[bytes, memoryview]:
@@ -167,7 +171,9 @@ def _tensors(inputs: Sequence[_Input], raw: memoryview, most: int) -> list[Tenso
     return found
 
 
-def _answer(about: dict[str, str], names: Sequence[str], predictions: list[Prediction], binary: set[str]) -> Response:
+def _answer(
+    about: dict[str, object], names: Sequence[str], predictions: list[Prediction], binary: set[str]
+) -> Response:
     outputs: list[dict[str, object]] = []
     raw = b""
     for name in names:

@@ -4,10 +4,12 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from raypipe.contracts.arms import BUCKETS, Arm, bucket, with_share
 from raypipe.errors import ServingError, SettingsError
+from raypipe.serving.app import App
 from raypipe.serving.engine import Engine
 from raypipe.serving.log import Asked, PredictionLog
 from raypipe.serving.meter import Meter
@@ -17,6 +19,7 @@ from raypipe.spec import Pipeline
 from tests.serving.conftest import make_bundle
 from tests.serving.reader import FakeReader
 from tests.serving.test_log import SEED, everything, with_log
+from tests.serving.test_oip import COLUMNS, grpc_inputs, over_grpc, raw, raw_request, send
 from tests.serving.test_parse import GOOD
 
 
@@ -145,3 +148,40 @@ def test_a_shadow_computes_and_never_answers(models: list[Served], tmp_path: Pat
 def test_an_arm_by_a_field_that_is_not_there_is_refused(models: list[Served], tmp_path: Path) -> None:
     with pytest.raises(ServingError, match="`nowhere`, which is no request field"):
         build(models, tmp_path, *with_share((), arm(1, nowhere="x"), 1.0))
+
+
+def test_every_protocol_says_who_answered(models: list[Served], tmp_path: Path) -> None:
+    """A challenger that answers is named as such; a version that is asked for by its number answers alone."""
+    app = App("late", Meter())
+    whole = with_share((), arm(1), 1.0)
+    router = build(models, tmp_path, *whole)
+    app.hold(router.champion, router)
+    open_ = lambda: httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")  # noqa: E731
+
+    def over_rest(at: str) -> tuple[str, str, str]:
+        told = send(open_, "POST", f"/late/v2/models/late{at}/infer", **raw_request()).json()
+        return told["model_version"], told["parameters"]["arm"], str(told["outputs"][0]["data"])
+
+    def grpc_told(version: str) -> tuple[str, str]:
+        pieces = [raw(kind, values) for kind, values in COLUMNS.values()]
+        asked = {"inputs": grpc_inputs(), "raw_input_contents": pieces, "model_version": version}
+        told = over_grpc(app, Meter(), "ModelInfer", model_name="late", **asked)
+        return told.model_version, told.parameters["arm"].string_param
+
+    assert over_rest("")[:2] == grpc_told("") == ("1", "challenger/1")
+    assert over_rest("/versions/0")[:2] == grpc_told("0") == ("0", "champion")
+    assert over_rest("")[2] != over_rest("/versions/0")[2]
+    told = send(open_, "POST", "/late/invocations", json={"dataframe_records": [GOOD]}).json()
+    assert (told["version"], told["arm"]) == (1, "challenger/1")
+
+
+def test_where_several_answered_each_row_has_its_own(models: list[Served], tmp_path: Path) -> None:
+    app = App("late", Meter())
+    router = build(models, tmp_path, *with_share((), arm(1, carrier="UA"), 1.0))
+    app.hold(router.champion, router)
+    open_ = lambda: httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")  # noqa: E731
+    told = send(open_, "POST", "/late/v2/models/late/infer", **raw_request()).json()
+    assert (told["model_version"], told["parameters"]) == ("0", {"versions": "1,0", "arms": "challenger/1,champion"})
+    rows = [GOOD | {"carrier": carrier} for carrier in ("AA", "UA")]
+    told = send(open_, "POST", "/late/invocations", json={"dataframe_records": rows}).json()
+    assert (told["versions"], told["arms"]) == ([0, 1], ["champion", "challenger/1"])
