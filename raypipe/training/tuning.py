@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 import ray
 from ray import tune
 from ray.tune.error import TuneError
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial as TuneTrial
 
 from raypipe.contracts.progress import Progress
@@ -24,6 +25,11 @@ from raypipe.training.trial import Data, Plan, run
 from raypipe.training.waiting import waits_told
 from raypipe.training.watcher import Watcher
 
+# Tune copies these into the description of every trial's process, and whoever may see the dashboard reads it there. A
+# process that needs them has them from its machine.
+class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+    [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
+)
 #: A worker process that dies gets one successor. A trainer's own fault is an outcome, and not tried again.
 _LOST_WORKERS = 1
 

@@ -49,6 +49,7 @@ class Nodes:
                 # So that work does not stay where the driver is.
                 "RAY_scheduler_spread_threshold": "0.0",
                 "RAY_raylet_start_wait_time_s": "120",
+                "RAY_worker_niceness": "0",  # as `raypipe up` has it
                 # A head that does not come back is given up after so many seconds.
                 "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
                 "PYTHONPATH": os.pathsep.join([str(Path(stepped.__path__[0])), str(ROOT)]),

@@ -15,7 +15,7 @@ from raypipe.flows import Platform
 from raypipe.flows.collect import collect
 from raypipe.settings import load_settings
 from raypipe.wiring import connect
-from tests.chaos import live, trips
+from tests.chaos import canary, live, trips
 from tests.chaos.history import History, Thing, Verdict, caught, judge
 from tests.chaos.nodes import ROOT, Nodes, until
 from tests.chaos.stores import Stores
@@ -165,7 +165,10 @@ def verdict(place: Place) -> Verdict:
         wrong.append(f"one question has several answers: {sorted(place.answers)[:3]}")
     with caught(wrong):
         wrong += _mirrored(place)
-    catalog = place.stores.catalog(place.name) if "catalog_url" in place.settings else live.catalog_of(place.workspace)
+    if stored := "catalog_url" in place.settings:
+        with caught(wrong):
+            wrong += canary.told(place.nodes, place.workspace)
+    catalog = place.stores.catalog(place.name) if stored else live.catalog_of(place.workspace)
     kinds = {kind for kind, _ in place.history.asked}
     with caught(wrong):
         rows = catalog.load_table("lake.trips").scan(selected_fields=("id", "fare")).to_arrow().to_pylist()
