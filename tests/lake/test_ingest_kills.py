@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.ingest_kills import campaign, windows
+from benchmarks.ingest_kills.campaign import campaign, windows
 
 
 def test_nothing_is_lost_or_doubled(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Ingestion that is killed again and again."""
