@@ -202,6 +202,15 @@ def test_late_files_are_marked(tmp_path: Path) -> None:
     assert rows.filter("late")["id"].to_list() == [7]
 
 
+def test_a_time_far_ahead_in_a_file_makes_nothing_late(tmp_path: Path) -> None:
+    lake, stream = Lake(tmp_path / "lake"), trips(tmp_path / "*.csv", late_by=hours(2))
+    (tmp_path / "a.csv").write_text(HEADER + lines(10, 24 * 365 * 200))
+    lake.publish([lake.ingest(stream, Silent())])
+    (tmp_path / "b.csv").write_text(HEADER + lines(7, 8))
+    rows = lake.frame(lake.ingest(stream, Silent())).collect()
+    assert rows.filter("late")["id"].to_list() == [7]
+
+
 def test_a_changed_definition_reads_the_log_again(tmp_path: Path, cluster: Broker, topic: str) -> None:
     lake = opened(tmp_path, cluster)
     cluster.send(topic, *[ride(i) for i in range(4)])

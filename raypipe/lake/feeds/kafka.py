@@ -113,16 +113,18 @@ class KafkaLog:
 
     def _add(self, batch: Sequence[Message], found: Messages) -> int:
         """Append messages, a column at a time: there are hundreds of thousands a second. Returns their bytes."""
-        for message in batch:
-            if (error := message.error()) is not None:
-                self._say(error, message)
-        read = [message for message in batch if message.error() is None]
-        numbers = [message.partition() for message in read]
+        errors, read = list(map(Message.error, batch)), batch
+        if errors.count(None) < len(errors):
+            for error, message in zip(errors, batch, strict=True):
+                if error is not None:
+                    self._say(error, message)
+            read = [message for error, message in zip(errors, batch, strict=True) if error is None]
+        numbers = list(map(Message.partition, read))
         names = {number: str(number) for number in set(numbers)}
-        stamps = [message.timestamp() for message in read]
-        values = [message.value() for message in read]
-        found.partitions.extend([names[number] for number in numbers])
-        found.offsets.extend([message.offset() or 0 for message in read])
+        values = list(map(Message.value, read))
+        found.partitions.extend(map(names.__getitem__, numbers))
+        found.offsets.extend([offset or 0 for offset in map(Message.offset, read)])
+        stamps = map(Message.timestamp, read)
         found.times.extend([time * 1_000 if kind else self._clock.now() for kind, time in stamps])
         found.values.extend(values)
         return sum(map(len, filter(None, values)))
