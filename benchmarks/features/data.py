@@ -57,7 +57,7 @@ def itself(folder: Path, rows: int) -> None:
     _write_questions(folder, drivers, table["at"])
 
 
-def wide(folder: Path) -> None:
+def wide(folder: Path, views: int = VIEWS, questions: int = WIDE_ROWS) -> None:
     """The shape of feast#3003: ten views of a hundred columns each, 40 MB, and 17,000 questions by a text."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(3003)
@@ -66,13 +66,13 @@ def wide(folder: Path) -> None:
         names = pa.array([f"customer-{i:04}" for i in random.integers(0, 1_000, many)])
         return names, pa.array(START + random.permutation(many).astype(np.int64) * (SPAN // many)).cast(_TIME)
 
-    for view in range(VIEWS):
+    for view in range(views):
         names, times = some(VIEW_ROWS)
         values: NDArray[np.float64] = random.random((COLUMNS, VIEW_ROWS))
         columns = {f"v{view}_{i}": values[i] for i in range(COLUMNS)}
         table = pa.table({"id": np.arange(VIEW_ROWS), "key": names, "at": times, **columns})
         pq.write_table(table.sort_by("at"), folder / f"view{view}.parquet")
-    _write_questions(folder, *some(WIDE_ROWS))
+    _write_questions(folder, *some(questions))
 
 
 def _write_questions(folder: Path, keys: pa.Array, times: pa.Array) -> None:

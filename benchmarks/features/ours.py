@@ -100,13 +100,14 @@ def _latest(values: Sequence[str]) -> dict[str, Aggregate]:
 def _dataset(path: Path, columns: Sequence[str]) -> "Dataset":
     import ray.data
 
-    return ray.data.read_parquet(str(path), columns=list(columns))
+    return ray.data.read_parquet(str(path)).select_columns(list(columns))
 
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    """A Ray cluster of this process."""
+    """A Ray cluster of this process, whose workers are up."""
     import ray
+    import ray.data
 
     folder = mkdtemp(prefix="rp-", dir="/tmp")  # sockets lie there: their paths must be short
     ray.init(
@@ -114,6 +115,7 @@ def cluster() -> Iterator[None]:
         object_store_memory=4 * 2**30, _temp_dir=folder,
     )  # fmt: skip
     try:
+        ray.data.range(CORES, override_num_blocks=CORES).materialize()
         yield
     finally:
         ray.shutdown()

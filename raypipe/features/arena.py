@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from raypipe.features.blocks import Block, Slots
-from raypipe.features.layout import Layout
+from raypipe.features.layout import parsed, require_version
 from raypipe.features.plan import GroupPlan, TrackPlan
-from raypipe.features.state import Stored, track_block
+from raypipe.features.state import matrices_of, track_block
 from raypipe.features.tracks import Kept, Texts, Track
 from raypipe.stats.exact import Exact, Ints
 
@@ -17,35 +17,42 @@ class Arena:
 
     Args:
         plan: the compiled group.
-        layout: of every state in it.
+        head: what every value in it begins with.
+
+    Raises:
+        FeatureError: the values were written by another version.
     """
 
-    def __init__(self, plan: GroupPlan, layout: Layout) -> None:
-        self._plan, self._layout = plan, layout
-        self._matrices = {lot: _Rows(height) for lot, height in layout.lots.items()}
-        self._starts = {lot: _Rows(1) for lot in layout.lots}
+    def __init__(self, plan: GroupPlan, head: bytes) -> None:
+        require_version(head)
+        self._plan, self._layout = plan, parsed(plan, head)
+        self._matrices = {lot: _Rows(height) for lot, height in self._layout.lots.items()}
+        self._starts = {lot: _Rows(1) for lot in self._layout.lots}
         for starts in self._starts.values():
             starts.add(np.zeros((1, 1), np.int64))
-        self._texts = [Texts() if rows.text else None for rows in layout.tracks]
+        self._texts = [Texts() if rows.text else None for rows in self._layout.tracks]
         self._memos: list[dict[tuple[str, float | None], dict[tuple[int, int], float]]] = [{} for _ in plan.tracks]
         self._tracks: list[Track] | None = None
         self._many = 0
 
-    def add(self, stored: Stored) -> int:
-        """Take in the state of an entity; its number in the arena."""
-        blobs = iter(stored.blobs)
-        lots = dict(zip(self._layout.lots, stored.lots, strict=True))
-        for rows, texts in zip(self._layout.tracks, self._texts, strict=True):
-            if texts is not None:
-                texts.starts.append(self._matrices[rows.lot].used)
-                texts.begins.append(lots[rows.lot][rows.first + rows.running + rows.plain].copy())
-                texts.blobs.append(next(blobs))
-        for lot, matrix in lots.items():
+    def add(self, values: Sequence[bytes]) -> int:
+        """Take in the states of some entities, as `pack` gave them; the number of the first in the arena."""
+        new = matrices_of(self._layout, values)
+        for rows, texts, said in zip(self._layout.tracks, self._texts, new.texts, strict=True):
+            if texts is not None and said is not None:
+                starts = new.starts[rows.lot]
+                texts.starts += (self._matrices[rows.lot].used + starts[:-1]).tolist()
+                texts.begins += np.split(new.rows[rows.lot][rows.begins_of_texts].copy(), starts[1:-1])
+                blob, ends = said[0].tobytes(), np.cumsum(said[1])
+                texts.blobs += [
+                    blob[end - size : end] for end, size in zip(ends.tolist(), said[1].tolist(), strict=True)
+                ]
+        for lot, matrix in new.rows.items():
+            self._starts[lot].add((self._matrices[lot].used + new.starts[lot][1:])[None])
             self._matrices[lot].add(matrix)
-            self._starts[lot].add(np.array([[self._matrices[lot].used]]))
         self._tracks = None
-        self._many += 1
-        return self._many - 1
+        self._many += len(values)
+        return self._many - len(values)
 
     def tracks(self) -> Sequence[Track]:
         """All entities as the kernel wants them."""

@@ -49,6 +49,11 @@ class Rows:
         return len(self.totals) + len(self.squares) + 2 * self.infinite
 
     @property
+    def begins_of_texts(self) -> int:
+        """Of a track with texts the row that says where each of them begins."""
+        return self.first + self.running + self.plain
+
+    @property
     def end(self) -> int:
         """The row behind the last."""
         return self.first + self.running + self.plain + self.text + len(self.half_lives) + self.firsts
@@ -73,7 +78,7 @@ class Layout:
         """For each track with texts the place of its lot, and the row that says where each text begins."""
         lots = list(self.lots)
         texts = (rows for rows in self.tracks if rows.text)
-        return [(lots.index(rows.lot), rows.first + rows.running + rows.plain) for rows in texts]
+        return [(lots.index(rows.lot), rows.begins_of_texts) for rows in texts]
 
     @cached_property
     def head(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What a process has read from the store since its head last changed."""
+"""What a process has read from the store since its head last changed; decoded when it is asked about."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from raypipe.features import state
 from raypipe.features.arena import Arena
 from raypipe.features.kernel import compute
-from raypipe.features.layout import Layout
+from raypipe.features.layout import Layout, head_of
 from raypipe.features.plan import GroupPlan
 from raypipe.features.single import Program, Value, nobody
 from raypipe.features.state import Stored
@@ -21,7 +21,7 @@ MOST_BYTES = 256 * 2**20
 
 
 class Seen:
-    """Stored values by key, those of groups decoded.
+    """Stored values by key.
 
     Args:
         plans: the compiled groups; a key begins with the number of its group, or with a table's, which come behind.
@@ -38,10 +38,11 @@ class Seen:
     def clear(self) -> None:
         """Forget every value."""
         self._bytes = 0
-        self._stored: dict[bytes, Stored | None] = {}
-        self._rows: dict[bytes, bytes | None] = {}
+        self._values: dict[bytes, bytes | None] = {}
+        #: Those that were asked about one by one.
+        self._stored: dict[bytes, Stored] = {}
         self._arenas: list[list[Arena]] = [[] for _ in self._plans]
-        self._by_layout: list[dict[int, int]] = [{} for _ in self._plans]
+        self._by_head: list[dict[bytes, int]] = [{} for _ in self._plans]
         #: For each entity that was asked about among many which arena of its group it is in, and its number there.
         self._places: dict[bytes, tuple[int, int]] = {}
 
@@ -49,7 +50,7 @@ class Seen:
         """Those of some keys that must be read; all of them, when too much is kept."""
         if self._bytes > self._most:
             self.clear()
-        return [key for key in wanted if key not in self._stored and key not in self._rows]
+        return [key for key in wanted if key not in self._values]
 
     def add(self, found: Sequence[bytes], values: Sequence[bytes | None]) -> None:
         """Keep values, None for a key that is not stored."""
@@ -57,15 +58,11 @@ class Seen:
             number = key[0]
             beside = 0 if number >= len(self._plans) else 40 * len(self._plans[number].features)
             self._bytes += len(key) + 400 + beside + (0 if value is None else 2 * len(value))
-            if number >= len(self._plans):
-                self._rows[key] = value
-            else:
-                known = self._layouts[number]
-                self._stored[key] = None if value is None else state.read(self._plans[number], value, known)
+            self._values[key] = value
 
     def row(self, key: bytes | None) -> bytes | None:
         """What is stored of a row of a table."""
-        return None if key is None else self._rows[key]
+        return None if key is None else self._values[key]
 
     def rows(self, number: int, questions: Sequence[tuple[bytes | None, int]]) -> list[Sequence[Value]]:
         """The features of one group for each of some keys and times; what is asked twice is looked up once."""
@@ -81,9 +78,10 @@ class Seen:
         return [found[one] for one in questions]
 
     def _one(self, number: int, key: bytes | None, asked: int) -> list[Value]:
-        stored = None if key is None else self._stored[key]
-        if stored is None:
+        if key is None or (value := self._values[key]) is None:
             return self._nobody[number]
+        if (stored := self._stored.get(key)) is None:
+            stored = self._stored[key] = state.read(self._plans[number], value, self._layouts[number])
         programs = self._programs[number]
         if (program := programs.get(id(stored.layout))) is None:
             program = programs[id(stored.layout)] = Program(self._plans[number], stored.layout)
@@ -92,7 +90,8 @@ class Seen:
     def answers(self, number: int, column: Sequence[bytes | None], asked: Ints) -> list[Answer]:
         """The features of one group for many questions."""
         plan, arenas = self._plans[number], self._arenas[number]
-        found = [(-1, -1) if key is None else self._placed(key) for key in column]
+        self._place(number, column)
+        found = [(-1, -1) if key is None else self._places[key] for key in column]
         used = sorted({arena for arena, _ in found if arena >= 0})
         if len(used) <= 1:
             tracks = arenas[used[0]].tracks() if used else state.nobody(plan)
@@ -105,19 +104,23 @@ class Seen:
             parts.append((here, compute(plan, arenas[arena].tracks(), places[here, 1], asked[here])))
         return [_together([(here, answers[i]) for here, answers in parts]) for i in range(len(plan.features))]
 
-    def _placed(self, key: bytes) -> tuple[int, int]:
-        """Where an entity is; -1 when nothing is stored of it."""
-        if (place := self._places.get(key)) is None:
-            stored, number = self._stored[key], key[0]
-            arenas, by_layout = self._arenas[number], self._by_layout[number]
-            if stored is None:
-                return -1, -1
-            if id(stored.layout) not in by_layout:
-                by_layout[id(stored.layout)] = len(arenas)
-                arenas.append(Arena(self._plans[number], stored.layout))
-            arena = by_layout[id(stored.layout)]
-            place = self._places[key] = arena, arenas[arena].add(stored)
-        return place
+    def _place(self, number: int, column: Sequence[bytes | None]) -> None:
+        """Have these entities in arenas, those that are laid out alike in one."""
+        arenas, by_head = self._arenas[number], self._by_head[number]
+        new: dict[bytes, dict[bytes, bytes]] = {}
+        for key in column:
+            if key is None or key in self._places:
+                continue
+            if (value := self._values[key]) is None:
+                self._places[key] = -1, -1
+            else:
+                new.setdefault(head_of(value), {})[key] = value
+        for head, values in new.items():
+            if (arena := by_head.get(head)) is None:
+                arena = by_head[head] = len(arenas)
+                arenas.append(Arena(self._plans[number], head))
+            first = arenas[arena].add(list(values.values()))
+            self._places.update((key, (arena, first + i)) for i, key in enumerate(values))
 
 
 def _together(parts: Sequence[tuple[Ints, Answer]]) -> Answer:

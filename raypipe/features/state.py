@@ -45,19 +45,6 @@ class Stored:
     memo: dict[tuple[tuple[str, float | None], int, int], float] = field(default_factory=dict)
     said: dict[tuple[tuple[int, ...], ...], list[float | int | str | None]] = field(default_factory=dict)
 
-    @property
-    def lots(self) -> list[Ints]:
-        """For each lot its matrix, shape (rows, events + 1)."""
-        whole = np.frombuffer(self.value, np.int64)
-        sizes = zip(self.begins, self.layout.lots.values(), self.widths, strict=True)
-        return [whole[at : at + height * width].reshape(height, width) for at, height, width in sizes]
-
-    @property
-    def blobs(self) -> list[bytes]:
-        """For each track with texts their bytes."""
-        begins = (self.begins[lot] + (row + 1) * self.widths[lot] - 1 for lot, row in self.layout.begins_of_texts)
-        return [self.value[at : at + self.ints[last]] for at, last in zip(self.texts, begins, strict=True)]
-
     def floats(self, low: int, end: int) -> Floats:
         """Some slots as doubles."""
         return np.frombuffer(self.value, np.float64, end - low, SLOT * low)
@@ -92,8 +79,44 @@ def read(plan: GroupPlan, value: bytes, known: dict[bytes, Layout]) -> Stored:
     return Stored(layout, value, ints, memoryview(value).cast("d"), tuple(begins), widths, tuple(texts))
 
 
+@dataclass(frozen=True)
+class Matrices:
+    """Entities that are laid out alike, side by side.
+
+    Attributes:
+        rows: for each lot its matrix.
+        starts: for each lot the slots in which the entities begin, and where the last one ends.
+        texts: for each track with texts their bytes, and how many of them each entity has; None for other tracks.
+    """
+
+    rows: dict[int, Ints]
+    starts: dict[int, Ints]
+    texts: list[tuple[NDArray[np.uint8], Ints] | None]
+
+
+def matrices_of(layout: Layout, values: Sequence[bytes]) -> Matrices:
+    """The values of some entities with this layout, in their order; no entity is looked at by itself."""
+    whole = np.frombuffer(b"".join(values), np.int64)
+    ends = np.cumsum([len(value) // SLOT for value in values])
+    at = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) + len(layout.head) // SLOT
+    sizes = [whole[at + i] + 1 for i in range(len(layout.lots))]
+    at = at + len(sizes)
+    found = Matrices({}, {}, [])
+    for (lot, height), widths in zip(layout.lots.items(), sizes, strict=True):
+        found.rows[lot], found.starts[lot] = _rows_in(whole, at, widths, height), begins_of(widths)
+        at = at + widths * height
+    for rows in layout.tracks:
+        if not rows.text:
+            found.texts.append(None)
+            continue
+        lengths = found.rows[rows.lot][rows.begins_of_texts][found.starts[rows.lot][1:] - 1]
+        found.texts.append((stretches(whole.view(np.uint8), at * SLOT, lengths), lengths))
+        at = at + -(-lengths // SLOT)
+    return found
+
+
 def blocks_of(plan: GroupPlan, head: bytes, values: Sequence[bytes]) -> list[Block]:
-    """The tracks of entities whose values begin alike, in their order; no entity is looked at by itself.
+    """The tracks of entities whose values begin alike, in their order.
 
     Args:
         plan: the compiled group.
@@ -104,26 +127,14 @@ def blocks_of(plan: GroupPlan, head: bytes, values: Sequence[bytes]) -> list[Blo
         FeatureError: they were written by another version.
     """
     require_version(head)
-    layout, whole = parsed(plan, head), np.frombuffer(b"".join(values), np.int64)
-    ends = np.cumsum([len(value) // SLOT for value in values])
-    at = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) + len(head) // SLOT
-    sizes = [whole[at + i] + 1 for i in range(len(layout.lots))]
-    at = at + len(sizes)
-    matrices: dict[int, Ints] = {}
-    slots: dict[int, Slots] = {}
-    for (lot, height), widths in zip(layout.lots.items(), sizes, strict=True):
-        matrices[lot] = _rows_in(whole, at, widths, height)
-        slots[lot] = Slots(begins_of(widths), matrices[lot][0])
-        at = at + widths * height
+    layout = parsed(plan, head)
+    whole = matrices_of(layout, values)
+    slots = {lot: Slots(whole.starts[lot], matrix[0]) for lot, matrix in whole.rows.items()}
     found = []
-    for rows in layout.tracks:
-        texts = None
-        if rows.text:
-            mine, begins = slots[rows.lot], matrices[rows.lot][rows.first + rows.running + rows.plain]
-            lengths = begins[mine.starts[1:] - 1]
-            texts = _texts(begins, mine, stretches(whole.view(np.uint8), at * SLOT, lengths), lengths)
-            at = at + -(-lengths // SLOT)
-        found.append(track_block(rows, matrices[rows.lot], slots[rows.lot], texts))
+    for rows, texts in zip(layout.tracks, whole.texts, strict=True):
+        matrix, mine = whole.rows[rows.lot], slots[rows.lot]
+        said = None if texts is None else _texts(matrix[rows.begins_of_texts], mine, *texts)
+        found.append(track_block(rows, matrix, mine, said))
     return found
 
 
