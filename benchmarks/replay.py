@@ -21,7 +21,7 @@ from benchmarks.report import QUICK, Aim, Row, versions, write
 from benchmarks.scale.command import PORTS, free_ports
 
 WEEKLY = 'name = "weekly"\nany = [{schedule = "0 0 * * MON"}]\ncooldown_days = 0\nnew_rows = 0\n'
-#: The preset with another limit or one more trigger, to show how much depends on its own.
+#: The preset with other triggers, to show how much depends on its own.
 HYBRID = 'name = "{0}"\nany = [{1}, {{age_days = 90}}]\ncooldown_days = 3\ndaily_cap = 1\n'
 #: How long one schedule over half a year may take.
 MINUTES = 10
@@ -87,13 +87,12 @@ FLIGHTS = Case(
     "flights from July",
     "examples/flights/pipeline.py",
     ("2013-07-01", "2013-12-31", "2013-07-14"),
-    others={"hybrid, 60": "{regret = 60}", "hybrid, 120": "{regret = 120}"},
+    others={"regret or age": "{regret = 90}"},
     least=0.8,
 )
 BESIDE = {
-    "hybrid, 10": "{regret = 10}",
-    "hybrid or errors": "{regret = 90}, {errors = true}",
-    "hybrid or drift": "{regret = 90}, {drift = 0.2}",
+    "regret or age": "{regret = 90}",
+    "hybrid or errors": "{regret = 90}, {errors = true}, {relearn = 2}",
     "monthly": '{schedule = "0 0 1 * *"}',
 }
 #: Its second half begins on the first of these days, and what it follows changes on 2019-03-31.

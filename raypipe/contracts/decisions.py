@@ -29,6 +29,7 @@ class Situation(Record, frozen=True, kw_only=True):
         looked: when the policy was asked before; schedules since then are due.
         new_rows: labelled rows since it was trained.
         errors: whether the share of errors has risen for certain.
+        onset: since when it has, as far as that can be told, microseconds UTC.
         regret: log loss summed over rows that a recalibration would have spared.
         estimated_rise: by how much, in parts, the estimated loss is above what it was, for certain (lower bound).
         drift_mass: the share of all importance on inputs with an open alarm.
@@ -60,14 +61,19 @@ class Situation(Record, frozen=True, kw_only=True):
     promoted: int | None = None
     earlier: int | None = None
     known: int | None = None
+    onset: int | None = None
 
 
 class Training(Record, frozen=True, kw_only=True):
-    """A training of the past: when it was begun, what it took, and what became of the challenger."""
+    """A training of the past: when it was begun, what it took, and what became of the challenger.
+
+    ``onset`` is when the world changed last, as far as was known then.
+    """
 
     at: int
     seconds: float
     outcome: Outcome
+    onset: int | None = None
 
 
 class Decision(Record, frozen=True, kw_only=True):
@@ -83,6 +89,8 @@ class Decision(Record, frozen=True, kw_only=True):
         diagnosis: what is behind the drift, when somebody looked.
         number: of the training that it asks for, counted from 1; 0: it asks for none, or in a replay.
         as_of: up to when that training learns, microseconds UTC.
+        onset: when the world changed last, as far as is known: a challenger that learned nothing older stands for
+            election as well.
     """
 
     policy: str
@@ -96,6 +104,7 @@ class Decision(Record, frozen=True, kw_only=True):
     diagnosis: str = ""
     number: int = 0
     as_of: int = 0
+    onset: int | None = None
 
     @property
     def key(self) -> str:

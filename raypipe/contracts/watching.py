@@ -108,6 +108,7 @@ class PerformanceReport(Record, frozen=True, kw_only=True):
         cohorts: the newest, in order of time.
         reference: log loss and share of errors when the model was judged.
         alarm: whether the share of errors has risen for certain.
+        onset: since when, microseconds UTC, as far as that can be told: the likeliest moment; None: it has not.
         detects: how many labels it takes, on average, until a rise by a quarter is seen.
         regret: log loss, summed over rows since the model went live, that a mere recalibration of its scores by the
             labels known at the time would have spared.
@@ -123,3 +124,4 @@ class PerformanceReport(Record, frozen=True, kw_only=True):
     regret: float
     new_labels: int
     unmatched: int
+    onset: int | None = None

@@ -6,7 +6,8 @@ Every row that it writes is refused once its lease went to another attempt.
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import TypeAlias, TypeVar
 
 from msgspec import structs
 
-from raypipe import training
 from raypipe.contracts import bundle
 from raypipe.contracts.decisions import Verdict
 from raypipe.contracts.progress import Progress
@@ -36,10 +36,11 @@ from raypipe.flows.run import Run, named
 from raypipe.flows.stage import Stage
 from raypipe.flows.train import build
 from raypipe.registry import capture
-from raypipe.retraining.challenge import held_out, judge
+from raypipe.retraining.challenge import LEAST, held_out, judge
 from raypipe.retraining.work import Ended, Started, Trained, Work
 from raypipe.retraining.work import work as find
 from raypipe.spec import Periods, Pipeline, changed, fingerprint, micros
+from raypipe.training import rehearse
 from raypipe.training.data import read
 from raypipe.training.duel import losses, losses_of
 from raypipe.training.trainer import Params
@@ -56,10 +57,24 @@ Make: TypeAlias = Callable[[Platform, Progress, Work], tuple[Verdict, ModelVersi
 
 
 class Challenger(Record, frozen=True, kw_only=True):
-    """A model on trial: what it is, and how it did against the one in service."""
+    """A model on trial: what it is, how it did against the one in service, and from which of the lessons it learned."""
 
     candidate: Candidate
     verdict: Verdict
+    lesson: int = 0
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a challenger may learn from: a definition whose periods were moved on, and its rows."""
+
+    pipeline: Pipeline
+    rows: TrainingSet
+
+    @property
+    def teaches(self) -> int:
+        """How many rows a rehearsal learns from."""
+        return self.rows.rows["train"] + self.rows.rows["tune"]
 
 
 def fence(name: str, number: int, attempt: int) -> str:
@@ -120,18 +135,20 @@ def sentence(verdict: Verdict) -> str:
     return f"the challenger {spares} on the newest {verdict.rows:,} rows, which neither had learned from"
 
 
-def rolled(pipeline: Pipeline, since: int, as_of: int) -> Pipeline:
+def rolled(pipeline: Pipeline, since: int, as_of: int, onset: int | None = None, *, forget: bool = False) -> Pipeline:
     """The definition with its periods moved on: judged on the newest settled rows, fitted on all before.
 
     Args:
         pipeline: the definition of the champion.
         since: up to when the champion has learned.
-        as_of: the moment; labels that settle later are not known. Both in microseconds UTC.
+        as_of: the moment; labels that settle later are not known.
+        onset: when the world changed last, if it did; all in microseconds UTC.
+        forget: learn from nothing that is older than that.
     """
     settled = as_of - micros(pipeline.label.settled_after)
-    until = _time(held_out(since, settled))
+    until = _time(held_out(since, settled, onset))
     before = pipeline.periods
-    first = before.train[0]
+    first = _time(onset) if forget and onset is not None else before.train[0]
     # Nothing is tuned any more: what is called so is part of what is learned from.
     tune = max(until - (before.tune[1] - before.tune[0]), first + (until - first) / 2)
     split = Periods(
@@ -151,25 +168,38 @@ def _challenger(platform: Platform, progress: Progress, work: Work) -> tuple[Ver
     champion = platform.registry.get(work.name, "champion")
     of_champion = bundle.pipeline(Path(champion.folder))
     as_of = work.begun.as_of
-    pipeline = rolled(of_champion, learned_until(of_champion), as_of)
+    onset, since = work.begun.onset, learned_until(of_champion)
+    pipeline = rolled(of_champion, since, as_of, onset)
     snapshots = _data(platform, progress, pipeline, as_of)
     failpoint("challenge.after_gate")
 
-    meaning = fingerprint((pipeline.ask, pipeline.inputs, pipeline.label, pipeline.split))
-    join = partial(build, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
-    asked = (meaning, *named(snapshots, as_of), fingerprint(pipeline.before_training))
-    rows = _do(Stage("features", TrainingSet, join, asked, _kept), platform, progress, pipeline)
+    learn = partial(_lesson, platform, progress, snapshots=snapshots, as_of=as_of)
+    lessons = [learn(pipeline)]
+    newer = rolled(of_champion, since, as_of, onset, forget=True)
+    # Where values must not come again, each lesson would be judged on rows of its own.
+    if newer.periods.train[0] > pipeline.periods.train[0] and not newer.periods.apart:
+        lessons += [lesson for lesson in (learn(newer),) if lesson.teaches >= LEAST]
 
-    fit = partial(_fit, pipeline=pipeline, training_set=rows, champion=champion)
-    inputs = (rows.digest, champion.digest, fingerprint(pipeline.finish))
+    fit = partial(_fit, lessons=lessons, champion=champion)
+    inputs = (*(lesson.rows.digest for lesson in lessons), champion.digest, fingerprint(pipeline.finish))
     stage = Stage("challenge", Challenger, fit, inputs, lambda record: _kept(record.candidate))
     made = _do(stage, platform, progress, pipeline)
     failpoint("challenge.after_fit")
     must = pipeline.retrain is None or pipeline.retrain.challenge
     if must and not made.verdict.won:
         return made.verdict, None
-    enter = partial(_enter, pipeline=pipeline, made=made, training_set=rows, champion=champion)
-    return made.verdict, _do(Stage("register", ModelVersion, enter), platform, progress, pipeline)
+    lesson = lessons[made.lesson]
+    enter = partial(_enter, pipeline=lesson.pipeline, made=made, training_set=lesson.rows, champion=champion)
+    return made.verdict, _do(Stage("register", ModelVersion, enter), platform, progress, lesson.pipeline)
+
+
+def _lesson(
+    platform: Platform, progress: Progress, pipeline: Pipeline, snapshots: tuple[Snapshot, ...], as_of: int
+) -> Lesson:
+    meaning = fingerprint((pipeline.ask, pipeline.inputs, pipeline.label, pipeline.split))
+    join = partial(build, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
+    asked = (meaning, *named(snapshots, as_of), fingerprint(pipeline.before_training))
+    return Lesson(pipeline, _do(Stage("features", TrainingSet, join, asked, _kept), platform, progress, pipeline))
 
 
 def _data(platform: Platform, progress: Progress, pipeline: Pipeline, as_of: int) -> tuple[Snapshot, ...]:
@@ -180,38 +210,49 @@ def _data(platform: Platform, progress: Progress, pipeline: Pipeline, as_of: int
     raise RegistryError("the gate said nothing", where=pipeline.name)
 
 
-def _fit(
-    platform: Platform, progress: Progress, *, pipeline: Pipeline, training_set: TrainingSet, champion: ModelVersion
-) -> Challenger:
-    """By the champion's recipe: judged on the newest rows by a model without them, then fitted with them."""
-    card = bundle.card(Path(champion.folder))
-    folder = platform.workspace / "challengers" / f"{pipeline.name}-{training_set.digest[:16]}-{champion.digest[:8]}"
-    with progress.step("challenge", 3) as step:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        old = losses_of(training_set, Path(champion.folder))
+def _fit(platform: Platform, progress: Progress, *, lessons: Sequence[Lesson], champion: ModelVersion) -> Challenger:
+    """By the champion's recipe: judged on the newest rows by a model without them, then fitted with them.
+
+    Who learned from the second lesson, which leaves out what was before a change, must win against the first as well.
+    """
+    card, pipeline = bundle.card(Path(champion.folder)), lessons[0].pipeline
+    with progress.step("challenge", len(lessons) + 2) as step:
+        old = losses_of(lessons[0].rows, Path(champion.folder))
         step.advance(1, f"{champion.name}/{champion.version} answers {len(old):,} rows")
-        # Nothing is tuned: what the champion was worth on its tuning period says nothing of this model.
-        made = training.rehearse(pipeline, training_set, card.algorithm, dict(card.params), {}, folder)
-        step.advance(1, card.algorithm)
-        target = bundle.card(folder).target
-        verdict = judge(old, losses(read(training_set, "holdout"), made.held_out, target))
+        made, new = [], []
+        for lesson in lessons:
+            folder = _folder(platform, lesson, champion)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # Nothing is tuned: what the champion was worth on its tuning period says nothing of this model.
+            made.append(rehearse(lesson.pipeline, lesson.rows, card.algorithm, dict(card.params), {}, folder))
+            new.append(losses(read(lesson.rows, "holdout"), made[-1].held_out, bundle.card(folder).target))
+            step.advance(1, card.algorithm)
+        place = len(new) - 1 if judge(new[0], new[-1]).won else 0
+        verdict = judge(old, new[place])
         step.advance(1, sentence(verdict))
+    folder, rows = _folder(platform, lessons[place], champion), lessons[place].rows
     tags = {"algorithm": card.algorithm, "recipe": f"{champion.name}/{champion.version}", "reason": sentence(verdict)}
+    metrics = made[place].metrics
     candidate = Candidate(
         pipeline=pipeline.name,
-        training_set=training_set.digest,
+        training_set=rows.digest,
         algorithm=card.algorithm,
         params=card.params,
         seed=card.seed,
         folder=str(folder),
-        metrics=made.metrics,
+        metrics=metrics,
         trials=(),
         reason=sentence(verdict),
         experiment=pipeline.name,
         metric=pipeline.search.metric,
-        run_id=_tracked(platform.tracking_uri, folder.name, pipeline.name, made.metrics, tags, dict(card.params)),
+        run_id=_tracked(platform.tracking_uri, folder.name, pipeline.name, metrics, tags, dict(card.params)),
     )
-    return Challenger(candidate=candidate, verdict=verdict)
+    return Challenger(candidate=candidate, verdict=verdict, lesson=place)
+
+
+def _folder(platform: Platform, lesson: Lesson, champion: ModelVersion) -> Path:
+    name = f"{champion.name}-{lesson.rows.digest[:16]}-{champion.digest[:8]}"
+    return platform.workspace / "challengers" / name
 
 
 def _tracked(

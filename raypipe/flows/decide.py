@@ -10,7 +10,7 @@ from raypipe.flows.platform import Platform
 from raypipe.flows.rollout import worse
 from raypipe.flows.run import as_of as moment
 from raypipe.registry import Registry
-from raypipe.retraining.decide import decide, on_probation
+from raypipe.retraining.decide import changed_at, decide, on_probation
 from raypipe.retraining.work import begin, past, works
 from raypipe.spec import Pipeline
 
@@ -79,9 +79,10 @@ def ask_for(platform: Platform, name: str, why: str, who: str, as_of: int) -> De
         guards=(),
         why=f"Train a challenger: {why}.",
         situation=facts,
-        history=tuple(past(found)),
+        history=(history := tuple(past(found))),
         number=len(found) + 1,
         as_of=as_of,
+        onset=changed_at(facts, history),
     )
     _write_down(platform, decision)
     failpoint("decide.after_asked")

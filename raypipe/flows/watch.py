@@ -96,7 +96,7 @@ def _why(
     changes = [] if ledger is None else list(upstream(ledger, version.name, onset, newest.at))
     told = feedback.select(ID, pl.col("label").alias("truth"))
     mine = rows.select(ID, "at", "score", "features")
-    return explained(Known.of(version), newest, mine, told, onset, changes)
+    return explained(Known.of(version), newest, mine, told, onset, changes).text
 
 
 def _seen(version: ModelVersion) -> _Seen:

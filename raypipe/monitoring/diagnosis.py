@@ -5,7 +5,7 @@ much the score depends on them, and checked by giving each its old values back. 
 of the hard cases (mix) or the cases became harder (within). Then what changed upstream.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.contracts.records import Record
-from raypipe.contracts.watching import DriftReport
+from raypipe.contracts.watching import ColumnDrift, DriftReport
+from raypipe.monitoring.units import converted
 from raypipe.stats.shift import Floats
 
 Matrix: TypeAlias = NDArray[np.float32]
@@ -42,7 +43,7 @@ class Segment(Record, frozen=True, kw_only=True):
 
 
 class Diagnosis(Record, frozen=True, kw_only=True):
-    """What is behind an alarm. ``text`` is the paragraph."""
+    """What is behind an alarm: ``text`` is the paragraph, ``breaks`` those of the report and columns in other units."""
 
     breaks: tuple[str, ...]
     blamed: tuple[Blamed, ...]
@@ -53,12 +54,15 @@ class Diagnosis(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Sides:
-    """Rows before and after, as the model sees them: matrices of shape (rows, inputs), and the names of the inputs."""
+    """Rows before and after, as the model sees them: matrices of shape (rows, inputs), and the names of the inputs.
+
+    Without ``score`` nothing is swapped.
+    """
 
     columns: tuple[str, ...]
     before: Matrix
     after: Matrix
-    score: Callable[[Matrix], NDArray[np.float32]]
+    score: Callable[[Matrix], NDArray[np.float32]] | None
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,9 @@ def diagnose(
         for column in moved
     )
     segments = tuple(split(losses)) if losses and _enough(losses) else ()
-    text = " ".join([*_breaks(report), *_moved(report, blamed), *_hit(segments, losses), *_upstream(upstream)])
-    return Diagnosis(breaks=report.breaks, blamed=blamed, segments=segments, upstream=tuple(upstream), text=text)
+    breaks = (*report.breaks, *_units(moved, sides))
+    text = " ".join([*_breaks(breaks), *_moved(report, blamed), *_hit(segments, losses), *_upstream(upstream)])
+    return Diagnosis(breaks=breaks, blamed=blamed, segments=segments, upstream=tuple(upstream), text=text)
 
 
 def swap(sides: Sides, column: str) -> float:
@@ -102,6 +107,8 @@ def swap(sides: Sides, column: str) -> float:
 
     The other inputs stay as they are, so what only moves together with others shows little here.
     """
+    if sides.score is None:
+        return 0.0
     place, rows = sides.columns.index(column), sides.after
     changed = rows.copy()
     changed[:, place] = np.resize(np.random.default_rng(0).permutation(sides.before[:, place]), len(rows))
@@ -132,10 +139,19 @@ def split(losses: Losses) -> list[Segment]:
     return sorted(parts, key=lambda part: -abs(part.mix + part.within))
 
 
-def _breaks(report: DriftReport) -> list[str]:
-    if not report.breaks:
+def _units(moved: Sequence[ColumnDrift], sides: Sides | None) -> Iterator[str]:
+    """Columns that come in another unit, as far as rows are at hand."""
+    for column in moved:
+        if sides and column.column in sides.columns:
+            place = sides.columns.index(column.column)
+            if (found := converted(sides.before[:, place], sides.after[:, place])) is not None:
+                yield f"{column.column}: likely in another unit, its values are those of the reference {found.shown}"
+
+
+def _breaks(breaks: Sequence[str]) -> list[str]:
+    if not breaks:
         return []
-    return [f"This looks like broken data, which should be mended and not learned from: {'; '.join(report.breaks)}."]
+    return [f"This looks like broken data, which should be mended and not learned from: {'; '.join(breaks)}."]
 
 
 def _moved(report: DriftReport, blamed: Sequence[Blamed]) -> list[str]:

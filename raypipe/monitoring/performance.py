@@ -18,7 +18,7 @@ from scipy.special import logit
 from raypipe.contracts.bins import Judged, slices
 from raypipe.contracts.watching import Cohort, PerformanceReport
 from raypipe.stats import recalibrate
-from raypipe.stats.cusum import Cusum
+from raypipe.stats.cusum import Cusum, rise
 from raypipe.stats.estimate import (
     Estimate,
     calibrate,
@@ -38,6 +38,8 @@ _RISE = 1.25
 _MATURE = 0.9
 #: Scores are recalibrated on this many mature spans.
 _RECENT = 28
+#: When errors rose is looked for in so many spans.
+_REMEMBERED = 400
 
 
 class Memory(msgspec.Struct):
@@ -48,6 +50,8 @@ class Memory(msgspec.Struct):
         regret: what a recalibration would have spared.
         labels: how many were taken into account.
         alarm: whether the share of errors has risen for certain.
+        errors: of the newest settled spans the start, the errors, and the labels.
+        scored: of the newest settled spans the scores and their labels: what scores are recalibrated by.
         settled: the starts of the spans that were taken into account, as far as they are remembered.
         through: spans that start before are done with: of them only ``shown`` is still needed.
         shown: the newest spans, as they were when all rows were looked at last.
@@ -57,6 +61,8 @@ class Memory(msgspec.Struct):
     regret: float = 0.0
     labels: int = 0
     alarm: bool = False
+    errors: list[tuple[int, int, int]] = []
+    scored: list[recalibrate.Summed] = []
     settled: list[int] = []
     through: int = 0
     shown: list[Cohort] = []
@@ -143,10 +149,6 @@ class Performance:
             span.label += truth[first:end].tolist()
         self._forget()
 
-    def settles(self, at: int) -> bool:
-        """Whether a span is to be taken into account at the next report; that takes the rows of earlier ones."""
-        return any(not span.settled and self._mature(span, at) for span in self._spans.values())
-
     def labelled(self, ids: Sequence[str], truth: Floats, versions: Sequence[int] | Ints | None = None) -> None:
         """Join labels. The same label twice counts once; of corrections the one with the highest version stands.
 
@@ -179,6 +181,7 @@ class Performance:
             cohorts=tuple(self._cohort(span, at) for span in shown),
             reference=(self._judged.loss, self._judged.error),
             alarm=self._memory.alarm,
+            onset=self._onset() if self._memory.alarm and self._memory.errors else None,
             detects=self.cusum.delay,
             regret=self._memory.regret,
             new_labels=self._memory.labels,
@@ -198,18 +201,22 @@ class Performance:
             wrong = int(((score >= self._judged.threshold) != (truth > 0.5)).sum())
             memory.total = self.cusum.add(memory.total, wrong, len(truth))
             memory.alarm = memory.alarm or memory.total >= self.cusum.limit
-            spared = log_loss(truth, score) - log_loss(truth, recalibrate.apply(score, *self._recalibration()))
+            spared = log_loss(truth, score) - log_loss(
+                truth, recalibrate.apply(score, *recalibrate.fit_summed(memory.scored))
+            )
             # What chance gives one day it takes the next: only what lasts adds up.
             memory.regret = max(0.0, memory.regret + float(spared.sum()))
+            memory.scored = [*memory.scored, recalibrate.summed(score, truth)][-_RECENT:]
             memory.labels += len(truth)
+            memory.errors = [*memory.errors, (span.start, wrong, len(truth))][-_REMEMBERED:]
         span.settled = True
 
-    def _recalibration(self) -> tuple[float, float]:
-        """From spans that had matured before."""
-        known = [_known(span) for span in list(self._spans.values())[-_RECENT - 1 :] if span.settled]
-        if not known:
-            return 1.0, 0.0
-        return recalibrate.fit(np.concatenate([s for s, _ in known]), np.concatenate([t for _, t in known]))
+    def _onset(self) -> int:
+        """The span with which errors rose; what it was judged on stands before all of them."""
+        starts, wrong, rows = zip(*sorted(self._memory.errors), strict=True)
+        judged = sum(self._judged.rows)
+        rose = rise(np.array([self._judged.error * judged, *wrong]), np.array([judged, *rows]))
+        return int(starts[rose - 1])
 
     def _mature(self, span: _Span, at: int) -> bool:
         if at < span.start + self._span:

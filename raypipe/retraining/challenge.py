@@ -10,6 +10,8 @@ from raypipe.contracts.decisions import Verdict
 
 #: The newest rows of so many microseconds, 14 days, are what both are judged on.
 NEWEST = 14 * 86_400_000_000
+#: Who learned from fewer rows is not compared.
+LEAST = 1_000
 #: How sure one must be that the challenger is not worse than the margin.
 _LEVEL = 0.95
 
@@ -33,15 +35,21 @@ def judge(champion: NDArray[np.float64], challenger: NDArray[np.float64], margin
     return Verdict(gain=gain, low=gain - half, rows=len(gains), won=gain > 0 and gain - half > -margin)
 
 
-def held_out(since: int, now: int) -> int:
+def held_out(since: int, now: int, onset: int | None = None) -> int:
     """Up to when a challenger's rehearsal may learn: both are judged on what comes after, which neither has seen.
+
+    Of what came since a change one half is learned from, and the other half judged on.
 
     Args:
         since: up to when the champion has learned.
         now: up to when labels are known; microseconds UTC, as all of them.
+        onset: when the world changed, if it did.
 
     >>> day = 86_400_000_000
     >>> held_out(0, 100 * day) // day, held_out(90 * day, 100 * day) // day
     (86, 95)
+    >>> held_out(0, 100 * day, onset=96 * day) // day
+    98
     """
-    return max(now - NEWEST, (since + now) // 2)
+    newer = since if onset is None else max(since, min(onset, now))
+    return max(now - NEWEST, (newer + now) // 2)

@@ -19,6 +19,7 @@ from raypipe.spec.retrain import (
     Failing,
     NewRows,
     Regret,
+    Relearn,
     Retrain,
     Schedule,
     Slower,
@@ -47,12 +48,12 @@ def decide(policy: Retrain, situation: Situation, history: Sequence[Training]) -
     >>> decide(Retrain((NewRows(9_000),)), facts, []).why
     'No trigger asks for a training.'
     """
-    asked = [_asks(trigger, situation) for trigger in policy.any]
+    asked = [_asks(trigger, situation, history) for trigger in policy.any]
     triggers = tuple(f"{'asks' if asks else 'quiet'}: {text}" for asks, text in asked)
     wanted = [text for asks, text in asked if asks]
     guards = tuple(_guards(policy, situation, history)) if wanted else ()
-    back = list(_wanted(policy.roll_back, situation)) if on_probation(policy, situation) else []
-    action, why = _back(situation, back) if back else _conclusion(policy, situation, wanted, guards)
+    back = list(_wanted(policy.roll_back, situation, history)) if on_probation(policy, situation) else []
+    action, why = _back(situation, back) if back else _conclusion(policy, situation, history, wanted, guards)
     return Decision(
         policy=policy.name,
         action=action,
@@ -61,8 +62,15 @@ def decide(policy: Retrain, situation: Situation, history: Sequence[Training]) -
         why=why,
         situation=situation,
         history=tuple(history),
-        alerts=tuple(_wanted(policy.alert, situation)),
+        alerts=tuple(_wanted(policy.alert, situation, history)),
+        onset=changed_at(situation, history),
     )
+
+
+def changed_at(situation: Situation, history: Sequence[Training]) -> int | None:
+    """When the world changed last: what labels show now, else what was known at the last training."""
+    known = history[-1].onset if history else None
+    return known if situation.onset is None else situation.onset
 
 
 def looked_after(decision: Decision) -> int:
@@ -71,7 +79,9 @@ def looked_after(decision: Decision) -> int:
     return decision.situation.looked if due and decision.action == "wait" else decision.situation.at
 
 
-def _conclusion(policy: Retrain, now: Situation, wanted: Sequence[str], guards: Sequence[str]) -> tuple[Action, str]:
+def _conclusion(
+    policy: Retrain, now: Situation, history: Sequence[Training], wanted: Sequence[str], guards: Sequence[str]
+) -> tuple[Action, str]:
     if guards:
         return "wait", f"A training is asked for ({wanted[0]}), but held back: {'; '.join(guards)}."
     if wanted and policy.approval:
@@ -80,9 +90,9 @@ def _conclusion(policy: Retrain, now: Situation, wanted: Sequence[str], guards: 
         return "train", f"Train a challenger: {'; '.join(wanted)}."
     if now.breaks:
         return "alert", f"The data looks broken: {now.breaks[0]}."
-    if deeper := list(_wanted(policy.analyse, now)):
+    if deeper := list(_wanted(policy.analyse, now, history)):
         return "analyse", f"Look deeper: {'; '.join(deeper)}."
-    if told := list(_wanted(policy.alert, now)):
+    if told := list(_wanted(policy.alert, now, history)):
         return "alert", f"Somebody should know: {'; '.join(told)}."
     return "nothing", "No trigger asks for a training."
 
@@ -97,18 +107,18 @@ def on_probation(policy: Retrain, now: Situation) -> bool:
     return known and now.at - (now.promoted or 0) < micros(policy.probation)
 
 
-def _wanted(triggers: Sequence[Trigger], now: Situation) -> Iterator[str]:
+def _wanted(triggers: Sequence[Trigger], now: Situation, history: Sequence[Training]) -> Iterator[str]:
     for trigger in triggers:
-        asks, text = _asks(trigger, now)
+        asks, text = _asks(trigger, now, history)
         if asks:
             yield text
 
 
-def _asks(trigger: Trigger, now: Situation) -> tuple[bool, str]:
+def _asks(trigger: Trigger, now: Situation, history: Sequence[Training]) -> tuple[bool, str]:
     """Whether a trigger asks, and what it looked at."""
     match trigger:
         case AllOf():
-            parts = [_asks(one, now) for one in trigger.of]
+            parts = [_asks(one, now, history) for one in trigger.of]
             return all(asks for asks, _ in parts), " and ".join(text for _, text in parts)
         case Schedule():
             due = _last_due(trigger, now.at)
@@ -127,8 +137,17 @@ def _asks(trigger: Trigger, now: Situation) -> tuple[bool, str]:
             return _above(now.estimated_rise, trigger.rise, "rise of the estimated loss, in parts", ".3f")
         case NewRows():
             return _above(now.new_rows, trigger.above, "labelled rows since it was trained", ",")
+        case Relearn():
+            return _relearn(trigger, now, history)
         case Drift():
             return _drift(trigger, now)
+        case Slower() | Failing() | Worse():
+            return _serves(trigger, now)
+
+
+def _serves(trigger: Slower | Failing | Worse, now: Situation) -> tuple[bool, str]:
+    """As `_asks`, of triggers that look at how the model serves."""
+    match trigger:
         case Slower():
             return _above(now.slower, trigger.times, "p99 of the latency as a multiple of what it was", ".1f")
         case Failing():
@@ -154,6 +173,15 @@ def _drift(trigger: Drift, now: Situation) -> tuple[bool, str]:
     score = trigger.score and "score" in now.drifted
     text = f"drift of inputs with {now.drift_mass:.2f} of all importance, limit {trigger.mass:g}"
     return now.drift_mass >= trigger.mass or score, text + (", and of the predictions" if score else "")
+
+
+def _relearn(trigger: Relearn, now: Situation, history: Sequence[Training]) -> tuple[bool, str]:
+    learned = next((one for one in reversed(history) if one.outcome not in _NOTHING), None)
+    if learned is None or learned.onset is None:
+        return False, "no change is known that was learned from"
+    then, today = (timedelta(microseconds=moment - learned.onset) for moment in (learned.at, now.at))
+    text = f"the change of {iso(learned.onset)[:10]} is {today.days} d ago, {then.days} d when it was trained last"
+    return today >= trigger.times * then, f"{text}, limit {trigger.times:g} times"
 
 
 def _last_due(schedule: Schedule, at: int) -> int:

@@ -18,6 +18,7 @@ from raypipe.spec.retrain import (
     Freeze,
     NewRows,
     Regret,
+    Relearn,
     Retrain,
     Rollout,
     Schedule,
@@ -166,6 +167,7 @@ _TRIGGERS: dict[str, tuple[Callable[[dict[str, object], str], Trigger], tuple[st
     "slower": (lambda t, w: Slower(_number(t["slower"]), where=w), ()),
     "failing": (lambda t, w: Failing(_number(t["failing"]), where=w), ()),
     "worse": (lambda t, w: _told(t["worse"], Worse(where=w)), ()),
+    "relearn": (lambda t, w: Relearn(_number(t["relearn"]), where=w), ()),
     "all": (_all_of, ()),
 }
 

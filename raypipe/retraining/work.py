@@ -33,7 +33,10 @@ R = TypeVar("R", bound=Record)
 
 
 class Begun(Record, frozen=True, kw_only=True):
-    """Training ``number`` was asked for by a decision; ``as_of`` is the moment it learns up to, ``at`` when it was."""
+    """Training ``number`` was asked for by a decision; ``as_of`` is the moment it learns up to, ``at`` when it was.
+
+    ``onset`` is when the world changed last, as far as was known.
+    """
 
     number: int
     decision: str
@@ -42,6 +45,7 @@ class Begun(Record, frozen=True, kw_only=True):
     at: int
     as_of: int
     asks: bool
+    onset: int | None = None
 
     @property
     def asked_by(self) -> str:
@@ -204,7 +208,8 @@ def past(found: list[Work]) -> list[Training]:
 def _past(found: list[Work]) -> Iterator[Training]:
     for one in found:
         ended = one.ended
-        yield Training(at=one.begun.at, seconds=0.0 if ended is None else ended.seconds, outcome=one.outcome)
+        seconds = 0.0 if ended is None else ended.seconds
+        yield Training(at=one.begun.at, seconds=seconds, outcome=one.outcome, onset=one.begun.onset)
 
 
 def begin(ledger: Ledger, decision: Decision) -> Work | None:
@@ -221,6 +226,7 @@ def begin(ledger: Ledger, decision: Decision) -> Work | None:
         at=decision.situation.at,
         as_of=decision.as_of,
         asks=decision.action == "ask",
+        onset=decision.onset,
     )
     try:
         ledger.append(f"retrain/{name}/{decision.number}", BEGUN, name, begun.to_json())

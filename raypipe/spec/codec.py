@@ -36,7 +36,7 @@ _CLASSES: dict[str, type] = {
         sources.Moment, sources.Stream, sources.Table, sources.TableFeatures, split.Periods, split.Shares,
         retrain.Age, retrain.AllOf, retrain.Drift, retrain.Errors, retrain.EstimatedLoss, retrain.Freeze,
         retrain.NewRows, retrain.Regret, retrain.Retrain, retrain.Rollout, retrain.Schedule, retrain.Slower,
-        retrain.Failing, retrain.Worse,
+        retrain.Failing, retrain.Worse, retrain.Relearn,
     )
 }  # fmt: skip
 _TYPES = {kind.__name__: kind for kind in files.POLARS_TYPES}

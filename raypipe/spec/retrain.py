@@ -70,6 +70,19 @@ class NewRows:
 
 
 @dataclass(frozen=True)
+class Relearn:
+    """When a change that was learned from is so many times as long ago as it was at the last training.
+
+    Soon after the world has changed there are few rows of the new kind, and what was learned from them is soon
+    outdated by those that came since: what is still to be won falls with their number. With 2 the rows of the new kind
+    double from one training to the next, so that few trainings make up for all of it.
+    """
+
+    times: float = 2.0
+    where: str = place()
+
+
+@dataclass(frozen=True)
 class AllOf:
     """When all of these ask."""
 
@@ -101,7 +114,7 @@ class Worse:
 
 
 Trigger: TypeAlias = (
-    Schedule | Errors | Regret | EstimatedLoss | Drift | Age | NewRows | AllOf | Slower | Failing | Worse
+    Schedule | Errors | Regret | EstimatedLoss | Drift | Age | NewRows | Relearn | AllOf | Slower | Failing | Worse
 )
 
 
@@ -214,8 +227,13 @@ def forecasting() -> Retrain:
 
 
 def hybrid(regret: float = 90.0) -> Retrain:
-    """What staleness has cost pays for a training; a quarter is the oldest a model may be."""
-    triggers: Sequence[Trigger] = (Regret(regret), Age(timedelta(days=90)))
+    """What staleness has cost pays for a training; a quarter is the oldest a model may be.
+
+    Where inputs drift and errors have risen, the world has changed: it is learned anew, and again when its rows have
+    doubled.
+    """
+    changed = AllOf((Errors(), Drift(0.2)))
+    triggers: Sequence[Trigger] = (Regret(regret), changed, Relearn(), Age(timedelta(days=90)))
     return Retrain(tuple(triggers), cooldown=timedelta(days=3), daily_cap=1, name="hybrid")
 
 

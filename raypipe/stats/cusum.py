@@ -6,6 +6,10 @@ E. S. Page, "Continuous inspection schemes", Biometrika 41, 1954. Mean runs by W
 from dataclasses import dataclass
 from math import expm1, log
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import xlogy
+
 
 @dataclass(frozen=True)
 class Cusum:
@@ -47,6 +51,31 @@ class Cusum:
         """
         step = wrong * log(self.high / self.low) + (outcomes - wrong) * log((1 - self.high) / (1 - self.low))
         return max(0.0, total + step)
+
+
+def rise(wrong: NDArray[np.float64], outcomes: NDArray[np.int64]) -> int:
+    """The span with which the rate rose: the split into before and after under which the outcomes are likeliest.
+
+    The sum alone tells when to alarm. When it left 0 depends on the rate that it was designed for; this does not.
+
+    Args:
+        wrong: errors of each span, in order of time; those of the first are from before.
+        outcomes: likewise, all of them.
+
+    >>> rise(np.array([10.0, 1, 0, 2, 5, 6]), np.array([100, 10, 10, 10, 10, 10]))
+    4
+    """
+    errors, rows = np.cumsum(wrong), np.cumsum(outcomes)
+    before, after = (errors[:-1], rows[:-1]), (errors[-1] - errors[:-1], rows[-1] - rows[:-1])
+    rose = after[0] / after[1] > before[0] / before[1]
+    return int(np.where(rose, _likelihood(*before) + _likelihood(*after), -np.inf).argmax()) + 1
+
+
+def _likelihood(wrong: NDArray[np.float64], outcomes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The log likelihood of outcomes under their own rate."""
+    right = outcomes - wrong
+    found: NDArray[np.float64] = xlogy(wrong, wrong / outcomes) + xlogy(right, right / outcomes)
+    return found
 
 
 def _divergence(p: float, q: float) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import polars as pl
 import pytest
 from mlflow import MlflowClient
@@ -16,18 +17,34 @@ from msgspec import structs
 
 from raypipe import training
 from raypipe.clock import ManualClock
+from raypipe.contracts import bundle
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Candidate, GateReport, ModelVersion, TrainingSet
 from raypipe.errors import GateError
 from raypipe.flows import Platform
-from raypipe.flows.challenge import _fit
+from raypipe.flows import challenge as flows_challenge
+from raypipe.flows.challenge import Lesson, _fit, rolled
 from raypipe.flows.register import register
 from raypipe.flows.reproduce import reproduce
 from raypipe.flows.train import build
 from raypipe.lake import Lake
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry, capture
-from raypipe.spec import Pipeline, Stream, Table, agg, checks, csv, days, hours, models, periods, request, search
+from raypipe.spec import (
+    Pipeline,
+    Stream,
+    Table,
+    agg,
+    checks,
+    csv,
+    days,
+    hours,
+    micros,
+    models,
+    periods,
+    request,
+    search,
+)
 from raypipe.spec.checks import Check
 
 ROWS = 900
@@ -320,6 +337,46 @@ def entered(platform: Platform, version: ModelVersion) -> tuple[Candidate, objec
     return candidate, version.lineage
 
 
+def test_of_two_lessons_the_one_without_the_past_must_win_against_the_other(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, value = built(platform), pipeline_over(data(platform))
+    champion = registered(platform, record)
+    whole, newer = Lesson(value, record), Lesson(value, structs.replace(record, digest="newer" * 8))
+    # What each loses on every row of the holdout, by who is asked.
+    lost, kept = {"whole": 0.6, "newer": 0.5}, bundle.card(Path(champion.folder))
+
+    def losses(_frame: object, held_out: str, _target: object) -> object:
+        return np.full(500, lost[held_out])
+
+    def rehearsed(_pipeline: object, rows: TrainingSet, *_: object) -> object:
+        return SimpleNamespace(held_out="whole" if rows is record else "newer", metrics=champion.metrics)
+
+    monkeypatch.setattr(flows_challenge, "losses", losses)
+    monkeypatch.setattr(flows_challenge, "losses_of", lambda *_: np.full(500, 0.7))
+    monkeypatch.setattr(flows_challenge, "rehearse", rehearsed)
+    monkeypatch.setattr(flows_challenge.bundle, "card", lambda _: kept)
+    chosen = [_fit(platform, Silent(), lessons=lessons, champion=champion) for lessons in ([whole], [whole, newer])]
+    lost["newer"] = 0.65
+    chosen.append(_fit(platform, Silent(), lessons=[whole, newer], champion=champion))
+    assert [(one.lesson, round(one.verdict.gain, 3)) for one in chosen] == [(0, 0.1), (1, 0.2), (0, 0.1)]
+    assert chosen[1].candidate.training_set == newer.rows.digest
+
+
+def test_a_definition_moves_on_and_forgets_what_was_before_a_change(platform: Platform) -> None:
+    value, day = pipeline_over(data(platform)), 86_400_000_000
+    as_of = 100 * day + micros(datetime(2013, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC))
+    since, onset = as_of - 60 * day, as_of - 9 * day
+    plain, halved = rolled(value, since, as_of).periods, rolled(value, since, as_of, onset).periods
+    newer = rolled(value, since, as_of, onset, forget=True).periods
+    last = datetime(2013, 1, 1, tzinfo=UTC) + timedelta(days=99)
+    assert plain.holdout == (last - timedelta(days=14), last)
+    # Of the eight days whose labels have settled one half is learned from.
+    assert halved.holdout == newer.holdout == (last - timedelta(days=4), last)
+    assert (halved.train[0], newer.train[0]) == (plain.train[0], last - timedelta(days=8))
+    assert newer.train[0] < newer.tune[0] < newer.tune[1] == newer.holdout[0]
+
+
 def test_who_is_fitted_by_a_champions_recipe_has_a_run_and_nothing_of_its_tuning(
     platform: Platform, empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,7 +385,7 @@ def test_who_is_fitted_by_a_champions_recipe_has_a_run_and_nothing_of_its_tuning
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(platform, "tracking_uri", f"sqlite:///{shutil.copy(empty_mlflow, tmp_path / 'mlflow.db')}")
     value = pipeline_over(data(platform))
-    ask = partial(_fit, platform, Silent(), pipeline=value, training_set=record, champion=champion)
+    ask = partial(_fit, platform, Silent(), lessons=[Lesson(value, record)], champion=champion)
     made = ask().candidate
     assert champion.metrics["tune_auc"] == 0.5
     assert not [name for name in made.metrics if name.startswith("tune_")]

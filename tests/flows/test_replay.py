@@ -1,6 +1,7 @@
 """Replays of a small world whose rule changes half-way: a policy that looks finds it, and all is repeatable."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,8 @@ from raypipe.flows.replay import Past, replay
 from raypipe.flows.replay.beside import beside
 from raypipe.flows.replay.service import DAY
 from raypipe.ledger import Ledger
-from raypipe.spec.retrain import Errors, Regret, Retrain, Schedule, daily, never
+from raypipe.spec.retrain import Errors, Regret, Relearn, Retrain, Schedule, daily, never
+from raypipe.stats.estimate import log_loss
 from raypipe.training.recipe import Recipe
 
 START, ROWS, BREAK, LAST = 40 * DAY, 300, 55, 80
@@ -75,6 +77,29 @@ def test_who_looks_recovers_and_who_does_not_pays(replayed):
     before = [loss for _, loss in looks.weekly][:2]
     assert before == [loss for _, loss in frozen.weekly][:2]  # nothing is trained while nothing changes
     assert looks.weekly[-1][1] < frozen.weekly[-1][1] - 0.3
+
+
+def test_after_a_change_who_forgets_what_was_before_takes_over(pipeline, past, tmp_path):
+    """One rule cannot be linear in both halves: who learns from all of them stays behind."""
+    again = Retrain((Errors(), Relearn(2)), cooldown=timedelta(days=3), new_rows=500, name="again")
+    never_again = Retrain((Errors(),), cooldown=timedelta(days=3), new_rows=500, name="once")
+    (more, once), entries = run(pipeline, past, tmp_path, again, never_again)
+    decisions = [Decision.from_json(entry.body) for entry in entries if entry.kind == "decision.train"]
+    mine = [one for one in decisions if one.policy == "again"]
+    assert [one.onset for one in mine] == [BREAK * DAY] * len(mine)
+    waited = [one.situation.at // DAY - BREAK for one in mine]
+    assert len(waited) >= 2
+    assert all(later >= 2 * sooner for sooner, later in pairwise(waited[-2:]))
+    learned = past.asked(BREAK * DAY, LAST * DAY)
+    best = float(np.mean(log_loss(past.truth[learned], rule(past)[learned])))
+    # The rule itself, which nobody can beat for long.
+    assert more.weekly[-1][1] < best + 0.03
+    assert more.loss <= once.loss
+
+
+def rule(past):
+    x, city = past.frame["x"].to_numpy(), past.frame["city"].to_numpy()
+    return 1 / (1 + np.exp(-(np.where(past.at >= BREAK * DAY, -1.5, 1.5) * x + (city == "b") - 0.5)))
 
 
 def test_every_decision_is_in_the_ledger_also_to_do_nothing(replayed):

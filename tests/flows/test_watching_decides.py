@@ -214,3 +214,20 @@ def test_the_version_before_is_compared_while_the_champion_is_on_probation(made,
     with made(replace(QUIET, probation=timedelta(minutes=4))) as (watched, _):
         watched.minutes(2, 6)
         assert asked_for == ["rides"] * 2
+
+
+def test_nothing_is_trained_on_a_column_that_comes_in_another_unit(made) -> None:
+    with made(Retrain((Drift(0.1),), new_rows=0)) as (watched, platform):
+        for minute in range(4):
+            watched.clock.advance(MINUTE)
+            frame = asked(watched.rng, 150).with_columns(pl.col("fare") / (1_000 if minute == 3 else 1))
+            watched.replicas[1].log(frame, watched.clock.now() - MINUTE // 2)
+            watched.replicas[1].count(frame, watched.clock.now(), failed=0)
+            watched.round.go()
+        *before, last = watched.decided(platform)
+        assert {one.action for one in before} == {"nothing"}
+        assert last.action == "wait"
+        assert "fare: likely in another unit" in last.guards[0]
+        [told] = watched.told(platform)
+        assert told["title"] == "rides/2: fare looks broken"
+        assert "divided by 1,000, as from metres to kilometres" in told["text"]

@@ -103,8 +103,8 @@ def test_what_is_settled_is_not_read_again_and_comes_to_the_same(logs, known):
             assert mine.estimated == pytest.approx(theirs.estimated)
     assert report.alarm
     assert report.new_labels > 900
-    # Three days wait for labels; everything is read once a day, when one of them settles.
-    assert np.quantile(reads[60:], 0.7) <= 4 * 60
+    # Three days wait for labels; no tick reads more, whether one of them settles in it or not.
+    assert max(reads[60:]) <= 4 * 60
     assert memory.through == START + 27 * DAY
 
 

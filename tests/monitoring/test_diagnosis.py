@@ -18,11 +18,15 @@ def score(x):
 
 def reported(after):
     before = RNG.normal(size=(10_000, 3)).astype(np.float32)
+    return before, report_of(before, after)
+
+
+def report_of(before, after):
     features = tuple(Bins.of_numbers(name, before[:, i]) for i, name in enumerate(NAMES))
     watched = Watched.of(Reference(rows=10_000, features=features, prediction=Bins.of_numbers("score", score(before))))
     monitor = Monitor("m", 1, watched, Plan(), importance=np.array([1.0, 2.0, 0.0]))
     monitor.add(watched.binning.count(np.column_stack([after, score(after)])))
-    return before, monitor.close(at=0)
+    return monitor.close(at=0)
 
 
 def test_the_input_that_moved_is_blamed_first_and_the_swap_says_how_much():
@@ -45,6 +49,38 @@ def test_broken_data_comes_first():
     after[:, 0] = np.nan
     _, report = reported(after)
     assert diagnose(report).text.startswith("This looks like broken data")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x * 1_000, "times 1,000, as from kilometres to metres"),
+        (lambda x: x / 1_000, "divided by 1,000, as from metres to kilometres"),
+        (lambda x: x * 25.4, "times 25.4, as from inches to millimetres"),
+        (lambda x: x * 1.609, "times 1.60934, as from miles to kilometres"),
+        (lambda x: (x - 32) / 1.8, "divided by 1.8 minus 17.7778, as from Fahrenheit to Celsius"),
+        (lambda x: x + 273.15, "times 1 plus 273.15, as from Celsius to Kelvin"),
+    ],
+)
+def test_another_unit_is_told_before_all_else_with_the_factor(change, said):
+    after = RNG.normal(size=(2_000, 3)).astype(np.float32)
+    before, _ = reported(after)
+    before[:, 2], after[:, 2] = (60 + 15 * RNG.normal(size=len(side)) for side in (before, after))
+    after[:, 2] = change(after[:, 2])
+    after[::9, 2] = np.nan
+    report = report_of(before, after)
+    found = diagnose(report, Sides(NAMES, before, after, score))
+    assert not report.breaks
+    assert found.breaks == (f"idle: likely in another unit, its values are those of the reference {said}",)
+    assert found.text.index("another unit") < found.text.index("Moved")
+
+
+@pytest.mark.parametrize("change", [lambda x: x + 20, lambda x: x * 1.3, lambda x: x * 5, np.abs, np.round, np.sign])
+def test_values_that_only_moved_are_in_no_other_unit(change):
+    after = RNG.normal(size=(2_000, 3)).astype(np.float32)
+    before = RNG.normal(size=(10_000, 3)).astype(np.float32)
+    before[:, 2], after[:, 2] = 10 * before[:, 2], change(10 * after[:, 2])
+    assert diagnose(report_of(before, after), Sides(NAMES, before, after, score)).breaks == ()
 
 
 def test_mix_and_within_sum_to_the_change():

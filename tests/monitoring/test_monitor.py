@@ -8,7 +8,7 @@ import pytest
 from raypipe.contracts.bins import Bins, Reference
 from raypipe.contracts.watched import Watched
 from raypipe.monitoring import Monitor, Plan
-from raypipe.stats.bins import MISSING
+from raypipe.stats.bins import FIRST, MISSING
 
 COLUMNS, ROWS = 5, 1_000
 
@@ -41,6 +41,31 @@ def test_a_move_is_raised_once_stays_open_and_is_over_after_three_quiet_ticks(wa
     assert raised == [(10, ["c2"])]
     assert names[13][1] == ["c2"]
     assert names[59][1] == []  # the windows that held the move are gone
+
+
+def test_an_alarm_that_is_quieter_than_what_raised_it_stays_open_until_it_is_clearly_quiet():
+    """A move of one tick fades in the windows that hold it: over 8 ticks it is 0.85 of an alarm, over 16 it is 0.6."""
+    values = np.tile(np.arange(256, dtype=np.float32), 256)
+    made = Watched.of(
+        Reference(
+            rows=len(values), features=(Bins.of_numbers("x", values),), prediction=Bins.of_numbers("score", values)
+        )
+    )
+    still = made.counts // 64
+    moved = still.copy()
+    moved[0, FIRST : FIRST + 128] -= 1
+    moved[0, FIRST + 128 : FIRST + 256] += 1
+    monitor, excess, is_open = Monitor("m", 1, made, Plan(budget=24)), [], []
+    for tick in range(-32, 12):
+        monitor.add(still if tick else moved)
+        report = monitor.close(at=tick)
+        [column] = [one for one in report.columns if one.column == "x"]
+        excess.append(column.excess)
+        is_open.append(column.open_for is not None)
+    excess, is_open = excess[32:], is_open[32:]
+    assert all(0.75 < one < 0.95 for one in excess[4:8])
+    assert all(0.5 < one < 0.65 for one in excess[8:11])
+    assert is_open == [True] * 10 + [False] * 2
 
 
 def test_the_report_says_how_far_and_where_to(watched):

@@ -1,5 +1,6 @@
 """Late, doubled, corrected and missing labels against one look at everything that is known in the end."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 from raypipe.contracts.bins import Judged
-from raypipe.monitoring.performance import Performance
+from raypipe.monitoring.performance import Memory, Performance
 
 DAY = 86_400_000_000
 
@@ -66,6 +67,39 @@ def test_errors_that_become_more_raise_an_alarm_and_regret(stretch, alarmed):
         report = watch.report(at=(day + 1) * DAY)
     assert report.alarm is alarmed
     assert (report.regret > 100) is alarmed
+
+
+@pytest.mark.parametrize("usual", [1.0, 1.1])
+def test_since_when_errors_are_more_is_found_also_where_a_few_more_were_usual(usual):
+    """Errors that are always a little more let the sum leave 0 long before they rise."""
+    rng = np.random.default_rng(1)
+    watch, memory = Performance(judged(rng), span=DAY, settles=DAY, budget=50_000), None
+    for day in range(40):
+        score = rng.uniform(0.05, 0.6, 300)
+        truth = (rng.random(300) < np.minimum(score * (usual if day < 30 else 2.0), 1)).astype(float)
+        watch.joined(np.full(300, day * DAY), score, truth)
+        report = watch.report(at=(day + 1) * DAY)
+        assert (report.onset is None) is not report.alarm
+        # What is written down is enough to go on from.
+        memory = msgspec.msgpack.decode(msgspec.msgpack.encode(watch.memory), type=Memory)
+        watch = Performance(judged(np.random.default_rng(1)), span=DAY, settles=DAY, budget=50_000, memory=memory)
+    assert report.alarm
+    assert abs(report.onset // DAY - 30) <= 1
+
+
+def test_an_alarm_of_errors_stays_when_there_are_fewer_again():
+    """A policy may be held back for days: who asks then must still hear of it."""
+    rng = np.random.default_rng(1)
+    watch = Performance(judged(rng), span=DAY, settles=DAY, budget=50_000)
+    alarms = []
+    for day in range(10):
+        score = rng.uniform(0.05, 0.4, 800)
+        watch.joined(np.full(800, day * DAY), score, np.full(800, float(day == 0)))
+        report = watch.report(at=(day + 1) * DAY)
+        alarms.append(report.alarm)
+    assert watch.memory.total < watch.cusum.limit
+    assert all(alarms)
+    assert report.onset == 0
 
 
 def test_a_forecast_of_the_loss_holds_while_labels_are_missing():

@@ -17,6 +17,7 @@ from raypipe.spec.retrain import (
     Freeze,
     NewRows,
     Regret,
+    Relearn,
     Retrain,
     Schedule,
 )  # fmt: skip
@@ -88,6 +89,31 @@ def test_the_cooldown_is_over_when_it_is_over():
 
 def test_a_person_is_asked_where_the_policy_says_so():
     assert decide(Retrain((NewRows(1),), approval=True), CALM, []).action == "ask"
+
+
+def test_a_change_is_learned_from_again_when_it_is_twice_as_long_ago():
+    policy = Retrain((Relearn(2),), new_rows=0, cooldown=timedelta(0))
+
+    def asked(*history, **facts):
+        return decide(policy, after(**facts), history)
+
+    changed = MONDAY - 12 * DAY
+    first = Training(at=MONDAY - 6 * DAY, seconds=1, outcome="lost", onset=changed)
+    assert asked(first).action == "train"
+    assert asked(first).onset == changed
+    assert "is 12 d ago, 6 d when it was trained last" in asked(first).why
+    assert asked(first, at=MONDAY - 1).action == "nothing"
+    assert asked().action == asked(structs.replace(first, onset=None)).action == "nothing"
+    # What failed has learned nothing, and what came after counts anew.
+    failed = Training(at=MONDAY - DAY, seconds=1, outcome="failed", onset=changed)
+    assert decide(policy, after(at=MONDAY + DAY), [first, failed]).action == "train"
+    assert asked(first, structs.replace(first, at=MONDAY - 5 * DAY)).action == "nothing"
+
+
+def test_the_newest_change_that_labels_show_counts():
+    before = Training(at=MONDAY - 6 * DAY, seconds=1, outcome="won", onset=MONDAY - 12 * DAY)
+    assert decide(EAGER, after(onset=MONDAY - 3 * DAY), [before]).onset == MONDAY - 3 * DAY
+    assert decide(EAGER, CALM, []).onset is None
 
 
 @pytest.mark.parametrize("name", PRESETS)

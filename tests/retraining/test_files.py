@@ -7,7 +7,7 @@ import pytest
 from raypipe.errors import DefinitionError, SourceError
 from raypipe.retraining.files import read_policy
 from raypipe.spec import Retrain, from_json, to_json
-from raypipe.spec.retrain import Age, AllOf, Drift, Errors, Freeze, Regret, Schedule
+from raypipe.spec.retrain import Age, AllOf, Drift, Errors, Freeze, Regret, Relearn, Schedule
 
 FULL = """
 name = "careful"
@@ -16,6 +16,7 @@ any = [
   {regret = 60},
   {all = [{errors = true}, {drift = 0.3, score = true}]},
   {age_days = 90},
+  {relearn = 2},
 ]
 cooldown_days = 3
 backoff_days = 14
@@ -41,6 +42,7 @@ def test_a_file_says_all_that_a_policy_can(tmp_path):
             Regret(60),
             AllOf((Errors(), Drift(0.3, score=True))),
             Age(timedelta(days=90)),
+            Relearn(2),
         ],
         cooldown=timedelta(days=3),
         backoff=timedelta(days=14),

@@ -120,3 +120,17 @@ def test_effects_agree_with_scipy():
     assert effect.wasserstein(b, a, centre) == pytest.approx(wasserstein_distance(reference, window), rel=0.05)
     assert effect.spread(a, centre) == pytest.approx(reference.std(), rel=0.02)
     assert effect.quantile(b, centre, 0.5) == pytest.approx(np.median(window), abs=0.02)
+
+
+def test_a_category_of_many_values_is_no_louder_than_one_of_few():
+    """The farthest of 200 cells is far by chance alone: the threshold has to hold for it as well."""
+    rng = np.random.default_rng(3)
+    loud = []
+    for values in (2, 200):
+        shares = np.full(values, 1 / values)
+        reference, windows = np.zeros((1, CELLS), np.int64), np.zeros((300, 1, CELLS), np.int64)
+        reference[0, FIRST : FIRST + values] = rng.multinomial(100_000, shares)
+        windows[:, 0, FIRST : FIRST + values] = rng.multinomial(2_000, shares, size=300)
+        z = scores(windows, reference, np.array([True])).z[:, 0, 0]
+        loud.append(float((z > threshold(20, 1)).mean()))
+    assert max(loud) <= 0.05

@@ -19,6 +19,7 @@ from raypipe.errors import RegistryError, SettingsError
 from raypipe.flows.challenge import learned_until
 from raypipe.flows.decide import decide_now
 from raypipe.flows.platform import Platform
+from raypipe.flows.replay.models import Learned
 from raypipe.flows.replay.past import Past, past
 from raypipe.flows.replay.service import DAY, Service, watching
 from raypipe.flows.retrain import drive
@@ -48,7 +49,7 @@ class _Champion:
         self.past, self.signature, self._model = history, bundle.signature(folder), OnnxModel(folder)
         self._scores: Floats = np.full(len(history.at), np.nan)
 
-    def of(self, _: int) -> "_Champion":
+    def of(self, _: Learned) -> "_Champion":
         """It is the only one."""
         return self
 
@@ -56,7 +57,7 @@ class _Champion:
         """One probability a row."""
         return self._model.predict(x)
 
-    def scores(self, _: int, rows: slice) -> Floats:
+    def scores(self, _: Learned, rows: slice) -> Floats:
         """Its answers to rows of the past."""
         if np.isnan(self._scores[rows]).any():
             self._scores[rows] = self.score(self.signature.encode(self.past.frame[rows]))
@@ -120,7 +121,7 @@ def _service(champion: ModelVersion, history: Past, start: int) -> Service:
     if learned >= start or judged.stop - judged.start < 1_000:
         what = f"has learned up to {iso(learned)}, so there is too little before {iso(start)} to compare with"
         raise RegistryError(what, where=f"{champion.name}/{champion.version}", cure="Give a later `--from`")
-    settled = learned + micros(made_by.label.settled_after)
+    settled = Learned(learned + micros(made_by.label.settled_after))
     models = _Champion(champion, history)
     return Service(champion.name, models, champion.version, settled, settled, judged, start, watching())
 

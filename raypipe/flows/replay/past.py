@@ -39,6 +39,11 @@ class Past:
     truth: Floats
     digest: str
 
+    @property
+    def settles(self) -> int:
+        """Microseconds after which a label is known for good."""
+        return int(self.settled[0] - self.at[0])
+
     def before(self, moment: int) -> int:
         """How many of the first rows have a label that was settled by then."""
         return int(np.searchsorted(self.settled, moment, side="right"))

@@ -16,11 +16,11 @@ from raypipe.contracts.decisions import Decision, Training
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Record
 from raypipe.errors import SettingsError
-from raypipe.flows.replay.models import Models
+from raypipe.flows.replay.models import Learned, Models
 from raypipe.flows.replay.past import Past
 from raypipe.flows.replay.service import DAY, HELD_OUT, Service, held_out, watching
 from raypipe.ledger import Ledger
-from raypipe.retraining.challenge import judge
+from raypipe.retraining.challenge import LEAST, judge
 from raypipe.retraining.decide import decide, looked_after
 from raypipe.spec import Pipeline
 from raypipe.spec.retrain import Retrain
@@ -143,10 +143,11 @@ class _Life:
         self._said: list[str] = []
         self._raised: list[tuple[str, int]] = []
         self._approved, self._diagnosis = 0, ""
-        self._in_service: list[int] = [start]
-        rehearsal, judged = held_out(models.past, 0, start)
-        models.prepare(rehearsal, start)
-        self._service = Service(self._name, models, 1, start, rehearsal, judged, start, self._plan)
+        first, (until, judged) = Learned(start), held_out(models.past, 0, start)
+        rehearsal = Learned(until)
+        models.prepare(rehearsal, first)
+        self._in_service: list[tuple[int, Learned]] = [(start, first)]
+        self._service = Service(self._name, models, 1, first, rehearsal, judged, start, self._plan)
 
     def tick(self, now: int) -> None:
         """Serve, watch, decide, and do what was decided."""
@@ -166,23 +167,28 @@ class _Life:
         if performance.alarm and self._wrong_since is None:
             self._wrong_since = now
         if trains:
-            self._train(now)
+            self._train(now, decision.onset)
 
     def _write_down(self, decision: Decision) -> None:
         self._ledger.append(decision.key, f"decision.{decision.action}", self._name, decision.to_json())
         if decision.action in ("train", "ask"):
             self._said.append(f"{_day(decision.situation.at)} {decision.why}")
 
-    def _train(self, now: int) -> None:
-        models, champion = self._models, self._service.moment
-        rehearsal, judged = held_out(models.past, champion, now)
-        models.prepare(rehearsal, now)
-        truth = models.past.truth[judged]
-        old, new = (log_loss(truth, models.scores(moment, judged)) for moment in (champion, rehearsal))
-        verdict = judge(old, new)
+    def _train(self, now: int, onset: int | None) -> None:
+        models, champion = self._models, self._service.learned
+        until, judged = held_out(models.past, champion.until, now, onset)
+        rehearsals = [Learned(until, since) for since in self._beginnings(until, onset)]
+        models.prepare(*rehearsals)
+        old, *new = (self._lost(one, judged) for one in (champion, *rehearsals))
+        # Who learned from everything stands first; whoever would forget must win against that one as well.
+        place = len(new) - 1 if judge(new[0], new[-1]).won else 0
+        rehearsal, verdict = rehearsals[place], judge(old, new[place])
+        challenger = Learned(now, rehearsal.since)
+        models.prepare(challenger)
         won = verdict.won or not self._policy.challenge
-        spent = SECONDS_A_ROW * (models.rows(now) + (models.rows(rehearsal) if self._policy.challenge else 0))
-        self.history.append(Training(at=now, seconds=spent, outcome="won" if won else "lost"))
+        fitted = [challenger, *(rehearsals if self._policy.challenge or len(rehearsals) > 1 else ())]
+        spent = SECONDS_A_ROW * sum(rows.stop - rows.start for rows in map(models.rows, fitted))
+        self.history.append(Training(at=now, seconds=spent, outcome="won" if won else "lost", onset=onset))
         key = f"training:{self._name}:{self._policy.name}:{now}"
         self._ledger.append(key, "training", self._name, self.history[-1].to_json())
         self._said.append(
@@ -194,18 +200,28 @@ class _Life:
         if self._wrong_since is not None:
             self._recovery.append((now - self._wrong_since) / DAY)
             self._wrong_since = None
-        self._in_service.append(now)
+        self._in_service.append((now, challenger))
         version = self._service.version + 1
-        self._service = Service(self._name, models, version, now, rehearsal, judged, now, self._plan)
+        self._service = Service(self._name, models, version, challenger, rehearsal, judged, now, self._plan)
+
+    def _beginnings(self, until: int, onset: int | None) -> list[int]:
+        """Since when a challenger may learn: since the champion did, and where that is enough since the change."""
+        before = self._service.learned.since
+        if onset is None or onset <= before:
+            return [before]
+        newer = self._models.rows(Learned(until, onset))
+        return [before, onset] if newer.stop - newer.start >= LEAST else [before]
+
+    def _lost(self, learned: Learned, rows: slice) -> Floats:
+        return log_loss(self._models.past.truth[rows], self._models.scores(learned, rows))
 
     def result(self, start: int, end: int) -> Replayed:
         """Everything that was answered, by who answered it."""
         losses, times = [], []
         past = self._models.past
-        # A model that goes into service has learned up to that very moment.
-        for since, until in pairwise([*self._in_service, end]):
+        for (since, learned), (until, _) in pairwise([*self._in_service, (end, Learned(end))]):
             rows = past.asked(since, until)
-            losses.append(log_loss(past.truth[rows], self._models.scores(since, rows)))
+            losses.append(self._lost(learned, rows))
             times.append(past.at[rows])
         recovery = [*self._recovery, *([] if self._wrong_since is None else [(end - self._wrong_since) / DAY])]
         every, at = np.concatenate(losses), np.concatenate(times)

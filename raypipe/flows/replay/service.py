@@ -11,6 +11,7 @@ from raypipe.contracts.decisions import Situation
 from raypipe.contracts.signature import Signature
 from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport, PerformanceReport
+from raypipe.flows.replay.models import Learned
 from raypipe.flows.replay.past import Past
 from raypipe.monitoring import Monitor, Performance, Plan
 from raypipe.monitoring.diagnosis import Losses, Sides, diagnose
@@ -43,15 +44,18 @@ def watching(tick: int = DAY) -> Plan:
     return Plan(budget=_BUDGET * DAY / tick, material=MATERIAL, rows=None, span=tick)
 
 
-def held_out(past: Past, since: int, now: int) -> tuple[int, slice]:
+def held_out(past: Past, since: int, now: int, onset: int | None = None) -> tuple[int, slice]:
     """Up to which moment a challenger's rehearsal may learn, and the rows that it and the champion are judged on.
 
     Args:
         past: what was asked.
         since: up to when the champion has learned.
         now: what is settled by now is known.
+        onset: when the world changed, if it did.
     """
-    until = challenge.held_out(since, now)
+    # It is known of a row when its label has settled.
+    seen = None if onset is None else onset + past.settles
+    until = challenge.held_out(since, now, seen)
     return until, slice(past.before(until), past.before(now))
 
 
@@ -69,15 +73,15 @@ class Model(Protocol):
 
 
 class Asked(Protocol):
-    """Models by the moment up to which they have learned, and what they say of the past."""
+    """Models by what they have learned from, and what they say of the past."""
 
     past: Past
 
-    def of(self, moment: int) -> Model:
-        """The model of a moment."""
+    def of(self, learned: Learned) -> Model:
+        """The model that has learned from it."""
         ...
 
-    def scores(self, moment: int, rows: slice) -> Floats:
+    def scores(self, learned: Learned, rows: slice) -> Floats:
         """Its answers."""
         ...
 
@@ -89,17 +93,25 @@ class Service:
         name: of the pipeline.
         models: makes and asks models.
         version: its number.
-        moment: up to when it has learned.
-        rehearsal: the moment of the model that was judged in its place,
+        learned: what it has learned from.
+        rehearsal: what the model had that was judged in its place,
         judged: on these rows, which it had not learned from.
         now: since when it is in service.
         plan: how it is watched.
     """
 
     def __init__(
-        self, name: str, models: Asked, version: int, moment: int, rehearsal: int, judged: slice, now: int, plan: Plan
+        self,
+        name: str,
+        models: Asked,
+        version: int,
+        learned: Learned,
+        rehearsal: Learned,
+        judged: slice,
+        now: int,
+        plan: Plan,
     ) -> None:
-        self.models, self.past, self.version, self.moment, self.since = models, models.past, version, moment, now
+        self.models, self.past, self.version, self.learned, self.since = models, models.past, version, learned, now
         self._rehearsal, self._judged, self._now = rehearsal, judged, now
         signature, scores = models.of(rehearsal).signature, models.scores(rehearsal, judged)
         frame = self.past.frame[judged]
@@ -112,7 +124,7 @@ class Service:
             Judged.of(self.past.truth[judged], scores),
             # Outcomes are taken together by the day however often one looks, as in production.
             span=max(DAY, plan.span),
-            settles=int(self.past.settled[0] - self.past.at[0]),
+            settles=self.past.settles,
         )
 
     def live(self, now: int) -> tuple[DriftReport | None, PerformanceReport]:
@@ -130,7 +142,7 @@ class Service:
         return report, self.performance.report(now, cohorts=3)
 
     def _answer(self, rows: slice) -> None:
-        scores = self.models.scores(self.moment, rows)
+        scores = self.models.scores(self.learned, rows)
         # Categories are counted by the codes of the reference, whoever answers.
         signature, frame = self.models.of(self._rehearsal).signature, self.past.frame[rows]
         counts = self.watched.count(signature, frame, scores.astype(np.float32))
@@ -146,10 +158,11 @@ class Service:
             pipeline=self.monitor.pipeline,
             version=self.version,
             at=now,
-            since=self.moment,
+            since=self.learned.until,
             looked=looked,
-            new_rows=self.past.before(now) - self.past.before(self.moment),
+            new_rows=self.past.before(now) - self.past.before(self.learned.until),
             errors=performance.alarm,
+            onset=performance.onset,
             regret=performance.regret,
             estimated_rise=low / reference - 1,
             drift_mass=None if drift is None else drift.mass,
@@ -170,8 +183,8 @@ class Service:
         return diagnose(drift, sides, losses).text
 
     def _losses(self, settled: slice) -> Losses:
-        def lost(moment: int, rows: slice) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-            return log_loss(self.past.truth[rows], self.models.scores(moment, rows))
+        def lost(learned: Learned, rows: slice) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+            return log_loss(self.past.truth[rows], self.models.scores(learned, rows))
 
         frame = self.past.frame
         texts = [name for name, kind in frame.schema.items() if kind == pl.String and frame[name].n_unique() <= _VALUES]
@@ -179,7 +192,7 @@ class Service:
             {name: frame[name][part].fill_null("missing").to_list() for name in texts}
             for part in (self._judged, settled)
         ]
-        return Losses(lost(self._rehearsal, self._judged), lost(self.moment, settled), *sides)
+        return Losses(lost(self._rehearsal, self._judged), lost(self.learned, settled), *sides)
 
 
 def _ids(rows: slice) -> Sequence[str]:

@@ -147,7 +147,7 @@ class Round:
             return False
         last = self._watcher.state.last.get(situation.version)
         look = decision.action == "analyse" and not diagnosis and last is not None
-        self._watcher.news(decision, why(self._platform, known, last.report) if look and last else "")
+        self._watcher.news(decision, why(self._platform, known, last.report).text if look and last else "")
         return True
 
 

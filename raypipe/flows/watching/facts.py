@@ -27,6 +27,7 @@ def situation(
         looked=looked,
         new_rows=None if found is None else found.new_labels,
         errors=None if found is None else found.alarm,
+        onset=None if found is None else found.onset,
         regret=None if found is None else found.regret,
         estimated_rise=None if found is None else _rise(found),
         drift_mass=None if report is None else report.mass,

@@ -1,7 +1,7 @@
 """What came true of a version's predictions, out of the logs: each span of time is read until it is settled.
 
-After that its figures are kept. Once a span, when the next one settles, all of them are read again: then corrections
-that came late are shown, and scores are recalibrated by what is known of the spans before.
+After that its figures are kept, with its scores and labels added up, and it is not read again: what a tick reads does
+not grow with what was answered before. A correction that comes after its label was to stand for good is not shown.
 """
 
 import polars as pl
@@ -79,27 +79,21 @@ def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tu
     span, first = TICKS * plan.span, oldest(plan, at)
     settles = micros(known.pipeline.label.settled_after) + micros(known.pipeline.ask.lead)
 
-    def joined(since: int) -> Performance:
-        made = Performance(judged, span=span, settles=settles, keep=SPANS + 1, memory=memory)
-        rows = told.rows(since).filter(pl.col("at").is_between(since, at))
-        made.joined(rows["at"].to_numpy(), rows["score"].to_numpy(), rows["truth"].to_numpy())
-        return made
-
     since = max(first, memory.through // span * span)
-    performance = joined(since)
-    if since > first and performance.settles(at):
-        performance, since = joined(first), first
-    report = performance.report(at)
+    performance = Performance(judged, span=span, settles=settles, keep=SPANS + 1, memory=memory)
+    rows = told.rows(since).filter(pl.col("at").is_between(since, at))
+    performance.joined(rows["at"].to_numpy(), rows["score"].to_numpy(), rows["truth"].to_numpy())
+    report = performance.report(at, SPANS + 1)
     cohorts = (*(one for one in memory.shown if one.start < since), *report.cohorts)[-_SHOWN:]
     now = performance.memory
-    shown = list(cohorts) if since == first else memory.shown
-    through = _through(since, now, span, at - settles)
+    through = _through(since, now, span, at - min(settles, _SHOWN * span))
+    shown = [one for one in cohorts if one.start < through]
     return structs.replace(report, cohorts=cohorts), structs.replace(now, through=through, shown=shown)
 
 
 def _through(start: int, memory: Memory, span: int, due: int) -> int:
-    """The start of the first span of which more may become known: not settled, or empty and not long over."""
-    while start in memory.settled or start + 2 * span <= due:
+    """The start of the first span of which more may become known: not settled, labels to come, or empty."""
+    while start + (1 if start in memory.settled else 2) * span <= due:
         start += span
     return start
 

@@ -202,7 +202,11 @@ class Watcher:
         memory = self.state.memories.get(version) or Memory()
         alarmed = memory.alarm
         found, self.state.memories[version] = self._outcome(known, memory, at)
-        text = why(self._platform, known, report) if report.alarms or report.breaks else ""
+        text = ""
+        if report.alarms or report.breaks:
+            behind = why(self._platform, known, report)
+            # Values in another unit are no more to be learned from than gaps.
+            report, text = structs.replace(report, breaks=behind.breaks), behind.text
         broken = () if before is None else before.report.breaks
         alarm = drift_alarm(report, text, broken, errors=found is not None and found.alarm and not alarmed)
         if alarm is not None:

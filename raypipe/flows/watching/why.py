@@ -18,7 +18,7 @@ from raypipe.flows.platform import Platform
 from raypipe.flows.watching.known import Known
 from raypipe.flows.watching.labels import feedback, predictions
 from raypipe.ledger import Entry, Ledger
-from raypipe.monitoring.diagnosis import Losses, Matrix, Sides, diagnose
+from raypipe.monitoring.diagnosis import Diagnosis, Losses, Matrix, Sides, diagnose
 from raypipe.serving.model import Model, Served
 from raypipe.stats.estimate import log_loss
 
@@ -30,8 +30,8 @@ _SCORED = 2_000
 _VALUES = 40
 
 
-def why(platform: Platform, known: Known, report: DriftReport) -> str:
-    """One paragraph on the open alarms of a report; what cannot be found out is left out of it."""
+def why(platform: Platform, known: Known, report: DriftReport) -> Diagnosis:
+    """What is behind the open alarms of a report; what cannot be found out is left out of it."""
     span = platform.watching.plan.span
     ticks = max((column.ticks for column in report.alarms), default=1)
     onset = report.at - ticks * span
@@ -41,13 +41,13 @@ def why(platform: Platform, known: Known, report: DriftReport) -> str:
         told = feedback(platform, known, onset - 32 * span)
     except RaypipeError:
         logger.exception("an alarm is told without rows")
-        return diagnose(report, upstream=changes).text
+        return diagnose(report, upstream=changes)
     return explained(known, report, rows, told, onset, changes)
 
 
 def explained(
     known: Known, report: DriftReport, rows: pl.DataFrame, told: pl.DataFrame, onset: int, changes: Sequence[str]
-) -> str:
+) -> Diagnosis:
     """The same from rows that were read.
 
     Args:
@@ -66,7 +66,7 @@ def explained(
             sides = _sides(known, frame.filter(pl.col("at") >= _moment(onset)).tail(_SCORED))
     except (RaypipeError, pl.exceptions.PolarsError):
         logger.exception("an alarm is told without rows")
-    return diagnose(report, sides, losses, changes).text
+    return diagnose(report, sides, losses, changes)
 
 
 def _features(known: Known, rows: pl.DataFrame) -> pl.DataFrame:
@@ -84,8 +84,12 @@ def _sides(known: Known, frame: pl.DataFrame) -> Sides | None:
     hashed = set(known.pipeline.log.hashed) & set(names)
     if known.reference is None or hashed or not frame.height or not set(names) <= set(frame.columns):
         return None
-    model = Model(Served(folder=version.folder, digest=version.digest, version=version.version))
-    return Sides(names, drawn(known.reference, frame.height), signature.encode(frame), model.score)
+    score = None
+    try:
+        score = Model(Served(folder=version.folder, digest=version.digest, version=version.version)).score
+    except RaypipeError:
+        logger.exception("an alarm is told without its model")
+    return Sides(names, drawn(known.reference, frame.height), signature.encode(frame), score)
 
 
 def drawn(reference: Reference, rows: int) -> Matrix:

@@ -15,6 +15,7 @@ from raypipe.spec.retrain import (
     Freeze,
     NewRows,
     Regret,
+    Relearn,
     Retrain,
     Rollout,
     Schedule,
@@ -80,8 +81,8 @@ def _trigger(trigger: Trigger) -> Iterator[Fault]:
         yield Fault(trigger.where, "`Age` asks all the time", "Give a length of time")
     elif isinstance(trigger, Failing) and not 0 < trigger.above < 1:
         yield Fault(trigger.where, f"`Failing({trigger.above:g})` is no share of requests", "Give one such as 0.01")
-    elif isinstance(trigger, Slower) and not trigger.times > 1:
-        yield Fault(trigger.where, "`Slower` asks all the time", "Give a multiple above 1")
+    elif isinstance(trigger, Slower | Relearn) and not trigger.times > 1:
+        yield Fault(trigger.where, f"`{type(trigger).__name__}` asks all the time", "Give a multiple above 1")
     elif isinstance(trigger, EstimatedLoss) and not trigger.rise > 0:
         yield Fault(trigger.where, "`EstimatedLoss` asks all the time", "Give a rise in parts, such as 0.1")
 
