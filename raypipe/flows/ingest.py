@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Ingested, Snapshot
-from raypipe.errors import SourceError
+from raypipe.errors import ServiceError, SourceError
 from raypipe.flows.erase import retain
 from raypipe.flows.platform import Platform
 from raypipe.spec import Pipeline
@@ -20,16 +20,17 @@ def ingest(platform: Platform, progress: Progress, *, pipeline: Pipeline) -> Ing
 
     Raises:
         SourceError: a source cannot be read as declared; its table is what it was.
+        ServiceError: the only one that stopped does not answer.
     """
     retain(platform, pipeline=pipeline)
     snapshots: list[Snapshot] = []
-    errors: list[SourceError] = []
+    errors: list[SourceError | ServiceError] = []
     for source in pipeline.sources:
         try:
             snapshots.append(platform.lake.ingest(source, progress))
             if changed := snapshots[-1].changed:
                 _tell(platform, pipeline, "source.columns", table=source.name, changed=changed)
-        except SourceError as error:
+        except (SourceError, ServiceError) as error:
             errors.append(error)
             _tell(platform, pipeline, "source.stopped", table=source.name, why=str(error))
     if len(errors) > 1:

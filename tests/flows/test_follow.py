@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from raypipe.clock import ManualClock
-from raypipe.contracts.progress import Silent, Step
-from raypipe.contracts.records import Followed, Taken
+from raypipe.contracts.progress import Progress, Silent, Step
+from raypipe.contracts.records import Followed, Snapshot, Taken
 from raypipe.contracts.streaming import Offsets
 from raypipe.errors import DefinitionError, GateError, ServiceError, SourceError
 from raypipe.flows import Platform
@@ -22,7 +22,7 @@ from raypipe.flows.ingest import ingest, ingest_line
 from raypipe.flows.meter import IngestMeter
 from raypipe.lake import Lake
 from raypipe.lake.feeds.kafka import KafkaLog
-from raypipe.spec import Stream, checks, hours, kafka, seconds
+from raypipe.spec import Source, Stream, checks, hours, kafka, seconds
 from tests.flows.gated import LATE, House, pipeline
 from tests.lake.logs import Broker, ride
 from tests.lake.sources import line, towns, trips
@@ -169,4 +169,20 @@ def test_one_source_that_cannot_be_read_stops_itself_alone(tmp_path: Path) -> No
     (told,) = house.ledger.entries("source.stopped", "trips")
     assert "lacks column `size`" in told.body
     assert house.lake.ingest(house.stream, Silent()).rows == 1
+    assert len(list((tmp_path / "lake").rglob("trips/data/*/*.parquet"))) == 1
+
+
+def test_one_source_that_does_not_answer_stops_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(tmp_path, (checks.refers("town", to=towns(tmp_path / "towns.csv")).warn(),))
+    house.ship("a", line(1))
+    ingest_one = Lake.ingest
+
+    def silent(self: Lake, source: Source, progress: Progress) -> Snapshot:
+        if source.name == "towns":
+            raise ServiceError("does not answer", where="sql shop/towns")
+        return ingest_one(self, source, progress)
+
+    monkeypatch.setattr(Lake, "ingest", silent)
+    with pytest.raises(ServiceError, match="does not answer"):
+        ingest(cast(Platform, house), Silent(), pipeline=pipeline(house.stream))
     assert len(list((tmp_path / "lake").rglob("trips/data/*/*.parquet"))) == 1

@@ -11,7 +11,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from sqlalchemy.exc import OperationalError
 
 from raypipe.contracts.progress import Silent
-from raypipe.contracts.records import Snapshot
+from raypipe.contracts.records import Snapshot, Taken
 from raypipe.errors import SourceError, WorkspaceError
 from raypipe.lake import Lake, ingest, live
 from raypipe.spec import Stream, days, hours, kafka
@@ -67,6 +67,26 @@ def test_messages_become_rows_once(tmp_path: Path, cluster: Broker, topic: str) 
     assert (ids(lake, third), third.added) == ([*range(10)], 1)
     assert third.taken is not None
     assert (third.taken.read, third.taken.repeated) == (11, 1)
+
+
+def test_offsets_writer_and_batch_stand_in_the_snapshot_of_the_rows(
+    tmp_path: Path, cluster: Broker, topic: str
+) -> None:
+    lake, stream = opened(tmp_path, cluster), rides(topic)
+    prepare(lake, stream)
+    said = []
+    for id in (1, 2):
+        cluster.send(topic, ride(id))
+        with lake.follow(stream) as following:
+            assert following.take(5) is not None
+        snapshot = lake._catalog.load_table("lake.trips").metadata.snapshot_by_name("incoming")
+        assert snapshot is not None
+        assert snapshot.summary is not None
+        said.append(snapshot.summary.additional_properties)
+    assert [Taken.from_json(one["raypipe.taken"]).last for one in said] == [{"0": 0}, {"0": 1}]
+    assert [one["added-records"] for one in said] == ["1", "1"]
+    assert [one["raypipe.writer"].partition("-")[0] for one in said] == ["1", "2"], "the epoch grows"
+    assert len({one["raypipe.batch"] for one in said}) == 2
 
 
 def test_a_row_is_the_same_from_a_file_and_from_the_log(tmp_path: Path, cluster: Broker, topic: str) -> None:
