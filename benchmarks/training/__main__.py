@@ -221,8 +221,8 @@ model to ONNX, compares the two, times it, and writes it to MLflow. Both begin w
 with the last AUC; Ray runs before.
 
 Framework time is what two cores had beyond fitting, divided by the trials, the start of worker processes included.
-The winner is the best trial, or the mean of the front, fitted again on train and tune; so are the defaults. Its
-interval is drawn over days. Versions that are made again learn from January.
+The winner is the best trial, or a mean of the best and of the front, fitted again on train and tune; so are the
+defaults. Its interval is drawn over days. Versions that are made again learn from January.
 """
 
 if __name__ == "__main__":

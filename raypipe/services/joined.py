@@ -30,10 +30,12 @@ def join(config: ServicesConfig, name: str = "raypipe", run_id: str = "") -> Non
 
     import ray
     from ray import serve
+    from ray._private import worker
     from ray.exceptions import AuthenticationError
     from ray.job_config import JobConfig
     from ray.serve.schema import LoggingConfig
 
+    worker._worker_logs_enabled = False  # see `connect`
     try:
         if not ray.is_initialized():
             ray.init(

@@ -4,6 +4,8 @@ The library that takes them is heavy; a test holds this list against it.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
 
 #: LightGBM's parameters, each with its other names: those that a trainer's contract does not settle.
 _LIGHTGBM = """\
@@ -153,16 +155,47 @@ PARAMETERS: Mapping[str, Mapping[str, str]] = {
     },
     "linear": {"C": "C", "max_iter": "max_iter"},
 }
-#: Parameters that are whole numbers, and further ones that are numbers; of others nothing is known.
-WHOLE = frozenset(
-    (
-        *("num_leaves", "min_data_in_leaf", "bagging_freq", "num_iterations", "early_stopping_round"),
-        *("max_depth", "max_bin", "hidden", "layers", "batch_size", "epochs", "patience", "workers", "max_iter"),
-    )
-)
-NUMBERS = WHOLE | frozenset(
-    (
-        *("learning_rate", "feature_fraction", "bagging_fraction", "lambda_l1", "lambda_l2", "cat_smooth"),
-        *("dropout", "weight_decay", "C"),
-    )
-)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The values that a number may have; ``above`` and ``below`` leave the bound itself out.
+
+    >>> str(Limits(0, 1, above=True)), str(Limits(1, whole=True)), Limits(0, 1, below=True).hold(1)
+    ('above 0, at most 1', 'a whole number, at least 1', False)
+    """
+
+    low: float = -inf
+    high: float = inf
+    above: bool = False
+    below: bool = False
+    whole: bool = False
+
+    def hold(self, value: float) -> bool:
+        """Whether a value is one of them."""
+        least = value > self.low if self.above else value >= self.low
+        return least and (value < self.high if self.below else value <= self.high)
+
+    def __str__(self) -> str:
+        """In words."""
+        said = ["a whole number"] if self.whole else []
+        said += [f"{'above' if self.above else 'at least'} {self.low:g}"] if self.low > -inf else []
+        said += [f"{'below' if self.below else 'at most'} {self.high:g}"] if self.high < inf else []
+        return ", ".join(said)
+
+
+_COUNT, _SIZE, _POSITIVE = Limits(1, whole=True), Limits(0, whole=True), Limits(0, above=True)
+_SHARE, _AMOUNT = Limits(0, 1, above=True), Limits(0)
+#: What the numbers among them may be, as the libraries say or refuse; of other parameters nothing is known.
+LIMITS: Mapping[str, Limits] = {
+    "num_leaves": Limits(2, 131_072, whole=True),
+    "max_depth": Limits(-1, whole=True),
+    "max_bin": Limits(2, whole=True),
+    **dict.fromkeys(("min_data_in_leaf", "bagging_freq", "layers"), _SIZE),
+    **dict.fromkeys(("num_iterations", "early_stopping_round", "hidden", "batch_size", "epochs"), _COUNT),
+    **dict.fromkeys(("patience", "workers", "max_iter"), _COUNT),
+    **dict.fromkeys(("learning_rate", "C"), _POSITIVE),
+    **dict.fromkeys(("feature_fraction", "bagging_fraction"), _SHARE),
+    **dict.fromkeys(("lambda_l1", "lambda_l2", "cat_smooth", "weight_decay"), _AMOUNT),
+    "dropout": Limits(0, 1, below=True),
+}

@@ -32,7 +32,7 @@ from raypipe.training.limits import apart
 from raypipe.training.metrics import quality
 from raypipe.training.onnx_model import OnnxModel, check_scores, difference
 from raypipe.training.outcome import Outcome
-from raypipe.training.speed import speed
+from raypipe.training.speed import money, timed_scores
 from raypipe.training.threshold import EVEN, choose_threshold, cost_matrix
 from raypipe.training.trainer import Examples, Matrix, Scores, Task, Trainer
 from raypipe.training.trainers import trainer
@@ -161,7 +161,7 @@ def seal(
     """Judge the model on the holdout and write its bundle into ``folder``.
 
     Names without a prefix are on the holdout, ``tune_…`` on the tuning period before the model was fitted again. Speeds
-    are among the metrics and not in the bundle: the same model made again is the same bundle.
+    and what they cost are among the metrics and not in the bundle: the same model made again is the same bundle.
     """
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -210,7 +210,9 @@ def seal(
     failpoint("training.before_bundle")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
-    return Sealed(metrics | speed(served, rows.x[:2_000], data.signature), scores)
+    _, speeds = timed_scores(served, rows.x[:2_000], data.signature)
+    cost = money(speeds, pipeline.search.cpu_hour) if pipeline.search.cpu_hour else {}
+    return Sealed(metrics | speeds | cost, scores)
 
 
 def _keep_hours(folder: Path, rows: pl.DataFrame, reference: Reference, signature: Signature, scores: Scores) -> None:
@@ -236,6 +238,7 @@ def _with_holdout(
     except Exception as error:  # a trainer may raise anything
         what = f"the winner could not be fitted again with the holdout: {in_words(error)}"
         raise TrainingError(what, where=algorithm) from error
+    check_scores(fresh.predict(rows.x), len(rows.y), "fitted with the holdout too the trainer", algorithm, data.target)
     return replace(model, trainer=fresh)
 
 

@@ -15,14 +15,20 @@ SHOWN = 3
 COLOURS = {"lightgbm": "#0e7490", "network": "#b45309", "linear": "#7c3aed"}
 
 
+def finished(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The trials that were judged to their end."""
+    return [outcome for outcome in outcomes if outcome.trial.status == FINISHED and outcome.goodness is not None]
+
+
 def front(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The finished trials that no other is at least as good and as fast as, fastest first; the Pareto front.
 
     Of equal ones the first counts.
     """
-    finished = [outcome for outcome in outcomes if outcome.trial.status == FINISHED and outcome.goodness is not None]
     found: list[Outcome] = []
-    for outcome in sorted(finished, key=lambda o: (o.trial.metrics[SPEED], -(o.goodness or 0.0), o.trial.number)):
+    for outcome in sorted(
+        finished(outcomes), key=lambda o: (o.trial.metrics[SPEED], -(o.goodness or 0.0), o.trial.number)
+    ):
         if not found or (outcome.goodness or 0.0) > (found[-1].goodness or 0.0):
             found.append(outcome)
     return found
@@ -47,9 +53,9 @@ def draw(outcomes: Sequence[Outcome], search: Search, winner: Outcome, file: Pat
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    finished = [outcome.trial for outcome in outcomes if outcome.trial.status == FINISHED]
-    for algorithm in dict.fromkeys(trial.algorithm for trial in finished):
-        own = [trial for trial in finished if trial.algorithm == algorithm]
+    trials = [outcome.trial for outcome in finished(outcomes)]
+    for algorithm in dict.fromkeys(trial.algorithm for trial in trials):
+        own = [trial for trial in trials if trial.algorithm == algorithm]
         x, y = [t.metrics[SPEED] for t in own], [t.metrics[search.metric] for t in own]
         axes.scatter(x, y, s=28, color=COLOURS.get(algorithm), label=algorithm)
     best = [outcome.trial for outcome in front(outcomes)]

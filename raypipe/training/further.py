@@ -1,4 +1,4 @@
-"""Trials that follow from the others: a mean of the front, and models of one segment each, kept where they win.
+"""Trials that follow from the others: a mean of the best, and models of one segment each, kept where they win.
 
 They are answered, kept and told like any other trial, and what comes of them is held against the others by the same
 rule. Which there are follows from the outcomes so far, so a search that was killed asks for the same again.
@@ -18,7 +18,7 @@ from raypipe.contracts.progress import Progress
 from raypipe.spec import Pipeline
 from raypipe.training.budget import Budget
 from raypipe.training.choice import choose
-from raypipe.training.front import front
+from raypipe.training.front import finished, front
 from raypipe.training.limits import death
 from raypipe.training.metrics import goodness, measure
 from raypipe.training.outcome import FAILED, PART, Outcome, kept, kept_scores, trial_folder
@@ -28,6 +28,8 @@ from raypipe.training.trainers.several import code_of, column_of, enough, only, 
 from raypipe.training.trial import Data, Plan, Point, answer, hung, outcome_of, watched
 from raypipe.words import amount
 
+#: So many of the best trials may be in an ensemble, on the front or not: of those that err apart the mean errs less.
+BEST = 8
 #: How often the best next member is taken into an ensemble; one that is taken twice counts twice.
 PICKS = 20
 #: Draws of blocks of rows, and how many of them a segment's own model must win.
@@ -61,8 +63,8 @@ def further(
     found: list[Outcome] = []
     if search.ensemble:
         params = ensemble(outcomes, data, plan)
-        found += run("ensemble of the front", [("ensemble", params)]) if params else []
-        told += [] if params else ["no mean of the front is better than its best"]
+        found += run("ensemble", [("ensemble", params)]) if params else []
+        told += [] if params else ["no mean of trials is better than the best of them"]
     if search.by:
         best, _ = choose([*outcomes, *found], search, pipeline.name)
         base = {"algorithm": best.trial.algorithm, **best.trial.params}
@@ -159,12 +161,16 @@ def _answer(point: Point, data: Data, plan: Plan) -> str:
 
 
 def ensemble(outcomes: Sequence[Outcome], data: Data, plan: Plan) -> Params | None:
-    """The members of the front whose mean does best on the tuning period, each with its share; None: one alone does.
+    """The trials of the front, and of the best, whose mean does best on the tuning period, each with its share.
+
+    None: one alone does.
 
     R. Caruana et al., "Ensemble selection from libraries of models", ICML 2004: the best next member is taken, again
     and again, and what was best on the way is kept.
     """
     members = front(outcomes)
+    best_first = sorted(finished(outcomes), key=lambda outcome: (-(outcome.goodness or 0.0), outcome.trial.number))
+    members += [outcome for outcome in best_first[:BEST] if outcome not in members]
     scores = [kept_scores(plan.folder, member) for member in members]
 
     def good(of: list[int]) -> float:

@@ -34,7 +34,6 @@ from raypipe.training.metrics import check_metric
 from raypipe.training.rows import Filed
 from raypipe.training.trainer import Examples
 from raypipe.training.trial import Data, Plan
-from raypipe.training.warm import warm_points
 
 #: What decides, beside data and search, how a trial turns out.
 _LIBRARIES = ("raypipe", "lightgbm", "torch", "scikit-learn", "optuna", "onnxruntime")
@@ -73,6 +72,7 @@ def search(
     from raypipe.training.space import Space
     from raypipe.training.tracking import Tracking
     from raypipe.training.tuning import try_all
+    from raypipe.training.warm import warm_points
 
     space = Space.of(pipeline.search)
     data = prepare(pipeline, training_set)

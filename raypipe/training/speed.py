@@ -1,6 +1,6 @@
 """How long a model takes to answer, in the code that a replica runs from the values of features to scores."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from resource import RUSAGE_THREAD, getrusage
 from time import perf_counter, thread_time
@@ -13,29 +13,36 @@ from raypipe.contracts.encode import Encoder
 from raypipe.contracts.scorer import Scorer
 from raypipe.contracts.signature import Signature
 from raypipe.training.onnx_model import OnnxModel
-from raypipe.training.trainer import Matrix
+from raypipe.training.trainer import Matrix, Scores
 
 T = TypeVar("T")
 
 MANY = 1_000
-#: Calls that are timed, for one row and for a thousand; where they take long, fewer, but `FEWEST`.
-CALLS = {1: 300, MANY: 20}
-FEWEST, SECONDS = 7, 0.1
+#: Calls with one row that are timed; where they take long, fewer, but `FEWEST`.
+CALLS, FEWEST, SECONDS = 300, 7, 0.1
 
 
-def speed(model: OnnxModel, x: Matrix, signature: Signature) -> dict[str, float]:
-    """Milliseconds from plain values to scores, for one row and for 1,000: median and 99th percentile over calls.
+def timed_scores(model: OnnxModel, x: Matrix, signature: Signature) -> tuple[Scores, dict[str, float]]:
+    """The scores of rows, asked a thousand at a time, and how many milliseconds that took from plain values to scores.
 
-    One row is asked as a tuple of values, a thousand as a frame, as a replica does. It is the time on the clock. Where
-    the kernel gave the core to other work amid a call, such as the next trial, it is the CPU time of that call: what
-    else runs here must not decide which model is fast enough.
+    It is told for one row and for 1,000, median and 99th percentile over calls. One row is asked as a tuple of values,
+    a thousand as a frame, as a replica does. It is the time on the clock. Where the kernel gave the core to other work
+    amid a call, such as the next trial, it is the CPU time of that call: what else runs here must not decide which
+    model is fast enough. The first call, which finds cold caches, is not counted.
+
+    Args:
+        model: as it serves.
+        x: shape (rows, columns); where there are few, they are asked again.
+        signature: what the columns are.
     """
     scorer = Scorer("model", Encoder(signature), model.predict)
-    one = values(np.resize(x, (CALLS[1], x.shape[1])), signature).rows()
-    many = [values(np.resize(np.roll(x, -MANY * i, axis=0), (MANY, x.shape[1])), signature) for i in range(FEWEST)]
-    each = _seconds(lambda row: scorer.rows([row]), one)
-    together = _seconds(scorer.frame, (many[i % FEWEST] for i in range(CALLS[MANY])))
-    return _quantiles(each, 1) | _quantiles(together, MANY)
+    one = values(np.resize(x, (CALLS, x.shape[1])), signature).rows()
+    each = [seconds for _, seconds in _within(_timed(partial(scorer.rows, [row])) for row in one)]
+    parts = range(0, max(len(x), (FEWEST + 1) * MANY), MANY)
+    frames = (values(x.take(np.arange(start, start + MANY), axis=0, mode="wrap"), signature) for start in parts)
+    many = [_timed(partial(scorer.frame, frame)) for frame in frames]
+    scores = np.concatenate([said for (_, said), _ in many])[: len(x)]
+    return scores, _quantiles(each[1:], 1) | _quantiles([seconds for _, seconds in many[1:]], MANY)
 
 
 def money(speeds: Mapping[str, float], cpu_hour: float) -> dict[str, float]:
@@ -70,22 +77,20 @@ def values(x: Matrix, signature: Signature) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _seconds(ask: Callable[[T], object], questions: Iterable[T]) -> list[float]:
-    """How long each call takes; the first one, which finds cold caches, is not counted."""
-    took: list[float] = []
+def _within(calls: Iterator[T]) -> Iterator[T]:
+    """As many calls as there is time for."""
     began = perf_counter()
-    for question in questions:
-        took.append(_took(partial(ask, question)))
-        if len(took) > FEWEST and perf_counter() - began > SECONDS:
-            break
-    return took[1:]
+    for number, call in enumerate(calls):
+        yield call
+        if number >= FEWEST and perf_counter() - began > SECONDS:
+            return
 
 
-def _took(call: Callable[[], object]) -> float:
+def _timed(call: Callable[[], T]) -> tuple[T, float]:
     before, cpu, began = _interruptions(), thread_time(), perf_counter()
-    call()
+    said = call()
     wall, cpu = perf_counter() - began, thread_time() - cpu
-    return cpu if _interruptions() > before else wall
+    return said, cpu if _interruptions() > before else wall
 
 
 def _interruptions() -> int:

@@ -19,7 +19,7 @@ from ray import tune
 from raypipe.contracts.records import Trial
 from raypipe.contracts.signature import Signature
 from raypipe.contracts.target import BINARY, Target
-from raypipe.errors import TrainingError
+from raypipe.errors import RaypipeError
 from raypipe.failpoints import failpoint
 from raypipe.spec.search import Metric, Model
 from raypipe.training import limits
@@ -28,18 +28,15 @@ from raypipe.training.limits import NICE
 from raypipe.training.metrics import goodness, quality
 from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import FAILED, FINISHED, PART, STOPPED, Outcome, keep, keep_scores, kept, trial_folder
+from raypipe.training.room import WAITING
 from raypipe.training.rows import Filed
-from raypipe.training.speed import money, speed
+from raypipe.training.speed import money, timed_scores
 from raypipe.training.trainer import CPUS, Examples, Params, Scores, Task, Vector, unreported
 from raypipe.training.trainers import trainer
 from raypipe.training.trainers.several import code_of, column_of, only
 
-#: What a trial holds while its workers do the work; Tune knows no trials that hold nothing.
-WAITING = 0.01
 #: Rows of the tuning period that a model and its ONNX file are compared on.
 COMPARED = 2_000
-#: Rows of it that a model is timed on.
-TIMED = 8_000
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,7 @@ def answer(point: Point, data: Data, plan: Plan) -> Outcome:
 def in_words(error: BaseException) -> str:
     """An error as one line."""
     text = str(error).strip()
-    if isinstance(error, TrainingError):
+    if isinstance(error, RaypipeError):
         return text
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
 
@@ -232,11 +229,12 @@ def _fit(point: Point, data: Data, plan: Plan, curve: dict[int, float]) -> Outco
         model.save(Path(files))
         served = OnnxModel(Path(files))
     gap = difference(model, served, rows.x[:COMPARED], point.algorithm, data.target)
-    forecast.append(served.predict(rows.x))
+    scores, speeds = timed_scores(served, rows.x, data.signature)
+    forecast.append(scores)
     keep_scores(trial_folder(plan.folder, point.algorithm, point.params), np.concatenate(forecast))
     steps = [quality(y, scores, data.target, plan.metric) for y, scores in zip(truths, forecast, strict=True)]
     metrics = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
-    metrics |= speed(served, rows.x[:TIMED], data.signature)
+    metrics |= speeds
     if plan.cpu_hour:
         metrics |= money(metrics, plan.cpu_hour)
     metrics |= {"bytes": float(served.bytes), "onnx_difference": gap, "fit_seconds": fitted}

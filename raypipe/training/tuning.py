@@ -6,18 +6,18 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import ray
 from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial as TuneTrial
 
 from raypipe.contracts.progress import Progress
-from raypipe.errors import RaypipeError, TrainingError
-from raypipe.spec import Model, Pipeline
+from raypipe.errors import RaypipeError
+from raypipe.spec import Pipeline
 from raypipe.training.budget import Budget
 from raypipe.training.outcome import Outcome, kept_count
 from raypipe.training.proposals import LAG, Proposals
+from raypipe.training.room import Group, check_room, groups_in
 from raypipe.training.space import Space
 from raypipe.training.tracking import Tracking
 from raypipe.training.trainer import Params
@@ -55,25 +55,27 @@ def try_all(
     """
     trials = pipeline.search.trials
     for model in pipeline.search.models:
-        _check_room(model)
+        check_room(model)
     side_by_side = max(1, min(cpus, trials))
     # Tune's own records serve one run only: what a search must remember lies in the trials' folders.
-    scratch = plan.folder / "tune"
+    scratch, groups = plan.folder / "tune", plan.folder / "groups"
     shutil.rmtree(scratch, ignore_errors=True)
     before = kept_count(plan.folder)
     name = f"trials, {before} kept from before" if before else "trials"
     search = pipeline.search
     proposals = Proposals(space, search.seed, lag=max(LAG, side_by_side), budget=budget, warm=warm)
     with progress.step(name, trials) as step, ExitStack() as lines, _quiet_tune():
-        watcher = Watcher(plan, tracking, step, lambda name: lines.enter_context(progress.step(name, trials)))
+        watcher = lines.enter_context(
+            Watcher(plan, tracking, step, lambda name: lines.enter_context(progress.step(name, trials)))
+        )
         for point, outcome in proposals.answered(plan.folder, trials):
             watcher.start(point)
             watcher.take(point, outcome)
         if proposals.next is None:
-            return list(watcher.outcomes.values())
+            return watcher.finished()
         trainable = tune.with_resources(
             tune.with_parameters(run, data=data, plan=plan),
-            lambda config: tune.PlacementGroupFactory([plan.holds(config["point"])]),
+            lambda config: Group(plan.holds(config["point"]), groups),
         )
         trainable.__name__ = f"{pipeline.name} trial"
         tuner = tune.Tuner(
@@ -95,23 +97,12 @@ def try_all(
             ),
         )
         try:
-            with waits_told(lambda what: step.advance(0, what)):
+            with groups_in(groups), waits_told(lambda what: step.advance(0, what)):
                 tuner.fit()
         except TuneError as error:
             raise _cause(error) from None
-    shutil.rmtree(scratch, ignore_errors=True)
-    return [watcher.outcomes[number] for number in sorted(watcher.outcomes)]
-
-
-def _check_room(model: Model) -> None:
-    """A trial that the cluster can never hold would wait for ever."""
-    there = ray.cluster_resources()
-    workers = int(str(model.params.get("workers", 1))) if model.spreads else 1
-    for name, needed in (("CPU", model.cpus * workers), ("GPU", model.gpus * workers)):
-        if needed > there.get(name, 0.0):
-            what = f"a trial waits for {needed:g} {name}, and the whole cluster has {there.get(name, 0.0):g}"
-            cure = "Ask for less with `.on(cpus=…, gpus=…)` or fewer `workers`, or add a node"
-            raise TrainingError(what, where=f"{model.where}: {model.algorithm}", cure=cure)
+        shutil.rmtree(scratch, ignore_errors=True)
+        return watcher.finished()
 
 
 def _cause(error: TuneError) -> Exception:
@@ -133,6 +124,8 @@ def _trial_name(trial: TuneTrial) -> str:
 def _quiet_tune() -> Iterator[None]:
     """Progress is told to whom it is handed, results go to MLflow: Tune and Optuna need not print or write files."""
     os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
+    # Tune would take Ctrl-C for the end of the trials, and the search would choose among those that there are.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     loggers = {logging.getLogger(name): logging.CRITICAL for name in ("ray.tune", "optuna")}
     levels = {logger: logger.level for logger in loggers}
     for logger, level in loggers.items():

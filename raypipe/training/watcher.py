@@ -1,6 +1,8 @@
 """What the search's own process does as trials start and end: MLflow, progress, and the list of outcomes."""
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
 
 import msgspec
 from ray import tune
@@ -19,6 +21,9 @@ from raypipe.training.trial import Plan, Point
 class Watcher(tune.Callback):
     """Collects the outcomes of a search, and shows them as they come: a line for all, and one for each algorithm.
 
+    MLflow is told beside it, in a thread: the next trial need not wait for that. What goes wrong there is raised when
+    the next trial begins or ends, and at the latest by `finished`.
+
     Args:
         plan: of the search.
         tracking: keeps the trials.
@@ -29,7 +34,23 @@ class Watcher(tune.Callback):
     def __init__(self, plan: Plan, tracking: Tracking, step: Step, line: Callable[[str], Step]) -> None:
         self._plan, self._tracking, self._step, self._line = plan, tracking, step, line
         self._lines: dict[str, Step] = {}
+        self._teller = ThreadPoolExecutor(1, "mlflow")
+        self._told: list[Future[None]] = []
+        self._runs: dict[int, str] = {}
         self.outcomes: dict[int, Outcome] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Wait for what is being told, and tell no more."""
+        self._teller.shutdown(cancel_futures=True)
+
+    def finished(self) -> list[Outcome]:
+        """All outcomes in order of number, with the runs that tell of them."""
+        for told in self._told:
+            told.result()
+        return [_changed(self.outcomes[number], run_id=self._runs[number]) for number in sorted(self.outcomes)]
 
     def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
         # Tune writes its callbacks down for a restart of its own, which there is none of; open lines cannot be written.
@@ -60,18 +81,27 @@ class Watcher(tune.Callback):
 
     def start(self, point: Point) -> None:
         """Open the MLflow run of a trial."""
-        self._tracking.start(self._name(point), point.number)
+        self._tell(lambda: self._tracking.start(self._name(point), point.number))
 
     def take(self, point: Point, outcome: Outcome) -> None:
         """Log what came of a trial, and show it."""
-        failpoint("training.before_log")
         # Kept by an earlier search, it may have had another number there.
-        outcome = msgspec.structs.replace(outcome, trial=_numbered(outcome.trial, point.number))
-        run_id = self._tracking.end(self._name(point), outcome)
-        tracked = msgspec.structs.replace(outcome.trial, run_id=run_id)
-        self.outcomes[point.number] = msgspec.structs.replace(outcome, trial=tracked)
+        outcome = _changed(outcome, number=point.number)
+        self._tell(lambda: self._log(self._name(point), outcome))
+        self.outcomes[point.number] = outcome
         self._step.advance(1, _note(outcome.trial, self._plan.metric))
         self._show(outcome.trial.algorithm)
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        for told in self._told:
+            if told.done():
+                told.result()
+        self._told = [told for told in self._told if not told.done()]
+        self._told.append(self._teller.submit(what))
+
+    def _log(self, name: str, outcome: Outcome) -> None:
+        failpoint("training.before_log")
+        self._runs[outcome.trial.number] = self._tracking.end(name, outcome)
         failpoint("training.after_trial")
 
     def _show(self, algorithm: str) -> None:
@@ -95,8 +125,8 @@ class Watcher(tune.Callback):
         return trial_folder(self._plan.folder, point.algorithm, point.params).name
 
 
-def _numbered(trial: Trial, number: int) -> Trial:
-    return msgspec.structs.replace(trial, number=number)
+def _changed(outcome: Outcome, **changed: int | str) -> Outcome:
+    return msgspec.structs.replace(outcome, trial=msgspec.structs.replace(outcome.trial, **changed))
 
 
 def _note(trial: Trial, metric: str) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from ray._private import worker
 
 from raypipe import services
 from raypipe.cli import opened
@@ -32,6 +33,19 @@ def test_a_tracking_server_that_does_not_answer_is_named_before_ray_is_asked(tmp
     config = ServicesConfig(tmp_path, ray_address="127.0.0.1:1", mlflow="http://127.0.0.1:1")
     with pytest.raises(ServiceError, match="MLflow does not answer"):
         services.join(config)
+
+
+def test_ray_prints_nothing_of_its_own_among_our_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(**asked: object) -> None:
+        raise ConnectionError("nobody is there")
+
+    monkeypatch.setattr("raypipe.services.joined.ask", lambda url, seconds: (200, b""))
+    monkeypatch.setattr(worker, "_worker_logs_enabled", True)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", unreachable)
+    with pytest.raises(ServiceError, match="nobody is there"):
+        services.join(ServicesConfig(tmp_path, ray_address="127.0.0.1:1"))
+    assert not worker._worker_logs_enabled
 
 
 @pytest.mark.parametrize(("address", "expected"), [("auto", ["join auto"]), ("", ["up", "connect"])])

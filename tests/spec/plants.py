@@ -335,6 +335,24 @@ PLANTS = {
         "network: `hidden` is a whole number",
         "integer(",
     ),
+    "parameter that cannot be": (
+        "models.Linear()",
+        "models.Linear(C=0)",
+        "linear: `C` cannot be 0",
+        "It is above 0",
+    ),
+    "choice that cannot be": (
+        "num_leaves=search.",
+        "min_data=search.choice(-5, 5), num_leaves=search.",
+        "lightgbm: `min_data` cannot be -5",
+        "a whole number, at least 0",
+    ),
+    "range beyond what can be": (
+        "models.Linear()",
+        "models.Network(dropout=search.uniform(0.1, 1.0))",
+        "network: `dropout` cannot be 1",
+        "at least 0, below 1",
+    ),
     "endless range": (
         "models.Linear()",
         'models.Linear(C=search.uniform(0.1, float("inf")))',

@@ -9,7 +9,7 @@ from raypipe import models
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Trial
 from raypipe.errors import TrainingError
-from raypipe.spec import Search
+from raypipe.spec import Finish, Search
 from raypipe.spec.search import log
 from raypipe.training import limits, search
 from raypipe.training.again import refit
@@ -175,21 +175,56 @@ def own(how: str) -> models.Own:
     return models.Own(ALGORITHM, how=how, strength=1.0)
 
 
+#: Of 300 rows to train on half as many are for tuning, and half as many held out.
+WITH_HOLDOUT = 450
+
+
 @pytest.mark.parametrize(
-    ("how", "seconds", "said"),
+    ("how", "rows", "seconds", "said"),
     [
-        ("hang", 0.4, r"^tests.training.own:Late: its last fits were ended after 2 s: it hangs there"),
-        ("nan", 60.0, r"^tests.training.own:Late: without rows to tune on the trainer gave .* 162 of them NaN"),
-        ("segfault", 60.0, r"in its last fits its process \(pid \d+\) ended .*: Segmentation fault; what it wrote: /"),
+        ("hang", WITH_HOLDOUT, 0.4, r"^tests.training.own:Late: its last fits were ended after 2 s: it hangs there"),
+        ("nan", 0, 60.0, r"^tests.training.own:Late: without rows to tune on the trainer gave .* 162 of them NaN"),
+        (
+            "segfault",
+            0,
+            60.0,
+            r"in its last fits its process \(pid \d+\) ended .*: Segmentation fault; what it wrote: /",
+        ),
     ],
 )
-def test_what_goes_wrong_only_when_the_winner_is_fitted_again(ray_local, tmp_path, how, seconds, said):
-    wish = pipeline(own(how), trials=1)
+def test_what_goes_wrong_only_when_the_winner_is_fitted_again(ray_local, tmp_path, how, rows, seconds, said):
+    again(tmp_path, {"how": how, "strength": 1.0, "rows": rows}, said, seconds)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("nan", r"^tests.training.own:Late: fitted with the holdout too the trainer gave .* \d+ of them NaN"),
+        ("raise", r"the winner could not be fitted again with the holdout: ValueError: too many rows"),
+    ],
+)
+def test_what_goes_wrong_only_with_the_holdout(tmp_path, monkeypatch, how, said):
+    monkeypatch.setattr("raypipe.training.finish.ray.is_initialized", lambda: False)
+    again(tmp_path, {"how": how, "strength": 1.0, "rows": WITH_HOLDOUT}, said)
+
+
+def again(folder, params, said, seconds=60.0):
+    """Fit a winner again whose last fit, with the holdout, fails; no bundle may be left of it."""
+    wish = pipeline(own("late"), trials=1)
     object.__setattr__(wish, "search", _with(wish.search, trial_seconds=seconds))
-    record = training_set(tmp_path / "set", 300)
+    object.__setattr__(wish, "finish", Finish(whole=True))
     with pytest.raises(TrainingError, match=said):
-        refit(wish, record, ALGORITHM, {"how": how, "strength": 1.0}, {}, tmp_path / "made")
-    assert not (tmp_path / "made").exists()
+        refit(wish, training_set(folder / "set", 300), ALGORITHM, params, {}, folder / "made")
+    assert not (folder / "made").exists()
+
+
+def test_the_winner_is_told_with_what_it_costs(tmp_path):
+    wish = pipeline(LINEAR, trials=1)
+    object.__setattr__(wish, "search", _with(wish.search, cpu_hour=0.36))
+    found = refit(
+        wish, training_set(tmp_path / "set", 300), "linear", {"C": 1.0, "max_iter": 50}, {}, tmp_path / "made"
+    )
+    assert found["money_per_million"] == pytest.approx(found["p50_ms_1"] * 0.1)
 
 
 @pytest.mark.long

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import ray
 from mlflow import MlflowClient
+from ray.util import placement_group_table
 
 from raypipe import models
 from raypipe.contracts import bundle
@@ -28,6 +29,7 @@ from raypipe.training.outcome import Outcome
 from raypipe.training.trainers.linear import Linear
 from raypipe.training.trial import Data
 from tests.training.data import pipeline, training_set
+from tests.training.test_room import gone
 
 TREES = models.LightGBM(num_iterations=30, early_stopping_round=5, min_data_in_leaf=20)
 NETWORK = models.Network(hidden=8, layers=1, epochs=2, batch_size=256)
@@ -182,8 +184,11 @@ def small_data(record):
 class Breaks:
     """Somebody who watches and then cannot any more."""
 
+    def __init__(self, error):
+        self.error = error
+
     def advance(self, amount=1.0, note=""):
-        raise TrainingError("the watcher left", where="test")
+        raise self.error
 
     def __enter__(self):
         return self
@@ -195,9 +200,16 @@ class Breaks:
         return self
 
 
-def test_a_fault_of_ours_amid_the_trials_comes_out_as_it_is(ray_local, data, tracking_uri, tmp_path):
-    with pytest.raises(TrainingError, match=r"^test: the watcher left$"):
-        search(pipeline(LINEAR, trials=1), data, tmp_path, tracking_uri, 1, Breaks())
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(TrainingError("the watcher left", where="test"), r"^test: the watcher left$"), (KeyboardInterrupt(), None)],
+)
+def test_what_ends_the_trials_comes_out_as_it_is_and_leaves_no_group(
+    ray_local, data, tracking_uri, tmp_path, error, said
+):
+    with pytest.raises(type(error), match=said):
+        search(pipeline(LINEAR, trials=2), data, tmp_path, tracking_uri, 1, Breaks(error))
+    assert gone({name for name, group in placement_group_table().items() if {"CPU": 0.5} in group["bundles"].values()})
 
 
 SCRIPT = """

@@ -16,14 +16,15 @@ from raypipe.contracts.records import Trial
 from raypipe.contracts.target import Target
 from raypipe.errors import TrainingError
 from raypipe.training import refit, search
-from raypipe.training.further import _wins, certain
+from raypipe.training.front import front
+from raypipe.training.further import _wins, certain, ensemble
 from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import Outcome, keep_scores
 from raypipe.training.search import prepare
 from raypipe.training.space import DEFAULTS
 from raypipe.training.trainer import Task
 from raypipe.training.trainers import trainer
-from raypipe.training.trainers.several import Ensemble, Segments, code_of, pack
+from raypipe.training.trainers.several import Ensemble, Segments, code_of, pack, unpack
 from raypipe.training.trial import Data, Plan
 from tests.training.data import FEATURES, frame, pipeline, training_set
 from tests.training.trainer_contract import TrainerContract
@@ -191,6 +192,23 @@ def test_a_segment_keeps_its_own_model_where_it_wins(ray_local, tracking_uri, tm
     assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
+def test_a_mean_may_have_good_trials_that_are_not_on_the_front(task, tmp_path):
+    rng, outcomes = np.random.default_rng(0), []
+    for number, noise in enumerate((0.8, 0.9, 50.0)):
+        metrics = {"auc": 0.9 - 0.1 * number, "p99_ms_1": 1.0 + number}
+        trial = Trial(
+            number=number, algorithm="linear", params={"C": number}, status="finished", metrics=metrics, seconds=0.0
+        )
+        outcomes.append(Outcome(trial=trial, goodness=metrics["auc"], folder=f"linear-{number}"))
+        keep_scores(
+            tmp_path / "trials" / f"linear-{number}", task.tune.y + rng.normal(0, noise, len(task.tune.y)).astype("f4")
+        )
+    assert front(outcomes) == outcomes[:1]
+    found = unpack(ensemble(outcomes, Data(task.train, task.tune, task.signature), Plan(tmp_path, "auc", 0)))
+    assert [part["C"] for part in found] == [0, 1]
+    assert sum(part["share"] for part in found) == pytest.approx(1)
+
+
 def test_the_mean_of_the_front_competes(ray_local, tracking_uri, tmp_path):
     wish = asking()
     both = [models.LightGBM(num_iterations=30, min_data_in_leaf=20), models.Linear()]
@@ -202,4 +220,4 @@ def test_the_mean_of_the_front_competes(ray_local, tracking_uri, tmp_path):
         assert together[0].metrics["auc"] >= best - 1e-4
         assert sum(v for n, v in together[0].params.items() if n.endswith("share")) == pytest.approx(1)
     else:
-        assert "no mean of the front is better" in found.reason
+        assert "no mean of trials is better" in found.reason

@@ -20,9 +20,9 @@ def test_lint_knows_the_parameters_that_there_are():
     assert parameters.PARAMETERS["lightgbm"] == PARAMETERS
     for algorithm, known in DEFAULTS.items():
         own = set(parameters.PARAMETERS[algorithm].values())
-        assert known.keys() <= own & parameters.NUMBERS
+        assert known.keys() <= own & parameters.LIMITS.keys()
         whole = {name for name, default in known.items() if isinstance(default.first, int)}
-        assert whole == known.keys() & parameters.WHOLE
+        assert whole == {name for name in known if parameters.LIMITS[name].whole}
         if algorithm != "lightgbm":
             assert known.keys() == own
 

@@ -9,7 +9,7 @@ import pytest
 from raypipe.contracts.encode import Encoder
 from raypipe.contracts.signature import Column, Signature
 from raypipe.training import speed as module
-from raypipe.training.speed import speed, values
+from raypipe.training.speed import timed_scores, values
 from tests.training.data import FEATURES, frame
 
 SIGNATURE = Signature(columns=(Column(name="kind", vocabulary=("p", "q")), Column(name="a")))
@@ -33,7 +33,7 @@ class Model:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    monkeypatch.setattr(module, "CALLS", {1: 6, 1_000: 4})
+    monkeypatch.setattr(module, "CALLS", 6)
     monkeypatch.setattr(module, "FEWEST", 3)
 
 
@@ -45,6 +45,18 @@ def test_values_are_encoded_to_the_same_matrix():
     assert np.array_equal(signature.encode(made), x, equal_nan=True)
     assert np.array_equal(Encoder(signature).rows(made.rows()), x, equal_nan=True)
     assert made.schema["carrier"] == pl.String
+
+
+def speed(model, x, signature):
+    return timed_scores(model, x, signature)[1]
+
+
+def test_every_row_is_scored_in_the_calls_that_are_timed():
+    x = np.resize(X, (4_500, 2))
+    model = Model()
+    scores, _ = timed_scores(model, x, SIGNATURE)
+    assert np.array_equal(scores, x[:, 0])
+    assert [len(asked) for asked in model.asked] == [1] * 6 + [1_000] * 5
 
 
 def test_one_row_and_a_thousand_are_asked_and_the_model_sees_what_it_would_see_in_service():

@@ -8,7 +8,7 @@ from math import isfinite, isinf
 from pathlib import Path
 
 from raypipe.errors import Fault, did_you_mean
-from raypipe.spec.parameters import NUMBERS, PARAMETERS, WHOLE
+from raypipe.spec.parameters import LIMITS, PARAMETERS
 from raypipe.spec.search import Choice, Model, Parameter, Range
 
 ALGORITHMS = frozenset({"lightgbm", "network", "linear"})
@@ -25,7 +25,7 @@ def model_faults(model: Model) -> Iterator[Fault]:
         what = f"a trial of {model.algorithm} on {model.cpus:g} cores and {model.gpus:g} GPUs cannot run"
         yield Fault(model.where, what, "Give `cpus` above 0, and `gpus` of 0 or more")
     workers = model.params.get("workers", 1)
-    if model.algorithm == "network" and not (isinstance(workers, int) and workers >= 1):
+    if model.algorithm == "network" and not isinstance(workers, int):
         yield Fault(model.where, "the number of a network's `workers` is not searched", "Give a whole number from 1 on")
     known = PARAMETERS.get(model.algorithm)
     for name, value in model.params.items():
@@ -54,12 +54,17 @@ def _parameter(model: Model, name: str, value: Parameter, known: Mapping[str, st
     bounds = (value.low, value.high) if isinstance(value, Range) else ()
     tried = value.options if isinstance(value, Choice) else bounds or (value,)
     where = getattr(value, "where", model.where)
-    if known[name] in NUMBERS and (wrong := [one for one in tried if isinstance(one, bool | str)]):
+    limits = LIMITS.get(known[name])
+    if limits is None:
+        return
+    if wrong := [one for one in tried if isinstance(one, bool | str)]:
         yield Fault(where, f"{model.algorithm}: `{name}` is a number, not {wrong[0]!r}", "Give numbers")
-    elif known[name] in WHOLE and (
+    elif limits.whole and (
         (isinstance(value, Range) and not value.whole) or any(isfinite(one) and one != int(one) for one in tried)  # type: ignore[arg-type]
     ):
         yield Fault(where, f"{model.algorithm}: `{name}` is a whole number", "Write a range as `integer(low, high)`")
+    elif beyond := [one for one in tried if not limits.hold(one)]:  # type: ignore[arg-type]
+        yield Fault(where, f"{model.algorithm}: `{name}` cannot be {beyond[0]:g}", f"It is {limits}")
 
 
 def own_faults(own: str, where: str) -> Iterator[Fault]:

@@ -35,12 +35,11 @@ from torch import Tensor, distributed
 
 from raypipe.errors import TrainingError
 from raypipe.training.metrics import goodness, measure
+from raypipe.training.room import READING, remove_orphans
 from raypipe.training.rows import Block, Source
 from raypipe.training.trainer import Examples, Params, Task
 from raypipe.training.trainers.network import Net, losses_of, mixed, scores_of
 
-#: What reads for the workers asks for little: it must never wait for those that wait for it.
-READING = 0.05
 #: So often all workers are started again when one was lost.
 RESTARTS = 5
 _STATE = "state.pt"
@@ -111,6 +110,7 @@ def fit(net: Net, source: Source, task: Task, params: Params) -> int:
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
     )
+    remove_orphans()  # an earlier trial that was ended while its workers waited
     try:
         result = trainer.fit()
         assert result.checkpoint is not None  # noqa: S101  # every epoch leaves one
