@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from math import log
 
-from benchmarks.report import Aim, Row, versions, write
+from benchmarks.report import QUICK, Aim, Row, versions, write
 from benchmarks.scale import commands, nodes, rows, served
 
 #: Of times and sizes; what is written in decimal digits grows a little faster than linearly.
@@ -39,7 +39,9 @@ one machine: more of them than it has cores gain nothing.
 
 
 def main() -> int:
-    wanted = os.environ.get("RAYPIPE_BENCH_PARTS", ",".join(PARTS)).split(",")
+    # A short run starts no clusters of several nodes.
+    usual = [part for part in PARTS if not (QUICK and part == "nodes")]
+    wanted = os.environ.get("RAYPIPE_BENCH_PARTS", ",".join(usual)).split(",")
     found: dict[str, list[Row]] = {}
     for part in wanted:
         found[part] = []

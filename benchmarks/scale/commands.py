@@ -10,8 +10,8 @@ from benchmarks.scale import rides
 from benchmarks.scale.command import Home, timed
 from benchmarks.scale.past import Past
 
-VERSIONS = (10, 100, 1_000)
-PIPELINES = (1, 10, 100)
+VERSIONS = (10, 100) if QUICK else (10, 100, 1_000)
+PIPELINES = (1, 10) if QUICK else (1, 10, 100)
 #: Of each pipeline, where there are many.
 EACH = 3 if QUICK else 10
 NAME = "rides"

@@ -1,9 +1,11 @@
 """A workspace with a long past: so many pipelines, each with so many versions that were champion and answered."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import structs
+from sqlalchemy import event
 
 from benchmarks.scale import rides
 from raypipe.clock import ManualClock
@@ -24,7 +26,7 @@ class Past:
     """
 
     def __init__(self, workspace: Path, made: Path) -> None:
-        self._made = made
+        self._workspace, self._made = workspace, made
         self._clock = ManualClock(rides.AS_OF)
         self.ledger = Ledger.in_folder(workspace, self._clock)
         self.registry = Registry(workspace / "registry", self.ledger, "")
@@ -38,7 +40,7 @@ class Past:
         """A run whose model becomes version ``number`` and champion, as its stages and the registry write it down."""
         self._clock.advance(SECOND)
         chosen, lineage = rides.candidate(self._made, name, number)
-        self._stages(name, number)
+        self._stages(self.ledger, name, number)
         version = self.registry.register(chosen, lineage)
         previous = number - 1 or None
         return self.registry.promote(name, version.version, expect=previous, why="better on May", who="a rule")
@@ -46,19 +48,29 @@ class Past:
     def runs(self, name: str, first: int, last: int) -> None:
         """Many such runs, as rows of the ledger alone."""
         _, lineage = rides.candidate(self._made, name, first)
-        for number in range(first, last + 1):
-            self._clock.advance(SECOND)
-            self._stages(name, number)
-            for key, kind, body in self._entered(name, number, lineage):
-                self.ledger.append(key, kind, name, body)
+        with self._hasty() as ledger:
+            for number in range(first, last + 1):
+                self._clock.advance(SECOND)
+                self._stages(ledger, name, number)
+                for key, kind, body in self._entered(name, number, lineage):
+                    ledger.append(key, kind, name, body)
 
-    def _stages(self, name: str, number: int) -> None:
+    @contextmanager
+    def _hasty(self) -> Iterator[Ledger]:
+        """The same history, whose thousands of rows need not reach the disk one by one."""
+        ledger = Ledger.in_folder(self._workspace, self._clock)
+        ledger.close()
+        event.listen(ledger._engine, "connect", lambda one, _: one.execute("PRAGMA synchronous=OFF"))
+        yield ledger
+        ledger.close()
+
+    def _stages(self, ledger: Ledger, name: str, number: int) -> None:
         for stage, record in (
             ("gate", rides.report_of(name, number)),
             ("features", rides.set_of(name, number)),
             ("train", rides.chosen_of(name, number, "")),
         ):
-            self.ledger.append(f"stage:{name}:{stage}:{number:032}", f"stage.{stage}", name, record.to_json())
+            ledger.append(f"stage:{name}:{stage}:{number:032}", f"stage.{stage}", name, record.to_json())
 
     def _entered(self, name: str, number: int, lineage: Lineage) -> Iterator[tuple[str, str, str]]:
         chosen, made, digest = rides.chosen_of(name, number, ""), rides.set_of(name, number), f"{number:064}"

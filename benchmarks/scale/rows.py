@@ -28,7 +28,7 @@ from raypipe.settings import load_settings
 from raypipe.spec import Pipeline, Search, Stream, agg, checks, days, hours, models, parquet, periods, request
 from raypipe.wiring import connect
 
-SIZES = (2_000, 20_000, 200_000) if QUICK else (20_000, 200_000, 2_000_000)
+SIZES = (2_000, 20_000) if QUICK else (20_000, 200_000, 2_000_000)
 HOME = Path(__file__).parents[2]
 BEGAN, ENDED = (datetime(2024, month, 1, tzinfo=UTC) for month in (1, 4))
 RIDES_A_DRIVER, FILE_ROWS = 1_000, 500_000
