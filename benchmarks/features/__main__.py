@@ -193,7 +193,7 @@ def _run(system: str, case: Case, pythons: dict[str, str], truth: list[oracle.An
     command += [case.work, str(case.folder), str(out)]
     # Feast leaves a data base where it runs.
     where = os.environ | RAY | {"PYTHONPATH": str(HOME)}
-    with (WORK / "features" / "log.txt").open("w+") as log:
+    with (case.folder / "log.txt").open("w+") as log:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=case.folder, env=where)
         why = _watched(child, LONGER.get(system, SECONDS))
         said = child.stdout.read() if child.stdout else ""

@@ -40,6 +40,7 @@ def materialize(
     progress: Progress,
     *,
     since: Since | None = None,
+    anew: bool = False,
 ) -> Materialized:
     """Store the features of every entity as known at a moment, for `OnlineFeatures`.
 
@@ -54,7 +55,8 @@ def materialize(
         store: where to.
         as_of: nothing known later is used; microseconds UTC.
         progress: told of each feature group.
-        since: tells what snapshots gained; None: everything is loaded anew.
+        since: tells what snapshots gained; None: nobody knows, and everything is loaded.
+        anew: everything is loaded, whatever is there.
 
     Raises:
         FeatureError: a snapshot is missing, the data does not fit the definition, or another run got ahead.
@@ -64,9 +66,11 @@ def materialize(
     for _ in range(ATTEMPTS):
         with store.read(name(pipeline)) as reading, suppress(MovedError):
             current = None if reading is None else Materialized.from_json(reading.head)
-            if current is not None and (current.snapshots, current.watermark) == (used, as_of):
+            if anew or reading is None or current is None:
+                return _loaded(tables, used, store, as_of, progress)
+            if (current.snapshots, current.watermark) == (used, as_of):
                 return current
-            if reading is None or current is None or since is None or current.watermark >= as_of:
+            if since is None or current.watermark >= as_of:
                 return _loaded(tables, used, store, as_of, progress)
             update = Update.of(tables, current, reading, as_of, since)
             if update is None:

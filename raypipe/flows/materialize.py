@@ -49,9 +49,8 @@ def store_features(
 ) -> Materialized:
     """The features of these snapshots into the online store; the ledger keeps what it held when."""
     by_name = {snapshot.table: snapshot for snapshot in snapshots}
-    since = None if anew else platform.lake.changes
     lake, store = platform.lake, platform.store
-    record = features.materialize(pipeline, by_name, lake.frame, store, as_of, progress, since=since)
+    record = features.materialize(pipeline, by_name, lake.frame, store, as_of, progress, since=lake.changes, anew=anew)
     failpoint("features.before_ledger")
     body = record.to_json()
     platform.ledger.append(f"features:{sha256(body.encode()).hexdigest()[:32]}", MATERIALIZED, pipeline.name, body)

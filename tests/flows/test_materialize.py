@@ -120,5 +120,7 @@ def test_anew_is_another_generation_with_the_same_answers(tmp_path: Path) -> Non
     second = house.materialize(at(25))
     before = house.answers(at(25))
     third = house.materialize(at(26), anew=True)
-    assert [one.generation for one in (first, second, third)] == [1, 1, 2]
+    fourth = house.materialize(at(26), anew=True)
+    assert [one.generation for one in (first, second, third, fourth)] == [1, 1, 2, 3]
+    assert fourth.digest == third.digest
     assert house.answers(at(25)) == before
