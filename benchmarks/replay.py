@@ -92,7 +92,7 @@ FLIGHTS = Case(
 )
 BESIDE = {
     "regret or age": "{regret = 90}",
-    "hybrid or errors": "{regret = 90}, {errors = true}, {relearn = 2}",
+    "hybrid or change": "{regret = 90}, {relearn = 2}, {all = [{errors = true}, {drift = 0.2}]}",
     "monthly": '{schedule = "0 0 1 * *"}',
 }
 #: Its second half begins on the first of these days, and what it follows changes on 2019-03-31.

@@ -229,11 +229,9 @@ def forecasting() -> Retrain:
 def hybrid(regret: float = 90.0) -> Retrain:
     """What staleness has cost pays for a training; a quarter is the oldest a model may be.
 
-    Where inputs drift and errors have risen, the world has changed: it is learned anew, and again when its rows have
-    doubled.
+    What was learned from after a change is learned again when its rows have doubled.
     """
-    changed = AllOf((Errors(), Drift(0.2)))
-    triggers: Sequence[Trigger] = (Regret(regret), changed, Relearn(), Age(timedelta(days=90)))
+    triggers: Sequence[Trigger] = (Regret(regret), Relearn(), Age(timedelta(days=90)))
     return Retrain(tuple(triggers), cooldown=timedelta(days=3), daily_cap=1, name="hybrid")
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +85,40 @@ def _next(platform) -> Watcher:
         except RaypipeError:  # the one before has not let go yet
             time.sleep(0.2)
     raise AssertionError("it is still being watched")
+
+
+@pytest.mark.long  # Ray forgets a series 20 s after it was set
+@pytest.mark.usefixtures("ray_local")
+def test_figures_are_there_for_prometheus_long_after_the_tick_that_they_are_of(tmp_path: Path) -> None:
+    settings, clock = Settings(workspace=tmp_path / "home", tick_rows=100), SystemClock()
+    champion = make_champion(settings, tmp_path / "made", clock)
+    replica = Written(settings.home, champion, clock.now())
+    with opened(settings, clock) as platform:
+        start_watch(platform, "rides")
+        try:
+            replica.count(asked(np.random.default_rng(2), 200), clock.now())
+            deadline = time.monotonic() + 40
+            while not (first := _scraped()) and time.monotonic() < deadline:
+                time.sleep(0.5)
+            assert {"ray_raypipe_drift_excess", "ray_raypipe_watch_ticks", "ray_raypipe_answers"} <= {
+                n for n, _ in first
+            }
+            time.sleep(30)
+            assert _scraped() == first
+        finally:
+            stop_watch("rides")
+
+
+def _scraped() -> dict[tuple[str, str], float]:
+    """The figures of the watcher as the node's own exporter shows them, by name and column; nothing else was ticked."""
+    (node,) = ray.nodes()
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    text = urllib.request.urlopen(url, timeout=5).read().decode()
+    found = {}
+    for line in text.splitlines():
+        name, _, rest = line.partition("{")
+        labels, _, value = rest.rpartition("} ")
+        if name.startswith("ray_raypipe_") and 'pipeline="rides"' in labels:
+            column = next((one.split('"')[1] for one in labels.split(",") if one.startswith("column=")), "")
+            found[name, column] = float(value)
+    return found
