@@ -69,6 +69,7 @@ class Nodes:
             "include_dashboard": True,
             "dashboard_host": "127.0.0.1",
             "dashboard_port": self.config.dashboard_port,
+            "dashboard_agent_listen_port": 0,  # whichever is free: others may have clusters here
             "temp_dir": str(self.config.ray_temp),
         }
         self.config.ray_temp.mkdir(parents=True, exist_ok=True)

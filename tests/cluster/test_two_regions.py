@@ -57,10 +57,12 @@ def region(folder: Path, public: Path) -> Iterator[Region]:
         "RAYPIPE_MLFLOW_URL": config.mlflow_url,
         "RAYPIPE_AUDIT_PUBLIC_KEY": f"file:{public}",
     }
+    file = str(rides.definition(folder.parent / "made", NAME))
     with nodes(config, workers=0, **own) as cluster:
-        made = cluster.command(config.workspace, "materialize", str(rides.definition(folder / "made", NAME)))
-        said, _ = made.communicate(timeout=SECONDS)
-        assert made.returncode == 0, said
+        for command in (("run", file, "--until", "gate"), ("materialize", file)):
+            given = cluster.command(config.workspace, *command)
+            said, _ = given.communicate(timeout=SECONDS)
+            assert given.returncode == 0, said
         yield Region(cluster, config.workspace)
 
 
@@ -75,7 +77,7 @@ def folder() -> Iterator[Path]:
 @pytest.mark.timeout(900)
 def test_two_clusters_answer_with_the_same_files_or_both_go_back(folder: Path) -> None:
     private, public = make_keys(folder / "keys")
-    home = Past(folder / "home", folder / "home" / "made")
+    home = Past(folder / "home", folder / "made")
     with ExitStack() as stack:
         there = {name: stack.enter_context(region(folder / name, public)) for name in ("eu", "us")}
         urls = {name: one.nodes.config.dashboard_url for name, one in there.items()}
@@ -85,7 +87,7 @@ def test_two_clusters_answer_with_the_same_files_or_both_go_back(folder: Path) -
             "RAYPIPE_AUDIT_KEY": f"file:{private}",
             "RAYPIPE_REGIONS": json.dumps(urls),
         }
-        file = str(rides.definition(folder / "home" / "made", NAME))
+        file = str(rides.definition(folder / "made", NAME))
         command = [sys.executable, "-m", "raypipe.cli", "deploy", file, "--to", "eu", "--to", "us", "--json"]
 
         def deploy(meanwhile: Callable[[], object] = lambda: None) -> tuple[int, dict[str, object]]:

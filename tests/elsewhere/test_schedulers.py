@@ -54,7 +54,12 @@ def made(cluster: Nodes) -> TrainingSet:
 @pytest.mark.timeout(900)
 def test_prefect(cluster: Nodes, tmp_path: Path) -> None:
     python = python_with(*PREFECT)
-    quiet = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "PREFECT_HOME": str(tmp_path)}
+    quiet = {
+        "PREFECT_HOME": str(tmp_path),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "DO_NOT_TRACK": "1",
+    }
     command = [python, ROOT / "examples" / "schedulers" / "prefect_flow.py", FILE, "--until", "features"]
     said = done(command, env=environment(cluster, tmp_path) | quiet, cwd=tmp_path)
     assert json.loads(said.splitlines()[-1])["training_set"]["digest"] == made(cluster).digest
