@@ -3,6 +3,7 @@
 The numbers are the protocol's own: specification/protocol/open_inference_grpc.proto in kserve/open-inference-protocol.
 """
 
+import copyreg
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -120,4 +121,11 @@ _pool.AddSerializedFile(_file().SerializeToString())
 def message(name: str) -> Callable[..., Any]:
     """The class of a message, such as ``ModelInferRequest``."""
     found: Callable[..., Any] = message_factory.GetMessageClass(_pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
+    # No module holds the class; Serve's own proxy hands requests to replicas in other processes.
+    copyreg.pickle(found, lambda one: (parsed, (name, one.SerializeToString())))  # type: ignore[arg-type]
     return found
+
+
+def parsed(name: str, content: bytes) -> Any:  # noqa: ANN401  # protobuf's messages are untyped
+    """A message from its bytes."""
+    return message(name).FromString(content)  # type: ignore[attr-defined]

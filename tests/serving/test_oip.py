@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import pickle
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ray import cloudpickle
 
 from raypipe.serving.app import App
 from raypipe.serving.engine import Engine
@@ -289,6 +291,13 @@ def test_grpc_raw_and_typed_contents(app: App, meter: Meter, wanted: list[dict[s
     assert list(again.raw_output_contents) == [told.raw_output_contents[0]]
     both = over_grpc(app, meter, "ModelInfer", **asked, raw_input_contents=pieces)
     assert both.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_request_goes_from_serves_own_proxy_to_a_replica_in_another_process() -> None:
+    """That proxy answers while HAProxy knows of no replica: it pickles what it was sent."""
+    pieces = [raw(kind, values) for kind, values in COLUMNS.values()]
+    asked = message("ModelInferRequest")(model_name="late", inputs=grpc_inputs(), raw_input_contents=pieces)
+    assert pickle.loads(cloudpickle.dumps(asked)) == asked
 
 
 @pytest.mark.parametrize(
