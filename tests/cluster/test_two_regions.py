@@ -97,7 +97,9 @@ def test_two_clusters_answer_with_the_same_files_or_both_go_back(folder: Path) -
             return process.returncode, json.loads(said.splitlines()[-1])
 
         first = home.promoted(NAME, 1)
-        assert deploy() == (0, {"name": NAME, "digest": first.digest, "versions": {"eu": 1, "us": 1}})
+        code, said = deploy()
+        assert code == 0, said
+        assert said == {"name": NAME, "digest": first.digest, "versions": {"eu": 1, "us": 1}}
         assert {one.answering for one in there.values()} == {(1, first.digest)}
         home.promoted(NAME, 2)
 
@@ -107,7 +109,7 @@ def test_two_clusters_answer_with_the_same_files_or_both_go_back(folder: Path) -
             there["us"].nodes.cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
 
         code, said = deploy(lose_us)
-        assert code == 1
+        assert code == 1, said
         assert "eu went back" in json.dumps(said)
         assert there["eu"].answering == (1, first.digest)
     home.close()
