@@ -44,7 +44,7 @@ def run_there(dashboard: str, folder: Path, arguments: list[str], name: str, reg
                 client.stop_job(job)
                 raise ServiceError(f"did not finish within {JOB_SECONDS:.0f} s", where=f"{region}: job {job}")
             time.sleep(POLL_SECONDS)
-        said = _last_document(client.get_job_logs(job))
+        said, message = _last_document(client.get_job_logs(job)), client.get_job_info(job).message or ""
     except (ConnectionError, RuntimeError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         cure = "Is the region's dashboard URL in `regions` right, and reachable?"
@@ -52,7 +52,11 @@ def run_there(dashboard: str, folder: Path, arguments: list[str], name: str, reg
     if status == JobStatus.SUCCEEDED and "error" not in said:
         return said
     told = said.get("error")
-    reason = f"{told.get('where')}: {told.get('what')}" if isinstance(told, dict) else f"the job ended {status}"
+    reason = (
+        f"{told.get('where')}: {told.get('what')}"
+        if isinstance(told, dict)
+        else f"the job ended {status}: {message[:300]}"
+    )
     raise ServiceError(reason, where=region, cure=f"Its log: `ray job logs --address {dashboard} {job}`")
 
 
