@@ -90,7 +90,7 @@ def _next(platform) -> Watcher:
 @pytest.mark.long  # Ray forgets a series 20 s after it was set
 @pytest.mark.usefixtures("ray_local")
 def test_figures_are_there_for_prometheus_long_after_the_tick_that_they_are_of(tmp_path: Path) -> None:
-    settings, clock = Settings(workspace=tmp_path / "home", tick_rows=100), SystemClock()
+    settings, clock = Settings(workspace=tmp_path / "home", tick_seconds=1, tick_rows=100), SystemClock()
     champion = make_champion(settings, tmp_path / "made", clock)
     replica = Written(settings.home, champion, clock.now())
     with opened(settings, clock) as platform:
