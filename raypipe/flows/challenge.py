@@ -223,8 +223,14 @@ def _fit(platform: Platform, progress: Progress, *, lessons: Sequence[Lesson], c
         for lesson in lessons:
             folder = _folder(platform, lesson, champion)
             folder.parent.mkdir(parents=True, exist_ok=True)
-            # Nothing is tuned: what the champion was worth on its tuning period says nothing of this model.
-            made.append(rehearse(lesson.pipeline, lesson.rows, card.algorithm, dict(card.params), {}, folder))
+            try:
+                # Nothing is tuned: what the champion was worth on its tuning period says nothing of this model.
+                made.append(rehearse(lesson.pipeline, lesson.rows, card.algorithm, dict(card.params), {}, folder))
+            except TrainingError as error:
+                if not made:
+                    raise
+                step.advance(1, f"too little since the change: {error}")  # not a drop of rain in it
+                continue
             new.append(losses(read(lesson.rows, "holdout"), made[-1].held_out, bundle.card(folder).target))
             step.advance(1, card.algorithm)
         place = len(new) - 1 if judge(new[0], new[-1]).won else 0

@@ -20,7 +20,7 @@ from raypipe.clock import ManualClock
 from raypipe.contracts import bundle
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Candidate, GateReport, ModelVersion, TrainingSet
-from raypipe.errors import GateError
+from raypipe.errors import GateError, TrainingError
 from raypipe.flows import Platform
 from raypipe.flows import challenge as flows_challenge
 from raypipe.flows.challenge import Lesson, _fit, rolled
@@ -361,6 +361,14 @@ def test_of_two_lessons_the_one_without_the_past_must_win_against_the_other(
     chosen.append(_fit(platform, Silent(), lessons=[whole, newer], champion=champion))
     assert [(one.lesson, round(one.verdict.gain, 3)) for one in chosen] == [(0, 0.1), (1, 0.2), (0, 0.1)]
     assert chosen[1].candidate.training_set == newer.rows.digest
+
+    def dry(pipeline: object, rows: TrainingSet, *_: object) -> object:
+        if rows is not record:
+            raise TrainingError("feature `rain` is 0.0 in all 1,216 rows", where="late")
+        return rehearsed(pipeline, rows)
+
+    monkeypatch.setattr(flows_challenge, "rehearse", dry)
+    assert _fit(platform, Silent(), lessons=[whole, newer], champion=champion).lesson == 0
 
 
 def test_a_definition_moves_on_and_forgets_what_was_before_a_change(platform: Platform) -> None:

@@ -1,5 +1,6 @@
 """Replays of a small world whose rule changes half-way: a policy that looks finds it, and all is repeatable."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -95,6 +96,15 @@ def test_after_a_change_who_forgets_what_was_before_takes_over(pipeline, past, t
     # The rule itself, which nobody can beat for long.
     assert more.weekly[-1][1] < best + 0.03
     assert more.loss <= once.loss
+
+
+def test_where_what_came_since_a_change_teaches_nothing_everything_is_learned_from(pipeline, past, tmp_path):
+    """A number is the same since: as a month without rain says nothing of rain."""
+    x = np.where(past.at >= BREAK * DAY, 0.0, past.frame["x"].to_numpy())
+    alike = replace(past, frame=past.frame.with_columns(x=x))
+    policy = Retrain((Errors(),), cooldown=timedelta(days=3), new_rows=500, name="looks")
+    (found,), _ = run(pipeline, alike, tmp_path, policy)
+    assert found.won >= 1
 
 
 def rule(past):

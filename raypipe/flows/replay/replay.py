@@ -15,7 +15,7 @@ from raypipe.clock import ManualClock, iso
 from raypipe.contracts.decisions import Decision, Training
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Record
-from raypipe.errors import SettingsError
+from raypipe.errors import SettingsError, TrainingError
 from raypipe.flows.replay.models import Learned, Models
 from raypipe.flows.replay.past import Past
 from raypipe.flows.replay.service import DAY, HELD_OUT, Service, held_out, watching
@@ -178,7 +178,12 @@ class _Life:
         models, champion = self._models, self._service.learned
         until, judged = held_out(models.past, champion.until, now, onset)
         rehearsals = [Learned(until, since) for since in self._beginnings(until, onset)]
-        models.prepare(*rehearsals)
+        try:
+            models.prepare(*rehearsals)
+        except TrainingError:
+            # What came since a change may be too alike to learn from: not a drop of rain in it.
+            rehearsals = rehearsals[:1]
+            models.prepare(*rehearsals)
         old, *new = (self._lost(one, judged) for one in (champion, *rehearsals))
         # Who learned from everything stands first; whoever would forget must win against that one as well.
         place = len(new) - 1 if judge(new[0], new[-1]).won else 0
