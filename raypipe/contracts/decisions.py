@@ -12,12 +12,16 @@ Outcome: TypeAlias = Literal["asked", "running", "won", "lost", "failed", "refus
 
 
 class Verdict(Record, frozen=True, kw_only=True):
-    """The mean loss that the challenger spares a row, with its lower bound, and whether it won."""
+    """The mean loss that the challenger spares a row, with its lower bound, and whether it won.
+
+    ``anew``: whether it has learned nothing older than the last change, and is better so; None: that was not tried.
+    """
 
     gain: float
     low: float
     rows: int
     won: bool
+    anew: bool | None = None
 
 
 class Situation(Record, frozen=True, kw_only=True):
@@ -67,13 +71,14 @@ class Situation(Record, frozen=True, kw_only=True):
 class Training(Record, frozen=True, kw_only=True):
     """A training of the past: when it was begun, what it took, and what became of the challenger.
 
-    ``onset`` is when the world changed last, as far as was known then.
+    ``onset`` is when the world changed last, as far as was known then; ``anew`` as `Verdict` has it.
     """
 
     at: int
     seconds: float
     outcome: Outcome
     onset: int | None = None
+    anew: bool | None = None
 
 
 class Decision(Record, frozen=True, kw_only=True):

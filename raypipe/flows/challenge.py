@@ -233,8 +233,9 @@ def _fit(platform: Platform, progress: Progress, *, lessons: Sequence[Lesson], c
                 continue
             new.append(losses(read(lesson.rows, "holdout"), made[-1].held_out, bundle.card(folder).target))
             step.advance(1, card.algorithm)
-        place = len(new) - 1 if judge(new[0], new[-1]).won else 0
-        verdict = judge(old, new[place])
+        anew = judge(new[0], new[-1]).won if len(new) > 1 else None
+        place = len(new) - 1 if anew else 0
+        verdict = structs.replace(judge(old, new[place]), anew=anew)
         step.advance(1, sentence(verdict))
     folder, rows = _folder(platform, lessons[place], champion), lessons[place].rows
     tags = {"algorithm": card.algorithm, "recipe": f"{champion.name}/{champion.version}", "reason": sentence(verdict)}

@@ -179,6 +179,8 @@ def _relearn(trigger: Relearn, now: Situation, history: Sequence[Training]) -> t
     learned = next((one for one in reversed(history) if one.outcome not in _NOTHING), None)
     if learned is None or learned.onset is None:
         return False, "no change is known that was learned from"
+    if learned.outcome == "lost" or learned.anew is False:
+        return False, f"what came since the change of {iso(learned.onset)[:10]} has nothing more to teach by itself"
     then, today = (timedelta(microseconds=moment - learned.onset) for moment in (learned.at, now.at))
     text = f"the change of {iso(learned.onset)[:10]} is {today.days} d ago, {then.days} d when it was trained last"
     return today >= trigger.times * then, f"{text}, limit {trigger.times:g} times"

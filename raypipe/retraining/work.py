@@ -207,9 +207,10 @@ def past(found: list[Work]) -> list[Training]:
 
 def _past(found: list[Work]) -> Iterator[Training]:
     for one in found:
-        ended = one.ended
+        ended, trained = one.ended, one.trained
         seconds = 0.0 if ended is None else ended.seconds
-        yield Training(at=one.begun.at, seconds=seconds, outcome=one.outcome, onset=one.begun.onset)
+        anew = None if trained is None else trained.verdict.anew
+        yield Training(at=one.begun.at, seconds=seconds, outcome=one.outcome, onset=one.begun.onset, anew=anew)
 
 
 def begin(ledger: Ledger, decision: Decision) -> Work | None:

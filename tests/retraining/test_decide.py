@@ -92,13 +92,12 @@ def test_a_person_is_asked_where_the_policy_says_so():
 
 
 def test_a_change_is_learned_from_again_when_it_is_twice_as_long_ago():
-    policy = Retrain((Relearn(2),), new_rows=0, cooldown=timedelta(0))
+    policy, changed = Retrain((Relearn(2),), new_rows=0, cooldown=timedelta(0)), MONDAY - 12 * DAY
 
     def asked(*history, **facts):
         return decide(policy, after(**facts), history)
 
-    changed = MONDAY - 12 * DAY
-    first = Training(at=MONDAY - 6 * DAY, seconds=1, outcome="lost", onset=changed)
+    first = Training(at=MONDAY - 6 * DAY, seconds=1, outcome="won", onset=changed)
     assert asked(first).action == "train"
     assert asked(first).onset == changed
     assert "is 12 d ago, 6 d when it was trained last" in asked(first).why
@@ -106,8 +105,12 @@ def test_a_change_is_learned_from_again_when_it_is_twice_as_long_ago():
     assert asked().action == asked(structs.replace(first, onset=None)).action == "nothing"
     # What failed has learned nothing, and what came after counts anew.
     failed = Training(at=MONDAY - DAY, seconds=1, outcome="failed", onset=changed)
-    assert decide(policy, after(at=MONDAY + DAY), [first, failed]).action == "train"
+    assert asked(first, failed, at=MONDAY + DAY).action == "train"
     assert asked(first, structs.replace(first, at=MONDAY - 5 * DAY)).action == "nothing"
+    assert asked(structs.replace(first, anew=True)).action == "train"
+    # Where it is better to know what was before as well, the world is as it was.
+    assert asked(structs.replace(first, anew=False)).action == "nothing"
+    assert asked(structs.replace(first, outcome="lost")).action == "nothing"
 
 
 def test_the_newest_change_that_labels_show_counts():

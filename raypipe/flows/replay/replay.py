@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import structs
 
 from raypipe.clock import ManualClock, iso
-from raypipe.contracts.decisions import Decision, Training
+from raypipe.contracts.decisions import Decision, Outcome, Training
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Record
 from raypipe.errors import SettingsError, TrainingError
@@ -186,14 +186,16 @@ class _Life:
             models.prepare(*rehearsals)
         old, *new = (self._lost(one, judged) for one in (champion, *rehearsals))
         # Who learned from everything stands first; whoever would forget must win against that one as well.
-        place = len(new) - 1 if judge(new[0], new[-1]).won else 0
+        anew = judge(new[0], new[-1]).won if len(new) > 1 else None
+        place = len(new) - 1 if anew else 0
         rehearsal, verdict = rehearsals[place], judge(old, new[place])
         challenger = Learned(now, rehearsal.since)
         models.prepare(challenger)
         won = verdict.won or not self._policy.challenge
         fitted = [challenger, *(rehearsals if self._policy.challenge or len(rehearsals) > 1 else ())]
         spent = SECONDS_A_ROW * sum(rows.stop - rows.start for rows in map(models.rows, fitted))
-        self.history.append(Training(at=now, seconds=spent, outcome="won" if won else "lost", onset=onset))
+        outcome: Outcome = "won" if won else "lost"
+        self.history.append(Training(at=now, seconds=spent, outcome=outcome, onset=onset, anew=anew))
         key = f"training:{self._name}:{self._policy.name}:{now}"
         self._ledger.append(key, "training", self._name, self.history[-1].to_json())
         self._said.append(
