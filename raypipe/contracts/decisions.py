@@ -14,7 +14,7 @@ Outcome: TypeAlias = Literal["asked", "running", "won", "lost", "failed", "refus
 class Verdict(Record, frozen=True, kw_only=True):
     """The mean loss that the challenger spares a row, with its lower bound, and whether it won.
 
-    ``anew``: whether it has learned nothing older than the last change, and is better so; None: that was not tried.
+    ``anew``: whether it has learned nothing older than the last change, and is better so; None: nobody can tell yet.
     """
 
     gain: float

@@ -35,6 +35,22 @@ def judge(champion: NDArray[np.float64], challenger: NDArray[np.float64], margin
     return Verdict(gain=gain, low=gain - half, rows=len(gains), won=gain > 0 and gain - half > -margin)
 
 
+def better_alone(whole: NDArray[np.float64], newer: NDArray[np.float64]) -> bool | None:
+    """Whether who learned only what came since a change is the better challenger; None: it may yet become so.
+
+    Args:
+        whole: losses of who learned everything, one a row.
+        newer: losses of the other one, on the same rows.
+
+    >>> rows = np.arange(900) % 2
+    >>> better_alone(rows + 0.1, rows + 0.0), better_alone(rows + 0.0, rows + 0.1), better_alone(rows, rows[::-1])
+    (True, False, None)
+    """
+    if judge(whole, newer).won:
+        return True
+    return False if judge(newer, whole).low > 0 else None
+
+
 def held_out(since: int, now: int, onset: int | None = None) -> int:
     """Up to when a challenger's rehearsal may learn: both are judged on what comes after, which neither has seen.
 

@@ -20,7 +20,7 @@ from raypipe.flows.replay.models import Learned, Models
 from raypipe.flows.replay.past import Past
 from raypipe.flows.replay.service import DAY, HELD_OUT, Service, held_out, watching
 from raypipe.ledger import Ledger
-from raypipe.retraining.challenge import LEAST, judge
+from raypipe.retraining.challenge import LEAST, better_alone, judge
 from raypipe.retraining.decide import decide, looked_after
 from raypipe.spec import Pipeline
 from raypipe.spec.retrain import Retrain
@@ -186,7 +186,7 @@ class _Life:
             models.prepare(*rehearsals)
         old, *new = (self._lost(one, judged) for one in (champion, *rehearsals))
         # Who learned from everything stands first; whoever would forget must win against that one as well.
-        anew = judge(new[0], new[-1]).won if len(new) > 1 else None
+        anew = better_alone(new[0], new[-1]) if len(new) > 1 else None
         place = len(new) - 1 if anew else 0
         rehearsal, verdict = rehearsals[place], judge(old, new[place])
         challenger = Learned(now, rehearsal.since)
