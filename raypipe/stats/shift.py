@@ -85,29 +85,14 @@ def scores(windows: Ints, reference: Ints, is_category: NDArray[np.bool_]) -> Sc
 
 
 def _numbers(windows: Ints, reference: Ints) -> tuple[Floats, Floats, Floats]:
-    k, m = windows[..., : ABOVE + 1], reference[..., : ABOVE + 1]
-    n, known = k.sum(axis=2), m.sum(axis=-1)
-    below = _share(m.cumsum(axis=-1), known[..., None])
-    gap = np.abs(_share(k.cumsum(axis=2), n[..., None]) - below).max(axis=2)
+    n, known = windows[..., : ABOVE + 1].sum(axis=2), reference[..., : ABOVE + 1].sum(axis=-1)
+    gap = np.abs(
+        windows[..., : ABOVE + 1].cumsum(axis=2) / np.maximum(n, 1)[..., None]
+        - reference[..., : ABOVE + 1].cumsum(axis=-1) / np.maximum(known, 1)[..., None]
+    ).max(axis=2)
     gap = np.where((n > 0) & (known > 0), gap, 0.0)
     effective = n * known / np.maximum(n + known, 1)
-    # The gap sees every change, ranks a move of the whole twice as fast. The likelier of two chances counts twice.
-    sure = np.maximum(np.sqrt(effective) * gap, _kolmogorov(_rank_tails(k, n, m, known, below)))
-    return np.sqrt(np.maximum(sure**2 - log(2) / 2, 0.0)), gap, effective
-
-
-def _rank_tails(k: Ints, n: Ints, m: Ints, known: Ints, below: Floats) -> Floats:
-    """The log of how likely ranks as far apart are, both sides, were the two of one distribution.
-
-    H. Mann and D. Whitney, "On a test of whether one of two random variables is stochastically larger", 1947.
-    """
-    # How often a value of the window is above one of the reference; half of those that share a cell.
-    above = (_share(k, n[..., None]) * (below - _share(m, known[..., None]) / 2)).sum(axis=2)
-    ties = (_share(k + m, (n + known)[..., None]) ** 3).sum(axis=2)
-    effective = n * known / np.maximum(n + known, 1)
-    deviation = np.abs(above - 0.5) * np.sqrt(12 * effective / np.maximum(1 - ties, 1e-9))
-    tails: Floats = np.minimum(log_ndtr(-deviation) + log(2), 0.0)
-    return np.where((n > 0) & (known > 0), tails, 0.0)
+    return np.sqrt(effective) * gap, gap, effective
 
 
 def _categories(windows: Ints, reference: Ints) -> tuple[Floats, Floats, Floats]:
@@ -147,8 +132,7 @@ def _kolmogorov(log_tail: Floats) -> Floats:
 
 
 def _share(part: Ints, whole: Ints) -> Floats:
-    shared: Floats = part / np.maximum(whole, 1)
-    return shared
+    return part / np.maximum(whole, 1)
 
 
 def windows_of(ring: Sequence[Ints], scales: Sequence[int] = SCALES) -> tuple[tuple[int, ...], Ints]:

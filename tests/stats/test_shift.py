@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import chi2_contingency, entropy, ks_2samp, mannwhitneyu, wasserstein_distance
+from scipy.stats import chi2_contingency, entropy, ks_2samp, wasserstein_distance
 
 from raypipe.contracts.bins import Bins
 from raypipe.stats import effect
@@ -21,28 +21,14 @@ def columns_of(reference, window):
     return a, b, effect.centres(np.array(made.starts), made.high)
 
 
-@pytest.mark.parametrize(("by", "wide"), [(0.0, 1.0), (0.12, 1.0), (0.0, 1.2), (1.0, 1.0)])
-def test_numbers_agree_with_the_likelier_of_two_tests(by, wide):
-    """Of a move of the whole ranks are surer, of a change of its width the largest gap."""
-    reference, window = RNG.normal(size=20_000), RNG.normal(by, wide, size=1_000)
+@pytest.mark.parametrize("by", [0.0, 0.2, 1.0])
+def test_numbers_agree_with_kolmogorov_smirnov(by):
+    reference, window = RNG.normal(size=20_000), RNG.normal(by, 1, size=1_000)
     a, b, _ = columns_of(reference, window)
     found = scores(b[None], a, np.array([False]))
     true = ks_2samp(reference, window, method="asymp")
     assert found.distance[0, 0, 0] == pytest.approx(true.statistic, abs=1 / BINS)
-    ranks = mannwhitneyu(window, reference, method="asymptotic", use_continuity=False).pvalue
-    assert (ranks < true.pvalue) == (by > 0) or by == wide == 1
-    chance = min(2 * min(true.pvalue, ranks), 1.0)
-    assert np.log(2) - 2 * found.z[0, 0, 0] ** 2 == pytest.approx(np.log(chance), rel=0.1, abs=0.7)
-
-
-def test_what_moves_by_a_fifth_of_its_spread_is_mostly_seen_at_once():
-    """By Kolmogorov's gap alone four of five are."""
-    reference = RNG.normal(size=20_000).astype(np.float32)
-    made = Bins.of_numbers("x", reference)
-    binning = Binning.of([made.starts], [made.high])
-    a = binning.count(reference[:, None])
-    windows = np.stack([binning.count(RNG.normal(0.2, 1, (1_000, 1)).astype(np.float32)) for _ in range(200)])
-    assert (scores(windows, a, np.array([False])).z[:, 0, 0] > threshold(1_000, 20)).mean() > 0.88
+    assert 2 * np.exp(-2 * found.z[0, 0, 0] ** 2) == pytest.approx(true.pvalue, rel=0.5, abs=0.05)
 
 
 def category(shares, rows):
