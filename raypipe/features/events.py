@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from raypipe.features import keys
-from raypipe.features.logic import selected
+from raypipe.features.logic import of_history
 from raypipe.features.plan import GroupPlan, TrackPlan
 from raypipe.features.tracks import Track, Values
 from raypipe.spec.shape import schema
@@ -51,7 +51,7 @@ def events(plan: GroupPlan, table: pl.LazyFrame, known_by: int) -> pl.LazyFrame:
         return chosen.select(columns)
     # What Polars makes of a row depends on how many are in its piece, and pieces are cut as it pleases.
     return chosen.map_batches(
-        lambda piece: piece.select(columns).hstack(selected(piece, made)),
+        lambda piece: piece.select(columns).hstack(of_history(piece, made)),
         schema=chosen.select(*columns, *(value.polars.alias(name) for name, value in made)).collect_schema(),
         streamable=True,
     )

@@ -1,9 +1,11 @@
 """Row logic on both sides: expressions over whole frames, and over a few rows of plain values, to the same bits."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import polars as pl
+from polars.exceptions import PolarsError
 
+from raypipe.errors import FeatureError
 from raypipe.features.compiled import compiled
 from raypipe.features.frames import physical, typed
 from raypipe.features.scalars import Function
@@ -29,11 +31,38 @@ def steps(pipeline: Pipeline) -> Iterator[Step]:
     return iter(found)
 
 
-def with_logic(frame: pl.DataFrame, logic: Sequence[Step]) -> pl.DataFrame:
-    """A frame with all features that row logic makes of it."""
+def with_logic(
+    frame: pl.DataFrame, logic: Sequence[Step], make: Callable[[pl.DataFrame, Step], pl.DataFrame] | None = None
+) -> pl.DataFrame:
+    """A frame with all features that row logic makes of it, step by step by ``make`` (None: `selected`)."""
     for step in logic:
-        frame = frame.hstack(selected(frame, step))
+        frame = frame.hstack((make or selected)(frame, step))
     return frame
+
+
+def of_history(frame: pl.DataFrame, step: Step) -> pl.DataFrame:
+    """As `selected`; an expression that a value of history does not fit is told by its place in the definition.
+
+    Raises:
+        FeatureError: there is such a value.
+    """
+    try:
+        return selected(frame, step)
+    except PolarsError as error:
+        raise _misfit(frame, step, error) from None
+
+
+def _misfit(frame: pl.DataFrame, step: Step, error: PolarsError) -> FeatureError:
+    where = ""
+    for name, expression in step:
+        try:
+            selected(frame, [(name, expression)])
+        except PolarsError as own:
+            where, error = expression.where, own
+            break
+    reason = str(error).partition("\n")[0]
+    cure = "Let it give null there, such as by `cast(..., strict=False)`, or let a gate keep such rows out"
+    return FeatureError(f"an expression does not fit what is there: {reason}", where=where, cure=cure)
 
 
 def selected(frame: pl.DataFrame, step: Step) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """The offline driver on Ray Data, for histories beyond one machine: one keyed repartition, the kernel in each part."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 ROW, PART = "__row", "__part"
 #: Up to so many asked keys go to where blocks are read, so that events of other keys stay there.
 KEYS_SENT = 1_000_000
+_SAID = re.compile(rf"^{FeatureError.__module__}\.{FeatureError.__qualname__}: (.+)$", re.MULTILINE)
 
 
 class Scan(Protocol):
@@ -88,8 +90,7 @@ def in_portions(
 
     numbers = ray.data.range(len(portions), override_num_blocks=len(portions))
     made = numbers.map_batches(features_of_portion, batch_format="pyarrow", batch_size=1)
-    pieces = [pl.DataFrame(piece) for piece in made.iter_batches(batch_size=None, batch_format="pyarrow")]
-    return ordered(plan, pieces, len(times))
+    return ordered(plan, _pieces(made), len(times))
 
 
 def group_features(
@@ -137,8 +138,23 @@ def group_features(
     found = rows.map_batches(events_of_block, batch_format="pyarrow", zero_copy_batch=True)
     together = found.union(ray.data.from_arrow(_arrow(questions, kinds)))
     answered = together.groupby(PART, num_partitions=parts).map_groups(features_of_keys, batch_format="pyarrow")
-    pieces = [pl.DataFrame(piece) for piece in answered.iter_batches(batch_size=None, batch_format="pyarrow")]
-    return ordered(plan, pieces, len(times))
+    return ordered(plan, _pieces(answered), len(times))
+
+
+def _pieces(made: "Dataset") -> list[pl.DataFrame]:
+    """What the cluster has made.
+
+    Raises:
+        FeatureError: as it was raised there. Ray Data keeps an error's text alone, behind its trace.
+    """
+    from ray.exceptions import RayTaskError
+
+    try:
+        return [pl.DataFrame(piece) for piece in made.iter_batches(batch_size=None, batch_format="pyarrow")]
+    except RayTaskError as error:
+        if said := _SAID.search(str(error)):
+            raise FeatureError(said[1]) from None
+        raise
 
 
 def ordered(plan: GroupPlan, pieces: Sequence[pl.DataFrame], many: int) -> list[pl.Series]:

@@ -16,7 +16,7 @@ from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
 from raypipe.features import frames, keys, spine, spread
 from raypipe.features.late import answer
-from raypipe.features.logic import steps, with_logic
+from raypipe.features.logic import of_history, steps, with_logic
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Read, Tables
 from raypipe.features.spread import Laid, Scan
@@ -111,7 +111,7 @@ def join(tables: Tables, as_of: int, step: Step) -> tuple[spine.Spine, pl.DataFr
             made += frames.table_features(item, tables.table(item.table.name), asked.frame)
         step.advance(note=", ".join(list(item.features)[:3]))
     frame = asked.frame.with_columns(made)
-    frame = with_logic(frame, list(steps(pipeline)))
+    frame = with_logic(frame, list(steps(pipeline)), of_history)
     features = [name for name in pipeline.feature_names if name not in pipeline.request.fields]
     return asked, frame.select(*pipeline.request.fields, spine.ASKED_AT, *features, spine.LABEL, spine.PERIOD)
 

@@ -15,7 +15,7 @@ from raypipe.errors import FeatureError
 from raypipe.failpoints import FailpointError
 from raypipe.features import build_training_set
 from raypipe.features.spine import spine
-from raypipe.spec import Pipeline, hours, micros, minutes
+from raypipe.spec import Pipeline, agg, changed, days, hours, micros, minutes, request
 from tests.features import payments
 
 TIME = pl.Datetime("us", "UTC")
@@ -197,3 +197,16 @@ def test_nothing_to_ask_is_an_empty_training_set(tables: payments.Tables, tmp_pa
     assert sum(built.rows.values()) == 0
     columns = pl.read_parquet(Path(built.folder) / "train.parquet").columns
     assert columns == ["user", "due", "shop", "asked_at", *built.features, "label"]
+
+
+@pytest.mark.parametrize("made", ["row logic", "a window"])
+def test_a_value_that_an_expression_does_not_fit_is_told_by_its_place(
+    tables: payments.Tables, tmp_path: Path, made: str
+) -> None:
+    number, asked = pl.col("user").cast(pl.Int64), request("user", "due", optional=("shop",))
+    a_day = payments.payments(minutes(0)).by("user").features(number=agg.sum(number, days(1)))
+    inputs = [asked, a_day] if made == "a window" else [asked.with_features(number=number)]
+    tables.pipeline = changed(tables.pipeline, inputs=tuple(inputs))
+    told = r"test_training_set\.py:\d+: an expression does not fit what is there: conversion from `str` to `i64` failed"
+    with pytest.raises(FeatureError, match=told):
+        build(tables, tmp_path)
