@@ -34,6 +34,7 @@ class Situation(Record, frozen=True, kw_only=True):
         new_rows: labelled rows since it was trained.
         errors: whether the share of errors has risen for certain.
         onset: since when it has, as far as that can be told, microseconds UTC.
+        error_rise: by how much, in parts, it has risen since then, for certain (lower bound).
         regret: log loss summed over rows that a recalibration would have spared.
         estimated_rise: by how much, in parts, the estimated loss is above what it was, for certain (lower bound).
         drift_mass: the share of all importance on inputs with an open alarm.
@@ -66,6 +67,7 @@ class Situation(Record, frozen=True, kw_only=True):
     earlier: int | None = None
     known: int | None = None
     onset: int | None = None
+    error_rise: float | None = None
 
 
 class Training(Record, frozen=True, kw_only=True):

@@ -109,6 +109,7 @@ class PerformanceReport(Record, frozen=True, kw_only=True):
         reference: log loss and share of errors when the model was judged.
         alarm: whether the share of errors has risen for certain.
         onset: since when, microseconds UTC, as far as that can be told: the likeliest moment; None: it has not.
+        error_rise: by how much, in parts, the share of errors since then is for certain above what it was, else 0.
         detects: how many labels it takes, on average, until a rise by a quarter is seen.
         regret: log loss, summed over rows since the model went live, that a mere recalibration of its scores by the
             labels known at the time would have spared.
@@ -125,3 +126,4 @@ class PerformanceReport(Record, frozen=True, kw_only=True):
     new_labels: int
     unmatched: int
     onset: int | None = None
+    error_rise: float = 0.0

@@ -8,6 +8,7 @@ spans only, each once; what is shown is always computed from what is known now.
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 
 import msgspec
 import numpy as np
@@ -36,6 +37,8 @@ from raypipe.stats.shift import Floats
 _RISE = 1.25
 #: A span is mature when so large a share of its predictions has a label, or its labels have had their time.
 _MATURE = 0.9
+#: Standard deviations that errors must be away from what could be chance.
+_SURE = 3.0
 #: Scores are recalibrated on this many mature spans.
 _RECENT = 28
 #: When errors rose is looked for in so many spans.
@@ -176,12 +179,14 @@ class Performance:
             if not span.settled and self._mature(span, at):
                 self._settle(span)
         shown = sorted(self._spans.values(), key=lambda span: span.start)[-cohorts:]
+        onset, rise = self._risen() if self._memory.alarm and self._memory.errors else (None, 0.0)
         return PerformanceReport(
             at=at,
             cohorts=tuple(self._cohort(span, at) for span in shown),
             reference=(self._judged.loss, self._judged.error),
             alarm=self._memory.alarm,
-            onset=self._onset() if self._memory.alarm and self._memory.errors else None,
+            onset=onset,
+            error_rise=rise,
             detects=self.cusum.delay,
             regret=self._memory.regret,
             new_labels=self._memory.labels,
@@ -211,12 +216,14 @@ class Performance:
             memory.errors = [*memory.errors, (span.start, wrong, len(truth))][-_REMEMBERED:]
         span.settled = True
 
-    def _onset(self) -> int:
-        """The span with which errors rose; what it was judged on stands before all of them."""
+    def _risen(self) -> tuple[int, float]:
+        """The span with which errors rose, and by how much; what it was judged on stands before all of them."""
         starts, wrong, rows = zip(*sorted(self._memory.errors), strict=True)
         judged = sum(self._judged.rows)
-        rose = rise(np.array([self._judged.error * judged, *wrong]), np.array([judged, *rows]))
-        return int(starts[rose - 1])
+        first = rise(np.array([self._judged.error * judged, *wrong]), np.array([judged, *rows])) - 1
+        errors = sum(wrong[first:])
+        low = max(errors - _SURE * sqrt(errors), 0.0) / sum(rows[first:])
+        return int(starts[first]), max(low / max(self._judged.error, 1e-4) - 1, 0.0)
 
     def _mature(self, span: _Span, at: int) -> bool:
         if at < span.start + self._span:

@@ -130,7 +130,7 @@ def _asks(trigger: Trigger, now: Situation, history: Sequence[Training]) -> tupl
             told = f"learned from rows up to {iso(now.since)[:10]}, {old.days} d before {iso(known)[:10]}"
             return old >= trigger.above, f"{told}, limit {in_words(trigger.above)}"
         case Errors():
-            return _known(now.errors, "the share of errors", "has risen" if now.errors else "has not risen")
+            return _errors(trigger, now)
         case Regret():
             return _above(now.regret, trigger.above, "summed log loss that recalibrating would have saved", ".1f")
         case EstimatedLoss():
@@ -155,6 +155,13 @@ def _serves(trigger: Slower | Failing | Worse, now: Situation) -> tuple[bool, st
         case Worse():
             worse = "for certain better" if now.worse else "not for certain better"
             return _known(now.worse, "the version before, in its shadow", worse)
+
+
+def _errors(trigger: Errors, now: Situation) -> tuple[bool, str]:
+    what = "the share of errors"
+    if not (now.errors and trigger.rise):
+        return _known(now.errors, what, "has risen" if now.errors else "has not risen")
+    return _above(now.error_rise, trigger.rise, f"rise of {what}, in parts", ".2f")
 
 
 def _known(value: bool | None, what: str, how: str) -> tuple[bool, str]:

@@ -155,10 +155,16 @@ def _number(value: object) -> float:
     return float(value)
 
 
+def _errors(content: dict[str, object], where: str) -> Trigger:
+    """`errors = true`, or by how much they must have risen."""
+    risen = content["errors"]
+    return _told(risen, Errors(where=where)) if isinstance(risen, bool) else Errors(_number(risen), where=where)
+
+
 #: By the name in the file: how it is made, and what may stand beside its first key.
 _TRIGGERS: dict[str, tuple[Callable[[dict[str, object], str], Trigger], tuple[str, ...]]] = {
     "schedule": (lambda t, w: Schedule(str(t["schedule"]), str(t.get("zone", "UTC")), where=w), ("zone",)),
-    "errors": (lambda t, w: _told(t["errors"], Errors(where=w)), ()),
+    "errors": (_errors, ()),
     "regret": (lambda t, w: Regret(_number(t["regret"]), where=w), ()),
     "estimated_loss": (lambda t, w: EstimatedLoss(_number(t["estimated_loss"]), where=w), ()),
     "drift": (lambda t, w: Drift(_number(t["drift"]), _truth(t.get("score", False)), where=w), ("score",)),

@@ -19,8 +19,12 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Errors:
-    """When the share of errors, by the labels that came, has risen for certain above what it was when judged."""
+    """When the share of errors, by the labels that came, has risen for certain above what it was when judged.
 
+    With ``rise`` only when it is for certain this much, in parts, above it since then: 0.5 is half as much again.
+    """
+
+    rise: float = 0.0
     where: str = place()
 
 
@@ -230,9 +234,10 @@ def forecasting() -> Retrain:
 def hybrid(regret: float = 90.0) -> Retrain:
     """What staleness has cost pays for a training; a quarter is the oldest a model may be.
 
-    What was learned from after a change is learned again when its rows have doubled.
+    Half as many errors again are no staleness but a break, which waits for no price. What was learned from after a
+    change is learned again when half as much again of it is there, as long as what was before is of no more use.
     """
-    triggers: Sequence[Trigger] = (Regret(regret), Relearn(), Age(timedelta(days=90)))
+    triggers: Sequence[Trigger] = (Regret(regret), Errors(0.5), Relearn(1.5), Age(timedelta(days=90)))
     return Retrain(tuple(triggers), cooldown=timedelta(days=3), daily_cap=1, name="hybrid")
 
 

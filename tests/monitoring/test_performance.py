@@ -87,6 +87,20 @@ def test_since_when_errors_are_more_is_found_also_where_a_few_more_were_usual(us
     assert abs(report.onset // DAY - 30) <= 1
 
 
+def test_a_rise_of_errors_is_as_large_as_is_certain():
+    """Three times as many since the tenth day: less than that for certain, more the longer it lasts; ten days later."""
+    rng, rises = np.random.default_rng(1), []
+    watch = Performance(judged(rng), span=DAY, settles=DAY, budget=50_000)
+    error = watch.report(at=0).reference[1]
+    for day in range(40):
+        wrong = rng.random(300) < error * (1 if day < 10 else 3)
+        watch.joined(np.full(300, day * DAY), np.full(300, 0.1), wrong.astype(float))
+        rises.append(watch.report(at=(day + 1) * DAY).error_rise)
+    assert max(rises[:10]) == 0
+    assert 0.5 < rises[14] < rises[39] < 2
+    assert rises[39] > 1.6
+
+
 def test_an_alarm_of_errors_stays_when_there_are_fewer_again():
     """A policy may be held back for days: who asks then must still hear of it."""
     rng = np.random.default_rng(1)

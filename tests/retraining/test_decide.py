@@ -40,6 +40,8 @@ def after(**facts):
         (Schedule("0 1 * * MON", "America/New_York"), after(at=MONDAY - 1_000_000), CALM),
         (Errors(), after(errors=False), after(errors=True)),
         (Errors(), after(errors=None), after(errors=True)),
+        (Errors(0.5), after(errors=True, error_rise=0.49), after(errors=True, error_rise=0.5)),
+        (Errors(0.5), after(errors=None), after(errors=True, error_rise=0.5)),
         (Regret(50), after(regret=49.9), after(regret=50)),
         (EstimatedLoss(0.1), after(estimated_rise=0.05), after(estimated_rise=0.11)),
         (Drift(0.3), after(drift_mass=0.2), after(drift_mass=0.3)),

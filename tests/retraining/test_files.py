@@ -17,6 +17,7 @@ any = [
   {all = [{errors = true}, {drift = 0.3, score = true}]},
   {age_days = 90},
   {relearn = 2},
+  {errors = 0.5},
 ]
 cooldown_days = 3
 backoff_days = 14
@@ -43,6 +44,7 @@ def test_a_file_says_all_that_a_policy_can(tmp_path):
             AllOf((Errors(), Drift(0.3, score=True))),
             Age(timedelta(days=90)),
             Relearn(2),
+            Errors(0.5),
         ],
         cooldown=timedelta(days=3),
         backoff=timedelta(days=14),
@@ -66,6 +68,7 @@ def test_a_file_says_all_that_a_policy_can(tmp_path):
         ("any = [{regrets = 3}]", "Did you mean `regret`?"),
         ("any = [{regret = true}]", "`regret` cannot be True"),
         ("any = [{regret = -1}]", "asks all the time"),
+        ("any = [{errors = -0.5}]", "has not risen"),
         ('any = [{schedule = "never"}]', "not a cron line"),
         ('any = [{schedule = "0 0 * * *", zone = "Mars"}]', "not a time zone"),
         ("any = [{drift = 2.0}]", "no drift has 2"),

@@ -163,6 +163,7 @@ class Service:
             new_rows=self.past.before(now) - self.past.before(self.learned.until),
             errors=performance.alarm,
             onset=performance.onset,
+            error_rise=performance.error_rise,
             regret=performance.regret,
             estimated_rise=low / reference - 1,
             drift_mass=None if drift is None else drift.mass,

@@ -28,6 +28,7 @@ def situation(
         new_rows=None if found is None else found.new_labels,
         errors=None if found is None else found.alarm,
         onset=None if found is None else found.onset,
+        error_rise=None if found is None else found.error_rise,
         regret=None if found is None else found.regret,
         estimated_rise=None if found is None else _rise(found),
         drift_mass=None if report is None else report.mass,

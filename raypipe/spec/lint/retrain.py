@@ -10,6 +10,7 @@ from raypipe.spec.retrain import (
     Age,
     AllOf,
     Drift,
+    Errors,
     EstimatedLoss,
     Failing,
     Freeze,
@@ -75,6 +76,8 @@ def _trigger(trigger: Trigger) -> Iterator[Fault]:
             yield from _trigger(one)
     elif isinstance(trigger, Drift) and not 0 < trigger.mass <= 1:
         yield Fault(trigger.where, f"no drift has {trigger.mass:g} of all importance", "Give a share above 0, up to 1")
+    elif isinstance(trigger, Errors) and trigger.rise < 0:
+        yield Fault(trigger.where, "what falls by so much has not risen", "Give the rise in parts, such as 0.5")
     elif isinstance(trigger, Regret | NewRows) and not trigger.above > 0:
         yield Fault(trigger.where, f"`{type(trigger).__name__}` asks all the time", "Give more than 0")
     elif isinstance(trigger, Age) and trigger.above <= timedelta(0):
