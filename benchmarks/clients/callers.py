@@ -13,6 +13,7 @@ import polars as pl
 
 from benchmarks.report import Row
 from raypipe.serving.oip_messages import SERVICE, message
+from raypipe.words import amount
 
 CALLERS = 16
 Call = Callable[[], Awaitable[None]]
@@ -118,7 +119,7 @@ async def _measure(system: str, rows: int, calls: list[Call], seconds: float) ->
     took = time.perf_counter() - began
     p50, p99 = np.quantile(times, [0.5, 0.99]) * 1e3
     figures = {"requests_s": len(times) / took, "p50_ms": float(p50), "p99_ms": float(p99)}
-    return Row(system, f"{CALLERS} callers in Python, {'1 row' if rows == 1 else f'{rows} rows'}", figures)
+    return Row(system, f"{CALLERS} callers in Python, {amount(rows, 'row')}", figures)
 
 
 async def _open(url: str, bodies: Iterator[bytes]) -> Call:

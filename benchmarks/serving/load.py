@@ -1,0 +1,109 @@
+"""What systems are loaded with: `wrk`, the same for all; and how a peer is started, waited for and ended."""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TypeAlias
+
+import httpx
+
+from benchmarks.report import QUICK, Figure, Row
+from benchmarks.serving.asked import DIFFERENT
+from raypipe.words import amount
+
+CONNECTIONS = (64,) if QUICK else (1, 16, 64, 256, 512)
+SECONDS = 2 if QUICK else 4
+#: How long a server may take to come up.
+START_SECONDS = 90
+#: The requests of so many rows each.
+Bodies: TypeAlias = Callable[[int], Sequence[bytes]]
+#: What `wrk` is to send.
+LUA = b"""
+wrk.headers["Content-Type"] = "application/json"
+local bodies, requests, at = {%s}, {}, 0
+function init()
+  for i, body in ipairs(bodies) do requests[i] = wrk.format("POST", nil, nil, body) end
+end
+function request()
+  at = at %% #requests + 1
+  return requests[at]
+end
+"""
+_LATENCY = re.compile(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)", re.MULTILINE)
+_MILLIS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+def wrk(url: str, bodies: Sequence[bytes], connections: int, rows: int, system: str) -> Row:
+    """Closed loop: so many connections, each sends when it has its answer; one body after the other."""
+    with tempfile.NamedTemporaryFile("wb", suffix=".lua") as script:
+        script.write(LUA % b",".join(b"[==[" + body + b"]==]" for body in bodies))
+        script.flush()
+        load = f"-t1 -c{connections} -d{SECONDS}s --timeout 10s --latency -s {script.name}"
+        said = subprocess.run(["wrk", *load.split(), url], capture_output=True, text=True, check=True).stdout
+    found = {f"p{share}_ms": float(number) * _MILLIS[unit] for share, number, unit in _LATENCY.findall(said)}
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    lost = re.search(r"Socket errors: (.*)", said)
+    figures: dict[str, Figure] = {"requests_s": float(rate[1]) if rate else 0.0, **found}
+    if bad or lost:
+        figures["failed"] = (f"{bad[1]} not 2xx " if bad else "") + (lost[1] if lost else "")
+    return Row(system, f"{connections} connections, {amount(rows, 'row')}", figures)
+
+
+def one_and_many(url: str, system: str, bodies: Bodies) -> Iterator[Row]:
+    """All connections with 1 row, and 64 with 100 rows."""
+    subprocess.run(["wrk", "-t1", "-c16", "-d1s", url], capture_output=True, check=False)
+    for connections in CONNECTIONS:
+        yield wrk(url, bodies(1), connections, 1, system)
+    yield wrk(url, bodies(DIFFERENT), 64, DIFFERENT, system)
+
+
+@contextmanager
+def server(command: Sequence[object], port: int, path: str, body: bytes, **env: str) -> Iterator[str]:
+    """A peer, once it answers right; ended with all that it has started."""
+    words = [str(word) for word in command]
+    started = subprocess.Popen(
+        words,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"} | env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}{path}"
+    try:
+        if not _answers(started, url, body):
+            raise RuntimeError(f"{words[0]} does not answer at {url}")
+        yield url
+    finally:
+        # One that could not start has ended itself.
+        with suppress(ProcessLookupError):
+            _end(started)
+
+
+def _answers(started: subprocess.Popen[bytes], url: str, body: bytes) -> bool:
+    """Wait until it answers with 200; False: it is over, or takes too long."""
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            answer = httpx.post(url, content=body, headers={"Content-Type": "application/json"}, timeout=5)
+            if answer.status_code == 200:
+                return True
+        except httpx.HTTPError:
+            pass
+        if time.monotonic() > end or started.poll() is not None:
+            return False
+        time.sleep(0.5)
+
+
+def _end(started: subprocess.Popen[bytes]) -> None:
+    os.killpg(started.pid, signal.SIGTERM)
+    try:
+        started.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
