@@ -17,7 +17,7 @@ from raypipe.serving.access import Guard, Keyring
 from raypipe.serving.app import App
 from raypipe.serving.engine import Engine
 from raypipe.serving.meter import Meter
-from tests.serving.test_oip import COLUMNS, grpc_inputs, over_grpc, raw
+from tests.serving.grpc_caller import QUESTION, over_grpc
 from tests.serving.test_parse import GOOD
 
 
@@ -99,7 +99,6 @@ def test_the_same_over_http_and_grpc(engine: Engine, meter: Meter, ring: Keyring
     app = App("late", meter, guard=guard)
     app.hold(engine)
     good, other = ring.add("airline"), ring.add("labels", ("feedback",))
-    pieces = [raw(kind, values) for kind, values in COLUMNS.values()]
 
     def asked(path: str, token: str, method: str = "POST") -> httpx.Response:
         async def ask() -> httpx.Response:
@@ -109,8 +108,7 @@ def test_the_same_over_http_and_grpc(engine: Engine, meter: Meter, ring: Keyring
         return asyncio.run(ask())
 
     def grpc_code(token: str) -> grpc.StatusCode | None:
-        fields = {"model_name": "late", "inputs": grpc_inputs(), "raw_input_contents": pieces}
-        answer = over_grpc(app, meter, "ModelInfer", metadata=(("authorization", f"Bearer {token}"),), **fields)
+        answer = over_grpc(app, meter, "ModelInfer", metadata=(("authorization", f"Bearer {token}"),), **QUESTION)
         return answer.code() if isinstance(answer, grpc.aio.AioRpcError) else None
 
     for token, expected, code in (

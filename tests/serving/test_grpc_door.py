@@ -12,12 +12,8 @@ from ray.serve._private.grpc_util import gRPCGenericServer
 from raypipe.serving import grpc_door
 from raypipe.serving.app import App
 from raypipe.serving.meter import Meter
-from raypipe.serving.oip_messages import SERVICE, message
-from tests.serving.test_oip import COLUMNS, Service, grpc_inputs, raw
+from tests.serving.grpc_caller import QUESTION, Pairs, Service, call
 
-Pairs = tuple[tuple[str, str], ...]
-PIECES = [raw(kind, values) for kind, values in COLUMNS.values()]
-QUESTION = {"model_name": "late", "inputs": grpc_inputs(), "raw_input_contents": PIECES}
 SERVE = "what Serve says"
 
 
@@ -41,21 +37,7 @@ def serves(service_method: str, streaming_type: object) -> Callable[..., Awaitab
 async def ask(name: str, /, metadata: Pairs = (), **fields: Any) -> tuple[Any, dict[str, str]]:
     """One call to Serve's server, and what came beside its answer."""
     server = gRPCGenericServer(serves, extra_options=[])
-    grpc_door.add_to_server(Service(App("late", Meter()), Meter()), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            call = channel.unary_unary(
-                f"/{SERVICE}/{name}",
-                request_serializer=lambda m: m.SerializeToString(),
-                response_deserializer=message(f"{name}Response").FromString,  # type: ignore[attr-defined]
-            )(message(f"{name}Request")(**fields), timeout=10, metadata=metadata)
-            return await call, dict(await call.trailing_metadata())
-    except grpc.aio.AioRpcError as error:
-        return error, {}
-    finally:
-        await server.stop(0)
+    return await call(server, Service(App("late", Meter()), Meter()), name, metadata, **fields)
 
 
 def asked(app: App, name: str, /, metadata: Pairs = (), **fields: Any) -> tuple[Any, dict[str, str]]:

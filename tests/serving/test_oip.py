@@ -3,7 +3,6 @@
 import asyncio
 import json
 import pickle
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,23 +17,13 @@ from ray import cloudpickle
 
 from raypipe.serving.app import App
 from raypipe.serving.engine import Engine
-from raypipe.serving.grpc_door import add_to_server
 from raypipe.serving.meter import Meter
-from raypipe.serving.oip_grpc import GrpcService
-from raypipe.serving.oip_messages import SERVICE, message
+from raypipe.serving.oip_messages import message
+from tests.serving.grpc_caller import COLUMNS, PIECES, QUESTION, grpc_inputs, over_grpc
 from tests.serving.test_parse import GOOD
 
 Open = Callable[[], httpx.AsyncClient]
 INFER = "/late/v2/models/late/infer"
-TIME = 1_370_095_200_000_000
-COLUMNS: dict[str, tuple[str, list[Any]]] = {
-    "carrier": ("BYTES", ["UA", "AA"]),
-    "flight": ("INT64", [1, 2]),
-    "origin": ("BYTES", ["EWR", "JFK"]),
-    "charter": ("BOOL", [False, True]),
-    "scheduled_at": ("INT64", [TIME, TIME]),
-    "distance": ("FP32", [100.5, float("nan")]),
-}
 ROWS = [GOOD, GOOD | {"carrier": "AA", "flight": 2, "origin": "JFK", "charter": True, "distance": None}]
 
 
@@ -56,12 +45,6 @@ def inputs(**changed: dict[str, Any]) -> list[dict[str, Any]]:
     return [one | changed.get(one["name"], {}) for one in made]
 
 
-def raw(kind: str, values: list[Any]) -> bytes:
-    if kind == "BYTES":
-        return b"".join(struct.pack("<I", len(v.encode())) + v.encode() for v in values)
-    return np.array(values, {"INT64": "<i8", "BOOL": "?", "FP32": "<f4"}[kind]).tobytes()
-
-
 def binary(head: dict[str, Any], tail: bytes) -> dict[str, Any]:
     text = json.dumps(head).encode()
     headers = {"Inference-Header-Content-Length": str(len(text)), "Content-Type": "application/octet-stream"}
@@ -69,12 +52,11 @@ def binary(head: dict[str, Any], tail: bytes) -> dict[str, Any]:
 
 
 def raw_request(**more: Any) -> dict[str, Any]:
-    pieces = {name: raw(kind, values) for name, (kind, values) in COLUMNS.items()}
     told = [
-        {"name": n, "datatype": k, "shape": [2], "parameters": {"binary_data_size": len(pieces[n])}}
+        {"name": n, "datatype": k, "shape": [2], "parameters": {"binary_data_size": len(PIECES[n])}}
         for n, (k, _) in COLUMNS.items()
     ]
-    return binary({"inputs": told} | more, b"".join(pieces.values()))
+    return binary({"inputs": told} | more, b"".join(PIECES.values()))
 
 
 @pytest.fixture
@@ -226,39 +208,6 @@ def test_raw_bytes_of_any_kind_are_answered_or_refused(app: App, data: st.DataOb
     assert answer.status_code in (200, 400, 404, 413)
 
 
-class Service(GrpcService):
-    def __init__(self, app: App, meter: Meter) -> None:
-        self._app, self._meter = app, meter
-
-
-def over_grpc(app: App, meter: Meter, name: str, /, metadata: tuple[tuple[str, str], ...] = (), **fields: Any) -> Any:
-    """One call over a real connection; the answer, or the error."""
-
-    async def ask() -> Any:
-        server = grpc.aio.server()
-        add_to_server(Service(app, meter), server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                call = channel.unary_unary(
-                    f"/{SERVICE}/{name}",
-                    request_serializer=lambda m: m.SerializeToString(),
-                    response_deserializer=message(f"{name}Response").FromString,  # type: ignore[attr-defined]
-                )
-                return await call(message(f"{name}Request")(**fields), timeout=10, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            return error
-        finally:
-            await server.stop(0)
-
-    return asyncio.run(ask())
-
-
-def grpc_inputs(**changed: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"name": n, "datatype": k, "shape": [2]} | changed.get(n, {}) for n, (k, _) in COLUMNS.items()]
-
-
 def test_grpc_health_and_metadata(app: App, meter: Meter, client: Open) -> None:
     assert over_grpc(app, meter, "ServerLive").live
     assert over_grpc(app, meter, "ServerReady").ready
@@ -274,10 +223,7 @@ def test_grpc_health_and_metadata(app: App, meter: Meter, client: Open) -> None:
 
 
 def test_grpc_raw_and_typed_contents(app: App, meter: Meter, wanted: list[dict[str, Any]]) -> None:
-    pieces = [raw(kind, values) for kind, values in COLUMNS.values()]
-    told = over_grpc(
-        app, meter, "ModelInfer", model_name="late", id="x", inputs=grpc_inputs(), raw_input_contents=pieces
-    )
+    told = over_grpc(app, meter, "ModelInfer", **QUESTION, id="x")
     assert (told.model_name, told.model_version, told.id) == ("late", "1", "x")
     assert np.frombuffer(told.raw_output_contents[0], "<f8").tolist() == [one["probability"] for one in wanted]
     assert np.frombuffer(told.raw_output_contents[1], "?").tolist() == [one["label"] for one in wanted]
@@ -289,14 +235,13 @@ def test_grpc_raw_and_typed_contents(app: App, meter: Meter, wanted: list[dict[s
     asked = {"model_name": "late", "inputs": typed, "outputs": [{"name": "probability"}]}
     again = over_grpc(app, meter, "ModelInfer", **asked)
     assert list(again.raw_output_contents) == [told.raw_output_contents[0]]
-    both = over_grpc(app, meter, "ModelInfer", **asked, raw_input_contents=pieces)
+    both = over_grpc(app, meter, "ModelInfer", **asked, raw_input_contents=list(PIECES.values()))
     assert both.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_request_goes_from_serves_own_proxy_to_a_replica_in_another_process() -> None:
     """That proxy answers while HAProxy knows of no replica: it pickles what it was sent."""
-    pieces = [raw(kind, values) for kind, values in COLUMNS.values()]
-    asked = message("ModelInferRequest")(model_name="late", inputs=grpc_inputs(), raw_input_contents=pieces)
+    asked = message("ModelInferRequest")(**QUESTION)
     assert pickle.loads(cloudpickle.dumps(asked)) == asked
 
 
@@ -327,6 +272,5 @@ def test_grpc_errors(app: App, meter: Meter, fields: dict[str, Any], code: str, 
 
 def test_a_fault_inside_tells_nothing(app: App, meter: Meter, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_scorer", replace(engine._scorer, score=lambda _: 1 / 0))
-    pieces = [raw(kind, values) for kind, values in COLUMNS.values()]
-    error = over_grpc(app, meter, "ModelInfer", model_name="late", inputs=grpc_inputs(), raw_input_contents=pieces)
+    error = over_grpc(app, meter, "ModelInfer", **QUESTION)
     assert (error.code(), error.details()) == (grpc.StatusCode.INTERNAL, "server: failed to answer")

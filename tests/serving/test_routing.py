@@ -17,9 +17,10 @@ from raypipe.serving.model import Served
 from raypipe.serving.routing import Router
 from raypipe.spec import Pipeline
 from tests.serving.conftest import make_bundle
+from tests.serving.grpc_caller import QUESTION, over_grpc
 from tests.serving.reader import FakeReader
 from tests.serving.test_log import SEED, everything, with_log
-from tests.serving.test_oip import COLUMNS, grpc_inputs, over_grpc, raw, raw_request, send
+from tests.serving.test_oip import raw_request, send
 from tests.serving.test_parse import GOOD
 
 
@@ -163,9 +164,7 @@ def test_every_protocol_says_who_answered(models: list[Served], tmp_path: Path) 
         return told["model_version"], told["parameters"]["arm"], str(told["outputs"][0]["data"])
 
     def grpc_told(version: str) -> tuple[str, str]:
-        pieces = [raw(kind, values) for kind, values in COLUMNS.values()]
-        asked = {"inputs": grpc_inputs(), "raw_input_contents": pieces, "model_version": version}
-        told = over_grpc(app, Meter(), "ModelInfer", model_name="late", **asked)
+        told = over_grpc(app, Meter(), "ModelInfer", **QUESTION, model_version=version)
         return told.model_version, told.parameters["arm"].string_param
 
     assert over_rest("")[:2] == grpc_told("") == ("1", "challenger/1")
