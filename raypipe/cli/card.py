@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from raypipe.cli.kept import VersionName, kept, split
-from raypipe.cli.output import AsJson, Output
-from raypipe.errors import WorkspaceError
+from raypipe.cli.output import AsJson, Output, save
 
 
 def card(
@@ -35,15 +34,8 @@ def card(
         sections = card_of(found.ledger, found.registry.get(name, number))
     for file, write in ((html, as_html), (markdown, as_markdown)):
         if file is not None:
-            _write(file, write(sections))
+            save(file, write(sections))
             out.say(f"✓ {file}")
     if not json and html is None and markdown is None:
         typer.echo(as_markdown(sections), nl=False)
     out.result(sections)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(file)) from None

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypipe.cli.drift import HEADS, outcome_rows, row_of
+from raypipe.cli.output import save
 from raypipe.clock import to_second
-from raypipe.errors import WorkspaceError
 
 if TYPE_CHECKING:
     from raypipe.flows.watch import Watch
@@ -35,10 +35,7 @@ def write(found: "Watch", file: Path, name: str) -> None:
         heads, *rows = outcome_rows(found.outcomes)
         parts.append("<h2>What became of its answers</h2>")
         parts.append(_table(heads, rows))
-    try:
-        file.write_text("\n".join(parts), encoding="utf-8")
-    except OSError as error:
-        raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(file)) from None
+    save(file, "\n".join(parts))
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

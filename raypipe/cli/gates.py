@@ -7,14 +7,11 @@ import typer
 from rich.text import Text
 
 from raypipe.cli.definition import read
-from raypipe.cli.output import AsJson, Output
+from raypipe.cli.output import AsJson, Output, save
 from raypipe.clock import iso, to_second
-from raypipe.errors import WorkspaceError
 from raypipe.words import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from raypipe.flows.judgements import Finding, Judgement
 
 
@@ -48,7 +45,9 @@ def gates(
         passed = [f"  {tolerated(finding)}" for finding in one.tolerated]
         out.say(Text(headline(one), "bold"), *map(Text, told), *(Text(line, "dim") for line in passed))
     if html is not None:
-        write_page(found, html)
+        from raypipe.flows.gate_page import page
+
+        save(html, page(found))
         out.say(Text(f"Written to {html}", "dim"))
     out.result({"pipeline": name, "gates": [document(one) for one in found]})
 
@@ -96,17 +95,3 @@ def document(found: "Judgement") -> dict[str, object]:
 
 def _told(finding: "Finding") -> dict[str, object]:
     return {"since": iso(finding.since), "shares": finding.shares, "result": finding.result}
-
-
-def write_page(found: "Sequence[Judgement]", file: Path) -> None:
-    """The reports as one HTML file that needs no other.
-
-    Raises:
-        WorkspaceError: the file cannot be written.
-    """
-    from raypipe.flows.gate_page import page
-
-    try:
-        file.write_text(page(found), encoding="utf-8")
-    except OSError as error:
-        raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(file)) from None

@@ -9,8 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from raypipe.cli.kept import VersionName, kept, split
-from raypipe.cli.output import AsJson, Output
-from raypipe.errors import WorkspaceError
+from raypipe.cli.output import AsJson, Output, save
 
 if TYPE_CHECKING:
     from raypipe.registry.nodes import Node
@@ -48,22 +47,15 @@ def lineage(
         way, at = walk(found.ledger, record), past(found.ledger, record).at
     for file, draw in ((html, drawing.html), (svg, drawing.svg)):
         if file is not None:
-            _write(file, draw(way))
+            save(file, draw(way))
             out.say(Text.assemble(("✓", "green"), f" {file}"))
     if openlineage is not None:
         told = [encode(event).decode() for event in events(way, record, at)]
-        _write(openlineage, "".join(f"{line}\n" for line in told))
+        save(openlineage, "".join(f"{line}\n" for line in told))
         out.say(Text.assemble(("✓", "green"), f" {openlineage}: {len(told)} events"))
     if not json and html is None and svg is None and openlineage is None:
         out.say(_tree(way), *(Text(f"The ledger lacks {missing}.", "yellow") for missing in way.missing))
     out.result(way)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(file)) from None
 
 
 def _tree(way: "Way") -> Tree:

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -11,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.text import Text
 
-from raypipe.errors import DefinitionError, GateError, RaypipeError
+from raypipe.errors import DefinitionError, GateError, RaypipeError, WorkspaceError
 from raypipe.words import amount
 
 #: Wider lines are hard to read; a log has no width of its own.
@@ -76,6 +77,18 @@ def print_json(value: object) -> None:
     text = msgspec.json.encode(value)
     sys.stdout.write((msgspec.json.format(text) if sys.stdout.isatty() else text).decode() + "\n")
     sys.stdout.flush()
+
+
+def save(file: Path, text: str) -> None:
+    """Write a file that somebody asked for by name.
+
+    Raises:
+        WorkspaceError: it cannot be written.
+    """
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise WorkspaceError(f"cannot be written: {error.strerror}", where=str(file)) from None
 
 
 def tell_error(error: RaypipeError, *, json: bool) -> None:

@@ -1,5 +1,6 @@
 """The gates of a model: its training set before anything is learned from it, its answers before it is promoted."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -37,14 +38,7 @@ def gate_training(
     with progress.step("check the training set", 1) as step:
         before = _trained_on_before(platform, pipeline, training_set)
         verdict, left = sift(platform.lake, pipeline, training_set, before)
-        report = GateReport(
-            pipeline=pipeline.name,
-            as_of=training_set.as_of,
-            snapshots=training_set.snapshots,
-            results=verdict.results,
-            stage=TRAINING,
-            about=training_set.digest,
-        )
+        report = _report(pipeline, training_set, verdict, TRAINING, training_set.digest)
         settle(platform, report, bypass)
         if left is not training_set:
             counts = dict(verdict.faulty.group_by("check", maintain_order=True).len().iter_rows())
@@ -68,16 +62,7 @@ def sift(
         GateError: it cannot be read.
     """
     rows = _rows(training_set)
-    subject = validation.Subject(
-        name="training set",
-        columns=training_columns(pipeline),
-        gate=pipeline.before_training,
-        id=(*pipeline.request.fields, ASKED_AT),
-        time=ASKED_AT,
-        happened=ASKED_AT,
-        grows=False,
-        where=pipeline.where,
-    )
+    subject = _subject("training set", pipeline, training_columns(pipeline), pipeline.before_training)
     keys = _keys(lake, pipeline.before_training, training_set)
     verdict = validation.examine_rows(subject, rows, keys, training_set.as_of, before)
     left = without(training_set, rows, verdict.faulty) if verdict.faulty.height else training_set
@@ -107,28 +92,41 @@ def gate_candidate(
     except (OSError, pl.exceptions.PolarsError, RegistryError) as error:
         what = f"its answers cannot be judged: {str(error).splitlines()[0]}"
         raise GateError(what, where=f"{version.name}/{version.version}", cure="Run its pipeline again") from None
-    subject = validation.Subject(
-        name="answers",
-        columns=answer_columns(pipeline),
-        gate=checks,
+    subject = _subject("answers", pipeline, answer_columns(pipeline), checks)
+    before = None if champion is None else _answered(Path(champion.folder), held)
+    keys = _keys(platform.lake, checks, training_set)
+    verdict = validation.examine_rows(subject, answered.lazy(), keys, training_set.as_of, before)
+    settle(platform, _report(pipeline, training_set, verdict, PROMOTION, version.digest), bypass)
+
+
+def _subject(
+    name: str, pipeline: Pipeline, columns: Mapping[str, pl.DataType | None], gate: tuple[Check, ...]
+) -> validation.Subject:
+    """Rows that are questions: what was asked, and when, tells them apart."""
+    return validation.Subject(
+        name=name,
+        columns=columns,
+        gate=gate,
         id=(*pipeline.request.fields, ASKED_AT),
         time=ASKED_AT,
         happened=ASKED_AT,
         grows=False,
         where=pipeline.where,
     )
-    before = None if champion is None else _answered(Path(champion.folder), held)
-    keys = _keys(platform.lake, checks, training_set)
-    verdict = validation.examine_rows(subject, answered.lazy(), keys, training_set.as_of, before)
-    report = GateReport(
+
+
+def _report(
+    pipeline: Pipeline, training_set: TrainingSet, verdict: validation.Verdict, stage: str, about: str
+) -> GateReport:
+    """As of the moment, and of the snapshots, that the training set is made from; ``about`` is the digest judged."""
+    return GateReport(
         pipeline=pipeline.name,
         as_of=training_set.as_of,
         snapshots=training_set.snapshots,
         results=verdict.results,
-        stage=PROMOTION,
-        about=version.digest,
+        stage=stage,
+        about=about,
     )
-    settle(platform, report, bypass)
 
 
 def _rows(training_set: TrainingSet) -> pl.LazyFrame:

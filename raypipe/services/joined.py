@@ -1,10 +1,8 @@
 """Work on a Ray cluster that others start and stop: KubeRay, the cluster launcher, a compose file."""
 
-import logging
-
 from raypipe.errors import ServiceError
 from raypipe.services.config import ServicesConfig
-from raypipe.services.connect import NAMESPACE
+from raypipe.services.connect import drive, explained
 from raypipe.services.http import ask
 
 MLFLOW_SECONDS = 5.0
@@ -28,35 +26,16 @@ def join(config: ServicesConfig, name: str = "raypipe", run_id: str = "") -> Non
     if ask(f"{config.mlflow_url}/health", seconds=MLFLOW_SECONDS)[0] != 200:
         raise ServiceError("MLflow does not answer", where=config.mlflow_url, cure="Set `mlflow_url` to your server")
 
-    import ray
     from ray import serve
-    from ray._private import worker
-    from ray.exceptions import AuthenticationError
-    from ray.job_config import JobConfig
     from ray.serve.schema import LoggingConfig
 
-    worker._worker_logs_enabled = False  # see `connect`
-    try:
-        if not ray.is_initialized():
-            ray.init(
-                address=config.ray_address,
-                namespace=NAMESPACE,
-                job_config=JobConfig(metadata={"job_name": name, "run_id": run_id}),
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-            )
+    with explained(config.ray_address, cure="Without `ray_address`, raypipe starts a cluster on this machine"):
+        drive(config.ray_address, name, run_id)
         serve.start(
             proxy_location="EveryNode",
             http_options={"host": config.host, "port": config.serve_port},
             logging_config=LoggingConfig(enable_access_log=False),
         )
-    except (AuthenticationError, ConnectionError, RuntimeError, TimeoutError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ServiceError(
-            f"the Ray cluster cannot be joined: {reason}",
-            where=config.ray_address,
-            cure="Without `ray_address`, raypipe starts a cluster on this machine",
-        ) from None
 
 
 def refuse(config: ServicesConfig) -> None:
