@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     tick_seconds: int = Field(3_600, ge=1, description="How often a watched model is tested for drift")
     tick_rows: int = Field(200, ge=20, description="Predictions below which it is not tested yet")
     false_alarm_days: float = Field(90.0, gt=0, description="Days between two false alarms of a pipeline, on average")
+    drift_material: float = Field(
+        0.03, ge=0, lt=1, description="Moves of less than this share are no alarm, however certain; 0: any move is one"
+    )
     alerts: list[str] = Field([], description="Where alarms go, as Apprise URLs; those with a secret by reference")
     cpu_price: float = Field(0.05, ge=0, description="Of an hour of one processor, to tell costs by")
 

@@ -92,7 +92,8 @@ def _watching(settings: Settings) -> "Watching":
 
     # Ticks of real time: a budget in ticks is then one in days, whatever the traffic.
     budget = settings.false_alarm_days * 86_400 / settings.tick_seconds
-    plan = Plan(budget=budget, rows=None, span=settings.tick_seconds * 1_000_000, least=settings.tick_rows)
+    span = settings.tick_seconds * 1_000_000
+    plan = Plan(budget, settings.drift_material, rows=None, span=span, least=settings.tick_rows)
     return Watching(plan, tuple(settings.alerts), settings.cpu_price)
 
 

@@ -58,8 +58,9 @@ def drift(
         from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
         from raypipe.flows.watch import watch
         from raypipe.monitoring import Plan
+        from raypipe.settings import load_settings
 
-        plan = Plan(budget=budget, rows=rows, least=min(200, rows))
+        plan = Plan(budget, load_settings().drift_material, rows=rows, least=min(200, rows))
         predictions, feedback = read_log(PREDICTIONS, name, moment), read_log(FEEDBACK, name)
         found = watch(version, predictions, feedback, plan, by, history.ledger)
     if not predictions.height:

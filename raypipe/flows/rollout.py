@@ -113,7 +113,7 @@ def worse(platform: Platform, name: str) -> bool | None:
 def end_probation(platform: Platform, pipeline: Pipeline) -> None:
     """Let the version before rest when the new champion has proved itself."""
     policy, registry = pipeline.retrain, platform.registry
-    if policy is None or policy.rollout is None:
+    if policy is None or not policy.compares:
         return
     arms, earlier = registry.arms(pipeline.name), registry.earlier(pipeline.name)
     arm = next((a for a in arms.arms if a.role == SHADOW and a.version == earlier), None)
@@ -195,7 +195,7 @@ def _promote(platform: Platform, pipeline: Pipeline, work: Work, trained: Traine
 
 
 def take_over(platform: Platform, pipeline: Pipeline, version: int, *, before: int | None, why: str, who: str) -> str:
-    """Make a version champion and let it answer, the one before in its shadow where the policy has a rollout.
+    """Make a version champion and let it answer, the one before in its shadow where the policy compares the two.
 
     Returns:
         Why the service refuses it, and the one before goes on; empty: it answers.
@@ -205,9 +205,10 @@ def take_over(platform: Platform, pipeline: Pipeline, version: int, *, before: i
         GateError: its gate before promotion is closed.
     """
     name, registry, policy = pipeline.name, platform.registry, pipeline.retrain
+    compared = before is not None and policy is not None and policy.compares and served(platform, name)
     champion = registry.promote(name, version, expect=before, why=why, who=who)
     failpoint("rollout.after_promotion")
-    if before is not None and policy is not None and policy.rollout is not None and served(platform, name):
+    if before is not None and compared:
         arms = registry.arms(name)
         if all(arm.version != before for arm in arms.arms):
             registry.release(

@@ -74,9 +74,10 @@ def changed_at(situation: Situation, history: Sequence[Training]) -> int | None:
 
 
 def looked_after(decision: Decision) -> int:
-    """Up to when schedules have been seen to: one that a guard holds back stays due."""
+    """Up to when schedules have been seen to: one that a guard or a rollback holds back stays due."""
     due = any(text.startswith("asks:") and "schedule `" in text for text in decision.triggers)
-    return decision.situation.looked if due and decision.action == "wait" else decision.situation.at
+    held_back = decision.action in ("wait", "rollback")
+    return decision.situation.looked if due and held_back else decision.situation.at
 
 
 def _conclusion(
@@ -194,10 +195,12 @@ def _relearn(trigger: Relearn, now: Situation, history: Sequence[Training]) -> t
 
 
 def _last_due(schedule: Schedule, at: int) -> int:
-    moment = datetime.fromtimestamp(at / 1e6, UTC).astimezone(ZoneInfo(schedule.zone))
+    zone = ZoneInfo(schedule.zone)
+    # By the clock on the wall, which shows some times twice and some never: each is due once.
+    wall = datetime.fromtimestamp(at / 1e6, UTC).astimezone(zone).replace(tzinfo=None)
     # What is due now is due: the library looks strictly before.
-    found: datetime = croniter(schedule.cron, moment + timedelta(seconds=1)).get_prev(datetime)
-    return round(found.timestamp()) * 1_000_000
+    found: datetime = croniter(schedule.cron, wall + timedelta(seconds=1)).get_prev(datetime)
+    return round(found.replace(tzinfo=zone).timestamp()) * 1_000_000
 
 
 def _guards(policy: Retrain, now: Situation, history: Sequence[Training]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """When a model is trained anew: triggers that ask for it, and guards that hold it back. Data, not code."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeAlias
@@ -199,6 +199,16 @@ class Retrain:
         for name in ("any", "freeze", "alert", "analyse", "roll_back"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
+    @property
+    def compares(self) -> bool:
+        """Whether the version before goes on in a new champion's shadow: only beside it can `Worse` be told."""
+        return self.probation > timedelta(0) and any(isinstance(one, Worse) for one in _single(self.roll_back))
+
+
+def _single(triggers: Iterable[Trigger]) -> Iterator[Trigger]:
+    for one in triggers:
+        yield from _single(one.of) if isinstance(one, AllOf) else (one,)
+
 
 def recommender() -> Retrain:
     """Labels come fast: train when errors rise, else every three days; twice a day at most."""
@@ -219,6 +229,7 @@ def compliance() -> Retrain:
         cooldown=timedelta(days=30),
         daily_cap=1,
         approval=True,
+        rollout=Rollout(),
         alert=triggers,
         analyse=(Drift(mass=0.05),),
         name="compliance",
@@ -228,7 +239,9 @@ def compliance() -> Retrain:
 def forecasting() -> Retrain:
     """Seasons come and go: train when errors rise or the model is a week old."""
     triggers = (Errors(), Age(timedelta(days=7)))
-    return Retrain(triggers, cooldown=timedelta(days=1), daily_cap=1, alert=(Errors(),), name="forecasting")
+    return Retrain(
+        triggers, cooldown=timedelta(days=1), daily_cap=1, rollout=Rollout(), alert=(Errors(),), name="forecasting"
+    )
 
 
 def hybrid(regret: float = 90.0) -> Retrain:

@@ -17,7 +17,7 @@ from raypipe.flows.retrain import LEASE, START, drive
 from raypipe.retraining.standing import answer, standing
 from raypipe.retraining.work import Started, Trained, works
 from raypipe.spec import micros
-from raypipe.spec.retrain import Failing, NewRows, Retrain, Rollout
+from raypipe.spec.retrain import AllOf, Failing, NewRows, Retrain, Rollout, Worse
 from tests.flows.retraining import AT, Home, cluster, facts
 
 WON = Verdict(gain=0.02, low=0.01, rows=5_000, won=True)
@@ -36,6 +36,7 @@ def swaps(monkeypatch):
     swaps = []
     for module in (retrain, rollout):
         monkeypatch.setattr(module, "swap_where_served", lambda _, version, __: swaps.append(version.version))
+    monkeypatch.setattr(rollout, "served", lambda *_: False)
     return swaps
 
 
@@ -311,3 +312,21 @@ def test_a_challenger_that_is_hardly_asked_until_the_end_backs_off(home, monkeyp
     home.clock.advance(micros(policy.retrain.rollout.patience) + 1)
     assert drive(home.platform, policy).note == "lost: version 2 backs off: only 20 of 500 predictions came"
     assert home.registry.champion("rides").version == 1
+
+
+@pytest.mark.parametrize(("roll_back", "roles"), [((AllOf((Worse(),)), Failing()), ["shadow"]), ((Failing(),), [])])
+def test_the_version_before_stays_beside_a_new_champion_where_the_two_are_compared(home, monkeypatch, roll_back, roles):
+    """Also without a rollout: who is not compared with the one before cannot give way to it because it is worse."""
+    policy = home.rides(Retrain((NewRows(100),), roll_back=roll_back, probation=timedelta(days=2)))
+    monkeypatch.setattr(rollout, "served", lambda *_: True)
+    decide_now(home.platform, policy, facts())
+    drive(home.platform, policy)
+    trained(home)
+    drive(home.platform, policy)
+    assert home.registry.champion("rides").version == 2
+    arms = home.registry.arms("rides").arms
+    assert [arm.role for arm in arms] == roles
+    assert [arm.version for arm in arms] == [1] * len(roles)
+    home.clock.advance(2 * 86_400_000_000)
+    drive(home.platform, policy)
+    assert home.registry.arms("rides").arms == ()

@@ -209,6 +209,18 @@ def test_the_figures_of_a_version_that_answers_no_more_go_away(settings, champio
         round_.close()
 
 
+@pytest.mark.parametrize(("material", "raised"), [(0.03, 1), (0.9, 0)])
+def test_what_is_too_small_to_be_told_is_a_setting(settings, champion, clock, material, raised) -> None:
+    """What the default tells is nothing to whoever wants to hear of nine tenths alone."""
+    write(settings.home, champion, minutes=8, moved_from=5)
+    with opened(settings.model_copy(update={"drift_material": material}), clock) as platform:
+        round_ = Round(platform, "rides", None)
+        clock.advance(8 * MINUTE)
+        assert round_.go() == 8
+        assert len(platform.ledger.entries(RAISED, "rides")) == raised
+        round_.close()
+
+
 def test_somebody_else_is_refused(settings, champion, clock) -> None:
     with opened(settings, clock) as platform:
         first = Watcher(platform, "rides")

@@ -1,6 +1,7 @@
 """Each trigger asks at its limit and not before; each guard holds back; the same facts give the same decision."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from msgspec import structs
@@ -154,3 +155,22 @@ def test_a_schedule_that_is_held_back_stays_due():
     done = decide(weekly, later, [begun])
     assert (done.action, looked_after(done)) == ("train", later.at)
     assert decide(weekly, after(at=later.at, looked=looked_after(done)), [begun]).action == "nothing"
+    back = decide(weekly, after(promoted=MONDAY - DAY, earlier=0, failed=0.5), [])
+    assert (back.action, looked_after(back)) == ("rollback", CALM.looked)
+
+
+@pytest.mark.parametrize("cron", ["30 1 * * *", "30 2 * * *", "0 3 * * *"])
+def test_a_day_with_another_number_of_hours_has_each_schedule_once(cron):
+    """New York's clocks go from 2 to 3 on 2024-03-10, and from 2 back to 1 on 2024-11-03."""
+    policy = Retrain((Schedule(cron, "America/New_York"),), new_rows=0, cooldown=timedelta(0), daily_cap=99)
+    for year_month_day in ((2024, 3, 8), (2024, 11, 1)):
+        begin = round(datetime(*year_month_day, 5, tzinfo=UTC).timestamp()) * 1_000_000
+        looked, days = begin, []
+        for quarter in range(1, 5 * 24 * 4 + 1):
+            asked = decide(policy, after(at=begin + quarter * 900_000_000, since=0, looked=looked), [])
+            looked = looked_after(asked)
+            if asked.action == "train":
+                local = datetime.fromtimestamp(looked / 1e6, ZoneInfo("America/New_York"))
+                days.append(local.day)
+        assert days == sorted(set(days))
+        assert len(days) == 5

@@ -55,8 +55,8 @@ class Replayed(Record, frozen=True, kw_only=True):
         seconds: reckoned training time.
         alarms: alarms that were raised.
         approved: trainings that a person would have been asked for.
-        recovery_days: from the day on which labels showed for certain that errors had risen until another model was in
-            service, on average; where none came, until the end. None: they never showed it.
+        recovery_days: from the day with which errors rose, as labels showed later, until another model was in service,
+            on average; where none came, until the end. None: they never showed it.
         decisions: those that were more than ``nothing``, in words.
         diagnosis: of the first drift that led to a training.
         trained: each training.
@@ -165,7 +165,7 @@ class _Life:
             self._diagnosis = self._diagnosis or decision.diagnosis
         self._write_down(decision)
         if performance.alarm and self._wrong_since is None:
-            self._wrong_since = now
+            self._wrong_since = now if performance.onset is None else performance.onset
         if trains:
             self._train(now, decision.onset)
 
