@@ -13,6 +13,8 @@ from raypipe.spec import Pipeline
 from raypipe.stats.estimate import log_loss, mean, wilson
 
 Interval = tuple[float, float, float]
+#: Of a prediction log what is read here: its features are most of it.
+PREDICTED = ("request_id", "row", "version", "arm", "score", "label", "latency", "request")
 
 
 class Outcome(Record, frozen=True, kw_only=True):
@@ -56,7 +58,7 @@ def outcomes(
     """Of every version and arm in a log, and then of every value of some request fields in each.
 
     Args:
-        predictions: rows of the prediction log.
+        predictions: rows of the prediction log, at least the columns `PREDICTED`.
         feedback: rows of the feedback log.
         pipeline: declares figures.
         by: request fields; one that the log does not keep is *missing* everywhere.
@@ -127,12 +129,15 @@ def _outcome(pipeline: Pipeline, version: int, arm: str, segment: str, rows: pl.
 
 
 def _told(told: pl.Series) -> dict[str, float]:
-    sums: dict[str, list[float]] = {}
-    for text in told.to_list():
+    sums: dict[str, tuple[list[float], list[int]]] = {}
+    # Many are told the same, most of them nothing.
+    for text, times in told.value_counts(sort=True).rows():
         for name, value in msgspec.json.decode(text, type=dict[str, float | None]).items():
             if value is not None:
-                sums.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in sorted(sums.items())}
+                values, weights = sums.setdefault(name, ([], []))
+                values.append(value)
+                weights.append(times)
+    return {name: float(np.average(values, weights=weights)) for name, (values, weights) in sorted(sums.items())}
 
 
 _SEGMENT, _VALUE = "segment:", "value:"

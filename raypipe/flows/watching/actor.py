@@ -13,7 +13,7 @@ from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.errors import RaypipeError, ServiceError, WorkspaceError
 from raypipe.flows.collect import logged
 from raypipe.flows.decide import decide_now
-from raypipe.flows.figures import outcomes
+from raypipe.flows.figures import PREDICTED, outcomes
 from raypipe.flows.platform import Platform
 from raypipe.flows.retrain import drive
 from raypipe.flows.watching.gauges import Gauges, RayGauges, cost, show, show_outcomes
@@ -118,7 +118,8 @@ class Round:
                 logged(platform.lake, platform.workspace, platform.clock, kind, self._name, since=since, until=None)
                 for kind in (PREDICTIONS, FEEDBACK)
             )
-            show_outcomes(gauges, outcomes(rows.collect(), told.collect(), known.pipeline, fields), costs)
+            answered = rows.select(PREDICTED).collect()
+            show_outcomes(gauges, outcomes(answered, told.collect(), known.pipeline, fields), costs)
         except (WorkspaceError, pl.exceptions.PolarsError):
             logger.exception("outcomes were not told")
 
