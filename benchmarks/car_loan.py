@@ -32,7 +32,7 @@ pipeline = Pipeline(
     label=loans.label(pl.col("repaid") == 1, settled_after=days(2)),
     split=periods(train="2018-01..2018-08", tune="2018-09", holdout="2018-10", zone="UTC"),
     search=Search([models.LightGBM()], trials=1, metric="log_loss"),
-    retrain=retrain.hybrid(),
+    retrain=retrain.hybrid(rise=0.25),
 )
 
 

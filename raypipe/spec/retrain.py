@@ -1,6 +1,6 @@
 """When a model is trained anew: triggers that ask for it, and guards that hold it back. Data, not code."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeAlias
@@ -244,14 +244,20 @@ def forecasting() -> Retrain:
     )
 
 
-def hybrid(regret: float = 90.0) -> Retrain:
+def hybrid(regret: float = 90.0, rise: float | None = None) -> Retrain:
     """What staleness has cost pays for a training; a quarter is the oldest a model may be.
 
-    Half as many errors again are no staleness but a break, which waits for no price. What was learned from after a
-    change is learned again when half as much again of it is there, as long as what was before is of no more use.
+    What was learned from after a change is learned again when half as much again of it is there, as long as what was
+    before is of no more use.
+
+    Args:
+        regret: the price of a training, in units of log loss.
+        rise: for a world that stands still between its changes: errors that have risen by this share are a break,
+            which waits for no price and is learned again sooner. Seasons raise errors as well.
     """
-    triggers: Sequence[Trigger] = (Regret(regret), Errors(0.5), Relearn(1.5), Age(timedelta(days=90)))
-    return Retrain(tuple(triggers), cooldown=timedelta(days=3), daily_cap=1, name="hybrid")
+    breaks = () if rise is None else (Errors(rise),)
+    triggers: tuple[Trigger, ...] = (Regret(regret), *breaks, Relearn(1.25 if breaks else 1.5), Age(timedelta(days=90)))
+    return Retrain(triggers, cooldown=timedelta(days=3), daily_cap=1, name="hybrid")
 
 
 def never() -> Retrain:
