@@ -107,13 +107,14 @@ class PerformanceReport(Record, frozen=True, kw_only=True):
         at: microseconds UTC.
         cohorts: the newest, in order of time.
         reference: log loss and share of errors when the model was judged.
-        alarm: whether the share of errors has risen for certain.
+        alarm: whether the share of errors has risen for certain; over after 28 normal spans in a row.
         onset: since when, microseconds UTC, as far as that can be told: the likeliest moment; None: it has not.
         error_rise: by how much, in parts, the share of errors since then is for certain above what it was, else 0.
-        detects: how many labels it takes, on average, until a rise by a quarter is seen.
+        detects: how many labels it takes, on average, until a rise is seen to a quarter above all that the share may
+            have been when judged (upper bound); they are looked at when their span has matured.
         regret: log loss, summed over rows since the model went live, that a mere recalibration of its scores by the
             labels known at the time would have spared.
-        new_labels: labelled rows since it was trained.
+        new_labels: rows that it answered, and whose labels were taken into account, each once.
         unmatched: labels that belong to no prediction.
     """
 

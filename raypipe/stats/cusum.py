@@ -43,6 +43,23 @@ class Cusum:
         """How many outcomes pass, on average, from the rise to ``high`` until the alarm."""
         return (self.limit + expm1(-self.limit)) / _divergence(self.high, self.low)
 
+    def through(self, total: float, wrong: NDArray[np.bool_]) -> tuple[float, float]:
+        """The sum after some more outcomes in their order, and the highest that it was on the way.
+
+        Args:
+            total: the sum before.
+            wrong: shape (outcomes,).
+
+        >>> Cusum(0.1, 0.2, 3.0).through(0.0, np.array([True] * 3 + [False] * 30))[1] > 2
+        True
+        """
+        if not len(wrong):
+            return total, total
+        path = total + np.cumsum(np.where(wrong, log(self.high / self.low), log((1 - self.high) / (1 - self.low))))
+        # Where it would have fallen below 0 it begins again there.
+        path -= np.minimum.accumulate(np.minimum(path, 0.0))
+        return float(path[-1]), float(path.max())
+
     def add(self, total: float, wrong: int, outcomes: int) -> float:
         """The sum after some more outcomes, taken as evenly mixed; it does not fall below 0.
 

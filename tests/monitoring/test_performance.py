@@ -148,3 +148,117 @@ def test_a_model_as_good_as_ever_is_not_for_certain_worse_because_of_its_first_l
         report = watch.report(at=DAY)
         above += report.cohorts[0].estimated[1] > report.reference[0] * 1.1
     assert above <= 2
+
+
+def certain(rng, rows=20_000):
+    """A model that is certain, and wrong in 2 of 100."""
+    score = np.where(rng.random(rows) < 0.5, 0.02, 0.98)
+    return Judged.of((rng.random(rows) < score).astype(float), score)
+
+
+def test_the_last_labels_of_a_span_count_too_and_all_of_them_once():
+    """Nine of ten are right and come at once; the tenth is wrong and comes half a day later, in its time."""
+    rng = np.random.default_rng(0)
+    watch = Performance(certain(rng), span=DAY, settles=3 * DAY)
+    for day in range(40):
+        ids = [f"{day}-{i}" for i in range(2_000)]
+        score = np.where(rng.random(2_000) < 0.5, 0.02, 0.98)
+        truth = (score > 0.5).astype(float)
+        truth[1_800:] = 1 - truth[1_800:]
+        watch.predicted(ids, [day * DAY] * 2_000, score)
+        watch.labelled(ids[:1_800], truth[:1_800])
+        watch.report((day + 1) * DAY)
+        watch.labelled(ids[1_800:], truth[1_800:])
+        report = watch.report((day + 1) * DAY + DAY // 2)
+        assert report.new_labels == (day + 1) * 2_000
+        assert sum(wrong for _, wrong, _ in watch.memory.errors) == (day + 1) * 200
+    assert report.alarm
+    assert report.onset == 0
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 29), st.booleans(), st.integers(0, 3)), max_size=80))
+def test_however_labels_come_and_are_corrected_each_counts_once(arriving):
+    """What comes while its time is not over; ``judged`` has an error of 2 in 100, and the answer is always no."""
+    watch = Performance(certain(np.random.default_rng(0)), span=DAY, settles=4 * DAY)
+    ids, known = [f"q{i}" for i in range(30)], {}
+    watch.predicted(ids, [1] * 30, np.full(30, 0.02))
+    for day in range(4):
+        for i, value, when in arriving:
+            if when == day:
+                watch.labelled([ids[i]], np.array([float(value)]))
+                known[i] = value
+        watch.report((day + 1) * DAY)
+    memory = watch.memory
+    watch.report(5 * DAY)
+    assert watch.memory.labels == len(known)
+    assert [one[1:] for one in watch.memory.errors] == ([(sum(known.values()), len(known))] if known else [])
+    assert watch.memory.counted == {}
+    assert memory.settled == []
+
+
+@pytest.mark.parametrize(("labels", "counted"), [(89, 0), (90, 90)])
+def test_a_span_is_counted_when_nine_of_ten_labels_are_there(labels, counted):
+    watch = Performance(judged(np.random.default_rng(0)), span=DAY, settles=2 * DAY)
+    watch.joined(np.full(100, 5), np.full(100, 0.3), np.where(np.arange(100) < labels, 0.0, np.nan))
+    assert watch.report(at=DAY).new_labels == counted
+    assert watch.report(at=3 * DAY).new_labels == labels
+
+
+def stable(rng, rows, error):
+    """Of so many rows, wrong at random: the scores are all alike."""
+    return np.full(rows, 0.1), (rng.random(rows) < error).astype(float)
+
+
+@pytest.mark.parametrize("rows", [200, 1_000, 20_000])
+def test_a_rise_is_seen_after_as_many_labels_as_stated_however_many_a_day_has(rows):
+    """They are looked at by the day: it is the day in which, on average, that label comes."""
+    rng, late = np.random.default_rng(5), []
+    score, truth = stable(rng, 400_000, 0.1)
+    reference = Judged.of(truth, score)
+    for _ in range(60):
+        watch, day = Performance(reference, span=DAY, settles=DAY), 0
+        while not watch.memory.alarm:
+            watch.joined(np.full(rows, day * DAY), *stable(rng, rows, watch.cusum.high))
+            report, day = watch.report((day + 1) * DAY), day + 1
+        late.append(day * rows - rows / 2)
+    assert np.mean(late) <= max(report.detects * 1.25, rows / 2)
+
+
+def test_a_model_that_was_judged_on_few_rows_raises_no_more_false_alarms_for_that():
+    """By the law of the run length, one in 20,000 labels is 63 of 100 models in so many: fewer, though unlucky ones."""
+    rng, alarmed = np.random.default_rng(6), []
+    for _ in range(60):
+        score, truth = stable(rng, 1_000, 0.1)
+        watch = Performance(Judged.of(truth, score), span=DAY, settles=DAY, budget=20_000)
+        for day in range(5):
+            watch.joined(np.full(4_000, day * DAY), *stable(rng, 4_000, 0.1))
+            report = watch.report((day + 1) * DAY)
+        alarmed.append(report.alarm)
+    assert np.mean(alarmed) <= 0.25
+
+
+def test_an_alarm_of_errors_is_over_after_weeks_of_no_more_than_usual():
+    rng, alarms = np.random.default_rng(7), []
+    score, truth = stable(rng, 50_000, 0.1)
+    watch = Performance(Judged.of(truth, score), span=DAY, settles=DAY)
+    for day in range(60):
+        error = 0.3 if day < 5 or day == 50 else 0.1
+        watch.joined(np.full(1_000, day * DAY), *stable(rng, 1_000, error))
+        report = watch.report((day + 1) * DAY)
+        alarms.append(report.alarm)
+        assert (report.onset is None) is not report.alarm
+    over = alarms.index(False)
+    assert 28 <= over <= 34
+    assert not any(alarms[over:50])
+    assert all(alarms[50:])  # another rise is another alarm
+
+
+def test_an_alarm_of_errors_is_not_over_while_there_are_more():
+    rng = np.random.default_rng(8)
+    score, truth = stable(rng, 50_000, 0.1)
+    watch = Performance(Judged.of(truth, score), span=DAY, settles=DAY)
+    for day in range(80):
+        watch.joined(np.full(1_000, day * DAY), *stable(rng, 1_000, 0.13))
+        report = watch.report((day + 1) * DAY)
+    assert report.alarm
