@@ -74,7 +74,7 @@ def _watched(workspace: Path, champion: ModelVersion, at: int) -> Situation | No
     tick = kept.read(workspace / "watch" / f"{champion.name}.state").last.get(champion.version)
     if tick is None or tick.report.at > at:
         return None
-    return situation(Known.of(champion), tick.report.at, tick.outcome, tick.report.at, tick.report)
+    return situation(*Known.of(champion).learned, tick.report.at, tick.outcome, tick.report.at, tick.report)
 
 
 def _history(ledger: Ledger, name: str, at: int) -> Iterator[Training]:

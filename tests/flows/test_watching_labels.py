@@ -72,7 +72,7 @@ def known():
 
 def test_what_is_settled_is_not_read_again_and_comes_to_the_same(logs, known):
     platform, plan, memory = cast(Platform, None), Plan(span=HOUR), Memory()
-    all_at_once = Performance(known.reference.judged, span=DAY, settles=2 * DAY)
+    all_at_once = Performance(known.reference.judged, span=DAY, settles=2 * DAY, budget=60 * 90.0)
     reads, asked, told = [], 0, 0
     for tick in range(1, 30 * 4):
         at = logs.now = START + tick * DAY // 4
@@ -115,3 +115,38 @@ def test_asking_and_throwing_the_answer_away_changes_nothing(logs, known):
     first, _ = outcome(told, known, memory, Plan(span=HOUR), logs.now)
     assert memory == Memory()
     assert outcome(told, known, memory, Plan(span=HOUR), logs.now)[0].to_json() == first.to_json()
+
+
+def test_labels_that_come_after_weeks_are_taken_in_and_old_spans_are_read_once_a_day(logs, known):
+    """Two thirds of them come within days; a third after three weeks, when nobody looks at that day any more."""
+    known.pipeline.label.settled_after = timedelta(days=25)
+    late = {f"q{i}" for i in range(0, logs.rows.height, 3)}
+    at = dict(logs.rows.select("id", "at").iter_rows())
+    logs.told = sorted(
+        ((name, at[name] + (22 * DAY if name in late else DAY), 1.0) for name in at), key=lambda one: one[1]
+    )
+    memory, reads, plan = Memory(), [], Plan(span=HOUR)
+    for tick in range(1, 60 * 4):
+        now = logs.now = START + tick * DAY // 4
+        logs.read = 0
+        report, memory = outcome(Told(cast(Platform, None), known, START), known, memory, plan, now)
+        reads.append(logs.read)
+    assert report.new_labels == logs.rows.height
+    assert sum(labels for _, _, labels in memory.errors) == logs.rows.height
+    assert memory.counted == {}
+    # 9 days are shown.
+    assert np.median(reads[80:110]) <= 9 * 60
+    assert [one.predictions for one in report.cohorts] == [60] * 8
+
+
+@pytest.mark.parametrize("days", [1, 9_000])
+def test_how_rare_false_alarms_of_errors_are_is_a_setting(logs, known, days):
+    """A month of a few more errors is an alarm where one a day may be false, and none where it is one in 25 years."""
+    rng = np.random.default_rng(4)
+    logs.rows = logs.rows.with_columns(score=pl.lit(0.4))
+    logs.told = [(name, at, float(rng.random() < 0.36)) for name, at in logs.rows.select("id", "at").iter_rows()]
+    memory, plan = Memory(), Plan(budget=days * 24, span=HOUR)
+    for day in range(1, 32):
+        now = logs.now = START + day * DAY
+        report, memory = outcome(Told(cast(Platform, None), known, START), known, memory, plan, now)
+    assert report.alarm is (days == 1)

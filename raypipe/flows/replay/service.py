@@ -1,6 +1,5 @@
 """One model in service during a replay: it is watched and judged as in production, by the same code."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,8 +12,11 @@ from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport, PerformanceReport
 from raypipe.flows.replay.models import Learned
 from raypipe.flows.replay.past import Past
-from raypipe.monitoring import Monitor, Performance, Plan
+from raypipe.flows.watching.facts import situation
+from raypipe.flows.watching.outcome import outcome
+from raypipe.monitoring import Monitor, Plan
 from raypipe.monitoring.diagnosis import Losses, Sides, diagnose
+from raypipe.monitoring.performance import Memory
 from raypipe.retraining import challenge
 from raypipe.stats.estimate import log_loss
 from raypipe.stats.shift import Floats
@@ -120,26 +122,34 @@ class Service:
         weights = importance(models.of(rehearsal), signature.encode(frame))
         # Of the two weeks that a rehearsal is judged on, in ticks of a day, no season can be known.
         self.monitor = Monitor(name, version, self.watched, plan, importance=weights, at=now)
-        self.performance = Performance(
-            Judged.of(self.past.truth[judged], scores),
-            # Outcomes are taken together by the day however often one looks, as in production.
-            span=max(DAY, plan.span),
-            settles=self.past.settles,
-        )
+        self.judged, self._memory = Judged.of(self.past.truth[judged], scores), Memory()
+        # Outcomes are taken together by the day however often one looks, as in production.
+        self._span = max(DAY, plan.span)
 
     def live(self, now: int) -> tuple[DriftReport | None, PerformanceReport]:
         """What was asked since the last call is answered and counted, what has settled is joined."""
         rows = self.past.asked(self._now, now)
         if rows.stop > rows.start:
             self._answer(rows)
-        settled = slice(self.past.before(self._now), self.past.before(now))
-        # What was asked before belongs to the version before.
-        settled = slice(max(settled.start, self.past.asked(0, self.since).stop), settled.stop)
-        if settled.stop > settled.start:
-            self.performance.labelled(_ids(settled), self.past.truth[settled])
         self._now = now
         report = self.monitor.close(now) if self.monitor.ready(now) else None
-        return report, self.performance.report(now, cohorts=3)
+        found, self._memory = outcome(
+            self,
+            self.judged,
+            self._memory,
+            span=self._span,
+            settles=self.past.settles,
+            quiet=self.monitor.plan.budget * self.monitor.plan.span,
+            at=now,
+        )
+        return report, found
+
+    def rows(self, since: int) -> pl.DataFrame:
+        """What it answered from a moment on, as ``at``, ``score`` and ``truth`` (NaN: not settled yet), by time."""
+        # What was asked before belongs to the version before.
+        rows, past = self.past.asked(max(since, self.since), self._now), self.past
+        truth = np.where(past.settled[rows] <= self._now, past.truth[rows], np.nan)
+        return pl.DataFrame({"at": past.at[rows], "score": self.models.scores(self.learned, rows), "truth": truth})
 
     def _answer(self, rows: slice) -> None:
         scores = self.models.scores(self.learned, rows)
@@ -147,29 +157,11 @@ class Service:
         signature, frame = self.models.of(self._rehearsal).signature, self.past.frame[rows]
         counts = self.watched.count(signature, frame, scores.astype(np.float32))
         self.monitor.add(counts)
-        self.performance.predicted(_ids(rows), self.past.at[rows], scores)
 
     def situation(self, now: int, looked: int, drift: DriftReport | None, performance: PerformanceReport) -> Situation:
         """What a policy may decide on."""
-        reference = performance.reference[0]
-        newest = [cohort for cohort in performance.cohorts if cohort.predictions]
-        low = min((cohort.estimated[1] for cohort in newest), default=reference)
-        return Situation(
-            pipeline=self.monitor.pipeline,
-            version=self.version,
-            at=now,
-            since=self.learned.until,
-            looked=looked,
-            new_rows=self.past.before(now) - self.past.before(self.learned.until),
-            errors=performance.alarm,
-            onset=performance.onset,
-            error_rise=performance.error_rise,
-            regret=performance.regret,
-            estimated_rise=low / reference - 1,
-            drift_mass=None if drift is None else drift.mass,
-            drifted=() if drift is None else tuple(column.column for column in drift.alarms),
-            breaks=() if drift is None else drift.breaks,
-        )
+        name, since = self.monitor.pipeline, self.learned.until
+        return situation(name, self.version, since, now, performance, looked, drift)
 
     def diagnosis(self, drift: DriftReport, now: int, days: int = 7) -> str:
         """What is behind the drift, from the newest rows."""
@@ -194,7 +186,3 @@ class Service:
             for part in (self._judged, settled)
         ]
         return Losses(lost(self._rehearsal, self._judged), lost(self.learned, settled), *sides)
-
-
-def _ids(rows: slice) -> Sequence[str]:
-    return [str(i) for i in range(rows.start, rows.stop)]

@@ -6,24 +6,43 @@ from math import sqrt
 from raypipe.contracts.counts import latency_of
 from raypipe.contracts.decisions import Situation
 from raypipe.contracts.watching import DriftReport, PerformanceReport
-from raypipe.flows.watching.known import Known
 from raypipe.flows.watching.state import Part
 
 #: Standard deviations that a figure must be away from what could be chance: once in some 700 ticks.
 _SURE = 3.0
+#: Standard deviations of which the bounds of an estimate are told: 95 %.
+_TOLD = 1.96
+#: Estimates are decided on when they are of so many predictions.
+_ENOUGH = 1_000
 #: The quantile of latencies that people feel.
 _SHARE = 0.99
 
 
 def situation(
-    known: Known, at: int, found: PerformanceReport | None, looked: int, report: DriftReport | None
+    pipeline: str,
+    version: int,
+    since: int,
+    at: int,
+    found: PerformanceReport | None,
+    looked: int,
+    report: DriftReport | None,
 ) -> Situation:
-    """What a policy may decide on."""
+    """What a policy may decide on: the same in production and in a replay.
+
+    Args:
+        pipeline: its name.
+        version: the champion.
+        since: up to when it has learned, microseconds UTC.
+        at: now, microseconds UTC.
+        found: its performance; None: nothing is known of labels.
+        looked: up to when the policy has seen to its schedules.
+        report: of its newest tick; None: there is none.
+    """
     return Situation(
-        pipeline=known.version.name,
-        version=known.version.version,
+        pipeline=pipeline,
+        version=version,
         at=at,
-        since=known.version.lineage.as_of,
+        since=since,
         looked=looked,
         new_rows=None if found is None else found.new_labels,
         errors=None if found is None else found.alarm,
@@ -38,9 +57,19 @@ def situation(
 
 
 def _rise(found: PerformanceReport) -> float:
-    """By how much, in parts, the newest estimates are for certain above what the loss was."""
-    low = min((cohort.estimated[1] for cohort in found.cohorts if cohort.predictions), default=found.reference[0])
-    return low / found.reference[0] - 1 if found.reference[0] else 0.0
+    """By how much, in parts, the newest estimates are for certain above what the loss was.
+
+    Of as many of the newest cohorts as it takes to hold enough predictions, each by its share of them: a day that has
+    only begun is seen with the one before, and one with few requests says no more than they do.
+    """
+    rows, above, reference = 0, 0.0, found.reference[0]
+    for cohort in reversed(found.cohorts):
+        if rows >= _ENOUGH or not cohort.predictions:
+            continue
+        value, low, _ = cohort.estimated
+        above += cohort.predictions * (value - (value - low) * _SURE / _TOLD - reference)
+        rows += cohort.predictions
+    return above / rows / reference if rows and reference else 0.0
 
 
 def failing(part: Part) -> float | None:

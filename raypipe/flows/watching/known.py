@@ -45,6 +45,11 @@ class Known:
         return cls(version, bundle.pipeline(folder), reference, importance(folder, names))
 
     @property
+    def learned(self) -> tuple[str, int, int]:
+        """The pipeline, its number, and up to when it has learned, microseconds UTC."""
+        return self.version.name, self.version.version, self.version.lineage.as_of
+
+    @property
     def watched(self) -> Watched | None:
         """Its reference, ready to be compared with."""
         return None if self.reference is None else Watched.of(self.reference)

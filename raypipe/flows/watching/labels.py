@@ -1,27 +1,24 @@
-"""What came true of a version's predictions, out of the logs: each span of time is read until it is settled.
+"""What a version answered and what was told of it, out of the logs.
 
-After that its figures are kept, with its scores and labels added up, and it is not read again: what a tick reads does
-not grow with what was answered before. A correction that comes after its label was to stand for good is not shown.
+A correction that comes after its label was to stand for good is not shown.
 """
 
 import polars as pl
-from msgspec import structs
 
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.watching import PerformanceReport
 from raypipe.flows.collect import logged
 from raypipe.flows.platform import Platform
+from raypipe.flows.watching import outcome as came_true
 from raypipe.flows.watching.known import Known
-from raypipe.monitoring import Performance, Plan
+from raypipe.monitoring import Plan
 from raypipe.monitoring.performance import Memory
 from raypipe.spec import micros
 
 #: Names a prediction in both logs.
 ID = pl.concat_str("request_id", pl.lit("/"), "row").alias("id")
-#: Predictions of so many ticks are taken together, and labels waited for over so many such spans.
-TICKS, SPANS = 24, 60
-#: Spans that a report shows.
-_SHOWN = 8
+#: Predictions of so many ticks are taken together.
+TICKS = 24
 #: Microseconds by which the clocks of machines may differ.
 _SKEW = 60_000_000
 
@@ -76,32 +73,14 @@ def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tu
     judged = None if known.reference is None else known.reference.judged
     if judged is None:
         return None, memory
-    span, first = TICKS * plan.span, oldest(plan, at)
     settles = micros(known.pipeline.label.settled_after) + micros(known.pipeline.ask.lead)
-
-    since = max(first, memory.through // span * span)
-    performance = Performance(judged, span=span, settles=settles, keep=SPANS + 1, memory=memory)
-    rows = told.rows(since).filter(pl.col("at").is_between(since, at))
-    performance.joined(rows["at"].to_numpy(), rows["score"].to_numpy(), rows["truth"].to_numpy())
-    report = performance.report(at, SPANS + 1)
-    cohorts = (*(one for one in memory.shown if one.start < since), *report.cohorts)[-_SHOWN:]
-    now = performance.memory
-    through = _through(since, now, span, at - min(settles, _SHOWN * span))
-    shown = [one for one in cohorts if one.start < through]
-    return structs.replace(report, cohorts=cohorts), structs.replace(now, through=through, shown=shown)
-
-
-def _through(start: int, memory: Memory, span: int, due: int) -> int:
-    """The start of the first span of which more may become known: not settled, labels to come, or empty."""
-    while start + (1 if start in memory.settled else 2) * span <= due:
-        start += span
-    return start
+    span, quiet = TICKS * plan.span, plan.budget * plan.span
+    return came_true.outcome(told, judged, memory, span=span, settles=settles, quiet=quiet, at=at)
 
 
 def oldest(plan: Plan, at: int) -> int:
     """The start of the oldest span that is looked at: half a span would be taken for one of its own."""
-    span = TICKS * plan.span
-    return (at - SPANS * span) // span * span
+    return came_true.oldest(TICKS * plan.span, at)
 
 
 def predictions(platform: Platform, known: Known, since: int, *more: str) -> pl.DataFrame:

@@ -212,7 +212,7 @@ class Watcher:
         if alarm is not None:
             self.state.alarms.append(alarm)
         champion = arms.get(CHAMPION, Part())
-        facts = situation(known, at, found, self.state.looked, report)
+        facts = situation(*known.learned, at, found, self.state.looked, report)
         self._ask(structs.replace(facts, failed=failing(champion), slower=self._slower(version, champion)), text)
         return Tick(report, arms, found, alarm)
 
@@ -244,7 +244,7 @@ class Watcher:
             alarm = silence(last.report, *self.state.answered.get(version, (now, 0)), now, self._plan.span)
         if alarm is not None:
             self.state.alarms.append(alarm)
-        self._ask(situation(known, now, found, self.state.looked, None if last is None else last.report), "")
+        self._ask(situation(*known.learned, now, found, self.state.looked, None if last is None else last.report), "")
         return True
 
     def news(self, decision: Decision, deeper: str = "") -> None:
