@@ -73,6 +73,7 @@ def trained(*outcomes, ago=DAY, seconds=10.0):
         (Retrain((NewRows(1),), cooldown=timedelta(days=2)), CALM, trained("won"), "2 d ago"),
         (Retrain((NewRows(1),), cooldown=timedelta(days=2)), CALM, trained("lost", ago=3 * DAY), "1 lost challenge"),
         (Retrain((NewRows(1),), cooldown=timedelta(0), daily_cap=1), CALM, trained("won", ago=DAY // 2), "24 hours"),
+        (EAGER, after(known=CALM.since), [], "nothing is known that was not known"),
         (Retrain((NewRows(1),), budget=25), CALM, trained("won", "won", "won", ago=2 * DAY), "30 s of training"),
         (Retrain((NewRows(1),), freeze=(Freeze("2013-11-04", "2013-11-04"),)), CALM, [], "frozen"),
     ],
@@ -82,6 +83,14 @@ def test_a_guard_holds_back_and_says_so(policy, facts, history, word):
     assert decision.action == "wait"
     assert word in decision.why
     assert decide(EAGER, CALM, []).action == "train"
+
+
+def test_challenges_that_were_lost_put_a_training_off_up_to_a_limit():
+    """After four of them a day has become sixteen; three are the most."""
+    policy = Retrain((NewRows(1),), cooldown=timedelta(days=1), backoff=timedelta(days=3))
+    lost = trained("lost", "lost", "lost", "lost", ago=3 * DAY)
+    assert decide(policy, CALM, lost).action == "train"
+    assert decide(policy, after(at=MONDAY - 1), lost).action == "wait"
 
 
 def test_the_cooldown_is_over_when_it_is_over():

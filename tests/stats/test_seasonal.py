@@ -1,9 +1,11 @@
 """Days that go up and down are no drift to a reference that knows the hour."""
 
 import numpy as np
+import pytest
+from scipy.stats import gumbel_r
 
 from raypipe.stats.bins import CELLS, FIRST
-from raypipe.stats.seasonal import DAY, HOUR, Seasonal, hour_of_week
+from raypipe.stats.seasonal import DAY, HOUR, Seasonal, _limit, hour_of_week
 from raypipe.stats.shift import scores, threshold
 
 HOURS, ROWS, BINS = 6, 400, 32
@@ -55,3 +57,31 @@ def test_a_seasonal_reference_knows_the_hour_and_still_sees_a_move():
 
 def test_fewer_than_fourteen_days_teach_no_season():
     assert fitted(week(np.random.default_rng(0), 13), 100) is None
+
+
+def test_four_weeks_teach_the_days_of_the_week():
+    """Sundays are another world: a reference of four weeks knows them, and sees a Sunday that is like a Monday."""
+    rng = np.random.default_rng(5)
+
+    def days(count):
+        ticks = week(rng, count)
+        sundays = began(ticks) // DAY % 7 == 3  # the epoch was a Thursday
+        ticks[sundays] = week(rng, count, by=1.5)[sundays]
+        return ticks
+
+    by_day, by_hour = fitted(days(35), 30 * HOURS), fitted(days(21), 30 * HOURS)
+    assert (len(by_day.phases), len(by_hour.phases)) == (168, 24)
+    # A week later the same weekdays stand at the same places.
+    calm = days(35)
+    assert np.mean(alarms(by_day, calm)) < 0.05
+    moved = week(rng, 7)  # a Sunday like any other day
+    sunday = slice(3 * HOURS, 4 * HOURS)
+    assert any(alarms(by_day, moved)[sunday])
+
+
+@pytest.mark.parametrize("between", [5.0, 20.0, 100.0])
+def test_a_limit_is_passed_as_rarely_as_is_asked_of_it(between):
+    """Daily maxima of Gumbel's law, of which ten thousand teach next to exactly where one in so many days lies."""
+    maxima = np.random.default_rng(2).gumbel(1.0, 0.2, 10_000)
+    limit = _limit(maxima, 24, 24 * between)
+    assert limit == pytest.approx(gumbel_r.isf(1 / between, 1.0, 0.2), rel=0.03)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
-from scipy.stats import chi2_contingency, entropy, ks_2samp, wasserstein_distance
+from scipy.stats import binom, chi2_contingency, entropy, ks_2samp, wasserstein_distance
 
 from raypipe.contracts.bins import Bins
 from raypipe.stats import effect
@@ -43,6 +43,17 @@ def test_a_category_that_grows_from_little_is_as_sure_as_an_exact_test_says():
     exact = chi2_contingency([[200, 19_800], [30, 970]]).pvalue * 3
     assert np.log(2) - 2 * z**2 == pytest.approx(np.log(exact), rel=0.35)
     assert z > threshold(1_000, 20)
+
+
+@pytest.mark.parametrize(("known", "seen"), [(4, 12), (10, 9), (2, 6)])
+def test_a_share_of_next_to_nothing_is_as_sure_as_the_binomial_test_says(known, seen):
+    """Of all rows with a gap so many are in the window: of 1,000 rows, beside 20,000 of the reference."""
+    a, b, _ = columns_of(RNG.normal(size=20_000), RNG.normal(size=1_000))
+    a[0, MISSING], b[0, MISSING] = known, seen
+    z = scores(b[None], a, np.array([False])).z[0, 0, 1]
+    share = (1_000 + seen) / (21_000 + seen + known)
+    exact = 2 * binom.sf(seen - 1, seen + known, share)
+    assert 2 * np.exp(-2 * z**2) == pytest.approx(exact, rel=1e-6)
 
 
 def test_one_row_of_an_unseen_category_is_no_drift():
