@@ -3,24 +3,33 @@
 Values beyond all that the reference had are none of them: a column that counts days leaves its range every day.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from raypipe.contracts.watched import Watched
+from raypipe.monitoring.usual import Usual
 from raypipe.stats.bins import ABOVE, CELLS, FIRST, MISSING, UNSEEN
 from raypipe.stats.exact import Ints
+from raypipe.stats.shift import Floats
 
 #: So large a share of gaps or of unseen values, more than there was, is no change of the world.
 _JUMP = 0.2
 #: Fewer rows say nothing.
 _LEAST = 50
+#: Of a column with more different values than that they are never all the same; a flag may well be so all day.
+_MANY = CELLS // 20
+#: One of fewer values is not stuck if it has less than three, or was ever nearly so before.
+_FEW, _NEARLY = 3, 0.9
 
 
-def breaks(window: Ints, watched: Watched) -> tuple[str, ...]:
+def breaks(window: Ints, watched: Watched, usual: Usual) -> tuple[str, ...]:
     """What looks broken in the newest tick, in words; the worst first.
 
     Args:
         window: counts of the tick, shape (columns, cells).
         watched: what it is compared with.
+        usual: what was seen before; what is seen now is added to it.
     """
     found: list[tuple[float, str]] = []
     rows, known = int(window[-1].sum()), int(watched.counts[-1].sum())
@@ -29,13 +38,33 @@ def breaks(window: Ints, watched: Watched) -> tuple[str, ...]:
     now, before = window / rows, watched.counts / known
     for i, name in enumerate(watched.names):
         for cell, word in ((MISSING, "missing"), (UNSEEN, "never seen before")):
-            share, usual = float(now[i, cell]), float(before[i, cell])
-            if share - usual >= _JUMP:
-                found.append((share - usual, f"{name}: {share:.0%} {word}, {usual:.0%} in the reference"))
-        own, own_before = window[i, FIRST:ABOVE], watched.counts[i, FIRST:ABOVE]
-        if own.sum() == rows and np.count_nonzero(own) == 1 and (own_before > 0).sum() > 1:
-            share = float(own_before[int(own.argmax())] / own_before.sum())
-            # A binary flag may well be the same all day; a column of many values may not.
-            if share < 1 - _JUMP and (own_before > 0).sum() > CELLS // 20:
-                found.append((1 - share, f"{name}: the same value in all {rows:,} rows"))
+            share, share_before = float(now[i, cell]), float(before[i, cell])
+            if share - share_before >= _JUMP:
+                found.append((share - share_before, f"{name}: {share:.0%} {word}, {share_before:.0%} in the reference"))
+    stuck = dict(_stuck(now, before, usual))
+    found += [(worse, f"{watched.names[i]}: the same value in all {rows:,} rows") for i, worse in stuck.items()]
+    usual.see(window, set(stuck))
     return tuple(text for _, text in sorted(found, key=lambda item: -item[0]))
+
+
+def _stuck(now: Floats, before: Floats, usual: Usual) -> Iterator[tuple[int, float]]:
+    """Columns that have one value in all rows and should have several, with the share that others had of them.
+
+    Args:
+        now: shares of the tick, shape (columns, cells).
+        before: of the reference.
+        usual: a column that is the same for a while, and then another, is a calendar; one that was nearly so in a night
+            may be so in another.
+    """
+    for i, (own, own_before) in enumerate(zip(now[:, FIRST:ABOVE], before[:, FIRST:ABOVE], strict=True)):
+        cell = int(own.argmax())
+        others = 1 - float(own_before[cell]) / (float(own_before.sum()) or 1.0)
+        if own[cell] < 1 or others <= _JUMP or _is_slow(i, cell, usual):
+            continue
+        few = int(np.count_nonzero(own_before >= 0.01)) >= _FEW and usual.acquainted
+        if np.count_nonzero(own_before) > _MANY or (few and usual.largest[i] < _NEARLY):
+            yield i, others
+
+
+def _is_slow(i: int, cell: int, usual: Usual) -> bool:
+    return i in usual.slow or (bool(usual.held) and usual.held[i] not in (-1, cell))

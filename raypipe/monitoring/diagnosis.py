@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from raypipe.contracts.records import Record
 from raypipe.contracts.watching import ColumnDrift, DriftReport
+from raypipe.monitoring.sentinel import sentinel
 from raypipe.monitoring.units import converted
 from raypipe.stats.shift import Floats
 
@@ -97,9 +98,15 @@ def diagnose(
         for column in moved
     )
     segments = tuple(split(losses)) if losses and _enough(losses) else ()
-    breaks = (*report.breaks, *_units(moved, sides))
+    breaks = broken(report, sides)
     text = " ".join([*_breaks(breaks), *_moved(report, blamed), *_hit(segments, losses), *_upstream(upstream)])
     return Diagnosis(breaks=breaks, blamed=blamed, segments=segments, upstream=tuple(upstream), text=text)
+
+
+def broken(report: DriftReport, sides: Sides | None) -> tuple[str, ...]:
+    """What looks broken: what counts tell, and of the open alarms what rows tell, as far as they are at hand."""
+    # Whoever asks again is not told twice.
+    return tuple(dict.fromkeys([*report.breaks, *_odd_values(report.alarms, sides)]))
 
 
 def swap(sides: Sides, column: str) -> float:
@@ -139,13 +146,18 @@ def split(losses: Losses) -> list[Segment]:
     return sorted(parts, key=lambda part: -abs(part.mix + part.within))
 
 
-def _units(moved: Sequence[ColumnDrift], sides: Sides | None) -> Iterator[str]:
-    """Columns that come in another unit, as far as rows are at hand."""
+def _odd_values(moved: Sequence[ColumnDrift], sides: Sides | None) -> Iterator[str]:
+    """Columns that come in another unit, or with a value that stands for none."""
     for column in moved:
-        if sides and column.column in sides.columns:
-            place = sides.columns.index(column.column)
-            if (found := converted(sides.before[:, place], sides.after[:, place])) is not None:
-                yield f"{column.column}: likely in another unit, its values are those of the reference {found.shown}"
+        if sides is None or column.column not in sides.columns:
+            continue
+        place = sides.columns.index(column.column)
+        before, after = sides.before[:, place], sides.after[:, place]
+        if (found := converted(before, after)) is not None:
+            yield f"{column.column}: likely in another unit, its values are those of the reference {found.shown}"
+        # A category that is new is one that was not there when the model was made, and is counted as that.
+        elif column.median_before is not None and (value := sentinel(before, after)) is not None:
+            yield f"{column.column}: {value:g} likely stands for no value, it was hardly there in the reference"
 
 
 def _breaks(breaks: Sequence[str]) -> list[str]:

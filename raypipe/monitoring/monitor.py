@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import ColumnDrift, DriftReport
 from raypipe.monitoring.breaks import breaks
+from raypipe.monitoring.usual import Usual
 from raypipe.stats import effect
 from raypipe.stats.bins import ABOVE
 from raypipe.stats.exact import Ints
@@ -58,6 +59,7 @@ class _State(msgspec.Struct):
     hours: list[dict[int, int]]  # the last ones are those of the open tick
     sequences: dict[str, tuple[int, int]]
     open: dict[int, tuple[int, int]]  # column: raised in tick, quiet ticks since
+    usual: Usual = msgspec.field(default_factory=Usual)
 
 
 class Monitor:
@@ -100,6 +102,7 @@ class Monitor:
         self._tick, self._opened = 0, at
         self._sequences: dict[str, tuple[int, int]] = {}
         self._open: dict[int, tuple[int, int]] = {}
+        self._usual = Usual()
 
     def add(self, counts: Ints, source: str = "", sequence: int = 0, hours: Hours | None = None) -> bool:
         """Count predictions; False when they had been counted before.
@@ -134,7 +137,7 @@ class Monitor:
         rows = int(self._pending[-1].sum())
         self._ring = [*self._ring, self._ring[-1] + self._pending][-(max(SCALES) + 1) :]
         self._pending = np.zeros_like(self._pending)
-        self._tick, self._opened = self._tick + 1, at
+        opened, self._tick, self._opened = self._opened, self._tick + 1, at
         self._sequences = {s: n for s, n in self._sequences.items() if self._tick - n[1] < _FORGET}
         scales, windows = windows_of(self._ring)
         found, limit = self._scores(windows)
@@ -149,10 +152,17 @@ class Monitor:
             tick=self._tick,
             rows=rows,
             columns=tuple(sorted(columns, key=lambda column: -column.excess)),
-            breaks=breaks(windows[0], self.watched),
+            breaks=self._breaks(windows[0], rows, opened, at),
             budget=self.plan.budget,
             calibrated="even" if seasonal is None else f"seasonal, {seasonal.days} days",
         )
+
+    def _breaks(self, window: Ints, rows: int, opened: int, at: int) -> tuple[str, ...]:
+        """What looks broken in the newest tick, beside all that was seen before it."""
+        volume = self._usual.volume(rows, opened, at)
+        found = breaks(window, self.watched, self._usual)
+        self._usual.count(rows, opened, at)
+        return found if volume is None else (volume, *found)
 
     def _scores(self, windows: Ints) -> tuple[Scores, float]:
         """How far the windows are from what is usual, and from where on that is an alarm."""
@@ -240,6 +250,7 @@ class Monitor:
             hours=self._hours,
             sequences=self._sequences,
             open=self._open,
+            usual=self._usual,
         )
         return msgspec.msgpack.encode(state)
 
@@ -250,6 +261,7 @@ class Monitor:
         self._pending = self._read(state.pending).copy()
         self._ring = [self._read(counts) for counts in state.ring]
         self._hours, self._sequences, self._open = state.hours, state.sequences, state.open
+        self._usual = state.usual
 
     def _read(self, content: bytes) -> NDArray[np.int64]:
         return np.frombuffer(content, dtype=np.int64).reshape(self.watched.counts.shape)

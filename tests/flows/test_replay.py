@@ -112,6 +112,18 @@ def test_where_what_came_since_a_change_teaches_nothing_everything_is_learned_fr
     assert found.won >= 1
 
 
+def test_nothing_is_learned_from_a_column_of_which_a_value_stands_for_none(past, tmp_path):
+    """From the day of the change on a third of ``x`` is -999: an upstream fault, whatever the errors are."""
+    broken = (past.at >= BREAK * DAY) & (np.arange(len(past.at)) % 3 == 0)
+    frame = past.frame.with_columns(x=pl.when(pl.Series(broken)).then(-999.0).otherwise(pl.col("x")))
+    policy = Retrain((Errors(),), cooldown=timedelta(days=3), new_rows=500, name="looks")
+    (found,), entries = run(pipeline_with(), replace(past, frame=frame), tmp_path, policy)
+    assert found.trainings == 0
+    held = [Decision.from_json(entry.body) for entry in entries if entry.kind == "decision.wait"]
+    assert held
+    assert all("-999 likely stands for no value" in one.why for one in held)
+
+
 def rule(past):
     x, city = past.frame["x"].to_numpy(), past.frame["city"].to_numpy()
     return 1 / (1 + np.exp(-(np.where(past.at >= BREAK * DAY, -1.5, 1.5) * x + (city == "b") - 0.5)))

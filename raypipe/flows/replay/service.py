@@ -4,6 +4,7 @@ from typing import Protocol
 
 import numpy as np
 import polars as pl
+from msgspec import structs
 
 from raypipe.contracts.bins import Judged, Reference
 from raypipe.contracts.decisions import Situation
@@ -15,7 +16,7 @@ from raypipe.flows.replay.past import Past
 from raypipe.flows.watching.facts import situation
 from raypipe.flows.watching.outcome import outcome
 from raypipe.monitoring import Monitor, Plan
-from raypipe.monitoring.diagnosis import Losses, Sides, diagnose
+from raypipe.monitoring.diagnosis import Losses, Sides, broken, diagnose
 from raypipe.monitoring.performance import Memory
 from raypipe.retraining import challenge
 from raypipe.stats.estimate import log_loss
@@ -132,7 +133,7 @@ class Service:
         if rows.stop > rows.start:
             self._answer(rows)
         self._now = now
-        report = self.monitor.close(now) if self.monitor.ready(now) else None
+        report = self._tick(now) if self.monitor.ready(now) else None
         found, self._memory = outcome(
             self,
             self.judged,
@@ -165,15 +166,24 @@ class Service:
 
     def diagnosis(self, drift: DriftReport, now: int, days: int = 7) -> str:
         """What is behind the drift, from the newest rows."""
-        model, rows = self.models.of(self._rehearsal), self.past.asked(now - days * DAY, now)
-        names = tuple(column.name for column in model.signature.columns)
-        before, after = (model.signature.encode(self.past.frame[part][:3_000]) for part in (self._judged, rows))
-        sides = Sides(names, before, after, model.score) if len(after) else None
         settled = slice(
             max(self.past.before(now - days * DAY), self.past.asked(0, self.since).stop), self.past.before(now)
         )
         losses = self._losses(settled) if settled.stop - settled.start > 500 else None
-        return diagnose(drift, sides, losses).text
+        return diagnose(drift, self._sides(drift), losses).text
+
+    def _tick(self, now: int) -> DriftReport:
+        report = self.monitor.close(now)
+        # As in production: values in another unit are no more to be learned from than gaps.
+        return structs.replace(report, breaks=broken(report, self._sides(report))) if report.alarms else report
+
+    def _sides(self, report: DriftReport) -> Sides | None:
+        """Rows that it was judged on, and the newest ones since the drift began."""
+        onset = report.at - max((column.ticks for column in report.alarms), default=1) * self.monitor.plan.span
+        model, rows = self.models.of(self._rehearsal), self.past.asked(onset, report.at)
+        names = tuple(column.name for column in model.signature.columns)
+        before, after = (model.signature.encode(self.past.frame[part].tail(3_000)) for part in (self._judged, rows))
+        return Sides(names, before, after, model.score) if len(after) else None
 
     def _losses(self, settled: slice) -> Losses:
         def lost(learned: Learned, rows: slice) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
