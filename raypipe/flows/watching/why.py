@@ -64,8 +64,8 @@ def explained(
             frame = _features(known, rows)
             losses = _losses(known, frame, told, onset)
             sides = _sides(known, frame.filter(pl.col("at") >= _moment(onset)).tail(_SCORED))
-    except (RaypipeError, pl.exceptions.PolarsError):
-        logger.exception("an alarm is told without rows")
+    except (RaypipeError, pl.exceptions.PolarsError) as error:
+        logger.warning("an alarm is told without rows: %s", error)
     return diagnose(report, sides, losses, changes)
 
 
@@ -87,8 +87,8 @@ def _sides(known: Known, frame: pl.DataFrame) -> Sides | None:
     score = None
     try:
         score = Model(Served(folder=version.folder, digest=version.digest, version=version.version)).score
-    except RaypipeError:
-        logger.exception("an alarm is told without its model")
+    except RaypipeError as error:
+        logger.warning("an alarm is told without its model: %s", error)
     return Sides(names, drawn(known.reference, frame.height), signature.encode(frame), score)
 
 
