@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._common.utils import get_default_ray_temp_dir
 from ray.cluster_utils import Cluster
 
 from raypipe.services.config import ServicesConfig
@@ -73,6 +74,8 @@ class Nodes:
             "temp_dir": str(self.config.ray_temp),
         }
         self.config.ray_temp.mkdir(parents=True, exist_ok=True)
+        # Ray's class for tests writes an address where Ray is by default, also where nobody has used that before.
+        Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(self.workers):
             self.add()
