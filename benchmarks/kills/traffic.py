@@ -20,10 +20,11 @@ class Traffic:
 
     Args:
         home: the workspace of the round.
+        drifts: False: inputs stay as they are, as somebody else asks for the training.
     """
 
-    def __init__(self, home: Home) -> None:
-        self._home, self._next, self._question = home, 0, ""
+    def __init__(self, home: Home, *, drifts: bool = True) -> None:
+        self._home, self._drifts, self._next, self._question = home, drifts, 0, ""
         self.rows: dict[int, int] = {}
 
     @property
@@ -40,7 +41,9 @@ class Traffic:
         if tick not in ("drift", "beside") and self._next > TICKS.index("drift") and not ended(self._home):
             return
         champion = self._home.registry.get(NAME, "champion").version
-        self._write(champion, "moved" if tick == "drift" else "calm", 2 * ROWS if tick == "fails" else 0)
+        self._write(
+            champion, "moved" if tick == "drift" and self._drifts else "calm", 2 * ROWS if tick == "fails" else 0
+        )
         self._next += 1
 
     def _settled(self) -> bool:
