@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 
 from raypipe.clock import iso, to_second
 from raypipe.contracts.decisions import Action, Decision, Situation, Training
@@ -199,7 +199,10 @@ def _last_due(schedule: Schedule, at: int) -> int:
     # By the clock on the wall, which shows some times twice and some never: each is due once.
     wall = datetime.fromtimestamp(at / 1e6, UTC).astimezone(zone).replace(tzinfo=None)
     # What is due now is due: the library looks strictly before.
-    found: datetime = croniter(schedule.cron, wall + timedelta(seconds=1)).get_prev(datetime)
+    try:
+        found: datetime = croniter(schedule.cron, wall + timedelta(seconds=1)).get_prev(datetime)
+    except CroniterBadDateError:
+        return 0  # such as 30 February, in a definition of old: nothing else may fail for it
     return round(found.replace(tzinfo=zone).timestamp()) * 1_000_000
 
 

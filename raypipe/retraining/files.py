@@ -91,8 +91,9 @@ def policy_of(content: Mapping[str, object], where: str) -> Retrain:
         raise DefinitionError(faults)
     try:
         policy = Retrain(name=str(content.get("name", Path(where).stem)), **lists, **_guards(content, where))  # type: ignore[arg-type]  # checked there
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        raise DefinitionError([Fault(where, f"a guard has a value that it cannot have: {error}")]) from None
+    except (TypeError, ValueError, OverflowError) as error:
+        what = f"a guard has a value that it cannot have: {error}"
+        raise DefinitionError([Fault(where, what, "See docs/retraining.md")]) from None
     if faults := list(policy_faults(policy)):
         raise DefinitionError([Fault(where, fault.what, fault.cure) for fault in faults])
     return policy
@@ -125,7 +126,7 @@ def _trigger(item: object, where: str) -> Trigger:
             raise DefinitionError([Fault(where, f"`{name}` has no option `{option}`", cure)])
     try:
         return make(item, where)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DefinitionError([Fault(where, f"`{name}` cannot be {item[name]!r}", "See docs/retraining.md")]) from None
 
 
@@ -151,8 +152,21 @@ def _told(value: object, trigger: Trigger) -> Trigger:
 
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(value)
+        raise TypeError(f"{value!r} is not a number")
     return float(value)
+
+
+def _whole(value: object) -> int:
+    if not _number(value).is_integer():
+        raise ValueError(f"{value!r} is not a whole number")
+    return int(_number(value))
+
+
+def _days(value: object) -> timedelta:
+    try:
+        return timedelta(days=_number(value))
+    except OverflowError:
+        raise ValueError(f"{value!r} days are longer than any time") from None
 
 
 def _errors(content: dict[str, object], where: str) -> Trigger:
@@ -168,8 +182,8 @@ _TRIGGERS: dict[str, tuple[Callable[[dict[str, object], str], Trigger], tuple[st
     "regret": (lambda t, w: Regret(_number(t["regret"]), where=w), ()),
     "estimated_loss": (lambda t, w: EstimatedLoss(_number(t["estimated_loss"]), where=w), ()),
     "drift": (lambda t, w: Drift(_number(t["drift"]), _truth(t.get("score", False)), where=w), ("score",)),
-    "age_days": (lambda t, w: Age(timedelta(days=_number(t["age_days"])), where=w), ()),
-    "new_rows": (lambda t, w: NewRows(int(_number(t["new_rows"])), where=w), ()),
+    "age_days": (lambda t, w: Age(_days(t["age_days"]), where=w), ()),
+    "new_rows": (lambda t, w: NewRows(_whole(t["new_rows"]), where=w), ()),
     "slower": (lambda t, w: Slower(_number(t["slower"]), where=w), ()),
     "failing": (lambda t, w: Failing(_number(t["failing"]), where=w), ()),
     "worse": (lambda t, w: _told(t["worse"], Worse(where=w)), ()),
@@ -183,10 +197,10 @@ def _guards(content: Mapping[str, object], where: str) -> dict[str, object]:
     given: dict[str, object] = {}
     for name in ("cooldown_days", "backoff_days", "probation_days"):
         if name in content:
-            given[name.removesuffix("_days")] = timedelta(days=_number(content[name]))
+            given[name.removesuffix("_days")] = _days(content[name])
     for name in ("new_rows", "daily_cap"):
         if name in content:
-            given[name] = int(_number(content[name]))
+            given[name] = _whole(content[name])
     if "budget_seconds" in content:
         given["budget"] = _number(content["budget_seconds"])
     for name in ("approval", "challenge"):
@@ -205,9 +219,17 @@ def _guards(content: Mapping[str, object], where: str) -> dict[str, object]:
 def _rollout(content: object, where: str) -> Rollout:
     if not isinstance(content, dict) or set(content) - set(_ROLLOUT):
         raise TypeError(f"`rollout` is a table of {', '.join(_ROLLOUT)}")
-    given: dict[str, object] = {name: content[name] for name in ("shadow", "shares", "least") if name in content}
+    given: dict[str, object] = {}
+    if "shadow" in content:
+        given["shadow"] = _number(content["shadow"])
+    if "shares" in content:
+        if not isinstance(content["shares"], list):
+            raise TypeError(f"{content['shares']!r} is not a list of shares")
+        given["shares"] = tuple(_number(share) for share in content["shares"])
+    if "least" in content:
+        given["least"] = _whole(content["least"])
     if "patience_days" in content:
-        given["patience"] = timedelta(days=_number(content["patience_days"]))
+        given["patience"] = _days(content["patience_days"])
     if "released" in content:
         given["released"] = _truth(content["released"])
     return Rollout(**given, where=where)  # type: ignore[arg-type]  # policy_faults judges them

@@ -183,3 +183,9 @@ def test_a_day_with_another_number_of_hours_has_each_schedule_once(cron):
                 days.append(local.day)
         assert days == sorted(set(days))
         assert len(days) == 5
+
+
+def test_a_schedule_of_old_that_can_never_be_due_stops_nothing_else():
+    policy = Retrain((Schedule("0 0 30 2 *"), Errors()), new_rows=0)
+    assert decide(policy, CALM, []).action == "nothing"
+    assert decide(policy, after(errors=True), []).action == "train"

@@ -84,12 +84,31 @@ def test_a_file_says_all_that_a_policy_can(tmp_path):
         ("any = [{worse = false}]", "`worse` cannot be False"),
         ("any = [{drift = 0.3, score = 1}]", "`drift` cannot be 0.3"),
         ("any = [", "is not TOML"),
+        ('any = [{schedule = "0 0 30 2 *"}]', "never comes"),
+        ("any = [{age_days = 1e12}]", "`age_days` cannot be 1000000000000.0"),
+        ("any = [{new_rows = 1.5}]", "`new_rows` cannot be 1.5"),
+        ("any = []\ncooldown_days = inf", "inf days are longer than any time"),
+        ("any = []\nprobation_days = nan", "a guard has a value"),
+        ("any = []\nnew_rows = 1.5", "1.5 is not a whole number"),
+        ("any = []\nrollout = 3", "is a table"),
+        ('any = []\n[rollout]\nleast = "x"', "'x' is not a number"),
+        ('any = []\n[rollout]\nshares = "ab"', "'ab' is not a list of shares"),
+        ('any = []\n[rollout]\nshares = ["a"]', "'a' is not a number"),
+        ('any = []\n[rollout]\nshadow = "all"', "'all' is not a number"),
+        ("any = []\n[rollout]\npatience_days = inf", "longer than any time"),
+        ('any = []\nfreeze = [["2013-12-01"]]', "a guard has a value"),
+        ("any = []\nfreeze = [3]", "a guard has a value"),
     ],
 )
 def test_faults_are_told_with_a_cure(tmp_path, text, said):
     with pytest.raises(DefinitionError) as caught:
         read_policy(written(tmp_path, text))
     assert said in str(caught.value)
+    assert all(fault.cure or "is not TOML" in fault.what for fault in caught.value.faults)
+
+
+def test_a_day_that_comes_every_four_years_comes(tmp_path):
+    assert read_policy(written(tmp_path, 'any = [{schedule = "0 0 29 2 *"}]')).any == (Schedule("0 0 29 2 *"),)
 
 
 def test_a_missing_file_and_a_misspelt_preset_are_told():

@@ -1,7 +1,7 @@
 """Rules about when a model is trained anew."""
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from raypipe.errors import Fault
@@ -23,6 +23,9 @@ from raypipe.spec.retrain import (
     Slower,
     Trigger,
 )
+
+#: Where a schedule begins to be looked for; it is found, or not, from any.
+_ANY_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def retrain_rule(pipeline: Pipeline) -> Iterator[Fault]:
@@ -92,11 +95,16 @@ def _trigger(trigger: Trigger) -> Iterator[Fault]:
 
 def _schedule(schedule: Schedule) -> Iterator[Fault]:
     # Only who has a schedule pays for the import.
-    from croniter import croniter
+    from croniter import CroniterBadDateError, croniter
 
+    cure = "Write minute, hour, day, month, weekday: `0 6 * * MON`"
     if not croniter.is_valid(schedule.cron):
-        cure = "Write minute, hour, day, month, weekday: `0 6 * * MON`"
         yield Fault(schedule.where, f"`{schedule.cron}` is not a cron line", cure)
+    else:
+        try:
+            croniter(schedule.cron, _ANY_DAY).get_next()
+        except CroniterBadDateError:
+            yield Fault(schedule.where, f"`{schedule.cron}` never comes: no such day is in any year", cure)
     try:
         ZoneInfo(schedule.zone)
     except (ZoneInfoNotFoundError, ValueError):
