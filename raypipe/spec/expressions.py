@@ -9,6 +9,7 @@ from functools import cached_property
 import polars as pl
 from polars.exceptions import PolarsError
 
+from raypipe.spec.unsteady import why
 from raypipe.spec.values import place
 
 #: Nodes of an expression's JSON that carry a Python function, a shared library, or a query of its own.
@@ -75,7 +76,12 @@ class Expression:
     @cached_property
     def is_elementwise(self) -> bool:
         """True when a row's result depends on that row alone and no Python function is inside."""
-        return not self.has_python and _is_elementwise(self.polars)
+        return not self.has_python and self.unsteady is None and _is_elementwise(self.polars)
+
+    @cached_property
+    def unsteady(self) -> tuple[str, str] | None:
+        """Why the same row has another value in another process, and the cure; None when it has not."""
+        return None if self.has_python else why(self.text)
 
     @cached_property
     def has_python(self) -> bool:

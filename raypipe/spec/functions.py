@@ -75,6 +75,9 @@ class RowFunction(Expression):
         if module.startswith(("raypipe_pipeline_", "__main__")) or "<" in name:
             cure = "Put it into a module that can be imported wherever features are computed"
             faults.append(Fault(written_at(), f"{what} cannot be imported by its name", cure))
+        for called in sorted(_unsteady(function)):
+            what_else = f"{what} calls `{called}`, which gives something else in every process"
+            faults.append(Fault(written_at(), what_else, "Leave it out; `hashlib` has hashes that stay"))
         if returns not in POLARS_TYPES:
             known = ", ".join(kind.__name__ for kind in POLARS_TYPES)
             faults.append(Fault(written_at(), f"{what} returns {returns!r}", f"Give one of {known}"))
@@ -103,6 +106,11 @@ class RowFunction(Expression):
     def is_elementwise(self) -> bool:
         """It sees one row alone."""
         return True
+
+    @cached_property
+    def unsteady(self) -> tuple[str, str] | None:
+        """Nothing is known of what it does; `made` refuses what is plain to see."""
+        return None
 
     @cached_property
     def has_python(self) -> bool:
@@ -167,6 +175,13 @@ class RowFunction(Expression):
 
     def __str__(self) -> str:
         return self.text
+
+
+def _unsteady(function: Callable[..., Python]) -> set[str]:
+    """Built-in functions that it calls whose answer is of this process: hashes of texts are salted."""
+    code = getattr(function, "__code__", None)
+    names = set(code.co_names) if code else set()
+    return {name for name in names & {"hash", "id"} if name not in function.__globals__}
 
 
 def _fingerprint(function: Callable[..., Python]) -> str:

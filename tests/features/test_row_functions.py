@@ -36,6 +36,11 @@ def wrong(user: str | None) -> object:
     return {"u1": 1, "u2": "two"}[str(user)]
 
 
+@row_function
+def salted(user: str) -> int:
+    return hash(user) % 10
+
+
 def unmarked(user: str) -> str:
     return user
 
@@ -136,3 +141,8 @@ def test_what_cannot_be_found_again_is_refused() -> None:
         python(inner, "user", returns=str)
     with pytest.raises(DefinitionError, match="returns"):
         python(spread, "a", "b", returns=dict)
+
+
+def test_hashes_of_this_process_alone_are_refused() -> None:
+    with pytest.raises(DefinitionError, match="calls `hash`, which gives something else in every process"):
+        python(salted, "user", returns=int)

@@ -107,6 +107,37 @@ PLANTS = {
         "Polars",
     ),
     "over rows": ('pl.col("asked_at").dt.hour(),', 'pl.col("asked_at").dt.hour().max(),', "looks beyond", "elem"),
+    "categories by order": (
+        'pl.col("asked_at").dt.hour(),',
+        'pl.col("ride").cast(pl.Categorical).to_physical(),',
+        "feature `hour` numbers categories in the order in which a process meets them",
+        "pl.Enum",
+    ),
+    "hash": ('pl.col("asked_at").dt.hour(),', 'pl.col("ride").hash(),', "feature `hour` hashes", "the value itself"),
+    "values by place": (
+        'pl.col("asked_at").dt.hour(),',
+        'pl.col("asked_at").dt.hour() + pl.lit(pl.Series([1, 2])),',
+        "feature `hour` holds a series of several values",
+        "one value",
+    ),
+    "events by order": (
+        'agg.mean("fare", hours(3)),',
+        'agg.mean(pl.col("ride").cast(pl.Categorical).to_physical(), hours(3)),  # here',
+        "feature `zone_fare` numbers categories",
+        "pl.Enum",
+    ),
+    "derivation by order": (
+        'pl.col("tip") > 0}',
+        'pl.col("ride").cast(pl.Categorical).to_physical() > 0}',
+        "`rides.tipped` numbers categories",
+        "pl.Enum",
+    ),
+    "label by order": (
+        'rides.label(pl.col("tip") > 0',
+        'rides.label((pl.col("tip") > 0) & (pl.col("ride").hash() > 0)',
+        "the label hashes",
+        "the value itself",
+    ),
     "ask moment": (
         'before("asked_at")',
         'before("askd_at")',

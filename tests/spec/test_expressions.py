@@ -37,7 +37,34 @@ ELEMENTWISE = [
     pl.date(T, T, T),
     S.str.split("-").list.get(0),
     S.cast(pl.Enum(["a", "b", "c"])),
+    S.cast(pl.Enum(["a", "b", "c"])).to_physical(),
+    S.is_in(pl.Series(["a", "b"])),
+    T.replace_strict(pl.Series([1, 2]), pl.Series([3, 4]), default=0),
+    T + pl.lit(pl.Series([7])),
+    S == "Categorical",
+    pl.col("Hash") + 1,
     to_utc(S.str.to_datetime("%Y-%m-%d"), S, ("America/New_York", "UTC")),
+]
+
+#: With a word of why: the value of a row is another in another process, or among other rows.
+UNSTEADY = [
+    (S.cast(pl.Categorical).to_physical(), "order in which a process meets"),
+    (S.cast(pl.Categorical), "order in which a process meets"),
+    (S.cast(pl.Categorical(pl.Categories("own"))).to_physical() + 1, "order in which a process meets"),
+    (pl.concat_list(S).cast(pl.List(pl.Categorical)).list.get(0).to_physical(), "order in which a process meets"),
+    (S.replace_strict({"a": "b"}, default=None, return_dtype=pl.Categorical), "order in which a process meets"),
+    (S.str.json_decode(pl.Struct({"a": pl.Categorical})), "order in which a process meets"),
+    (pl.lit("a", dtype=pl.Categorical) == S, "order in which a process meets"),
+    (pl.lit(pl.Series(["a"], dtype=pl.Categorical)) == S, "order in which a process meets"),
+    (S.hash(), "within one of its versions"),
+    (pl.struct("s", "t").hash(seed=7) % 10, "within one of its versions"),
+    (S.str.split("-").list.sample(1).list.get(0), "draws at random"),
+    (S.str.split("-").list.sample(1, seed=1).list.get(0), "draws at random"),
+    (T.shuffle(seed=1) + 1, "draws at random"),
+    (T + pl.lit(pl.Series([1, 2])), "dealt out to rows"),
+    (T.clip(pl.lit(pl.Series([0, 1])), 3), "dealt out to rows"),
+    (S.replace_strict({"a": 1}, default=pl.lit(pl.Series([1, 2]))), "dealt out to rows"),
+    (pl.lit(pl.Series([1, 2])).is_in([1]), "dealt out to rows"),
 ]
 
 BEYOND = [
@@ -90,6 +117,19 @@ def test_row_by_row(expr: pl.Expr) -> None:
 def test_beyond_the_row(expr: pl.Expr) -> None:
     assert not Expression.of(expr).is_elementwise
     assert not Expression.of(expr).has_python
+
+
+@pytest.mark.parametrize(("expr", "why"), UNSTEADY, ids=str)
+def test_what_another_process_sees_otherwise(expr: pl.Expr, why: str) -> None:
+    found = Expression.of(expr)
+    assert not found.is_elementwise
+    assert found.unsteady is not None
+    assert why in found.unsteady[0]
+
+
+@pytest.mark.parametrize("expr", [*ELEMENTWISE, *BEYOND[:-1]], ids=str)
+def test_what_every_process_sees_alike(expr: pl.Expr) -> None:
+    assert Expression.of(expr).unsteady is None
 
 
 @pytest.mark.parametrize("expr", CODE)

@@ -40,6 +40,9 @@ def label_rule(pipeline: Pipeline) -> Iterator[Fault]:
         what = f"the label is about `{label.stream.name}`, but predictions are asked about `{ask.stream.name}`"
         yield Fault(label.where, what, "Label the asked stream")
         return
+    if label.truth.unsteady:
+        yield Fault(label.where, f"the label {label.truth.unsteady[0]}", label.truth.unsteady[1])
+        return
     known, missing = columns(label.stream), False
     for root in label.truth.roots:
         for fault in unknown(root, known, label.where, f"label: stream {label.stream.name}"):

@@ -142,7 +142,8 @@ def _aggregate(group: FeatureGroup, name: str, aggregate: Aggregate, known: Colu
             what = f"{reader} reads `{root}` at `{moment}`, but it is only known from `{since}`: news from the future"
             yield Fault(aggregate.where, what, f"Take it from `{stream.name}.at('{since}')`")
     if aggregate.value and not aggregate.value.is_elementwise:
-        yield Fault(aggregate.where, f"{reader} {beyond(aggregate.value)}", "Use elementwise Polars expressions")
+        what, cure = beyond(aggregate.value)
+        yield Fault(aggregate.where, f"{reader} {what}", cure)
     yield from _value(reader, aggregate, known)
     lengths = {"window": aggregate.window, "half-life": aggregate.half_life, "greatest age": aggregate.max_age}
     for what, length in lengths.items():
@@ -173,8 +174,8 @@ def _expression(name: str, expression: Expression, known: Columns, kinds: str) -
             expression.where, f"feature `{name}` reads `{root}`, which is not {kinds}", did_you_mean(root, known)
         )
     if not expression.is_elementwise:
-        what = f"feature `{name}` {beyond(expression)}"
-        yield Fault(expression.where, what, "Use elementwise Polars expressions")
+        what, cure = beyond(expression)
+        yield Fault(expression.where, f"feature `{name}` {what}", cure)
     if known.keys() >= set(expression.roots) and not expression.has_python:
         try:
             type_of(expression, known)

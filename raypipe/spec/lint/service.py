@@ -16,7 +16,9 @@ def value_rule(pipeline: Pipeline) -> Iterator[Fault]:
     for name, figure in pipeline.value.items():
         if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,63}", name) or name in _ANSWER:
             yield Fault(pipeline.where, f"`value` has a figure called `{name}`", "Use letters, digits and _")
-        if not figure.is_elementwise:
+        if figure.unsteady:
+            yield Fault(pipeline.where, f"the figure `{name}` {figure.unsteady[0]}", figure.unsteady[1])
+        elif not figure.is_elementwise:
             what = f"the figure `{name}` does not follow from one row alone"
             yield Fault(pipeline.where, what, "Leave out aggregates and Python functions: means are taken later")
         if not figure.roots:

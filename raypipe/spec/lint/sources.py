@@ -149,11 +149,14 @@ def type_of(expression: Expression, known: dict[str, pl.DataType]) -> pl.DataTyp
     return pl.DataFrame(schema=known).with_columns(value=expression.polars).schema["value"]
 
 
-def beyond(expression: Expression) -> str:
-    """Why an expression is not elementwise."""
+def beyond(expression: Expression) -> tuple[str, str]:
+    """Why an expression is not elementwise, and the cure."""
+    if expression.unsteady:
+        return expression.unsteady
     if expression.has_python:
-        return "holds a Python function, which cannot be stored without running code"
-    return "looks beyond its own row"
+        what = "holds a Python function, which cannot be stored without running code"
+        return what, "Use elementwise Polars expressions"
+    return "looks beyond its own row", "Use elementwise Polars expressions"
 
 
 @cache
@@ -186,7 +189,8 @@ def _followed(source: Source) -> tuple[Mapping[str, pl.DataType], frozenset[str]
             known[name] = there[way.column]
             continue
         if not way.is_elementwise:
-            faults.append(Fault(way.where, f"{reader} {beyond(way)}", "Use elementwise Polars expressions"))
+            what, cure = beyond(way)
+            faults.append(Fault(way.where, f"{reader} {what}", cure))
         try:
             known[name] = type_of(way, known)
         except PolarsError as error:
