@@ -56,13 +56,15 @@ def _stuck(now: Floats, before: Floats, usual: Usual) -> Iterator[tuple[int, flo
         usual: a column that is the same for a while, and then another, is a calendar; one that was nearly so in a night
             may be so in another.
     """
-    for i, (own, own_before) in enumerate(zip(now[:, FIRST:ABOVE], before[:, FIRST:ABOVE], strict=True)):
-        cell = int(own.argmax())
-        others = 1 - float(own_before[cell]) / (float(own_before.sum()) or 1.0)
-        if own[cell] < 1 or others <= _JUMP or _is_slow(i, cell, usual):
+    own, own_before = now[:, FIRST:ABOVE], before[:, FIRST:ABOVE]
+    cells = own.argmax(axis=1)
+    for i in np.flatnonzero(own.max(axis=1) == 1).tolist():
+        cell, usually = int(cells[i]), own_before[i]
+        others = 1 - float(usually[cell]) / (float(usually.sum()) or 1.0)
+        if others <= _JUMP or _is_slow(i, cell, usual):
             continue
-        few = int(np.count_nonzero(own_before >= 0.01)) >= _FEW and usual.acquainted
-        if np.count_nonzero(own_before) > _MANY or (few and usual.largest[i] < _NEARLY):
+        few = int(np.count_nonzero(usually >= 0.01)) >= _FEW and usual.acquainted
+        if np.count_nonzero(usually) > _MANY or (few and usual.largest[i] < _NEARLY):
             yield i, others
 
 

@@ -5,6 +5,7 @@ nothing is said before a week has been seen, and only what is far beyond all tha
 """
 
 import msgspec
+import numpy as np
 
 from raypipe.stats.bins import ABOVE, FIRST
 from raypipe.stats.exact import Ints
@@ -82,12 +83,12 @@ class Usual(msgspec.Struct):
         own, rows = window[:, FIRST:ABOVE], int(window[-1].sum())
         if rows < _LEAST:
             return
-        self.largest = self.largest or [0.0] * len(own)
-        self.held = self.held or [-1] * len(own)
-        for i, (most, cell) in enumerate(zip(own.max(axis=1).tolist(), own.argmax(axis=1).tolist(), strict=True)):
-            if most == rows:
-                if self.held[i] not in (-1, cell):
-                    self.slow = self.slow | {i}
-                self.held[i] = cell
-            if i not in stuck:
-                self.largest[i] = max(self.largest[i], most / rows)
+        most = own.max(axis=1)
+        largest, held = self.largest or [0.0] * len(own), self.held or [-1] * len(own)
+        self.largest = np.maximum(largest, np.where(np.isin(np.arange(len(own)), list(stuck)), 0, most / rows)).tolist()
+        for i in np.flatnonzero(most == rows).tolist():
+            cell = int(own[i].argmax())
+            if held[i] not in (-1, cell):
+                self.slow = self.slow | {i}
+            held[i] = cell
+        self.held = held
