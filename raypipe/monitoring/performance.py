@@ -9,9 +9,7 @@ What is shown is always computed from what is known now.
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import sqrt
 
-import msgspec
 import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
@@ -19,8 +17,8 @@ from scipy.special import logit
 
 from raypipe.contracts.bins import Judged, slices
 from raypipe.contracts.watching import Cohort, PerformanceReport
-from raypipe.stats import recalibrate
-from raypipe.stats.cusum import Cusum, rise
+from raypipe.monitoring.sums import Memory, Sums
+from raypipe.stats.cusum import Cusum
 from raypipe.stats.estimate import (
     Estimate,
     calibrate,
@@ -34,67 +32,8 @@ from raypipe.stats.estimate import (
 from raypipe.stats.exact import Ints
 from raypipe.stats.shift import Floats
 
-#: How sure it is that a model that is as good as ever has no more errors than the detector takes for usual: one side of
-#: this interval.
-_BELIEF = 0.9
-#: A rise of the share of errors by this factor is what the detector is made for.
-_RISE = 1.25
 #: A span is mature when so large a share of its predictions has a label, or its labels have had their time.
 _MATURE = 0.9
-#: Standard deviations that errors must be away from what could be chance.
-_SURE = 3.0
-#: Scores are recalibrated on this many mature spans.
-_RECENT = 28
-#: An alarm of errors is over when so many spans in a row that came after it have no more of them than there may be.
-_NORMAL = 28
-#: When errors rose is looked for in so many spans.
-_REMEMBERED = 400
-
-
-class Counted(msgspec.Struct, frozen=True):
-    """What was taken into account of a span so far, while more of its labels may come.
-
-    Attributes:
-        seen: labels, errors, and labels that are true.
-        spared: by a recalibration, log loss summed over its rows.
-        scored: its scores with their labels.
-    """
-
-    seen: tuple[int, int, int] = (0, 0, 0)
-    spared: float = 0.0
-    scored: recalibrate.Summed = []
-
-
-class Memory(msgspec.Struct):
-    """What the outcomes of a version have come to: each label is taken into account once.
-
-    Attributes:
-        total: the cumulative sum of errors.
-        regret: what a recalibration would have spared.
-        labels: how many were taken into account.
-        alarm: whether the share of errors has risen for certain.
-        raised: the start of the span that raised the alarm.
-        errors: of the newest mature spans the start, the errors, and the labels.
-        scored: of the newest settled spans the scores and their labels: what scores are recalibrated by.
-        counted: by their starts the mature spans of which more may become known.
-        settled: the starts of the spans whose labels have had their time, as far as they are remembered.
-        through: spans that start before are done with.
-        whole: when all spans that are not done with were looked at last, microseconds UTC.
-        shown: the newest spans, as they were when they were looked at last.
-    """
-
-    total: float = 0.0
-    regret: float = 0.0
-    labels: int = 0
-    alarm: bool = False
-    raised: int = 0
-    errors: list[tuple[int, int, int]] = []
-    scored: list[recalibrate.Summed] = []
-    counted: dict[int, Counted] = {}
-    settled: list[int] = []
-    through: int = 0
-    whole: int = 0
-    shown: list[Cohort] = []
 
 
 @dataclass
@@ -129,17 +68,12 @@ class Performance:
         memory: Memory | None = None,
     ) -> None:
         self._judged, self._span, self._settles, self._keep = judged, span, settles, keep
-        # What it was judged on is few rows: errors may have been more than they were there by chance.
-        rows = sum(judged.rows)
-        low = min(max(wilson(round(judged.error * rows), rows, _BELIEF).high, 1e-4), 0.7)
-        self.cusum = Cusum.designed(low, min(low * _RISE, 0.95), budget)
+        self._sums = Sums(judged, budget, memory)
         self._expected = calibrate(np.array(judged.rows), np.array(judged.trues))
         self._spans: OrderedDict[int, _Span] = OrderedDict()
         self._where: dict[str, int] = {}
         self._early: dict[str, tuple[int, float]] = {}
         self._versions: dict[str, int] = {}
-        # A copy: whoever asks and throws the answer away must find what there was.
-        self._memory = structs.replace(memory) if memory else Memory()
 
     def predicted(self, ids: Sequence[str], at: Sequence[int] | Ints, score: Floats) -> None:
         """Remember predictions; one that is remembered already is left as it is.
@@ -155,7 +89,7 @@ class Performance:
             start = moment - moment % self._span
             span = self._spans.get(start)
             if span is None:
-                span = self._spans[start] = _Span(start, settled=start in self._memory.settled)
+                span = self._spans[start] = _Span(start, settled=start in self._sums.memory.settled)
             self._where[name] = start
             span.place[name] = len(span.score)
             span.score.append(value)
@@ -175,7 +109,7 @@ class Performance:
             return
         starts, firsts = np.unique(at - at % self._span, return_index=True)
         for start, first, end in zip(starts.tolist(), firsts, [*firsts[1:], len(at)], strict=True):
-            span = self._spans.setdefault(start, _Span(start, settled=start in self._memory.settled))
+            span = self._spans.setdefault(start, _Span(start, settled=start in self._sums.memory.settled))
             span.score += score[first:end].tolist()
             span.label += truth[first:end].tolist()
         self._forget()
@@ -205,81 +139,37 @@ class Performance:
         """What is known now; what has become known of mature spans since the last report is taken into account."""
         for span in self._spans.values():
             if not span.settled and self._mature(span, at):
-                self._count(span)
+                self._sums.take(span.start, *_known(span))
                 span.settled = at >= self._over(span)
                 if span.settled:
-                    self._settle(span.start)
+                    self._sums.settle(span.start)
         shown = sorted(self._spans.values(), key=lambda span: span.start)[-cohorts:]
-        onset, rise = self._risen() if self._memory.alarm and self._memory.errors else (None, 0.0)
+        onset, rise = self._sums.risen()
         return PerformanceReport(
             at=at,
             cohorts=tuple(self._cohort(span, at) for span in shown),
             reference=(self._judged.loss, self._judged.error),
-            alarm=self._memory.alarm,
+            alarm=self._sums.memory.alarm,
             onset=onset,
             error_rise=rise,
             detects=self.cusum.delay,
-            regret=self._memory.regret,
-            new_labels=self._memory.labels,
+            regret=self._sums.memory.regret,
+            new_labels=self._sums.memory.labels,
             unmatched=len(self._early),
         )
+
+    @property
+    def cusum(self) -> Cusum:
+        """What watches errors."""
+        return self._sums.cusum
 
     @property
     def memory(self) -> Memory:
         """What it has come to by the last report."""
         settled = {span.start for span in self._spans.values() if span.settled}
-        return structs.replace(self._memory, settled=sorted(settled.union(self._memory.settled))[-self._keep :])
-
-    def _count(self, span: _Span) -> None:
-        """Take in what is new of a mature span: at first all of it, then what came since or was corrected."""
-        memory, before = self._memory, self._memory.counted.get(span.start, Counted())
-        score, truth = _known(span)
-        wrong = (score >= self._judged.threshold) != (truth > 0.5)
-        seen = len(truth), int(wrong.sum()), int(truth.sum())
-        if seen == before.seen:
-            return
-        labels, errors = seen[0] - before.seen[0], seen[1] - before.seen[1]
-        if before.seen[0]:
-            # Which rows are new is not known: they are taken as evenly mixed.
-            memory.total = peak = self.cusum.add(memory.total, errors, labels)
-        else:
-            memory.total, peak = self.cusum.through(memory.total, wrong)
-        if peak >= self.cusum.limit and not memory.alarm:
-            memory.alarm, memory.raised = True, span.start
-        others = (one.scored for start, one in memory.counted.items() if start != span.start)
-        usual = recalibrate.fit_summed([*memory.scored, *others][-_RECENT:])
-        spared = float((log_loss(truth, score) - log_loss(truth, recalibrate.apply(score, *usual))).sum())
-        # What chance gives one day it takes the next: only what lasts adds up.
-        memory.regret = max(0.0, memory.regret + spared - before.spared)
-        memory.labels += labels
-        known = [one for one in memory.errors if one[0] != span.start]
-        memory.errors = [*known, (span.start, seen[1], seen[0])][-_REMEMBERED:]
-        memory.counted = {**memory.counted, span.start: Counted(seen, spared, recalibrate.summed(score, truth))}
-        self._calm()
-
-    def _settle(self, start: int) -> None:
-        """Its labels have had their time: nothing more is taken in."""
-        memory, counted = self._memory, dict(self._memory.counted)
-        if start in counted:
-            memory.scored = [*memory.scored, counted.pop(start).scored][-_RECENT:]
-            memory.counted = counted
-
-    def _calm(self) -> None:
-        """The alarm stays while a policy may be held back; it is over when errors have been normal for weeks."""
-        memory = self._memory
-        newest = sorted(one for one in memory.errors if one[0] > memory.raised)[-_NORMAL:]
-        wrong, rows = (sum(one[i] for one in newest) for i in (1, 2))
-        if memory.alarm and len(newest) == _NORMAL and wrong <= self.cusum.low * rows:
-            memory.alarm, memory.total = False, 0.0
-
-    def _risen(self) -> tuple[int, float]:
-        """The span with which errors rose, and by how much; what it was judged on stands before all of them."""
-        starts, wrong, rows = zip(*sorted(self._memory.errors), strict=True)
-        judged = sum(self._judged.rows)
-        first = rise(np.array([self._judged.error * judged, *wrong]), np.array([judged, *rows])) - 1
-        errors = sum(wrong[first:])
-        low = max(errors - _SURE * sqrt(errors), 0.0) / sum(rows[first:])
-        return int(starts[first]), max(low / max(self._judged.error, 1e-4) - 1, 0.0)
+        return structs.replace(
+            self._sums.memory, settled=sorted(settled.union(self._sums.memory.settled))[-self._keep :]
+        )
 
     def _mature(self, span: _Span, at: int) -> bool:
         if at < span.start + self._span:

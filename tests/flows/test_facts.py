@@ -16,7 +16,7 @@ from raypipe.flows.replay.service import DAY, Service, watching
 from raypipe.flows.watching import labels, outcome
 from raypipe.flows.watching.facts import situation
 from raypipe.flows.watching.known import Known
-from raypipe.monitoring.performance import Memory
+from raypipe.monitoring.sums import Memory
 from tests.flows.test_replay import RECIPE, pipeline_with
 
 NAN = (float("nan"),) * 3

@@ -15,7 +15,7 @@ from raypipe.flows.watching import labels
 from raypipe.flows.watching.known import Known
 from raypipe.flows.watching.labels import Told, outcome
 from raypipe.monitoring import Performance, Plan
-from raypipe.monitoring.performance import Memory
+from raypipe.monitoring.sums import Memory
 
 HOUR, DAY = 3_600_000_000, 86_400_000_000
 START = 1_000 * DAY

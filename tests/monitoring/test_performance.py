@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 from raypipe.contracts.bins import Judged
-from raypipe.monitoring.performance import Memory, Performance
+from raypipe.monitoring.performance import Performance
+from raypipe.monitoring.sums import Memory
 
 DAY = 86_400_000_000
 
@@ -243,7 +244,7 @@ def test_an_alarm_of_errors_is_over_after_weeks_of_no_more_than_usual():
     score, truth = stable(rng, 50_000, 0.1)
     watch = Performance(Judged.of(truth, score), span=DAY, settles=DAY)
     for day in range(60):
-        error = 0.3 if day < 5 or day == 50 else 0.1
+        error = 0.3 if day < 5 or day >= 50 else 0.1
         watch.joined(np.full(1_000, day * DAY), *stable(rng, 1_000, error))
         report = watch.report((day + 1) * DAY)
         alarms.append(report.alarm)
@@ -252,6 +253,18 @@ def test_an_alarm_of_errors_is_over_after_weeks_of_no_more_than_usual():
     assert 28 <= over <= 34
     assert not any(alarms[over:50])
     assert all(alarms[50:])  # another rise is another alarm
+    assert report.onset == 50 * DAY
+
+
+def test_what_is_kept_does_not_grow_where_labels_are_waited_for_without_end():
+    rng = np.random.default_rng(9)
+    watch = Performance(judged(rng), span=DAY, settles=10_000 * DAY)
+    sizes = []
+    for day in range(900):
+        watch.joined(np.full(20, day * DAY), *stable(rng, 20, 0.1))
+        watch.report((day + 1) * DAY)
+        sizes.append(len(msgspec.msgpack.encode(watch.memory)))
+    assert sizes[-1] < sizes[450] * 1.05
 
 
 def test_an_alarm_of_errors_is_not_over_while_there_are_more():

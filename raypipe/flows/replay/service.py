@@ -17,7 +17,7 @@ from raypipe.flows.watching.facts import situation
 from raypipe.flows.watching.outcome import outcome
 from raypipe.monitoring import Monitor, Plan
 from raypipe.monitoring.diagnosis import Losses, Sides, broken, diagnose
-from raypipe.monitoring.performance import Memory
+from raypipe.monitoring.sums import Memory
 from raypipe.retraining import challenge
 from raypipe.stats.estimate import log_loss
 from raypipe.stats.shift import Floats

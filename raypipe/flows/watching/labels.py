@@ -12,7 +12,7 @@ from raypipe.flows.platform import Platform
 from raypipe.flows.watching import outcome as came_true
 from raypipe.flows.watching.known import Known
 from raypipe.monitoring import Plan
-from raypipe.monitoring.performance import Memory
+from raypipe.monitoring.sums import Memory
 from raypipe.spec import micros
 
 #: Names a prediction in both logs.

@@ -13,7 +13,7 @@ from msgspec import structs
 from raypipe.contracts.bins import Judged
 from raypipe.contracts.watching import PerformanceReport
 from raypipe.monitoring import Performance
-from raypipe.monitoring.performance import Memory
+from raypipe.monitoring.sums import Memory
 
 #: Labels are waited for over so many spans.
 SPANS = 60

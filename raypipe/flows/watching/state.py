@@ -12,7 +12,7 @@ import msgspec
 from raypipe.contracts.decisions import Situation
 from raypipe.contracts.watching import DriftReport, PerformanceReport
 from raypipe.failpoints import failpoint
-from raypipe.monitoring.performance import Memory
+from raypipe.monitoring.sums import Memory
 
 
 class Part(msgspec.Struct):

@@ -28,7 +28,7 @@ from raypipe.flows.watching.labels import Told, oldest, outcome
 from raypipe.flows.watching.state import Alarm, Part, Tick
 from raypipe.flows.watching.why import why
 from raypipe.monitoring import Monitor
-from raypipe.monitoring.performance import Memory
+from raypipe.monitoring.sums import Memory
 from raypipe.retraining.decide import looked_after
 from raypipe.stats.seasonal import hour_of_week
 
