@@ -231,3 +231,20 @@ def test_nothing_is_trained_on_a_column_that_comes_in_another_unit(made) -> None
         [told] = watched.told(platform)
         assert told["title"] == "rides/2: fare looks broken"
         assert "divided by 1,000, as from metres to kilometres" in told["text"]
+
+
+def test_nothing_is_trained_on_a_column_of_which_a_value_stands_for_none(made) -> None:
+    with made(Retrain((Drift(0.1),), new_rows=0)) as (watched, platform):
+        for minute in range(4):
+            watched.clock.advance(MINUTE)
+            none = pl.when((pl.int_range(pl.len()) % 3 == 0) & (minute == 3)).then(-999.0).otherwise(pl.col("fare"))
+            frame = asked(watched.rng, 300).with_columns(none.alias("fare"))
+            watched.replicas[1].log(frame, watched.clock.now() - MINUTE // 2)
+            watched.replicas[1].count(frame, watched.clock.now(), failed=0)
+            watched.round.go()
+        *before, last = watched.decided(platform)
+        assert {one.action for one in before} == {"nothing"}
+        assert last.action == "wait"
+        assert "fare: -999 likely stands for no value" in last.guards[0]
+        [told] = watched.told(platform)
+        assert told["title"].startswith("rides/2: fare looks broken")
