@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Collection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from raypipe.contracts.segment import segments
 from raypipe.errors import ServiceError
 from raypipe.failpoints import FailpointError
 from raypipe.flows import Platform
+from raypipe.flows.watching import actor
 from raypipe.flows.watching.actor import Round
 from raypipe.flows.watching.gauges import GAUGES, RayGauges
 from raypipe.flows.watching.labels import TICKS
@@ -348,3 +350,18 @@ def test_labels_come_true_and_are_taken_into_account_once(settings, champion, cl
         texts = [json.loads(one.body)["title"] for one in platform.ledger.entries(RAISED, "rides")]
         assert sum("errors has risen" in text for text in texts) == 1
         again.close()
+
+
+def test_a_watcher_that_comes_back_is_at_work_at_once(monkeypatch) -> None:
+    """What it has missed need not wait for the usual pause as well, five seconds for a training."""
+    looked, drove = Event(), Event()
+    monkeypatch.setattr(actor, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(actor, "DRIVE_SECONDS", 60.0)
+    monkeypatch.setattr(actor, "_begin", lambda *_: SimpleNamespace(go=looked.set))
+    monkeypatch.setattr(actor.Watch, "drive", lambda _: drove.set())
+    watch = actor.Watch(lambda: None, "rides")
+    try:
+        assert looked.wait(10)
+        assert drove.wait(10)
+    finally:
+        watch._stop.set()

@@ -188,13 +188,16 @@ class Watch:
             return self._round.seen(watching=True, trouble=trouble).to_json()
 
     def _repeat(self, work: Callable[[], object], seconds: float) -> None:
-        while not self._stop.wait(seconds):
+        # At once: whoever comes back after a death has been away long enough.
+        over = False
+        while not over:
             try:
                 work()
                 self._troubles[work.__name__] = ""
             except Exception as error:  # whatever it was, the next time goes on from what is written down
                 logger.exception("watching failed, and goes on")
                 self._troubles[work.__name__] = str(error).strip().partition("\n")[0] or type(error).__name__
+            over = self._stop.wait(seconds)
 
 
 def _begin(platform: Platform, name: str) -> Round:
