@@ -1,5 +1,7 @@
 """From rows of a table to the events of a feature group, and from events to the arrays that the kernel reads."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
@@ -100,11 +102,13 @@ def in_order(numbers: Ints, times: Ints) -> Ints:
 
 def tracks(plan: GroupPlan, coded: pl.DataFrame, many: int) -> list[Track]:
     """The kernel's arrays from numbered events, for keys 0 to ``many`` - 1."""
-    numbers, times = coded[KEY].to_numpy(), coded[TIME].to_numpy()
-    return [track(shape, coded, f"v{i}", numbers, times, many) for i, shape in enumerate(plan.tracks)]
+    columns = coded[KEY].to_numpy(), coded[TIME].to_numpy(), coded[KNOWN].to_numpy() if KNOWN in coded.columns else None
+    return [_track(shape, coded, f"v{i}", *columns, many) for i, shape in enumerate(plan.tracks)]
 
 
-def track(shape: TrackPlan, coded: pl.DataFrame, name: str, numbers: Ints, times: Ints, many: int) -> Track:
+def _track(
+    shape: TrackPlan, coded: pl.DataFrame, name: str, numbers: Ints, times: Ints, known: Ints | None, many: int
+) -> Track:
     """One track: the events that have a value, and the forms of it that are asked for."""
     values = coded[name] if shape.value is not None else None
     if values is not None:
@@ -114,11 +118,12 @@ def track(shape: TrackPlan, coded: pl.DataFrame, name: str, numbers: Ints, times
             gaps = nothing if nothing.any() else None
         if gaps is not None:
             values, numbers, times = values.filter(pl.Series(~gaps)), numbers[~gaps], times[~gaps]
+            known = None if known is None else known[~gaps]
     starts = np.searchsorted(numbers, np.arange(many + 1, dtype=np.int64))
     doubles = None
     if values is not None and (values.dtype.is_numeric() or values.dtype == pl.Boolean):
         doubles = values.cast(pl.Float64).to_numpy()
-    return build(shape, starts, times, doubles, values)
+    return replace(build(shape, starts, times, doubles, values), known=known)
 
 
 def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, values: pl.Series | None) -> Track:
@@ -128,10 +133,10 @@ def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, v
         finite = np.where(np.isinf(doubles), 0.0, doubles)
         signs = np.stack([doubles == np.inf, doubles == -np.inf])
         infinite = np.concatenate([np.zeros((2, 1), np.int64), np.cumsum(signs, axis=1)], axis=1)
-    fading = {}
+    fading, weighed = {}, None
     if shape.half_lives:
-        values_and_ones = np.stack([*([] if finite is None else [finite]), np.ones(len(times))])
-        fading = {h: decay.running(values_and_ones, times, starts, h) for h in shape.half_lives}
+        weighed = np.stack([*([] if finite is None else [finite]), np.ones(len(times))])
+        fading = {h: decay.running(weighed, times, starts, h) for h in shape.half_lives}
     return Track(
         starts=starts,
         times=times,
@@ -144,6 +149,7 @@ def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, v
         decayed={h: rows[0] for h, rows in fading.items() if finite is not None},
         decayed_counts={h: rows[-1] for h, rows in fading.items()},
         firsts=np.repeat(np.append(times, 0)[starts[:-1]], np.diff(starts)) if shape.firsts else None,
+        weighed=weighed,
     )
 
 

@@ -47,22 +47,17 @@ def compute(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -
 
 def _answers(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -> dict[int, Answer]:
     """The same for keys that have a history, by the place of the feature in the plan."""
-    views = _views(plan, tracks, keys, asked)
+    seen = views(plan, tracks, keys, asked)
     answers: dict[int, Answer] = {}
     for batch in plan.batches:
-        track, view = tracks[batch.track], views[id(tracks[batch.track].times)]
-        if batch.rows:
-            found = _windowed(batch, track, view)
-        elif batch.half_life:
-            found = [_decayed(batch, track, view)]
-        else:
-            found = [_LATEST[batch.op](batch, track, view)]
+        track, view = tracks[batch.track], seen[id(tracks[batch.track].times)]
+        found = _windowed(batch, track, view) if batch.rows else [latest(batch, track, view)]
         answers.update(zip(batch.features, found, strict=True))
     return answers
 
 
 @dataclass(slots=True)
-class _View:
+class View:
     """Where the questions look among the events of some tracks.
 
     Attributes:
@@ -80,24 +75,28 @@ class _View:
     lows: dict[int, Ints]
 
 
-def _views(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -> dict[int, _View]:
+def views(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -> dict[int, View]:
     """One view for all tracks that share their times; every edge is looked up once."""
     edges = plan.edges(asked)
     rows: dict[int, dict[int, None]] = {}
     for shape, track in zip(plan.tracks, tracks, strict=True):
         rows.setdefault(id(track.times), {}).update(dict.fromkeys(shape.rows))
-    views = {}
+    found_in = {}
     for track in tracks:
         name = id(track.times)
-        if name not in views:
+        if name not in found_in:
             wanted = list(rows[name])
             found = ranges.places(track.starts, track.times, keys, edges[wanted])
+            if track.reached is not None:
+                # What comes behind the last event that was known then is not seen.
+                known = ranges.places(track.starts, track.reached, keys, asked[None] + 1)
+                found[:2] = np.minimum(found[:2], known)
             lows = dict(zip(wanted[2:], np.minimum(found[2:], found[0]), strict=True))
-            views[name] = _View(asked, track.starts[keys], found[0], found[1] - 1, lows)
-    return views
+            found_in[name] = View(asked, track.starts[keys], found[0], found[1] - 1, lows)
+    return found_in
 
 
-def _windowed(batch: Batch, track: Track, view: _View) -> list[Answer]:
+def _windowed(batch: Batch, track: Track, view: View) -> list[Answer]:
     """The same aggregate over several windows, computed as one."""
     many = len(batch.rows)
     if many == 1:
@@ -109,7 +108,12 @@ def _windowed(batch: Batch, track: Track, view: _View) -> list[Answer]:
     return [Answer(whole.values[cut], None if whole.missing is None else whole.missing[cut]) for cut in cuts]
 
 
-def _last(batch: Batch, track: Track, view: _View) -> Answer:
+def latest(batch: Batch, track: Track, view: View) -> Answer:
+    """An aggregate without a window: all that it needs to know is kept with the latest event."""
+    return _decayed(batch, track, view) if batch.half_life else _LATEST[batch.op](batch, track, view)
+
+
+def _last(batch: Batch, track: Track, view: View) -> Answer:
     """The latest event's value, unless it is too old."""
     fresh, kept = _fresh(batch, track, view), there(track.kept)
     if kept.dtype == np.float64:
@@ -122,7 +126,7 @@ def _last(batch: Batch, track: Track, view: _View) -> Answer:
     return Answer(values, ~fresh)
 
 
-def _since(batch: Batch, track: Track, view: _View) -> Answer:
+def _since(batch: Batch, track: Track, view: View) -> Answer:
     """Seconds since the latest event, unless it is too old."""
     fresh = _fresh(batch, track, view)
     ages = np.full(len(fresh), np.nan)
@@ -130,7 +134,7 @@ def _since(batch: Batch, track: Track, view: _View) -> Answer:
     return Answer(ages)
 
 
-def _tenure(_: Batch, track: Track, view: _View) -> Answer:
+def _tenure(_: Batch, track: Track, view: View) -> Answer:
     """Seconds since the first event, once there is one."""
     some = view.latest >= view.starts
     ages = np.full(len(some), np.nan)
@@ -141,14 +145,14 @@ def _tenure(_: Batch, track: Track, view: _View) -> Answer:
 _LATEST = {"last": _last, "since": _since, "tenure": _tenure}
 
 
-def _fresh(batch: Batch, track: Track, view: _View) -> NDArray[np.bool_]:
+def _fresh(batch: Batch, track: Track, view: View) -> NDArray[np.bool_]:
     fresh: NDArray[np.bool_] = view.latest >= view.starts
     if batch.max_age is not None:
         fresh[fresh] = view.asked[fresh] - track.times[view.latest[fresh]] <= batch.max_age
     return fresh
 
 
-def _decayed(batch: Batch, track: Track, view: _View) -> Answer:
+def _decayed(batch: Batch, track: Track, view: View) -> Answer:
     """What the latest event's running sum has faded to; events at the time of asking are not in it."""
     seen = view.end > view.starts
     last = view.end[seen] - 1

@@ -71,6 +71,9 @@ class Track:
         decayed: by half-life, the decayed sum up to and with each event.
         decayed_counts: the same of ones.
         firsts: for each event the time of its key's first one, which need not be here.
+        weighed: what the decayed sums are sums of: finite values if there are any, and ones.
+        known: from when on each event is seen; None: events become known in the order in which they happen.
+        reached: from when on each event or a later one of its key is seen.
         memo: what was said before of a range of events, by aggregate and rank; None: nothing is remembered.
     """
 
@@ -87,6 +90,9 @@ class Track:
     decayed: dict[int, Floats] = field(default_factory=dict)
     decayed_counts: dict[int, Floats] = field(default_factory=dict)
     firsts: Ints | None = None
+    weighed: Floats | None = None
+    known: Ints | None = None
+    reached: Ints | None = None
     memo: dict[tuple[str, float | None], dict[tuple[int, int], float]] | None = None
 
 

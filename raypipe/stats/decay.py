@@ -1,5 +1,7 @@
 """Sums in which every value halves with each half-life that passes, as a sum and the time it refers to."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from raypipe.stats.exact import Floats, Ints
@@ -38,7 +40,14 @@ def running(values: Floats, times: Ints, starts: Ints, half_life: int) -> Floats
         starts: shape (keys + 1,); where each key's events begin.
         half_life: in microseconds.
     """
+    *_, sums = _doubled(values, times, starts, half_life)
+    return sums
+
+
+def _doubled(values: Floats, times: Ints, starts: Ints, half_life: int) -> Iterator[Floats]:
+    """Sums of the last 1, 2, 4, … values up to and with each event, in one array that changes from one to the next."""
     sums = values.astype(np.float64, copy=True)
+    yield sums
     first = np.repeat(starts[:-1], np.diff(starts))
     later, step = np.arange(len(times)), 1
     while len(later := later[later - step >= first[later]]):
@@ -49,4 +58,48 @@ def running(values: Floats, times: Ints, starts: Ints, half_life: int) -> Floats
         for row, more in zip(sums, before, strict=True):
             row[later] += more
         step *= 2
-    return sums
+        yield sums
+
+
+def of_runs(values: Floats, times: Ints, starts: Ints, half_life: int, runs: Ints, low: Ints, high: Ints) -> Floats:
+    """The decayed sums of histories from which events are missing, as of their last event.
+
+    They have the bits that `running` gives when what is missing had never been: a stretch that lies within a run is the
+    same with all events, and only those across a gap are added up again.
+
+    Args:
+        values: as in `running`.
+        times: as in `running`.
+        starts: as in `running`.
+        half_life: in microseconds.
+        runs: where each history's runs begin, one more than histories; each has some.
+        low: where each run of events begins; none is empty.
+        high: where it ends (not included).
+    """
+    sizes, owners = high - low, np.repeat(np.arange(len(runs) - 1, dtype=np.int64), np.diff(runs))
+    before = np.cumsum(sizes) - sizes
+    before -= before[runs[:-1]][owners]
+    span, whole = len(times) + 1, low == np.repeat(starts[:-1], np.diff(starts))[low]
+    order = owners * span + before
+    whose, at = np.arange(len(runs) - 1, dtype=np.int64), np.add.reduceat(sizes, runs[:-1]) - 1
+    levels: list[tuple[Ints, Ints, Ints]] = []
+    for level in reversed(range(int(at.max(initial=0)).bit_length() + 1)):
+        run = np.searchsorted(order, whose * span + at, side="right") - 1
+        begin = at - (1 << level) + 1
+        # Within a run; or from the very first event of the key on, where that is what `running` stops at, too.
+        split = np.flatnonzero((begin < before[run]) & ~((begin < 0) & (before[run] == 0) & whole[run]))
+        half = (1 << level) >> 1
+        second = split[at[split] >= half]
+        levels.append((low[run] + at - before[run], split, second))
+        whose, at = whose[np.append(split, second)], np.append(at[split], at[second] - half)
+    doubled = _doubled(values, times, starts, half_life)
+    sums = next(doubled)
+    below, found = levels[-1][0], sums[:, levels[-1][0]]
+    for places, split, second in reversed(levels[:-1]):
+        next(doubled, None)
+        earlier, found = found, sums[:, places]
+        found[:, split] = earlier[:, : len(split)]
+        ages = times[places[second]] - times[below[len(split) :]]
+        found[:, second] += faded(earlier[:, len(split) :], ages, half_life)
+        below = places
+    return found

@@ -54,11 +54,28 @@ def counts(hashes: Hashes, starts: Ints, low: Ints, high: Ints) -> Ints:
     """
     if ranges.few(len(low), len(hashes)):
         return np.array([count_one(hashes[a:b]) for a, b in zip(low.tolist(), high.tolist(), strict=True)], np.int64)
+    none = np.zeros(0, np.int64)
+    return counts_without(hashes, starts, low, high, none, none)
+
+
+def counts_without(hashes: Hashes, starts: Ints, low: Ints, high: Ints, whose: Ints, gaps: Ints) -> Ints:
+    """The same, where some places within a range are left out.
+
+    Args:
+        hashes: as in `counts`.
+        starts: as in `counts`.
+        low: as in `counts`.
+        high: as in `counts`.
+        whose: the number of a range, ascending, for each
+        gaps: place that is left out of it.
+    """
     owners = np.repeat(np.arange(len(starts) - 1, dtype=np.int64), np.diff(starts))
     result = np.zeros(len(low), np.int64)
     asked, level = np.arange(len(low)), 0
     while len(asked):
         found = _different(hashes, owners, low, high)
+        if len(gaps):
+            found = found - _only(hashes, owners, low, high, whose, gaps)
         done = found <= EXACT_UP_TO
         result[asked[done]] = found[done] << level
         asked, low, high = asked[~done], low[~done], high[~done]
@@ -66,6 +83,8 @@ def counts(hashes: Hashes, starts: Ints, low: Ints, high: Ints) -> Ints:
             level += 1
             kept = (hashes >> np.uint64(64 - level)) == 0
             before = np.concatenate([[0], np.cumsum(kept)])
+            here = kept[gaps] & ~done[whose]
+            whose, gaps = (np.cumsum(~done) - 1)[whose[here]], before[gaps[here]]
             hashes, owners, low, high = hashes[kept], owners[kept], before[low], before[high]
     return result
 
@@ -88,3 +107,17 @@ def _different(hashes: Hashes, owners: Ints, low: Ints, high: Ints) -> Ints:
     before = np.full(len(hashes), -1, np.int64)
     before[order[1:][same]] = order[:-1][same]
     return ranges.below(before + 1, low + 1, low, high)
+
+
+def _only(hashes: Hashes, owners: Ints, low: Ints, high: Ints, whose: Ints, gaps: Ints) -> Ints:
+    """How many values of each range are at no other place of it than at those that are left out."""
+    order = np.lexsort((hashes, owners))
+    new = (hashes[order][1:] != hashes[order][:-1]) | (owners[order][1:] != owners[order][:-1])
+    values = np.empty(len(order), np.int64)
+    values[order] = np.cumsum(np.append(False, new))
+    span = len(hashes) + 1
+    there = values[order] * span + order  # by value, then place
+    pairs, left_out = np.unique(whose * span + values[gaps], return_counts=True)
+    range_, value = pairs // span, pairs % span
+    occurs = np.searchsorted(there, value * span + high[range_]) - np.searchsorted(there, value * span + low[range_])
+    return np.bincount(range_[occurs == left_out], minlength=len(low))

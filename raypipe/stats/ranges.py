@@ -101,6 +101,24 @@ def kth(values: Floats, low: Ints, high: Ints, k: Ints) -> Floats:
     return result
 
 
+def kth_of_runs(values: Floats, starts: Ints, low: Ints, high: Ints, k: Ints) -> Floats:
+    """The same of several ranges taken together.
+
+    Args:
+        values: as in `kth`.
+        starts: where each question's ranges begin, one more than questions; each has some, and none is empty.
+        low: where each range begins.
+        high: where it ends (not included).
+        k: for each question a place that is there.
+
+    >>> kth_of_runs(np.array([3.0, 1.0, 2.0]), np.array([0, 2]), np.array([0, 2]), np.array([1, 3]), np.array([1]))
+    array([3.])
+    """
+    known, ranks = np.unique(values, return_inverse=True)
+    found: Floats = known[_kth_rank(ranks, len(known), low, high, k, starts)]
+    return found
+
+
 def below(values: Ints, limits: Ints, low: Ints, high: Ints) -> Ints:
     """How many values of each range are smaller than its limit; values and limits are not negative.
 
@@ -122,17 +140,22 @@ def below(values: Ints, limits: Ints, low: Ints, high: Ints) -> Ints:
     return count
 
 
-def _kth_rank(ranks: Ints, many: int, low: Ints, high: Ints, k: Ints) -> Ints:
-    """A wavelet matrix, one bit at a time: zeros to the left, ones to the right, all ranges followed along."""
-    found = np.zeros(len(low), np.int64)
+def _kth_rank(ranks: Ints, many: int, low: Ints, high: Ints, k: Ints, starts: Ints | None = None) -> Ints:
+    """A wavelet matrix, one bit at a time: zeros to the left, ones to the right, all ranges followed along.
+
+    Where a question has several ranges, ``starts`` says where each one's begin.
+    """
+    found = np.zeros(len(k), np.int64)
     codes: NDArray[np.unsignedinteger] = ranks.astype(np.uint32 if many < 2**32 else np.uint64)
     for bit in reversed(range(max(many - 1, 1).bit_length())):
         ones, zeros = _split(codes, bit)
         left, right = zeros[low], zeros[high]
-        above = k >= right - left
-        low = np.where(above, zeros[-1] + low - left, left)
-        high = np.where(above, zeros[-1] + high - right, right)
-        k = np.where(above, k - (right - left), k)
+        lower = right - left if starts is None else np.add.reduceat(right - left, starts[:-1])
+        above = k >= lower
+        up = above if starts is None else np.repeat(above, np.diff(starts))
+        low = np.where(up, zeros[-1] + low - left, left)
+        high = np.where(up, zeros[-1] + high - right, right)
+        k = np.where(above, k - lower, k)
         found |= above.astype(np.int64) << bit
         if bit:
             codes = np.concatenate([codes[~ones], codes[ones]])

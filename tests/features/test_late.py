@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 import polars as pl
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raypipe.errors import RequestError
-from raypipe.features import events, late
+from raypipe.features import events, gaps, late
 from raypipe.features.plan import plan
 from raypipe.spec import Stream, agg, csv, days, hours, kafka, minutes
 from raypipe.spec.shape import in_lake
@@ -129,10 +130,61 @@ def test_many_keys_in_parts_and_in_rounds(monkeypatch: pytest.MonkeyPatch) -> No
     asked, as_of = payments.asked_frame(asks), BASE + micros(days(50))
     whole = payments.offline(OWN, rows, asked, as_of)
     assert not payments.differences(whole.head(12), payments.expected(OWN, rows, asked.head(12), as_of), rows)
-    monkeypatch.setattr(late, "AT_ONCE", 700)
+    monkeypatch.setattr(gaps, "AT_ONCE", 700)
     assert payments.offline(OWN, rows, asked, as_of).equals(whole)
     for rows_at_once in (2_500, 900):
         assert payments.offline(OWN, rows, asked, as_of, rows_at_once).equals(whole)
+
+
+def long_histories(seed: int, many: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Events of two keys, some overtaken by many others, some by none, and questions between all of them."""
+    random, lags = Random(seed), [0, 0, 1, micros(OWN), STEP, 5 * STEP, 100 * STEP, None]
+    amounts = [1.5, 2.5, float("inf"), float("nan"), None, 1e300]
+    rows = []
+    for i in range(many):
+        amount = random.choice(amounts) if i % 3 == 0 else random.gauss(0, 9)
+        lag = lags[i % 8] if seed % 2 else random.choice(lags)
+        rows.append(payment(i, "ab"[i % 5 == 0], random.randrange(600), random.choice([0, 0, 0, 1]), lag, amount))
+    asks = [("ab"[i % 3 == 0], 1, BASE - random.randrange(-60, 620) * STEP + random.choice([0, 1])) for i in range(80)]
+    return payments.frame_of(rows), payments.asked_frame(asks)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_not_known_is_as_if_it_had_never_been(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit, in every kind of feature, and where values are too many to tell all apart."""
+    monkeypatch.setattr("raypipe.stats.distinct.EXACT_UP_TO", 5)
+    monkeypatch.setattr("raypipe.stats.percentile.EXACT_UP_TO", 5)
+    rows, asked = long_histories(seed, 500)
+    as_of, known = BASE + micros(days(50)), plan(payments.groups(payments.payments(OWN))[0]).known_at()
+    whole = payments.offline(OWN, rows, asked, as_of)
+    gone = 0
+    for place, q in enumerate(asked["asked_at"].cast(pl.Int64)):
+        seen = rows.filter(known <= q)
+        gone += rows.filter(pl.col("at").cast(pl.Int64) < q).height - seen.height
+        assert payments.offline(OWN, seen, asked[place : place + 1], as_of).equals(whole[place : place + 1])
+    assert gone > 400
+
+
+def test_late_events_cost_what_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what their windows hold: events that are late but overtaken by none cost nothing more."""
+    held: list[int] = []
+    work = gaps.answers
+
+    def counted(*args: Any) -> Any:
+        held.append(len(args[3].places))
+        return work(*args)
+
+    monkeypatch.setattr(gaps, "answers", counted)
+    random = Random(3)
+    lags = {"all alike": lambda _: 3 * STEP, "some": lambda i: 40 * STEP if i % 50 == 0 else 0}
+    for name, lag in lags.items():
+        rows = payments.frame_of([payment(i, "a", i, 0, lag(i), 1.0) for i in range(4_000)])
+        asks = [("a", 1, BASE - random.randrange(4_000) * STEP) for _ in range(2_000)]
+        held.clear()
+        whole = payments.offline(OWN, rows, payments.asked_frame(asks), BASE + micros(days(50)))
+        assert whole["sum_30d"].n_unique() > 1
+        # A question sees 4,000 events, of which 40 steps hold one that is late or none.
+        assert sum(held) <= (0 if name == "all alike" else 2 * 2 * 2_000), name
 
 
 def test_what_becomes_known_later_changes_nothing() -> None:
