@@ -122,7 +122,7 @@ def _track(
     starts = np.searchsorted(numbers, np.arange(many + 1, dtype=np.int64))
     doubles = None
     if values is not None and (values.dtype.is_numeric() or values.dtype == pl.Boolean):
-        doubles = values.cast(pl.Float64).to_numpy()
+        doubles = unsigned(values.cast(pl.Float64).to_numpy())
     return replace(build(shape, starts, times, doubles, values), known=known)
 
 
@@ -157,10 +157,16 @@ def storable(values: pl.Series) -> Values:
     """Values without nulls as NumPy holds them: doubles, 64-bit integers, or texts."""
     kind = values.dtype
     if kind.is_float():
-        return values.cast(pl.Float64).to_numpy()
+        return unsigned(values.cast(pl.Float64).to_numpy())
     if kind == pl.Boolean or kind.is_integer() or kind.is_temporal():
         return values.to_physical().cast(pl.Int64).to_numpy()
     return values.cast(pl.String).to_numpy()
+
+
+def unsigned(values: Floats) -> Floats:
+    """The same with one zero: which of two zeros is the smaller is told one way by NumPy, another by Python."""
+    positive: Floats = values + 0.0
+    return positive
 
 
 def hashed(values: pl.Series) -> Hashes:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from raypipe.features.events import KEY, TIME, in_order
+from raypipe.features.events import KEY, TIME, in_order, unsigned
 from raypipe.features.plan import GroupPlan, TrackPlan
 from raypipe.features.tracks import Track
 from raypipe.stats.exact import Exact, Floats, Ints, exact, squares
@@ -100,7 +100,7 @@ def _columns(i: int, shape: TrackPlan, coded: pl.DataFrame, starts: Ints) -> lis
         values = coded[f"v{i}"]
         here = values.is_not_null().to_numpy()
         if values.dtype.is_numeric() or values.dtype == pl.Boolean:
-            doubles = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+            doubles = unsigned(values.cast(pl.Float64).fill_null(float("nan")).to_numpy())
             here = ~np.isnan(doubles)
     made = [pl.Series(f"__n{i}", _added(here.astype(np.int64), starts))]
     if doubles is None:

@@ -14,7 +14,7 @@ def faded(sums: Floats, ages: Ints, half_life: int) -> Floats:
     [1.0]
     """
     with np.errstate(under="ignore"):
-        return sums * weights(ages, half_life)
+        return sums * weights(ages, half_life) + 0.0  # a small negative sum fades to zero, not to minus zero
 
 
 def weights(ages: Ints, half_life: int) -> Floats:
@@ -25,7 +25,7 @@ def weights(ages: Ints, half_life: int) -> Floats:
 
 def faded_one(total: float, age: int, half_life: int) -> float:
     """The same for one sum."""
-    return total * float(np.exp2(-(float(age) / half_life)))
+    return total * float(np.exp2(-(float(age) / half_life))) + 0.0
 
 
 def running(values: Floats, times: Ints, starts: Ints, half_life: int) -> Floats:

@@ -43,7 +43,8 @@ def coarse(values: Floats) -> Floats:
     sizes = np.abs(values).view(np.int64)
     buckets = np.minimum((sizes + _HALF) >> _DROPPED, np.where(np.isinf(values), _LARGEST + 1, _LARGEST))
     # The first 64 buckets hold what has no leading one: numbers too small to be normal.
-    return np.copysign(np.where(buckets < 64, 0, buckets << _DROPPED).view(np.float64), values)
+    # What is added makes a zero of no sign.
+    return np.copysign(np.where(buckets < 64, 0, buckets << _DROPPED).view(np.float64), values) + 0.0
 
 
 @cache

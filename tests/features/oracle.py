@@ -48,6 +48,7 @@ def features(
             value = values[name][place] if aggregate.value is not None else True
             if value is None or value != value or known > as_of or known > q:
                 continue
+            value = value + 0.0 if isinstance(value, float) else value  # there is one zero
             seen.append((time, known, tuple(row[part] for part in stream.id), value))
         found[name] = one(aggregate, sorted(seen, key=lambda event: event[:3]), q)
     return found

@@ -1,9 +1,11 @@
 """A small made-up pipeline with every kind of aggregate, and the three ways to its features."""
 
+import math
 from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from raypipe.contracts.progress import Silent
 from raypipe.features import OnlineFeatures, materialize
@@ -162,6 +164,16 @@ def expected(delay: timedelta, rows: pl.DataFrame, asked: pl.DataFrame, as_of: i
     return answers
 
 
+def signed(value: object) -> object:
+    """A double's sign, which tells one zero from the other."""
+    return math.copysign(1, value) if isinstance(value, float) else None
+
+
+def bits(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same with doubles as their bits: two zeros are not the same."""
+    return frame.with_columns(cs.float().reinterpret(dtype=pl.Int64))
+
+
 def differences(found: pl.DataFrame, truth: list[dict[str, object]], rows: pl.DataFrame) -> list[str]:
     """Where the features are not what they must be: the same bits, but for decay and deviations."""
     finite = [abs(v) for v in rows["amount"].drop_nulls().to_list() if np.isfinite(v)]
@@ -169,7 +181,7 @@ def differences(found: pl.DataFrame, truth: list[dict[str, object]], rows: pl.Da
     for place, (row, answer) in enumerate(zip(found.to_dicts(), truth, strict=True)):
         for name, value in answer.items():
             got = row[name]
-            if got == value or (got is None and value is None):
+            if got == value and signed(got) == signed(value):
                 continue
             close = isinstance(got, float) and isinstance(value, float)
             if close and name.startswith(("std", "mean", "pair_refunds", "pair_large")):
