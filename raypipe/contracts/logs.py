@@ -35,7 +35,8 @@ class LogKind:
 #: ``answered`` is false for what was computed and not sent (a shadow). ``version``, ``digest``: the model.
 #: ``generation``, ``watermark``: the state of the stored features that were read. ``latency``: microseconds from the
 #: request's arrival until its answer was ready. ``request``, ``features``: JSON objects by name, only what the pipeline
-#: allows to be kept, ids as keyed hashes; a NaN is null. ``score``: the probability as it was answered.
+#: allows to be kept, ids as keyed hashes; what is not finite is the text ``Infinity``, ``-Infinity`` or ``NaN``.
+#: ``score``: the probability as it was answered.
 PREDICTIONS = LogKind(
     "predictions",
     {
@@ -75,20 +76,33 @@ FEEDBACK = LogKind(
 )
 
 
-def opened(frame: pl.DataFrame, column: str, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+#: What stands for doubles that JSON has no number for.
+_ODD = r'"(?:-?Infinity|NaN)"'
+
+
+def opened(frame: pl.DataFrame, column: str, types: Mapping[str, pl.DataType], *, whole: bool = False) -> pl.DataFrame:
     """The named values of a JSON column as columns of their own, in place of it.
 
     Args:
         frame: rows of a log.
         column: ``request``, ``features`` or ``outcomes``.
         types: the values to take, by name, with their types; one that a row lacks is null.
+        whole: doubles that are not finite come back as they were; otherwise as null, which they are to a model.
 
     >>> logged = pl.DataFrame({"features": ['{"delay":1.5,"carrier":"UA"}', '{"delay":null}']})
     >>> opened(logged, "features", {"carrier": pl.String(), "delay": pl.Float32()}).rows()
     [('UA', 1.5), (None, None)]
+    >>> odd = pl.DataFrame({"features": ['{"delay":"-Infinity"}', '{"delay":1.5}']})
+    >>> [opened(odd, "features", {"delay": pl.Float64()}, whole=whole).rows() for whole in (True, False)]
+    [[(-inf,), (1.5,)], [(None,), (1.5,)]]
     """
-    text = {name: pl.String() if kind.is_temporal() else kind for name, kind in types.items()}
-    read = frame.with_columns(pl.col(column).str.json_decode(pl.Struct(text))).unnest(column)
+    odd = bool(frame[column].str.contains(_ODD).any())
+    doubles = [pl.col(name).cast(kind) for name, kind in types.items() if odd and kind.is_float()]
+    by_text = {one.meta.output_name() for one in doubles}
+    text = {n: pl.String() if kind.is_temporal() or n in by_text else kind for n, kind in types.items()}
+    read = frame.with_columns(pl.col(column).str.json_decode(pl.Struct(text))).unnest(column).with_columns(doubles)
+    if not whole:
+        read = read.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in by_text)
     return read.with_columns(_moment(name, kind) for name, kind in types.items() if kind.is_temporal())
 
 

@@ -86,7 +86,7 @@ def from_used(pipeline: Pipeline, requests: pl.DataFrame, used: pl.DataFrame, ex
 def differing(
     pipeline: Pipeline, used: pl.DataFrame, expected: pl.DataFrame, sizes: pl.DataFrame | None = None
 ) -> pl.DataFrame:
-    """Which values differ: a truth for each feature and request. What is no finite number counts as missing.
+    """Which values differ: a truth for each feature and request. Nothing, NaN and the two infinities are four values.
 
     Args:
         pipeline: says which features are sums.
@@ -97,11 +97,13 @@ def differing(
     about = approximate(pipeline)
     columns = [name for name in expected.columns if name in used.columns]
     kinds = {name: expected.schema[name] for name in columns}
-    both = used.select(pl.col(name).cast(kinds[name]) for name in columns).select(_finite(kinds))
-    beside = both.hstack(expected.select(_finite(kinds)).rename(lambda name: f"{name} expected"))
+    both = used.select(pl.col(name).cast(kinds[name]) for name in columns)
+    beside = both.hstack(expected.select(columns).rename(lambda name: f"{name} expected"))
     known = expected if sizes is None else expected.with_columns(sizes)
     beside = beside.hstack(known.select(pl.col(name).alias(f"{name} size") for name in columns if name in about))
-    return beside.select(_differs(name, about=name in about and kinds[name].is_float()) for name in columns)
+    return beside.select(
+        _nearly(name) if name in about and kind.is_float() else _exactly(name, kind) for name, kind in kinds.items()
+    )
 
 
 def approximate(pipeline: Pipeline) -> set[str]:
@@ -149,15 +151,17 @@ def fields_of(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _finite(kinds: dict[str, pl.DataType]) -> Iterator[pl.Expr]:
-    for name, kind in kinds.items():
-        column = pl.col(name)
-        yield pl.when(column.is_finite()).then(column).alias(name) if kind.is_float() else column
-
-
-def _differs(name: str, *, about: bool) -> pl.Expr:
+def _exactly(name: str, kind: pl.DataType) -> pl.Expr:
     used, expected = pl.col(name), pl.col(f"{name} expected")
     same = used.eq_missing(expected)
-    if about:
-        same = same | ((used - expected).abs() <= RELATIVE * pl.col(f"{name} size").abs()).fill_null(value=False)
+    if kind.is_float():
+        # The two zeros are equal, but what is divided by them is not.
+        same = same & ((used != 0) | ((1 / used) == (1 / expected))).fill_null(value=True)
     return (~same).alias(name)
+
+
+def _nearly(name: str) -> pl.Expr:
+    used, expected, size = pl.col(name), pl.col(f"{name} expected"), pl.col(f"{name} size").abs()
+    near = (used - expected).abs() <= RELATIVE * pl.when(size.is_finite()).then(size).otherwise(expected.abs())
+    finite = used.is_finite() & expected.is_finite()
+    return (~(used.eq_missing(expected) | (finite & near).fill_null(value=False))).alias(name)

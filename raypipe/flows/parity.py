@@ -90,7 +90,7 @@ def _used(rows: pl.DataFrame, pipeline: Pipeline) -> Callable[[dict[str, pl.Data
 
     def used(wanted: dict[str, pl.DataType]) -> pl.DataFrame:
         names = [name for name in wanted if name in plain]
-        return opened(rows, "features", {name: wanted[name] for name in names}).select(names)
+        return opened(rows, "features", {name: wanted[name] for name in names}, whole=True).select(names)
 
     return used
 

@@ -10,6 +10,7 @@ import hmac
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
+from math import isfinite
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import NamedTuple
@@ -268,4 +269,11 @@ def _told(layouts: list[_Layout], answers: _Answers) -> Iterator[tuple[object, .
 
 
 def _object(names: tuple[str, ...], values: list[object]) -> str:
-    return msgspec.json.encode(dict(zip(names, values, strict=True))).decode()
+    return msgspec.json.encode({name: _told_in_json(one) for name, one in zip(names, values, strict=True)}).decode()
+
+
+def _told_in_json(value: object) -> object:
+    """JSON has no number for what is not finite, and null is something else: it goes by its name."""
+    if type(value) is not float or isfinite(value):
+        return value
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"

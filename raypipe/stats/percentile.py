@@ -13,6 +13,8 @@ import numpy as np
 from raypipe.stats.exact import Floats, Ints
 
 EXACT_UP_TO = 64
+#: Shares of at most so fine a denominator can be multiplied with a count of events.
+_PLAIN = 2**22
 _DROPPED = np.int64(52 - 6)
 _HALF = np.int64(1) << (_DROPPED - np.int64(1))
 _LARGEST = (np.array([np.inf]).view(np.int64)[0] >> _DROPPED) - np.int64(1)
@@ -25,11 +27,20 @@ def place(rank: float, counts: Ints) -> Ints:
     [8, 9, -1]
     """
     share = _share(rank)
-    return -(-counts * share.numerator // share.denominator) - 1
+    if share.denominator <= _PLAIN:
+        return -(-counts * share.numerator // share.denominator) - 1
+    # The product may not fit into 64 bits; there are few different counts.
+    known, which = np.unique(counts, return_inverse=True)
+    places: Ints = np.array([place_one(rank, count) for count in known.tolist()], np.int64)[which]
+    return places
 
 
 def place_one(rank: float, count: int) -> int:
-    """The same for one count."""
+    """The same for one count.
+
+    >>> place_one(1e-7, 3), place_one(0.3333334, 3)
+    (0, 1)
+    """
     share = _share(rank)
     return -(-count * share.numerator // share.denominator) - 1
 
@@ -49,4 +60,5 @@ def coarse(values: Floats) -> Floats:
 
 @cache
 def _share(rank: float) -> Fraction:
-    return Fraction(repr(rank)).limit_denominator(1_000_000)
+    """What was written, not the double that it became."""
+    return Fraction(repr(rank))

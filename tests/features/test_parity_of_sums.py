@@ -62,6 +62,21 @@ def test_what_cancels_is_judged_by_what_was_added() -> None:
         assert wrong(tables, requests, used, expected, sizes(tables, requests, AS_OF + 3)) == []
 
 
+ODD = [None, float("nan"), float("inf"), float("-inf"), 0.0, -0.0]
+
+
+@pytest.mark.parametrize("name", ["max_3d", "last_amount", "sum_1h", "fading"])
+def test_nothing_no_number_and_infinities_are_told_apart(name: str) -> None:
+    """A tree or a network answers each of them with something else."""
+    pairs = [(used, expected) for used in [*ODD, 1.5] for expected in [*ODD, 1.5]]
+    used, expected = (pl.DataFrame({name: side}, schema={name: pl.Float64}) for side in zip(*pairs, strict=True))
+    found = differing(payments.pipeline(timedelta(0)), used, expected)[name].to_list()
+    one_zero = name in ("sum_1h", "fading")  # 0.0 and -0.0 are nearly the same
+    zeros = {repr(0.0): repr(0.0), repr(-0.0): repr(0.0)} if one_zero else {}
+    same = [zeros.get(repr(a), repr(a)) == zeros.get(repr(b), repr(b)) for a, b in pairs]
+    assert found == [not one for one in same]
+
+
 @pytest.mark.parametrize("name", ["fading", "faded_mean", "faded_count", "std_1h", "ratio"])
 def test_a_share_of_a_hundred_millionth_of_what_was_added_is_a_skew(name: str) -> None:
     tables, requests, used, expected = told(0)

@@ -77,6 +77,20 @@ def test_a_planted_skew_is_named(told: tuple[Home, pl.DataFrame], tmp_path: Path
     assert eval(one.online) == pytest.approx(eval(one.offline) + 1)
 
 
+@pytest.mark.parametrize("feature", ["dearest", "last_fare", "fading"])
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_not_nothing(
+    told: tuple[Home, pl.DataFrame], tmp_path: Path, feature: str, odd: float
+) -> None:
+    house, log = told
+    place = log["town"].to_list().index("Graz")
+    assert log[feature][place] is None, "nothing is known of Graz"
+    skew = pl.when(pl.int_range(pl.len()) == place).then(odd).otherwise(pl.col(feature))
+    found = audit(house, tmp_path, log.with_columns(skew.alias(feature)))
+    (one,) = found.mismatches
+    assert (one.feature, one.online, one.offline) == (feature, repr(odd), "None")
+
+
 def test_integers_and_percentiles_are_the_same_bits_sums_nearly(
     told: tuple[Home, pl.DataFrame], tmp_path: Path
 ) -> None:

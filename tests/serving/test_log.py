@@ -92,6 +92,21 @@ def test_an_answer_is_in_the_log_as_it_was_given(served: Served, tmp_path: Path)
     assert 0 < first["latency"] < 60_000_000
 
 
+def test_what_is_no_number_in_json_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Nothing, NaN and the two infinities are four answers of a tree, so the log tells them apart."""
+    log = PredictionLog(tmp_path, SEED, ManualClock(1))
+    recorder = log.recorder(Log(), version=1, digest="d", fields=(), features=("x", "name"))
+    seen = [float("inf"), float("-inf"), float("nan"), None, -0.0, 5e-324, 1.5]
+    asks = [module.Question((), place, module.Asked("a", AT, 0.0)) for place in range(len(seen))]
+    recorder.record(asks, [(one, "NaN") for one in seen], [(0.5, True)] * len(seen), (1, 2), 0.0)
+    rows = everything(tmp_path)
+    types = {"x": pl.Float64(), "name": pl.String()}
+    found = opened(rows, "features", types, whole=True)
+    assert [repr(one) for one in found["x"]] == [repr(one) for one in seen]
+    assert found["name"].to_list() == ["NaN"] * len(seen)
+    assert opened(rows, "features", types)["x"].to_list() == [None] * 4 + [0.0, 5e-324, 1.5]
+
+
 def test_request_times_come_back_as_times(served: Served, tmp_path: Path) -> None:
     asked(logging_app(served, tmp_path), GOOD)
     got = opened(everything(tmp_path), "request", {"scheduled_at": pl.Datetime("us", "UTC")})["scheduled_at"][0]
