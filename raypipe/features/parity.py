@@ -21,18 +21,19 @@ _SUMS = frozenset({"sum", "mean", "std"})
 SHOWN = 5
 
 
-def replayed(tables: Tables, requests: pl.DataFrame, as_of: int) -> pl.DataFrame:
+def replayed(tables: Tables, requests: pl.DataFrame, as_of: int, *, punctual: bool = False) -> pl.DataFrame:
     """The features of some requests out of history, as a training set has them.
 
     Args:
         tables: as they were, or are.
         requests: one row a prediction, one column a request field.
         as_of: nothing known later is used; microseconds UTC.
+        punctual: as if nothing had been late: an event is seen by its own time and the stream's delay alone.
 
     Returns:
         The features in the pipeline's order, one row a request.
     """
-    pipeline, compiled = tables.pipeline, plans(tables.pipeline)
+    pipeline, compiled = tables.pipeline, plans(tables.pipeline, punctual=punctual)
     asked = requests.with_columns(spine.asked_at(pipeline).cast(pl.Datetime("us", "UTC")))
     made: list[pl.Series] = []
     for item in pipeline.inputs:

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 import numpy as np
 import polars as pl
 
-from raypipe.spec import Expression, FeatureGroup, Pipeline, micros
+from raypipe.spec import Expression, FeatureGroup, Pipeline, Stream, micros
 from raypipe.spec.agg import Aggregate, Op
 from raypipe.spec.shape import LATE, schema
 from raypipe.stats.exact import Ints
@@ -143,6 +143,8 @@ class GroupPlan:
         windows: of all features, each once.
         ordered: events at the same time are put in the order of their ids: first and last depend on it, and the last
             bit of a decayed sum does.
+        punctual: every event counts as known as soon as it happened and the stream's delay is over, however late it
+            was: what would have been known, had nothing been late.
     """
 
     group: FeatureGroup
@@ -151,28 +153,18 @@ class GroupPlan:
     features: tuple[Feature, ...]
     windows: tuple[Window, ...]
     ordered: bool
+    punctual: bool = False
 
     @property
     def late(self) -> bool:
         """Rows have a ``known_at`` of their own: events become known in another order than they happen."""
-        return self.group.moment.stream.published is not None or self._marked
-
-    @property
-    def _marked(self) -> bool:
-        """The lake marks rows that came live and late, and says when they came."""
-        return self.group.moment.stream.live is not None and self.group.moment.stream.late_by is not None
+        stream = self.group.moment.stream
+        return not self.punctual and (stream.published is not None or _marked(stream))
 
     def known_at(self) -> pl.Expr:
         """When a row was known, in microseconds UTC."""
-        stream, delay = self.group.moment.stream, micros(self.group.moment.stream.delay)
-        published = [] if stream.published is None else [stream.published]
-        known = pl.coalesce(*published, self.group.moment.at).cast(pl.Int64) + delay
-        if not self._marked:
-            return known
-        complete = pl.coalesce(*published, pl.max_horizontal(stream.time, *stream.reveals)).cast(pl.Int64) + delay
-        came = pl.col("known_at").cast(pl.Int64)
-        # Rows of files are marked too, but nobody knows when they came.
-        return pl.when(pl.col(LATE) & (came > complete)).then(pl.max_horizontal(came, known)).otherwise(known)
+        moment, stream = pl.col(self.group.moment.at), self.group.moment.stream
+        return moment.cast(pl.Int64) + micros(stream.delay) if self.punctual else known_at(stream, moment)
 
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
@@ -234,8 +226,25 @@ class GroupPlan:
         return tuple(dict.fromkeys((self.group.moment.at, *self.group.key, *values, *ids, *known)))
 
 
+def known_at(stream: Stream, moment: pl.Expr) -> pl.Expr:
+    """When what a moment reveals of a row of a stream was known, in microseconds UTC."""
+    delay, published = micros(stream.delay), [] if stream.published is None else [stream.published]
+    known = pl.coalesce(*published, moment).cast(pl.Int64) + delay
+    if not _marked(stream):
+        return known
+    complete = pl.coalesce(*published, pl.max_horizontal(stream.time, *stream.reveals)).cast(pl.Int64) + delay
+    came = pl.col("known_at").cast(pl.Int64)
+    # Rows of files are marked too, but nobody knows when they came.
+    return pl.when(pl.col(LATE) & (came > complete)).then(pl.max_horizontal(came, known)).otherwise(known)
+
+
+def _marked(stream: Stream) -> bool:
+    """The lake marks rows that came live and late, and says when they came."""
+    return stream.live is not None and stream.late_by is not None
+
+
 @cache
-def plan(group: FeatureGroup) -> GroupPlan:
+def plan(group: FeatureGroup, *, punctual: bool = False) -> GroupPlan:
     """Compile a group: equal value expressions share one track."""
     values: dict[Expression | None, list[Aggregate]] = {}
     for aggregate in group.features.values():
@@ -249,17 +258,18 @@ def plan(group: FeatureGroup) -> GroupPlan:
     )
     return GroupPlan(
         group=group,
-        delay=0 if group.moment.stream.published is not None else micros(group.moment.stream.delay),
+        delay=0 if group.moment.stream.published and not punctual else micros(group.moment.stream.delay),
         tracks=tracks,
         features=features,
         windows=windows,
         ordered=any(track.kept or track.half_lives for track in tracks),
+        punctual=punctual,
     )
 
 
-def plans(pipeline: Pipeline) -> Iterator[GroupPlan]:
+def plans(pipeline: Pipeline, *, punctual: bool = False) -> Iterator[GroupPlan]:
     """The compiled groups of a pipeline, in order."""
-    return (plan(group) for group in pipeline.groups)
+    return (plan(group, punctual=punctual) for group in pipeline.groups)
 
 
 def _feature(

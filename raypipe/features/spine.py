@@ -7,7 +7,10 @@ from hashlib import blake2b
 
 import polars as pl
 
-from raypipe.spec import PARTS, Periods, Pipeline, Shares, micros
+from raypipe.features.plan import known_at
+from raypipe.spec import PARTS, Periods, Pipeline, Shares, Stream, micros
+from raypipe.spec.shape import known_from
+from raypipe.spec.sources import Label
 
 ASKED_AT = "asked_at"
 LABEL = "label"
@@ -15,6 +18,7 @@ PERIOD = "__period"
 #: What helps to split rows goes by names of this kind, and is dropped.
 _OWN = "__own_"
 _REASON, _BESIDE, _DRAWN, _PLACE = "__reason", f"{_OWN}beside", f"{_OWN}drawn", f"{_OWN}place"
+_TOLD = f"{_OWN}told"
 _UTC = pl.Datetime("us", "UTC")
 
 
@@ -33,8 +37,9 @@ def spine(pipeline: Pipeline, table: pl.LazyFrame, as_of: int) -> Spine:
     """Questions from the rows of what is asked about.
 
     A row is left out when it lacks a field that a live request must give, or when it has no label. Where rows have a
-    time, also when it is asked in none of the periods, when its label was not settled by the start of the next period
-    (of the last: by ``as_of``), or when an earlier period has its value of the column that is kept apart.
+    time, also when it is asked in none of the periods, when its label was not settled, or a column that it is made
+    of not known, by the start of the next period (of the last: by ``as_of``), or when an earlier period has its value
+    of the column that is kept apart.
 
     Args:
         pipeline: says what is asked, when, and what is right.
@@ -64,7 +69,20 @@ def _select(pipeline: Pipeline, table: pl.LazyFrame, beside: str) -> pl.LazyFram
     ids = [pl.col(name).alias(own) for name, own in zip(pipeline.ask.stream.id, _ids(pipeline), strict=True)]
     extra = [pl.col(beside).alias(_BESIDE)] if beside else []
     label = pipeline.label.truth.polars.alias(LABEL)
-    return table.select(*pipeline.request.fields, asked_at(pipeline), label, *ids, *extra)
+    told = [_told(pipeline.label).alias(_TOLD)] if pipeline.ask.timed else []
+    return table.select(*pipeline.request.fields, asked_at(pipeline), label, *ids, *extra, *told)
+
+
+def _told(label: Label) -> pl.Expr:
+    """When the last column that a label is made of was known; null where no moment that reveals one ever came."""
+    since = known_from(label.stream)
+    moments = sorted({moment for root in label.truth.roots if (moment := since[root]) is not None})
+    if not moments or not isinstance(label.stream, Stream):
+        return pl.lit(None, dtype=pl.Int64)
+    revealed = pl.max_horizontal(moments)
+    return pl.when(revealed.is_not_null()).then(
+        pl.max_horizontal(revealed.cast(pl.Int64), known_at(label.stream, revealed))
+    )
 
 
 def _ids(pipeline: Pipeline) -> list[str]:
@@ -73,7 +91,7 @@ def _ids(pipeline: Pipeline) -> list[str]:
 
 def _by_time(pipeline: Pipeline, split: Periods, table: pl.LazyFrame, as_of: int) -> pl.LazyFrame:
     period, cutoff = _periods(split, as_of)
-    settled = pl.col(ASKED_AT) + micros(pipeline.label.settled_after)
+    settled = pl.max_horizontal(pl.col(ASKED_AT) + micros(pipeline.label.settled_after), _TOLD)
     reasons = [
         *_lacking(pipeline),
         pl.when(pl.col(PERIOD).is_null()).then(pl.lit("outside the periods")),

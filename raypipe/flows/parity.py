@@ -96,7 +96,7 @@ def _used(rows: pl.DataFrame, pipeline: Pipeline) -> Callable[[dict[str, pl.Data
 
 
 def parity(platform: Platform, progress: Progress, *, name: str, logs: list[Logged]) -> Parity:
-    """Compare what serving used with what history gives: as it was known then, and as it is known now.
+    """Compare what serving used with what history gives: as known then, and had all that is known now come in time.
 
     Args:
         platform: the workspace.
@@ -157,7 +157,8 @@ def _compare(platform: Platform, log: Logged, state: Materialized, places: pl.Se
     except SourceError as error:
         sums.leave_out(f"{error.where} {error.what}", len(places))
         return
-    now = replayed(_tables(platform, log.pipeline, published(platform, log.pipeline)), requests, platform.clock.now())
+    of_now = _tables(platform, log.pipeline, published(platform, log.pipeline))
+    now = replayed(of_now, requests, platform.clock.now(), punctual=True)
     used = log.used(dict(then.schema))[places]
     sums.missing |= dict.fromkeys(name for name in then.columns if name not in used.columns)
     size = sizes(tables, requests, state.watermark)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -31,6 +31,7 @@ def asks(*rows: tuple[str, str | None, str | None, bool | None]) -> pl.LazyFrame
     return (
         pl.DataFrame(rows, schema=columns, orient="row")
         .with_columns(due, pl.lit(1, dtype=pl.Int64).alias("shop"))
+        .with_columns(settled=pl.col("due"))
         .lazy()
     )
 
@@ -53,6 +54,29 @@ def test_a_label_counts_from_the_moment_at_which_it_is_settled() -> None:
     assert found.frame["asked_at"].to_list() == [datetime(2013, 1, 31, 23, tzinfo=UTC)]
     assert found.frame.columns == ["user", "due", "shop", "asked_at", "label", "__period"]
     assert found.left_out == {"label not settled": 1}
+
+
+@pytest.mark.parametrize(("delay", "counts"), [(0, 2), (1, 1)])
+def test_a_label_counts_from_the_moment_at_which_its_columns_are_known(delay: int, counts: int) -> None:
+    """Whatever `settled_after` says: nobody knew it before."""
+    made = payments.pipeline(minutes(0))
+    stream = changed(made.ask.stream, delay=timedelta(microseconds=delay))
+    late = changed(made, ask=changed(made.ask, stream=stream), label=changed(made.label, stream=stream))
+    day, known = "2013-03-10T12:00:00", AS_OF // 1_000_000 * 1_000_000
+    rows = asks(("1", "a", day, True), ("2", "a", day, True), ("3", "a", day, False), ("4", "a", day, False))
+    settled = pl.Series("settled", [None, known, known + 1, known + 10**6], dtype=pl.Int64).cast(TIME)
+    found = spine(late, rows.with_columns(settled), AS_OF)
+    assert found.frame.height == counts
+    assert found.left_out == {"label not settled": 4 - counts}
+
+
+def test_a_label_counts_from_when_its_row_was_published() -> None:
+    made = payments.pipeline(minutes(0))
+    stream = changed(made.ask.stream, published="out")
+    late = changed(made, ask=changed(made.ask, stream=stream), label=changed(made.label, stream=stream))
+    rows = asks(*[(str(i), "a", "2013-03-10T12:00:00", True) for i in range(3)])
+    found = spine(late, rows.with_columns(pl.Series("out", [None, AS_OF, AS_OF + 1]).cast(TIME)), AS_OF)
+    assert (found.frame.height, found.left_out) == (2, {"label not settled": 1})
 
 
 def test_the_last_period_ends_when_the_run_pretends_to_be() -> None:

@@ -15,6 +15,7 @@ from raypipe.errors import FeatureError
 from raypipe.features import OnlineFeatures
 from raypipe.flows import Platform, parity
 from raypipe.flows.parity import Logged, from_file, from_lake
+from raypipe.spec import Expression, FrozenMap, Stream, changed
 from tests.flows.test_materialize import Home, at
 from tests.lake.sources import line
 
@@ -75,6 +76,54 @@ def test_a_planted_skew_is_named(told: tuple[Home, pl.DataFrame], tmp_path: Path
     (one,) = found.mismatches
     assert (one.feature, one.key, one.at) == (feature, {"town": "Wien"}, at(41))
     assert eval(one.online) == pytest.approx(eval(one.offline) + 1)
+
+
+class Late(Home):
+    """Dear trips say themselves that they were published two hours after they ended."""
+
+    @property
+    def stream(self) -> Stream:
+        kept = super().stream
+        out = pl.when(pl.col("fare") > 50).then(pl.col("ended_at") + pl.duration(hours=2)).otherwise("ended_at")
+        return changed(kept, derive=FrozenMap({**kept.derive, "out": Expression.of(out)}), published="out")
+
+
+def served(house: Home, watermark: int, moment: int) -> pl.DataFrame:
+    """What is answered about Bern at a moment from a state as known at an earlier one."""
+    house.materialize(watermark)
+    kinds = {"started": TIME, "at": TIME}
+    asked = pl.DataFrame({"town": ["Bern"], "started": [moment], "at": [house.clock.now() + 1]}).cast(kinds)
+    features = OnlineFeatures(house.pipeline, house.store)
+    found = features.compute(asked.select("town", "started"))
+    generation, known = features.state()
+    return asked.hstack(found).with_columns(generation=generation, watermark=known)
+
+
+def differ_now(house: Home, tmp_path: Path, log: pl.DataFrame) -> set[str]:
+    house.clock.advance(at(200))
+    found = audit(house, tmp_path, log)
+    assert found.equal
+    return {one.feature for one in found.features if one.differ_now}
+
+
+def test_what_was_published_late_counts_as_late_by_its_own_time(tmp_path: Path) -> None:
+    house = Late(tmp_path)
+    house.settle()
+    house.ship("a", *(line(i, fare=90.0 if i == 20 else 1.0 + i) for i in range(30)))
+    house.publish()
+    asked = [served(house, at(hour), at(hour)) for hour in (20, 21, 23)]
+    assert [log["dearest"].item() for log in asked] == [20.0, 20.0, 90.0]
+    assert differ_now(house, tmp_path, asked[0]) == set()
+    assert {"dearest", "trips", "fares", "last_fare"} <= differ_now(house, tmp_path, asked[1])
+    assert differ_now(house, tmp_path, asked[2]) == set()
+
+
+def test_a_store_that_lagged_behind_is_seen(tmp_path: Path) -> None:
+    house = Home(tmp_path)
+    house.settle()
+    house.ship("a", *(line(i, fare=1.0 + i) for i in range(30)))
+    house.publish()
+    assert {"dearest", "trips", "fares", "last_fare"} <= differ_now(house, tmp_path, served(house, at(20), at(22)))
 
 
 @pytest.mark.parametrize("feature", ["dearest", "last_fare", "fading"])
