@@ -41,7 +41,8 @@ def materialize(file: PipelineFile, as_of: AsOf = None, anew: Anew = False, json
 
     with opened(progress, f"raypipe: {pipeline.name}") as platform:
         until = flows.as_of(pipeline, moment, platform.clock.now())
-        task = partial(work, pipeline=pipeline, as_of=until, anew=anew)
+        by_name = moment is not None or pipeline.as_of is not None
+        task = partial(work, pipeline=pipeline, as_of=until, anew=anew, back=by_name)
         record = on_cluster(f"{pipeline.name}: materialize", task, platform, progress)
     out.say(f"{pipeline.name}: {materialize_line(record)}")
     out.result(record)

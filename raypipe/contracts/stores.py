@@ -48,11 +48,18 @@ class OnlineStore(Protocol):
         """Write a new generation that nobody sees yet, and return its number. Keys have at most 256 bytes."""
         ...
 
-    def publish(self, name: str, generation: int, head: bytes) -> bool:
+    def publish(self, name: str, generation: int, head: bytes, *, expected: bytes | None) -> bool:
         """Let every read that begins from now on see this generation; drop those before the one it replaces.
 
+        Args:
+            name: of the values.
+            generation: what `load` gave.
+            head: what is to be published with it.
+            expected: the head that it takes the place of, seen before the load began; None: nothing was published.
+
         Returns:
-            False, and nothing is changed, when a later generation has been published already.
+            False, and nothing is changed, when the published head is another one by now, or belongs to a later
+            generation: whoever published it knew what this writer did not. The same generation and head again is True.
         """
         ...
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
+from raypipe.clock import to_second
 from raypipe.contracts.changes import Since
 from raypipe.contracts.progress import Progress, Step
 from raypipe.contracts.records import Materialized, Snapshot
@@ -41,12 +42,14 @@ def materialize(
     *,
     since: Since | None = None,
     anew: bool = False,
+    back: bool = True,
 ) -> Materialized:
     """Store the features of every entity as known at a moment, for `OnlineFeatures`.
 
     Where the store holds an earlier state of the same definition, only what the snapshots gained since then, and what
     became known since then, is worked on. The new state takes the old one's place in one step, together with the
     position that it goes up to; readers see the one or the other. The same snapshots and moment again are no work.
+    What another run published meanwhile, of this moment or a later one, stays: this run says so and changes nothing.
 
     Args:
         pipeline: the definition.
@@ -57,38 +60,49 @@ def materialize(
         progress: told of each feature group.
         since: tells what snapshots gained; None: nobody knows, and everything is loaded.
         anew: everything is loaded, whatever is there.
+        back: the moment was asked for by name, so that a later state which is there at first is replaced by it.
 
     Raises:
         FeatureError: a snapshot is missing, the data does not fit the definition, or another run got ahead.
     """
     tables = Tables(pipeline, snapshots, read)
     used = tuple(snapshots[source.name] for source in pipeline.sources)
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         with store.read(name(pipeline)) as reading, suppress(MovedError):
-            current = None if reading is None else Materialized.from_json(reading.head)
-            if anew or reading is None or current is None:
-                return _loaded(tables, used, store, as_of, progress)
-            if (current.snapshots, current.watermark) == (used, as_of):
+            head = None if reading is None else reading.head
+            current = None if head is None else Materialized.from_json(head)
+            same = current is not None and (current.snapshots, current.watermark) == (used, as_of)
+            if current is not None and same and (attempt or not anew):
                 return current
-            if since is None or current.watermark >= as_of:
-                return _loaded(tables, used, store, as_of, progress)
-            update = Update.of(tables, current, reading, as_of, since)
-            if update is None:
-                return _loaded(tables, used, store, as_of, progress)
+            if current is not None and (attempt or not (back or anew)):
+                _require_earlier(current, as_of if attempt else as_of + 1, pipeline)
+            update = None
+            if reading and current and since and not anew and current.watermark < as_of:
+                update = Update.of(tables, current, reading, as_of, since)
+            if update is None or head is None:
+                if (loaded := _loaded(tables, used, store, as_of, progress, head)) is None:
+                    continue
+                return loaded
             with progress.step("materialize", total=len(pipeline.inputs)) as step:
                 items = list(update.items(step))
             record = update.record(used)
             failpoint("features.before_update")
-            if store.update(name(pipeline), items, head=record.to_json().encode(), expected=reading.head):
+            if store.update(name(pipeline), items, head=record.to_json().encode(), expected=head):
                 failpoint("features.after_update")
                 return record
     raise FeatureError("other runs change its state all the time", where=pipeline.name, cure="Run it again")
 
 
+def _require_earlier(current: Materialized, limit: int, pipeline: Pipeline) -> None:
+    if current.watermark >= limit:
+        what = f"another run published a later state, known up to {to_second(current.watermark)}"
+        raise FeatureError(what, where=pipeline.name, cure="Name an earlier moment with `--as-of`, if it is wanted")
+
+
 def _loaded(
-    tables: Tables, used: tuple[Snapshot, ...], store: OnlineStore, as_of: int, progress: Progress
-) -> Materialized:
-    """Everything anew, beside what is in use."""
+    tables: Tables, used: tuple[Snapshot, ...], store: OnlineStore, as_of: int, progress: Progress, head: bytes | None
+) -> Materialized | None:
+    """Everything anew, beside what is in use; None when another head than this one is published by then."""
     pipeline, tally = tables.pipeline, Tally()
     with progress.step("materialize", total=len(pipeline.inputs)) as step:
         generation = store.load(name(pipeline), tally.watch(_states(tables, as_of, step)))
@@ -104,8 +118,8 @@ def _loaded(
         digest=tally.digest.hexdigest(),
     )
     failpoint("features.before_flip")
-    if not store.publish(name(pipeline), generation, record.to_json().encode()):
-        raise FeatureError("another run published a later state", where=pipeline.name, cure="Run it again if need be")
+    if not store.publish(name(pipeline), generation, record.to_json().encode(), expected=head):
+        return None
     failpoint("features.after_flip")
     return record
 

@@ -14,14 +14,15 @@ from raypipe.spec import Pipeline
 
 
 def materialize(
-    platform: Platform, progress: Progress, *, pipeline: Pipeline, as_of: int, anew: bool = False
+    platform: Platform, progress: Progress, *, pipeline: Pipeline, as_of: int, anew: bool = False, back: bool = True
 ) -> Materialized:
     """Bring the online store up to a moment, from what gates have published.
 
     Raises:
-        FeatureError: nothing is published yet of one of the sources, or the data does not fit the definition.
+        FeatureError: nothing is published yet of one of the sources, the data does not fit the definition, or another
+            run got ahead; without ``back`` also when the store is at a later moment.
     """
-    return store_features(platform, progress, pipeline, published(platform, pipeline), as_of, anew=anew)
+    return store_features(platform, progress, pipeline, published(platform, pipeline), as_of, anew=anew, back=back)
 
 
 def published(platform: Platform, pipeline: Pipeline) -> tuple[Snapshot, ...]:
@@ -46,11 +47,14 @@ def store_features(
     as_of: int,
     *,
     anew: bool = False,
+    back: bool = True,
 ) -> Materialized:
     """The features of these snapshots into the online store; the ledger keeps what it held when."""
     by_name = {snapshot.table: snapshot for snapshot in snapshots}
     lake, store = platform.lake, platform.store
-    record = features.materialize(pipeline, by_name, lake.frame, store, as_of, progress, since=lake.changes, anew=anew)
+    record = features.materialize(
+        pipeline, by_name, lake.frame, store, as_of, progress, since=lake.changes, anew=anew, back=back
+    )
     failpoint("features.before_ledger")
     body = record.to_json()
     platform.ledger.append(f"features:{sha256(body.encode()).hexdigest()[:32]}", MATERIALIZED, pipeline.name, body)

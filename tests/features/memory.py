@@ -31,8 +31,11 @@ class MemoryStore:
         self.generations[name, number] = dict(items)
         return number
 
-    def publish(self, name: str, generation: int, head: bytes) -> bool:
-        if generation < self.heads.get(name, (0, b""))[0]:
+    def publish(self, name: str, generation: int, head: bytes, *, expected: bytes | None) -> bool:
+        number, there = self.heads.get(name, (0, None))
+        if (number, there) == (generation, head):
+            return True
+        if there != expected or generation < number:
             return False
         self.heads[name] = (generation, head)
         return True

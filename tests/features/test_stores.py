@@ -9,12 +9,19 @@ from pathlib import Path
 import pytest
 import redis
 
-from raypipe.contracts.stores import MovedError
+from raypipe.contracts.stores import MovedError, OnlineStore
 from raypipe.errors import ServiceError, WorkspaceError
 from raypipe.features.stores import contract
 from raypipe.features.stores.lmdb import LmdbStore
 from raypipe.features.stores.redis import RedisStore
 from tests.features.memory import MemoryStore
+
+
+def publish(store: OnlineStore, items: list[tuple[bytes, bytes]], head: bytes) -> None:
+    """A generation in the place of whatever is there."""
+    with store.read("n") as reading:
+        before = None if reading is None else reading.head
+    assert store.publish("n", store.load("n", items), head, expected=before)
 
 
 class TestLmdb(contract.StoreContract):
@@ -32,12 +39,12 @@ class TestRedis(contract.StoreContract):
 
     def test_only_the_generation_before_is_kept(self, store: RedisStore, server: str) -> None:
         for version in range(5):
-            store.publish("n", store.load("n", [(b"a", b"%d" % version)]), b"%d" % version)
+            publish(store, [(b"a", b"%d" % version)], b"%d" % version)
         with redis.Redis.from_url(server) as client:
             assert sorted(client.keys()) == [b"raypipe:{n}", b"raypipe:{n}:4", b"raypipe:{n}:5"]
 
     def test_an_update_between_head_and_values_is_told(self, store: RedisStore) -> None:
-        store.publish("n", store.load("n", [(b"a", b"1")]), b"1")
+        publish(store, [(b"a", b"1")], b"1")
         with store.read("n") as reading:
             assert reading.head == b"1"
             store.update("n", [(b"a", b"2")], head=b"2", expected=b"1")
@@ -83,7 +90,7 @@ def test_another_process_sees_whole_generations_only(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
 
     def write(version: bytes) -> None:
-        store.publish("n", store.load("n", [(b"%d" % i, version) for i in range(100)]), version)
+        publish(store, [(b"%d" % i, version) for i in range(100)], version)
 
     write(b"first")
     reader = subprocess.Popen([sys.executable, "-c", READER, tmp_path], stdout=subprocess.PIPE, text=True)
@@ -100,14 +107,14 @@ def test_another_process_sees_whole_generations_only(tmp_path: Path) -> None:
 def test_only_the_generation_before_is_kept(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
     for version in range(20):
-        store.publish("n", store.load("n", [(b"%d" % i, bytes(1_000)) for i in range(1_000)]), b"%d" % version)
+        publish(store, [(b"%d" % i, bytes(1_000)) for i in range(1_000)], b"%d" % version)
     size = (tmp_path / "data.mdb").stat().st_size
     assert size < 6_000_000, "twenty generations of a megabyte each would take 20 MB"
 
 
 def test_a_forked_process_opens_the_store_anew(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path)
-    store.publish("n", store.load("n", [(b"a", b"1")]), b"1")
+    publish(store, [(b"a", b"1")], b"1")
     child = os.fork()
     if child == 0:
         found = contract.read(store, "n", b"a")

@@ -1,8 +1,12 @@
 """Updates of stored state: what came late, was corrected or became known is in it, exactly as after a load of all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -12,10 +16,13 @@ from hypothesis import strategies as st
 from raypipe.contracts.changes import Changes
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Materialized, Snapshot
+from raypipe.contracts.stores import OnlineStore
+from raypipe.errors import FeatureError
 from raypipe.features import OnlineFeatures, materialize
 from raypipe.features.materialize import name
 from raypipe.features.plan import plan
 from raypipe.features.reading import Tables
+from raypipe.features.stores.lmdb import LmdbStore
 from raypipe.features.training_set import group_features
 from raypipe.spec import FeatureGroup, agg, days, minutes
 from tests.features import payments
@@ -58,9 +65,11 @@ class History:
         frames = [pl.concat([nothing, *files]).lazy() for files in (kept, gained, lost)]
         return Changes(frames[0], frames[1], frames[2] if lost else None, anew=bool(before) and not kept)
 
-    def materialize(self, store: MemoryStore, version: int, as_of: int, *, anew: bool = False) -> Materialized:
-        since = None if anew else self.since
-        return materialize(self.pipeline, self.snapshots(version), self.read, store, as_of, Silent(), since=since)
+    def materialize(
+        self, store: MemoryStore, version: int, as_of: int, *, anew: bool = False, back: bool = True
+    ) -> Materialized:
+        since, snapshots = None if anew else self.since, self.snapshots(version)
+        return materialize(self.pipeline, snapshots, self.read, store, as_of, Silent(), since=since, back=back)
 
 
 def answers(history: History, store: MemoryStore, as_of: int) -> pl.DataFrame:
@@ -251,6 +260,86 @@ def test_whoever_was_overtaken_looks_again() -> None:
     store.update = late
     assert history.materialize(store, 2, AS_OF + 9).watermark == AS_OF + 9
     agree(history, store, 2, AS_OF + 9)
+
+
+def overtaken(history: History, store: OnlineStore, meanwhile: Callable[[], object]) -> OnlineStore:
+    """The store, in which something else happens between the load of a generation and its being published."""
+    load = store.load
+
+    def slow(name: str, items: Iterable[tuple[bytes, bytes]]) -> int:
+        number = load(name, items)
+        store.load = load
+        meanwhile()
+        return number
+
+    store.load = slow
+    return store
+
+
+@pytest.mark.parametrize("other", ["load", "update"])
+@pytest.mark.parametrize("kind", ["memory", "lmdb"])
+def test_an_older_load_never_replaces_what_was_published_meanwhile(tmp_path: Path, kind: str, other: str) -> None:
+    history = History()
+    history.add(some(0, 300))
+    history.add(history.versions[0][0], some(300, 400))
+    store = MemoryStore() if kind == "memory" else LmdbStore(tmp_path)
+    history.materialize(store, 1, AS_OF - 7_200_000_000)
+    later = partial(history.materialize, store, 2, AS_OF, anew=other == "load")
+    with pytest.raises(
+        FeatureError, match=r"^payments: another run published a later state, known up to 2013-01-10T12"
+    ):
+        history.materialize(overtaken(history, store, later), 1, AS_OF - 3_600_000_000, anew=True)
+    agree(history, store, 2, AS_OF)
+    with store.read(name(history.pipeline)) as reading:
+        assert Materialized.from_json(reading.head).watermark == AS_OF
+
+
+def test_a_first_load_that_was_overtaken_by_an_earlier_one_goes_on() -> None:
+    history, store = History(), MemoryStore()
+    history.add(some(0, 300))
+    history.add(history.versions[0][0], some(300, 400))
+    earlier = partial(history.materialize, store, 1, AS_OF - 9)
+    assert history.materialize(overtaken(history, store, earlier), 2, AS_OF).watermark == AS_OF
+    agree(history, store, 2, AS_OF)
+
+
+def test_of_two_runs_for_the_same_moment_the_first_stays() -> None:
+    history, store = History(), MemoryStore()
+    history.add(some(0, 300))
+    history.add(history.versions[0][0], some(300, 400))
+    same = partial(history.materialize, store, 2, AS_OF)
+    assert history.materialize(overtaken(history, store, same), 2, AS_OF).generation == 2
+    newer = partial(history.materialize, store, 2, AS_OF + 1)
+    history.materialize(store, 1, AS_OF)
+    with pytest.raises(FeatureError, match="another run published a later state"):
+        history.materialize(overtaken(history, store, newer), 1, AS_OF + 1, anew=True)
+
+
+def test_of_many_runs_at_once_the_latest_moment_stays(tmp_path: Path) -> None:
+    history, store = History(), LmdbStore(tmp_path)
+    history.add(some(0, 100))
+    history.add(history.versions[0][0], some(100, 150))
+    history.materialize(store, 1, AS_OF)
+
+    def run(seconds: int) -> None:
+        with suppress(FeatureError):
+            history.materialize(store, 2, AS_OF + seconds * 1_000_000, back=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, (4, 1, 3, 2)))
+    with store.read(name(history.pipeline)) as reading:
+        assert Materialized.from_json(reading.head).watermark == AS_OF + 4_000_000
+    agree(history, store, 2, AS_OF + 4_000_000)
+
+
+def test_only_who_names_an_earlier_moment_goes_back() -> None:
+    history, store = History(), MemoryStore()
+    history.add(some(0, 100))
+    history.materialize(store, 1, AS_OF)
+    with pytest.raises(FeatureError, match=r"known up to 2013-01-10T12:00:00Z\. Name an earlier moment with `--as-of`"):
+        history.materialize(store, 1, AS_OF - 1, back=False)
+    assert history.materialize(store, 1, AS_OF, back=False).generation == 1
+    assert history.materialize(store, 1, AS_OF - 1).watermark == AS_OF - 1
 
 
 @settings(max_examples=25, phases=[Phase.explicit, Phase.reuse, Phase.generate])

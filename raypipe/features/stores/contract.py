@@ -38,35 +38,57 @@ class StoreContract:
         """Loading changes nothing for readers; publishing shows all of it."""
         first = store.load(NAME, [(b"a", b"1"), (b"b", b"2")])
         assert read(store, NAME, b"a") is None
-        assert store.publish(NAME, first, b"head 1")
+        assert store.publish(NAME, first, b"head 1", expected=None)
         assert read(store, NAME, b"b", b"a", b"c", b"a") == (b"head 1", [b"2", b"1", None, b"1"])
         second = store.load(NAME, [(b"b", b"3")])
         assert second > first
         assert read(store, NAME, b"a", b"b") == (b"head 1", [b"1", b"2"])
-        assert store.publish(NAME, second, b"head 2")
+        assert store.publish(NAME, second, b"head 2", expected=b"head 1")
         assert read(store, NAME, b"a", b"b") == (b"head 2", [None, b"3"])
 
     def test_a_reader_keeps_its_generation(self, store: OnlineStore) -> None:
         """What is published while somebody reads is seen by the next reader only."""
-        store.publish(NAME, store.load(NAME, [(b"a", b"1")]), b"1")
+        store.publish(NAME, store.load(NAME, [(b"a", b"1")]), b"1", expected=None)
         with store.read(NAME) as reading:
             assert reading is not None
-            store.publish(NAME, store.load(NAME, [(b"a", b"2")]), b"2")
+            store.publish(NAME, store.load(NAME, [(b"a", b"2")]), b"2", expected=b"1")
             assert (reading.head, reading.get([b"a"])) == (b"1", [b"1"])
         assert read(store, NAME, b"a") == (b"2", [b"2"])
 
     def test_an_older_generation_does_not_replace_a_newer(self, store: OnlineStore) -> None:
         """Two writers at once: the later one's generation stays."""
         early, late = store.load(NAME, [(b"a", b"early")]), store.load(NAME, [(b"a", b"late")])
-        assert store.publish(NAME, late, b"late")
-        assert not store.publish(NAME, early, b"early")
+        assert store.publish(NAME, late, b"late", expected=None)
+        assert not store.publish(NAME, early, b"early", expected=None)
+        assert not store.publish(NAME, early, b"early", expected=b"late")
         assert read(store, NAME, b"a") == (b"late", [b"late"])
+
+    def test_only_the_expected_head_is_replaced(self, store: OnlineStore) -> None:
+        """A writer that was overtaken, by a load or by an update, changes nothing."""
+        first = store.load(NAME, [(b"a", b"1")])
+        assert not store.publish(NAME, first, b"1", expected=b"")
+        assert read(store, NAME, b"a") is None
+        assert store.publish(NAME, first, b"1", expected=None)
+        second = store.load(NAME, [(b"a", b"2")])
+        assert not store.publish(NAME, second, b"2", expected=None)
+        assert store.update(NAME, [(b"a", b"3")], head=b"3", expected=b"1")
+        assert not store.publish(NAME, second, b"2", expected=b"1")
+        assert read(store, NAME, b"a") == (b"3", [b"3"])
+        assert store.publish(NAME, second, b"2", expected=b"3")
+        assert read(store, NAME, b"a") == (b"2", [b"2"])
+
+    def test_an_empty_head_is_a_head(self, store: OnlineStore) -> None:
+        """Nothing published and something published with an empty head are told apart."""
+        assert store.publish(NAME, store.load(NAME, [(b"a", b"1")]), b"", expected=None)
+        again = store.load(NAME, [(b"a", b"2")])
+        assert not store.publish(NAME, again, b"2", expected=None)
+        assert store.publish(NAME, again, b"2", expected=b"")
 
     def test_publishing_twice_is_publishing_once(self, store: OnlineStore) -> None:
         """A writer that does not know whether it had come through may try again."""
         generation = store.load(NAME, [(b"a", b"1")])
-        assert store.publish(NAME, generation, b"1")
-        assert store.publish(NAME, generation, b"1")
+        assert store.publish(NAME, generation, b"1", expected=None)
+        assert store.publish(NAME, generation, b"1", expected=None)
         assert read(store, NAME, b"a") == (b"1", [b"1"])
 
     def test_a_load_that_was_broken_off_leaves_no_trace(self, store: OnlineStore) -> None:
@@ -79,13 +101,13 @@ class StoreContract:
         with suppress(KeyboardInterrupt):
             store.load(NAME, half())
         assert read(store, NAME, b"a") is None
-        store.publish(NAME, store.load(NAME, [(b"b", b"1")]), b"1")
+        store.publish(NAME, store.load(NAME, [(b"b", b"1")]), b"1", expected=None)
         assert read(store, NAME, b"a", b"b") == (b"1", [None, b"1"])
 
     def test_values_and_head_are_updated_together(self, store: OnlineStore) -> None:
         """An update shows at once and as a whole, on the head it was made for only."""
         assert not store.update(NAME, [(b"a", b"0")], head=b"1", expected=b"")
-        store.publish(NAME, store.load(NAME, [(b"a", b"1"), (b"b", b"1")]), b"1")
+        store.publish(NAME, store.load(NAME, [(b"a", b"1"), (b"b", b"1")]), b"1", expected=None)
         assert store.update(NAME, [(b"a", b"2"), (b"b", None), (b"c", b"2")], head=b"2", expected=b"1")
         assert read(store, NAME, b"a", b"b", b"c") == (b"2", [b"2", None, b"2"])
         assert not store.update(NAME, [(b"a", b"3")], head=b"3", expected=b"1")
@@ -94,7 +116,7 @@ class StoreContract:
     def test_an_update_of_many_values_is_one_step_too(self, store: OnlineStore) -> None:
         """Thousands of values, some of which go, on the head that was expected only."""
         keys = [b"%d" % i for i in range(5_000)]
-        store.publish(NAME, store.load(NAME, [(key, b"old") for key in keys]), b"1")
+        store.publish(NAME, store.load(NAME, [(key, b"old") for key in keys]), b"1", expected=None)
         changed = [(key, None if i % 3 == 0 else b"1" + key) for i, key in enumerate(keys)]
         assert not store.update(NAME, changed, head=b"2", expected=b"another")
         assert read(store, NAME, *keys) == (b"1", [b"old"] * len(keys))
@@ -105,9 +127,9 @@ class StoreContract:
         """One name may be the beginning of another."""
         names = (NAME, NAME + "0", NAME[:-1])
         for name in names:
-            store.publish(name, store.load(name, [(b"a", name.encode())]), name.encode())
-        store.publish(NAME, store.load(NAME, []), b"new")
-        store.publish(NAME, store.load(NAME, []), b"newer")
+            store.publish(name, store.load(name, [(b"a", name.encode())]), name.encode(), expected=None)
+        store.publish(NAME, store.load(NAME, []), b"new", expected=NAME.encode())
+        store.publish(NAME, store.load(NAME, []), b"newer", expected=b"new")
         for name in names[1:]:
             assert read(store, name, b"a") == (name.encode(), [name.encode()])
         store.forget(names[2])
@@ -117,13 +139,13 @@ class StoreContract:
     def test_keys_and_values_are_any_bytes(self, store: OnlineStore) -> None:
         """Keys of up to 256 bytes, values of a megabyte, zeros everywhere; and no key is asked for."""
         items = [(b"\0", b"\0"), (b"\0\0", b""), (bytes(range(256)), bytes(2**20)), (b"\xff" * 256, b"\xff")]
-        store.publish(NAME, store.load(NAME, items), b"\0\xff")
+        store.publish(NAME, store.load(NAME, items), b"\0\xff", expected=None)
         assert read(store, NAME, *(key for key, _ in items)) == (b"\0\xff", [value for _, value in items])
         assert read(store, NAME) == (b"\0\xff", [])
 
     def test_a_store_crosses_processes(self, store: OnlineStore) -> None:
         """What is sent to another process is the way to the data, not the data."""
-        store.publish(NAME, store.load(NAME, [(b"a", bytes(2**20))]), b"1")
+        store.publish(NAME, store.load(NAME, [(b"a", bytes(2**20))]), b"1", expected=None)
         sent = pickle.dumps(store)
         assert len(sent) < 1_000
         assert read(pickle.loads(sent), NAME, b"a") == (b"1", [bytes(2**20)])  # noqa: S301  # our own bytes

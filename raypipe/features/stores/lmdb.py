@@ -71,13 +71,16 @@ class LmdbStore:
             failpoint("features.lmdb_between_batches")
         return int(number)
 
-    def publish(self, name: str, generation: int, head: bytes) -> bool:
-        """Let every read that begins from now on see this generation; drop those before the one it replaces."""
+    def publish(self, name: str, generation: int, head: bytes, *, expected: bytes | None) -> bool:
+        """Let every read that begins from now on see this generation, if the head is the expected one."""
         with self._write() as txn:
-            before = _NUMBER.unpack(txn.get(_head(name), _NUMBER.pack(0))[:8])[0]
-            if generation < before:
+            found, mine = txn.get(_head(name)), _NUMBER.pack(generation) + head
+            if found is not None and bytes(found) == mine:
+                return True
+            before = 0 if found is None else _NUMBER.unpack(found[:8])[0]
+            if (None if found is None else bytes(found[8:])) != expected or generation < before:
                 return False
-            txn.put(_head(name), _NUMBER.pack(generation) + head)
+            txn.put(_head(name), mine)
             _remove(txn, _values(name, b""), _values(name, _NUMBER.pack(before)))
         return True
 

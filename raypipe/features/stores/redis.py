@@ -44,8 +44,9 @@ return found
 """
 _PUBLISH = """
 local before = tonumber(redis.call('HGET', KEYS[1], 'number') or '0')
-local number = tonumber(ARGV[1])
-if number < before then return 0 end
+local number, head = tonumber(ARGV[1]), redis.call('HGET', KEYS[1], 'head')
+if number == before and head == ARGV[2] then return 1 end
+if number < before or (head or '') ~= ARGV[4] or (head and '1' or '0') ~= ARGV[3] then return 0 end
 redis.call('HSET', KEYS[1], 'number', ARGV[1], 'version', '0', 'head', ARGV[2])
 if number > before then
   for old = tonumber(redis.call('HGET', KEYS[1], 'oldest') or '1'), before - 1 do
@@ -166,9 +167,10 @@ class RedisStore:
             failpoint("features.redis_between_batches")
         return number
 
-    def publish(self, name: str, generation: int, head: bytes) -> bool:
-        """Let every read that begins from now on see this generation; drop those before the one it replaces."""
-        return bool(self.script(_PUBLISH, name, b"%d" % generation, head))
+    def publish(self, name: str, generation: int, head: bytes, *, expected: bytes | None) -> bool:
+        """Let every read that begins from now on see this generation, if the head is the expected one."""
+        there = b"0" if expected is None else b"1"
+        return bool(self.script(_PUBLISH, name, b"%d" % generation, head, there, expected or b""))
 
     def update(self, name: str, items: Iterable[tuple[bytes, bytes | None]], *, head: bytes, expected: bytes) -> bool:
         """Replace values (None: remove) and head of the published generation, all in one step."""
