@@ -71,7 +71,7 @@ def materialize(
         with store.read(name(pipeline)) as reading, suppress(MovedError):
             head = None if reading is None else reading.head
             current = None if head is None else Materialized.from_json(head)
-            same = current is not None and (current.snapshots, current.watermark) == (used, as_of)
+            same = current is not None and current.watermark == as_of and _same(current.snapshots, used)
             if current is not None and same and (attempt or not anew):
                 return current
             if current is not None and (attempt or not (back or anew)):
@@ -97,6 +97,11 @@ def _require_earlier(current: Materialized, limit: int, pipeline: Pipeline) -> N
     if current.watermark >= limit:
         what = f"another run published a later state, known up to {to_second(current.watermark)}"
         raise FeatureError(what, where=pipeline.name, cure="Name an earlier moment with `--as-of`, if it is wanted")
+
+
+def _same(some: tuple[Snapshot, ...], others: tuple[Snapshot, ...]) -> bool:
+    """The same rows: how many of them an ingestion added, which a record says too, is no part of them."""
+    return [(one.table, one.snapshot_id) for one in some] == [(one.table, one.snapshot_id) for one in others]
 
 
 def _loaded(

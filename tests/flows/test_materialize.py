@@ -16,7 +16,7 @@ from raypipe.features.stores.lmdb import LmdbStore
 from raypipe.flows import Platform
 from raypipe.flows.gate import gate
 from raypipe.flows.ingest import ingest
-from raypipe.flows.materialize import materialize, materialize_line
+from raypipe.flows.materialize import materialize, materialize_line, store_features
 from raypipe.spec import Pipeline, Search, agg, checks, days, hours, models, periods, request
 from tests.flows.gated import LATE, House
 from tests.lake.sources import START, line, towns
@@ -54,6 +54,13 @@ class Home(House):
         platform = cast(Platform, self)
         found = ingest(platform, Silent(), pipeline=self.pipeline).snapshots
         gate(platform, Silent(), pipeline=self.pipeline, snapshots=found, as_of=LATE)
+
+    def run(self, as_of: int) -> Materialized:
+        """As the stages of `raypipe run` do: the gate's own record of the snapshots goes on to the store."""
+        platform = cast(Platform, self)
+        found = ingest(platform, Silent(), pipeline=self.pipeline).snapshots
+        report = gate(platform, Silent(), pipeline=self.pipeline, snapshots=found, as_of=LATE)
+        return store_features(platform, Silent(), self.pipeline, report.snapshots, as_of)
 
     def materialize(self, as_of: int, *, anew: bool = False) -> Materialized:
         return materialize(cast(Platform, self), Silent(), pipeline=self.pipeline, as_of=as_of, anew=anew)
@@ -102,6 +109,16 @@ def test_the_store_follows_the_lake(tmp_path: Path) -> None:
     kept = [Materialized.from_json(entry.body) for entry in house.ledger.entries(MATERIALIZED, "trips")]
     assert kept == records
     assert materialize_line(records[-1]).endswith("known up to 2024-01-03T04:00:00Z, generation 1")
+
+
+def test_after_a_run_there_is_nothing_to_materialize(tmp_path: Path) -> None:
+    house = Home(tmp_path)
+    house.ship("a", *(line(i) for i in range(30)))
+    house.settle()
+    made = house.run(at(40))
+    assert any(snapshot.added for snapshot in made.snapshots)
+    assert house.materialize(at(40)) == made
+    assert len(house.ledger.entries(MATERIALIZED, "trips")) == 1
 
 
 def fresh_answers(house: Home, store: LmdbStore, as_of: int) -> list[tuple[object, ...]]:
