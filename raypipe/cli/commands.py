@@ -84,6 +84,7 @@ COMMANDS = (
         "features:materialize",
         PIPELINE,
         "raypipe materialize examples/flights/pipeline.py",
+        "raypipe materialize flights",
         "raypipe materialize pipeline.py --as-of 2013-07-03T06:00Z",
         "raypipe materialize pipeline.py --anew --json | jq .entities",
     ),

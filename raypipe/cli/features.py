@@ -8,7 +8,8 @@ import typer
 from rich import box
 from rich.table import Table
 
-from raypipe.cli.definition import PipelineFile, read
+from raypipe.cli.definition import read
+from raypipe.cli.kept import split
 from raypipe.cli.life import AsOf, moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
@@ -23,29 +24,40 @@ Anew = Annotated[
 ]
 
 
-def materialize(file: PipelineFile, as_of: AsOf = None, anew: Anew = False, json: AsJson = False) -> None:
+def materialize(
+    pipeline: Annotated[
+        str,
+        typer.Argument(metavar="FILE|NAME", help="A pipeline file, or a name such as flights or flights/3."),
+    ],
+    as_of: AsOf = None,
+    anew: Anew = False,
+    json: AsJson = False,
+) -> None:
     """Bring the online store up to date: what the published tables gained since, late and corrected rows included.
+
+    Every definition that is in service is brought up to date: the champion's, those beside it, and the file's.
 
     Only entities that gained events are touched, all in one step; the same again changes nothing. What is served goes
     on answering, from the state before or from the new one.
     """
-    pipeline, moment, out = read(file), moment_of(as_of), Output(json)
+    definition = read(Path(pipeline)) if pipeline.endswith(".py") else None
+    name, version = split(pipeline) if definition is None else (definition.name, "")
+    moment, out = moment_of(as_of), Output(json)
     progress = watch(out.console)
     # Seconds of imports: a faulty definition is told before them.
     with progress.step("Load the libraries"):
-        from raypipe import flows
         from raypipe.cli.opened import opened
-        from raypipe.flows.materialize import materialize as work
-        from raypipe.flows.materialize import materialize_line
+        from raypipe.flows.materialize import materialize_line, refresh
         from raypipe.flows.remote import on_cluster
 
-    with opened(progress, f"raypipe: {pipeline.name}") as platform:
-        until = flows.as_of(pipeline, moment, platform.clock.now())
-        by_name = moment is not None or pipeline.as_of is not None
-        task = partial(work, pipeline=pipeline, as_of=until, anew=anew, back=by_name)
-        record = on_cluster(f"{pipeline.name}: materialize", task, platform, progress)
-    out.say(f"{pipeline.name}: {materialize_line(record)}")
-    out.result(record)
+    with opened(progress, f"raypipe: {name}") as platform:
+        if definition is None:
+            platform.registry.get(name, version)  # a name that nobody knows is told before the cluster works
+        task = partial(refresh, name=name, pipeline=definition, version=version, moment=moment, anew=anew)
+        records = on_cluster(f"{name}: materialize", task, platform, progress)
+    out.say(f"{name}: {materialize_line(records[0])}")
+    out.say(*(f"  also in service, definition {one.definition[:8]}: {materialize_line(one)}" for one in records[1:]))
+    out.result(records[0])
 
 
 def features(

@@ -1,16 +1,96 @@
 """What is published in the lake, into the online store."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
+from pathlib import Path
 
 from raypipe import features
 from raypipe.clock import to_second
+from raypipe.contracts import bundle
 from raypipe.contracts.progress import Progress
-from raypipe.contracts.records import MATERIALIZED, Materialized, Snapshot
-from raypipe.errors import FeatureError
+from raypipe.contracts.records import MATERIALIZED, Materialized, ModelVersion, Snapshot
+from raypipe.errors import FeatureError, RegistryError
 from raypipe.failpoints import failpoint
+from raypipe.features.materialize import definition
 from raypipe.flows.platform import Platform
+from raypipe.flows.run import as_of as moment_of
 from raypipe.spec import Pipeline
+
+#: So many states that nobody is served from are kept, the newest, for versions that come into service yet.
+SPARE = 3
+
+
+def refresh(
+    platform: Platform,
+    progress: Progress,
+    *,
+    name: str,
+    pipeline: Pipeline | None = None,
+    version: str = "champion",
+    moment: int | None = None,
+    anew: bool = False,
+) -> tuple[Materialized, ...]:
+    """Bring every state up to date that requests of a pipeline are answered from; forget those of former definitions.
+
+    A changed definition has a state of its own: what is served stays with the old one until a new version takes over.
+
+    Args:
+        platform: where.
+        progress: told of each feature group.
+        name: of the pipeline.
+        pipeline: a definition that comes first, whether it is in service or not; None: that of a version.
+        version: this version, when there is no definition.
+        moment: nothing known later is used; microseconds UTC. None: each definition's own, else now.
+        anew: everything is loaded, whatever is there.
+
+    Returns:
+        The state of the first definition, then those of the champion and of the versions that answer beside it, each
+        definition once.
+
+    Raises:
+        RegistryError: neither a definition nor such a version is there.
+        FeatureError: nothing is published yet of one of the sources, or the data does not fit a definition.
+    """
+    first = pipeline or _defined(platform.registry.get(name, version))
+    wanted = {definition(one): one for one in (first, *_in_service(platform, name))}
+    now = platform.clock.now()
+    made = tuple(
+        materialize(
+            platform,
+            progress,
+            pipeline=one,
+            as_of=moment_of(one, moment, now),
+            anew=anew,
+            back=moment is not None or one.as_of is not None,
+        )
+        for one in wanted.values()
+    )
+    _forget_others(platform, name, set(wanted))
+    return made
+
+
+def _in_service(platform: Platform, name: str) -> Iterator[Pipeline]:
+    champion = platform.registry.champion(name)
+    yield from () if champion is None else (_defined(champion),)
+    for arm in platform.registry.arms(name).arms:
+        yield _defined(platform.registry.get(name, arm.version))
+
+
+def _forget_others(platform: Platform, name: str, wanted: set[str]) -> None:
+    """Whom a rollback would give the service back to, and a few states besides, are kept as they are."""
+    earlier = platform.registry.earlier(name)
+    if earlier is not None:
+        with suppress(RegistryError):  # without its files there is nothing to go back to
+            wanted = wanted | {definition(_defined(platform.registry.get(name, earlier)))}
+    written = (Materialized.from_json(entry.body) for entry in reversed(platform.ledger.entries(MATERIALIZED, name)))
+    others = [one for one in dict.fromkeys(state.definition for state in written) if one not in wanted]
+    for gone in others[SPARE:]:
+        platform.store.forget(f"{name}/{gone}")
+
+
+def _defined(version: ModelVersion) -> Pipeline:
+    return bundle.pipeline(Path(version.folder))
 
 
 def materialize(

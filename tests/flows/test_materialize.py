@@ -2,21 +2,25 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import polars as pl
 import pytest
 
 from raypipe import features
+from raypipe.contracts import bundle
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import MATERIALIZED, Materialized
 from raypipe.errors import FeatureError
 from raypipe.features import OnlineFeatures
+from raypipe.features.materialize import definition
+from raypipe.features.materialize import name as stored_under
 from raypipe.features.stores.lmdb import LmdbStore
 from raypipe.flows import Platform
 from raypipe.flows.gate import gate
 from raypipe.flows.ingest import ingest
-from raypipe.flows.materialize import materialize, materialize_line, store_features
+from raypipe.flows.materialize import materialize, materialize_line, refresh, store_features
 from raypipe.spec import Pipeline, Search, agg, checks, days, hours, models, periods, request
 from tests.flows.gated import LATE, House
 from tests.lake.sources import START, line, towns
@@ -119,6 +123,81 @@ def test_after_a_run_there_is_nothing_to_materialize(tmp_path: Path) -> None:
     assert any(snapshot.added for snapshot in made.snapshots)
     assert house.materialize(at(40)) == made
     assert len(house.ledger.entries(MATERIALIZED, "trips")) == 1
+
+
+def windowed(home: Home, hours_: int) -> Pipeline:
+    """The same pipeline with another window."""
+    fares = home.stream.at("ended_at").by("town").features(fares=agg.sum("fare", hours(hours_)))
+    return Pipeline(
+        "trips",
+        ask=home.stream.before("started"),
+        inputs=[request("town", "started"), fares],
+        label=home.stream.label(pl.col("fare") > 5, settled_after=days(1)),
+        split=periods(train="2024-01", tune="2024-02", holdout="2024-03"),
+        search=Search([models.Linear()]),
+    )
+
+
+@dataclass
+class Models:
+    """As much of a registry as the store is kept by: the folder of a version is its number."""
+
+    pipelines: dict[int, Pipeline]
+    now: int
+    beside: tuple[int, ...] = ()
+    before: int | None = None
+
+    def get(self, _: str, version: int | str) -> SimpleNamespace:
+        return SimpleNamespace(folder=str(self.now if version == "champion" else int(version)))
+
+    def champion(self, name: str) -> SimpleNamespace:
+        return self.get(name, self.now)
+
+    def arms(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(arms=[SimpleNamespace(version=version) for version in self.beside])
+
+    def earlier(self, name: str) -> int | None:
+        return self.before
+
+
+def test_what_is_in_service_is_kept_up_to_date_and_the_rest_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = Home(tmp_path)
+    house.ship("a", *(line(i) for i in range(30)))
+    house.settle()
+    house.publish()
+    made = {number: windowed(house, number) for number in range(1, 9)}
+    known = Models(made, now=1, before=8)
+    platform = SimpleNamespace(
+        registry=known, lake=house.lake, store=house.store, ledger=house.ledger, clock=house.clock
+    )
+    monkeypatch.setattr(bundle, "pipeline", lambda folder: made[int(folder.name)])
+
+    def brought(moment: int, **more: object) -> list[str]:
+        states = refresh(cast(Platform, platform), Silent(), name="trips", moment=moment, **more)  # type: ignore[arg-type]
+        assert {state.watermark for state in states} == {moment}
+        return [state.definition for state in states]
+
+    names = {number: definition(one) for number, one in made.items()}
+    for number in range(8, 1, -1):
+        materialize(cast(Platform, platform), Silent(), pipeline=made[number], as_of=at(40))
+    # A changed file: its definition, and the champion's.
+    assert brought(at(41), pipeline=made[2]) == [names[2], names[1]]
+    # The name alone, while a challenger answers beside; a version.
+    known.beside = (3, 1)
+    assert brought(at(42)) == [names[1], names[3]]
+    assert brought(at(43), version="4") == [names[4], names[1], names[3]]
+
+    def moments() -> dict[int, int | None]:
+        found: dict[int, int | None] = {}
+        for number, one in made.items():
+            with house.store.read(stored_under(one)) as reading:
+                found[number] = None if reading is None else Materialized.from_json(reading.head).watermark
+        return found
+
+    # Three states that nobody is served from were kept each time, the newest; a rollback would go back to 8.
+    assert moments() == {1: at(43), 2: at(41), 3: at(43), 4: at(43), 5: at(40), 6: None, 7: None, 8: at(40)}
 
 
 def fresh_answers(house: Home, store: LmdbStore, as_of: int) -> list[tuple[object, ...]]:
