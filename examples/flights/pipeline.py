@@ -171,6 +171,16 @@ stress = derived(stress=pl.col("origin_delay_1h") / (pl.col("carrier_delay_7d").
 
 pipeline = Pipeline(
     "flights",
+    owner="flights@example.com",
+    meanings={
+        "minute_of_day": "scheduled departure, minutes since midnight in New York",
+        "origin_late_1h": "share of departures more than 15 minutes late",
+        "origin_delay_p90_3h": "how late the airport's worst tenth leaves, minutes",
+        "origin_delay_recent": "how late the airport runs, the last hours first, minutes",
+        "inbound_delay": "how late the plane itself came in last, minutes",
+        "inbound_since": "how long ago the plane came in, seconds",
+        "stress": "how late the airport runs now, against the airline as a rule",
+    },
     ask=flights.before("scheduled_at", hours(1)),
     inputs=[asked, origin, carrier, route, inbound, sky, plane, stress],
     label=flights.label((pl.col("arr_delay") > 15) | pl.col("cancelled"), settled_after=days(2)),

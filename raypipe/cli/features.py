@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from raypipe.cli.definition import read
-from raypipe.cli.kept import split
+from raypipe.cli.kept import is_there, kept, split
 from raypipe.cli.life import AsOf, moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
@@ -18,6 +18,7 @@ from raypipe.errors import RegistryError
 
 if TYPE_CHECKING:
     from raypipe.flows.catalogue import Described
+    from raypipe.spec import Pipeline
 
 Anew = Annotated[
     bool, typer.Option("--anew", help="Load everything again, beside what is in use, instead of what is new.")
@@ -66,26 +67,37 @@ def features(
     ],
     json: AsJson = False,
 ) -> None:
-    """List a pipeline's features: what they mean and come from, how many values are missing, which models see them."""
+    """List a pipeline's features: what they mean and come from, how many values are missing, which models see them.
+
+    Of a file, what its definition says is told before anything has run, too.
+    """
     named = read(Path(pipeline)) if pipeline.endswith(".py") else None
-    from raypipe.cli.kept import kept
-    from raypipe.contracts import bundle
     from raypipe.flows.catalogue import catalogue
 
     out = Output(json)
+    if named is not None and not is_there():
+        # Nothing was computed yet; what the definition says needs no workspace.
+        entries = catalogue(named)
+    else:
+        named, entries = _with_history(pipeline, named)
+    if not json:
+        out.say(*([f"Owner: {named.owner}"] if named.owner else []), _table(entries))
+    out.result(entries)
+
+
+def _with_history(name: str, named: "Pipeline | None") -> "tuple[Pipeline, list[Described]]":
+    from raypipe.contracts import bundle
+    from raypipe.flows.catalogue import catalogue
+
     with kept() as found:
-        name = pipeline if named is None else named.name
-        versions = found.registry.versions(name)
+        versions = found.registry.versions(name if named is None else named.name)
         if named is None:
             # The last one that was registered speaks for the name.
             if not versions:
                 cure = "Give the pipeline's file, or run `raypipe run FILE`"
                 raise RegistryError("no version is registered", where=name, cure=cure)
             named = bundle.pipeline(Path(max(versions, key=lambda one: one.version).folder))
-        entries = catalogue(named, versions, found.ledger)
-    if not json:
-        out.say(*([f"Owner: {named.owner}"] if named.owner else []), _table(entries))
-    out.result(entries)
+        return named, catalogue(named, versions, found.ledger)
 
 
 def _table(entries: "list[Described]") -> Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from raypipe.errors import RegistryError, SettingsError, did_you_mean
+from raypipe.errors import RegistryError, SettingsError, WorkspaceError, did_you_mean
 
 if TYPE_CHECKING:
     from raypipe.ledger import Ledger
@@ -59,6 +59,18 @@ def kept(*, writes: bool = False) -> Iterator[Kept]:
         yield Kept(ledger, open_registry(settings, ledger, mirror=writes), settings)
     finally:
         ledger.close()
+
+
+def is_there() -> bool:
+    """Whether the settings name a workspace that is there."""
+    from raypipe.settings import load_settings
+    from raypipe.wiring import require_workspace
+
+    try:
+        require_workspace(load_settings())
+    except WorkspaceError:
+        return False
+    return True
 
 
 def require_known(registry: "Registry", name: str) -> None:

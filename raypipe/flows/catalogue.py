@@ -46,16 +46,18 @@ class Described(Record, frozen=True, kw_only=True):
     otherwise_in: tuple[int, ...]
 
 
-def catalogue(pipeline: Pipeline, versions: Sequence[ModelVersion], ledger: Ledger) -> list[Described]:
+def catalogue(
+    pipeline: Pipeline, versions: Sequence[ModelVersion] = (), ledger: Ledger | None = None
+) -> list[Described]:
     """Every feature of a pipeline, in order.
 
     Args:
         pipeline: the definition.
         versions: the models of that name.
-        ledger: tells of training sets and of what the online store holds.
+        ledger: tells of training sets and of what the online store holds; None: nothing was computed yet.
     """
     prints, seen = fingerprints(pipeline), _of_versions(versions)
-    gaps, fresh = _null_shares(pipeline, ledger), _fresh(pipeline, ledger)
+    gaps, fresh = ({}, None) if ledger is None else (_null_shares(pipeline, ledger), _fresh(pipeline, ledger))
     found: list[Described] = []
     for name, kind, computed, window, sources in _told(pipeline):
         mine = {number: known[name] for number, known in seen.items() if name in known}

@@ -121,6 +121,24 @@ def test_what_a_feature_is_and_how_it_looks(ledger: Ledger, tmp_path: Path) -> N
     assert (found["hour"].kind, found["hour"].sources) == ("request", ("at",))
 
 
+def test_a_fresh_clone_tells_what_the_definition_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing has run, nothing is made; only a name needs a workspace."""
+    monkeypatch.setenv("RAYPIPE_WORKSPACE", str(tmp_path / "none"))
+    example = str(Path(__file__).parents[2] / "examples/flights/pipeline.py")
+    assert main(["features", example, "--json"]) == 0
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    mean = found["origin_delay_1h"]
+    assert (mean["kind"], mean["window"], mean["sources"]) == ("aggregate", "1 h", ["flights.departed_at"])
+    assert (len(mean["fingerprint"]), mean["null_share"], mean["fresh_until"], mean["used_by"]) == (16, None, None, [])
+    assert {one["owner"] for one in found.values()} == {"flights@example.com"}
+    assert "minutes" in found["origin_delay_recent"]["meaning"]
+    assert main(["features", example]) == 0
+    assert main(["features", "flights"]) != 0
+    assert not (tmp_path / "none").exists()
+
+
 def test_meanings_are_of_features_that_are_there() -> None:
     value = pipeline()
     object.__setattr__(value, "meanings", {"mean_prise": "a typing mistake"})
