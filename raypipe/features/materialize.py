@@ -1,6 +1,6 @@
 """From the lake to the online store: the state of every entity, as known at one moment, in one step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 from raypipe.clock import to_second
@@ -43,6 +43,7 @@ def materialize(
     since: Since | None = None,
     anew: bool = False,
     back: bool = True,
+    found: Callable[[Materialized], None] = lambda _: None,
 ) -> Materialized:
     """Store the features of every entity as known at a moment, for `OnlineFeatures`.
 
@@ -61,6 +62,7 @@ def materialize(
         since: tells what snapshots gained; None: nobody knows, and everything is loaded.
         anew: everything is loaded, whatever is there.
         back: the moment was asked for by name, so that a later state which is there at first is replaced by it.
+        found: told of the state that is there, before anything takes its place.
 
     Raises:
         FeatureError: a snapshot is missing, the data does not fit the definition, or another run got ahead.
@@ -71,6 +73,8 @@ def materialize(
         with store.read(name(pipeline)) as reading, suppress(MovedError):
             head = None if reading is None else reading.head
             current = None if head is None else Materialized.from_json(head)
+            if current is not None:
+                found(current)
             same = current is not None and current.watermark == as_of and _same(current.snapshots, used)
             if current is not None and same and (attempt or not anew):
                 return current

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from raypipe.contracts.records import MATERIALIZED, Materialized, ModelVersion, 
 from raypipe.errors import FeatureError, RegistryError
 from raypipe.failpoints import failpoint
 from raypipe.features.materialize import definition
+from raypipe.features.materialize import name as name_of
 from raypipe.flows.platform import Platform
 from raypipe.flows.run import as_of as moment_of
 from raypipe.spec import Pipeline
@@ -112,10 +114,10 @@ def published(platform: Platform, pipeline: Pipeline) -> tuple[Snapshot, ...]:
         FeatureError: nothing is published yet of one.
     """
     found = {source.name: platform.lake.published(source) for source in pipeline.sources}
-    for name, snapshot in found.items():
+    for table, snapshot in found.items():
         if snapshot is None:
             cure = "Run `raypipe run FILE --until gate`"
-            raise FeatureError(f"nothing of `{name}` has passed a gate yet", where=pipeline.name, cure=cure)
+            raise FeatureError(f"nothing of `{table}` has passed a gate yet", where=pipeline.name, cure=cure)
     return tuple(snapshot for snapshot in found.values() if snapshot is not None)
 
 
@@ -129,16 +131,32 @@ def store_features(
     anew: bool = False,
     back: bool = True,
 ) -> Materialized:
-    """The features of these snapshots into the online store; the ledger keeps what it held when."""
+    """The features of these snapshots into the online store; the ledger keeps what it held when.
+
+    The store comes first: a run that dies in between leaves a state that the ledger lacks, and the next one writes it
+    down before it goes on.
+    """
+    keep = partial(_written_down, platform)
     by_name = {snapshot.table: snapshot for snapshot in snapshots}
     lake, store = platform.lake, platform.store
     record = features.materialize(
-        pipeline, by_name, lake.frame, store, as_of, progress, since=lake.changes, anew=anew, back=back
+        pipeline, by_name, lake.frame, store, as_of, progress, since=lake.changes, anew=anew, back=back, found=keep
     )
     failpoint("features.before_ledger")
-    body = record.to_json()
-    platform.ledger.append(f"features:{sha256(body.encode()).hexdigest()[:32]}", MATERIALIZED, pipeline.name, body)
+    keep(record)
     return record
+
+
+def _written_down(platform: Platform, record: Materialized) -> None:
+    """A state in the ledger, once."""
+    body = record.to_json()
+    platform.ledger.append(f"features:{sha256(body.encode()).hexdigest()[:32]}", MATERIALIZED, record.pipeline, body)
+
+
+def in_store(platform: Platform, pipeline: Pipeline) -> Materialized | None:
+    """The state that the online store holds of this version of the features."""
+    with platform.store.read(name_of(pipeline)) as reading:
+        return None if reading is None else Materialized.from_json(reading.head)
 
 
 def materialize_line(record: Materialized) -> str:

@@ -15,7 +15,7 @@ from raypipe.errors import FeatureError, SourceError
 from raypipe.features.materialize import definition
 from raypipe.features.parity import differing, from_used, mismatches, replayed, sizes
 from raypipe.features.reading import Tables
-from raypipe.flows.materialize import published
+from raypipe.flows.materialize import in_store, published
 from raypipe.flows.platform import Platform
 from raypipe.spec import Pipeline
 from raypipe.spec.shape import schema
@@ -108,6 +108,9 @@ def parity(platform: Platform, progress: Progress, *, name: str, logs: list[Logg
     states = [(entry.at, Materialized.from_json(entry.body)) for entry in platform.ledger.entries(MATERIALIZED, name)]
     for log in logs:
         mine = [(at, state) for at, state in states if state.definition == definition(log.pipeline)]
+        # Whoever put it there may have died before the ledger knew.
+        if (there := in_store(platform, log.pipeline)) is not None and there not in [state for _, state in mine]:
+            mine.append((platform.clock.now(), there))
         with progress.step("replay", total=log.rows.height) as step:
             for state, places in _by_state(log, mine, sums):
                 _compare(platform, log, state, places, sums)

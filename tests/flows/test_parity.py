@@ -1,5 +1,7 @@
 """Requests that were answered are replayed; what serving had other values of is named, with its key and its time."""
 
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -10,7 +12,7 @@ import pytest
 from raypipe.contracts.logs import PREDICTIONS
 from raypipe.contracts.parity import Parity
 from raypipe.contracts.progress import Silent
-from raypipe.contracts.records import ModelVersion
+from raypipe.contracts.records import MATERIALIZED, Materialized, ModelVersion
 from raypipe.errors import FeatureError
 from raypipe.features import OnlineFeatures
 from raypipe.flows import Platform, parity
@@ -18,7 +20,9 @@ from raypipe.flows.parity import Logged, from_file, from_lake
 from raypipe.spec import Expression, FrozenMap, Stream, changed
 from tests.flows.test_materialize import Home, at
 from tests.lake.sources import line
+from tests.processes import processes_with
 
+PROCESSES = processes_with("tests.flows.test_parity")
 TIME = pl.Datetime("us", "UTC")
 
 
@@ -116,6 +120,35 @@ def test_what_was_published_late_counts_as_late_by_its_own_time(tmp_path: Path) 
     assert differ_now(house, tmp_path, asked[0]) == set()
     assert {"dearest", "trips", "fares", "last_fare"} <= differ_now(house, tmp_path, asked[1])
     assert differ_now(house, tmp_path, asked[2]) == set()
+
+
+def materialize_and_die(folder: Path) -> None:
+    os.environ["RAYPIPE_FAILPOINT"] = "features.before_ledger=kill"
+    Home(folder).materialize(at(20))
+
+
+def test_a_state_whose_writer_died_before_the_ledger_knew_can_be_audited(tmp_path: Path) -> None:
+    house = Home(tmp_path)
+    house.settle()
+    house.ship("a", *(line(i, fare=1.0 + i) for i in range(30)))
+    house.publish()
+    process = PROCESSES.Process(target=materialize_and_die, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert house.ledger.entries(MATERIALIZED, "trips") == []
+    features = OnlineFeatures(house.pipeline, house.store)
+    asked = pl.DataFrame({"town": ["Bern", "Wien"], "started": [at(20)] * 2}).cast({"started": TIME})
+    used, at_once = features.compute(asked), pl.lit(house.clock.now() + 1).cast(TIME)
+    generation, watermark = features.state()
+    log = asked.hstack(used).with_columns(at=at_once, generation=generation, watermark=watermark)
+    for run in range(3):
+        found = audit(house, tmp_path, log)
+        assert (found.equal, found.rows, found.left_out) == (True, 2, {}), run
+        house.materialize(at(25))
+    # The missing row comes first, and no row comes twice.
+    kept = [Materialized.from_json(entry.body) for entry in house.ledger.entries(MATERIALIZED, "trips")]
+    assert [one.watermark for one in kept] == [at(20), at(25)]
 
 
 def test_a_store_that_lagged_behind_is_seen(tmp_path: Path) -> None:
