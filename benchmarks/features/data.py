@@ -14,8 +14,12 @@ VIEWS, COLUMNS, VIEW_ROWS, WIDE_ROWS = 10, 100, 5_000, 17_000
 _TIME = pa.timestamp("us", "UTC")
 
 
-def windows(folder: Path, events: int, questions: int) -> None:
-    """Payments in the order of their time, and questions in no order."""
+def windows(folder: Path, events: int, questions: int, late: tuple[float, int] | None = None) -> None:
+    """Payments in the order of their time, and questions in no order.
+
+    With ``late`` each says when it was published: a share of them so many microseconds after they happened, the rest at
+    once.
+    """
     folder.mkdir(parents=True)
     shares = 1 / np.arange(1, KEYS + 1) ** EXPONENT
     edges = np.cumsum(shares / shares.sum())
@@ -37,6 +41,11 @@ def windows(folder: Path, events: int, questions: int) -> None:
     writer = None
     for i in range(slices):
         part = table(events // slices, START + i * (SPAN // slices), SPAN // slices, i * (events // slices))
+        if late is not None:
+            share, lag = late
+            lags = np.where(random.random(part.num_rows) < share, lag, 0)
+            published = part["at"].cast(pa.int64()).to_numpy() + lags
+            part = part.append_column("published", pa.array(published).cast(_TIME))
         writer = writer or pq.ParquetWriter(folder / "events.parquet", part.schema, compression="zstd")
         writer.write_table(part, row_group_size=1_000_000)
     if writer is not None:

@@ -43,10 +43,11 @@ def groups(work: str, folder: Path) -> list[FeatureGroup]:
     made = []
     for path in sorted(folder.glob("events.parquet" if work == "windows" else "view*.parquet")):
         shipped = pq.read_schema(path)
-        values = [name for name in shipped.names if name not in ("id", "key", "at")]
+        published = "published" if "published" in shipped.names else None
+        values = [name for name in shipped.names if name not in ("id", "key", "at", "published")]
         keys = {str: "key", int: "id"} if str(shipped.field("key").type) == "string" else {int: "id key"}
-        columns = keys | {float: " ".join(values), datetime: "at"}
-        stream = Stream(path.stem, parquet(str(path)), id=["id"], time="at", columns=columns)
+        columns = keys | {float: " ".join(values), datetime: "at published" if published else "at"}
+        stream = Stream(path.stem, parquet(str(path)), id=["id"], time="at", columns=columns, published=published)
         made.append(stream.by("key").features(**(_windows() if work == "windows" else _latest(values))))
     return made
 

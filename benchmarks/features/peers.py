@@ -13,7 +13,7 @@ from typing import Any
 
 LENGTHS = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "30d": timedelta(days=30)}
 OPS = ("count", "sum", "mean", "min", "max")
-SAMPLE = 1_000
+SAMPLE = 3_000
 
 
 def polars_windows(folder: Path) -> Any:
