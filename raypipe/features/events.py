@@ -135,7 +135,7 @@ def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, v
         infinite = np.concatenate([np.zeros((2, 1), np.int64), np.cumsum(signs, axis=1)], axis=1)
     fading, weighed = {}, None
     if shape.half_lives:
-        weighed = np.stack([*([] if finite is None else [finite]), np.ones(len(times))])
+        weighed = decay.scaled(np.stack([*([] if finite is None else [finite]), np.ones(len(times))]))
         fading = {h: decay.running(weighed, times, starts, h) for h in shape.half_lives}
     return Track(
         starts=starts,

@@ -160,11 +160,11 @@ def _decayed(batch: Batch, track: Track, view: View) -> Answer:
     if batch.op == "decayed_mean":
         # The fading since the latest event is the same above and below the line, and would underflow.
         values = np.full(len(seen), np.nan)
-        values[seen] = track.decayed[batch.half_life][last] / counts
+        values[seen] = track.decayed[batch.half_life][last] / counts + 0.0
     else:
         values = np.zeros(len(seen))
         sums = counts if batch.op == "decayed_count" else track.decayed[batch.half_life][last]
-        values[seen] = decay.faded(sums, view.asked[seen] - track.times[last], batch.half_life)
+        values[seen] = decay.read(sums, view.asked[seen] - track.times[last], batch.half_life)
     return Answer(with_infinities(track, values, view.starts, view.end))
 
 

@@ -14,7 +14,7 @@ from raypipe.errors import FeatureError
 from raypipe.features.plan import GroupPlan, TrackPlan
 from raypipe.stats.exact import Ints
 
-VERSION = 2
+VERSION = 3
 SLOT = 8
 
 

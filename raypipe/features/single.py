@@ -313,7 +313,7 @@ def _decayed(batch: Batch, shape: TrackPlan, rows: Rows) -> _Reader:
         doubles, last = look.stored.doubles, look.at + look.end - 1
         total = doubles[last + row * look.width]
         if batch.op == "decayed_mean":
-            return total / doubles[last + counts * look.width]
-        return decay.faded_one(total, look.asked - look.stored.ints[last], batch.half_life)
+            return total / doubles[last + counts * look.width] + 0.0
+        return decay.read_one(total, look.asked - look.stored.ints[last], batch.half_life)
 
     return _with_infinities(rows, 0, read)

@@ -144,15 +144,19 @@ def decayed(aggregate: Aggregate, before: list[tuple[int, int, tuple[object, ...
         return math.fsum(weights)
     numbers = [float(value) for *_, value in before]
     if aggregate.op == "decayed_sum":
-        return with_infinities(numbers, lambda: math.fsum(w * x for w, x in zip(weights, numbers, strict=True)))
+        return with_infinities(numbers, lambda: as_double(weighed(weights, numbers)))
     if not numbers:
         return None
     # Weights relative to the latest event: the mean does not fade.
     newest = before[-1][0]
     relative = [2.0 ** -min((newest - time) / half_life, 1100.0) for time, *_ in before]
     return with_infinities(
-        numbers, lambda: math.fsum(w * x for w, x in zip(relative, numbers, strict=True)) / math.fsum(relative)
+        numbers, lambda: as_double(weighed(relative, numbers) / weighed(relative, [1.0] * len(numbers)))
     )
+
+
+def weighed(weights: list[float], numbers: list[float]) -> Fraction:
+    return sum((Fraction(w) * Fraction(x) for w, x in zip(weights, numbers, strict=True)), Fraction(0))
 
 
 def with_infinities(numbers: list[float], finite: object) -> float | None:

@@ -59,7 +59,7 @@ def test_training_sees_what_was_known_then(history: tuple[pl.DataFrame, pl.DataF
     as_of = BASE + later
     truth = payments.expected(OWN, rows, asked, as_of)
     rows = rows.sample(fraction=1.0, shuffle=True, seed=order)
-    assert not payments.differences(payments.offline(OWN, rows, asked, as_of), truth, rows)
+    assert not payments.differences(payments.offline(OWN, rows, asked, as_of), truth)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -69,7 +69,7 @@ def test_serving_sees_what_is_known_now(history: tuple[pl.DataFrame, pl.DataFram
     as_of = asked["asked_at"].cast(pl.Int64).min() - earlier
     truth = payments.expected(OWN, rows, asked, as_of)
     online = payments.online(OWN, rows, asked, as_of)
-    assert not payments.differences(online, truth, rows)
+    assert not payments.differences(online, truth)
     exact = [name for name in online.columns if not name.startswith("fad")]
     assert online.select(exact).equals(payments.offline(OWN, rows, asked, as_of).select(exact))
 
@@ -129,7 +129,7 @@ def test_many_keys_in_parts_and_in_rounds(monkeypatch: pytest.MonkeyPatch) -> No
     asks = [(random.choice([*users, "nobody", None]), 1, BASE - random.randrange(4_000) * STEP) for _ in range(100)]
     asked, as_of = payments.asked_frame(asks), BASE + micros(days(50))
     whole = payments.offline(OWN, rows, asked, as_of)
-    assert not payments.differences(whole.head(12), payments.expected(OWN, rows, asked.head(12), as_of), rows)
+    assert not payments.differences(whole.head(12), payments.expected(OWN, rows, asked.head(12), as_of))
     monkeypatch.setattr(gaps, "AT_ONCE", 700)
     assert payments.offline(OWN, rows, asked, as_of).equals(whole)
     for rows_at_once in (2_500, 900):

@@ -169,7 +169,7 @@ def test_a_first_event_is_known_beyond_what_is_kept_of_its_entity(delay: timedel
         online = OnlineFeatures(history.pipeline, store)
         found = online.compute(requests)
         assert found["tenure"].to_list()[1] == (as_of - micros(NOON)) / 1e6 + 86_400 * days_ago
-        assert not payments.differences(found, payments.expected(delay, rows, asked, as_of), rows)
+        assert not payments.differences(found, payments.expected(delay, rows, asked, as_of))
         many = pl.concat([requests] * 50)  # more than are answered one by one
         assert online.compute(many).equals(pl.concat([found] * 50))
         agree(history, store, version, as_of)
