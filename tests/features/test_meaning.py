@@ -131,10 +131,12 @@ HUGE = 1.7e308
         [(HOUR, -HUGE)] * 2 + [(1, 1.0)],
         [(20 * DAY, 1e-300), (1, 5e-324)],
         [(400 * DAY, HUGE)] * 3,
+        [(15 * DAY, 1e300), (1, 1.0)],
+        [(250 * DAY, 1e300), (1, 1.0)],
     ],
     ids=str,
 )
-def test_what_would_run_over_before_it_fades(events: list[tuple[int, float]]) -> None:
+def test_what_fades_is_right_however_large_it_was(events: list[tuple[int, float]]) -> None:
     q = micros(datetime(2013, 3, 10, 7, tzinfo=UTC))
     rows = payments.frame_of(
         [

@@ -149,6 +149,7 @@ def test_ray_data_gives_the_same_bytes_for_every_kind(ray_local: None, delay: ti
     @ray.remote(num_cpus=0)
     def spread_out() -> pl.DataFrame:
         training_set.PARTS = 3
+        spread.KEYS_SENT = 60  # users are sent to the blocks, users and shops are too many
         tables = payments.tables_of(delay, rows)
         tables.scan = lambda _, columns: ray.data.from_arrow(blocks).select_columns(list(columns))
         tables.spread_rows = 1

@@ -147,6 +147,20 @@ def test_what_only_became_known_is_in_the_update() -> None:
         agree(history, store, 1, as_of)
 
 
+def test_what_was_known_at_the_watermark_itself_is_added_up_once() -> None:
+    """A group without an order of its events has nothing that would notice an event which comes twice."""
+    sums = payments.payments(minutes(20)).by("user").features(all_units=agg.sum("units", days(30)))
+    assert not plan(sums).ordered
+    history, store = History(minutes(20), sums), MemoryStore()
+    history.add(some_events(60))
+    history.add(history.versions[0][0], some_events(70)[60:])
+    edge = micros(NOON - timedelta(minutes=25))  # event 45 is known at this very microsecond
+    history.materialize(store, 1, edge)
+    for version, as_of in ((1, edge + 1), (2, edge + 2)):
+        assert history.materialize(store, version, as_of).generation == 1
+        agree(history, store, version, as_of)
+
+
 @pytest.mark.parametrize("delay", [timedelta(0), minutes(20)])
 def test_a_first_event_is_known_beyond_what_is_kept_of_its_entity(delay: timedelta) -> None:
     """Update by update: of long ago, newer ones, one that came late and was before all, and the first ones erased."""

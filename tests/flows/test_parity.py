@@ -18,6 +18,7 @@ from raypipe.features import OnlineFeatures
 from raypipe.flows import Platform, parity
 from raypipe.flows.parity import Logged, from_file, from_lake
 from raypipe.spec import Expression, FrozenMap, Stream, changed
+from raypipe.stats import percentile
 from tests.flows.test_materialize import Home, at
 from tests.lake.sources import line
 from tests.processes import processes_with
@@ -80,6 +81,24 @@ def test_a_planted_skew_is_named(told: tuple[Home, pl.DataFrame], tmp_path: Path
     (one,) = found.mismatches
     assert (one.feature, one.key, one.at) == (feature, {"town": "Wien"}, at(41))
     assert eval(one.online) == pytest.approx(eval(one.offline) + 1)
+
+
+def test_a_skew_in_serving_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The percentile of one question is taken one place too low, where requests are answered and nowhere else."""
+    house, place = Home(tmp_path), percentile.place_one
+    house.settle()
+    house.ship("a", *(line(i, minutes=10.0 + i, fare=1.0 + i) for i in range(30)))
+    house.publish()
+    sound = served(house, at(30), at(30))
+    monkeypatch.setattr(percentile, "place_one", lambda rank, count: max(place(rank, count) - 1, 0))
+    skewed = served(house, at(30), at(30))
+    monkeypatch.undo()
+    assert audit(house, tmp_path, sound).equal
+    found = audit(house, tmp_path, skewed)
+    assert [one.feature for one in found.features if one.differ_then] == ["slow"]
+    (one,) = found.mismatches
+    assert (one.feature, one.key, one.at) == ("slow", {"town": "Bern"}, at(30))
+    assert eval(one.online) == eval(one.offline) - 1
 
 
 class Late(Home):
