@@ -64,9 +64,12 @@ class Watched:
         return next((row for row in rows if row.at > at and row.kind.startswith(kind)), None)
 
     def decides(self, killed: int) -> float:
-        """Seconds from a death until what is counted after it is decided on."""
+        """Seconds from a death until who comes back decides on what is counted then."""
+        _until(lambda: seen_by(self.actor, 20))
+        # A head that is dying lets its actors go on for a moment: what they still decide is not counted.
+        back = CLOCK.now()
         self.count()
-        return (_until(lambda: self.after(killed, "decision.")).at - killed) / 1e6
+        return (_until(lambda: self.after(back, "decision.")).at - killed) / 1e6
 
     def watcher(self) -> dict[str, float]:
         """Kill the actor, three times: the longest."""

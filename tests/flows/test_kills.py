@@ -1,9 +1,11 @@
 """A few of the 500 rounds of `make bench-kills`: whoever is killed, nothing is lost and nothing is done twice."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,17 +39,18 @@ BROKEN = [
 ]
 
 
-def played(cases: Sequence[tuple[str, ...]], broken: str = "", seconds: float = 380) -> dict[str, Any]:
+def played(cases: Sequence[tuple[str, ...]], folder: Path, broken: str = "", seconds: float = 380) -> dict[str, Any]:
     # A process of its own makes the others: threads of this one would not survive that.
     command = [sys.executable, "-c", PLAY, json.dumps(cases), broken]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=True)
+    there = os.environ | {"TMPDIR": str(folder)}  # the workspace of a round that went wrong is kept
+    done = subprocess.run(command, cwd=ROOT, env=there, capture_output=True, text=True, timeout=seconds, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # on a busy machine
-def test_nothing_is_lost_and_nothing_is_done_twice() -> None:
-    told = played(CASES)
+def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None:
+    told = played(CASES, tmp_path)
     assert told["wrong"] == []
     assert min(told["killed"]) >= 1
     assert set(told["again"]) == {"monitor", "submitter", "trainer", "cluster"}
@@ -58,9 +61,9 @@ def test_nothing_is_lost_and_nothing_is_done_twice() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(("broken", "case", "fault"), BROKEN)
-def test_a_broken_loop_is_found(broken: str, case: tuple[str, ...], fault: str) -> None:
+def test_a_broken_loop_is_found(broken: str, case: tuple[str, ...], fault: str, tmp_path: Path) -> None:
     """Without the check that finds it, rounds of a loop that is broken in this way would be taken for good ones."""
-    found = played([case], broken, 180)["wrong"]
+    found = played([case], tmp_path, broken, 180)["wrong"]
     assert any(fault in one for one in found), found
 
 
