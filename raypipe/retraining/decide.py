@@ -184,14 +184,18 @@ def _drift(trigger: Drift, now: Situation) -> tuple[bool, str]:
 
 
 def _relearn(trigger: Relearn, now: Situation, history: Sequence[Training]) -> tuple[bool, str]:
-    learned = next((one for one in reversed(history) if one.outcome not in _NOTHING), None)
+    done = [one for one in reversed(history) if one.outcome not in _NOTHING]
+    learned = done[0] if done else None
     if learned is None or learned.onset is None:
         return False, "no change is known that was learned from"
-    if learned.outcome == "lost" or learned.anew is False:
+    lost = sum(1 for _ in takewhile(lambda one: one.outcome == "lost", done))
+    if learned.anew is False:
         return False, f"what came since the change of {iso(learned.onset)[:10]} has nothing more to teach by itself"
     then, today = (timedelta(microseconds=moment - learned.onset) for moment in (learned.at, now.at))
     text = f"the change of {iso(learned.onset)[:10]} is {today.days} d ago, {then.days} d when it was trained last"
-    return today >= trigger.times * then, f"{text}, limit {trigger.times:g} times"
+    # What was lost by a little may be won with more: the wait grows with each challenge that was lost.
+    times = trigger.times ** (1 + lost)
+    return today >= times * then, f"{text}, limit {times:.3g} times"
 
 
 def _last_due(schedule: Schedule, at: int) -> int:

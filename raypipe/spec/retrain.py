@@ -79,8 +79,8 @@ class Relearn:
 
     Soon after the world has changed there are few rows of the new kind, and what was learned from them is soon
     outdated by those that came since: what is still to be won falls with their number. With 2 the rows of the new kind
-    double from one training to the next, so that few trainings make up for all of it. Where what
-    was before is of use still, or a challenger has lost, it asks no more of that change.
+    double from one training to the next, so that few trainings make up for all of it. With each challenge that was lost
+    the wait grows by as much again; where what was before is of use still, it asks no more of that change.
     """
 
     times: float = 2.0

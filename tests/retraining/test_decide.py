@@ -122,7 +122,10 @@ def test_a_change_is_learned_from_again_when_it_is_twice_as_long_ago():
     assert asked(structs.replace(first, anew=True)).action == "train"
     # Where it is better to know what was before as well, the world is as it was.
     assert asked(structs.replace(first, anew=False)).action == "nothing"
-    assert asked(structs.replace(first, outcome="lost")).action == "nothing"
+    # A challenge that was lost asks for twice the patience.
+    lost = structs.replace(first, outcome="lost")
+    assert asked(lost, at=MONDAY + 12 * DAY - 1).action == "nothing"
+    assert asked(lost, at=MONDAY + 12 * DAY).action == "train"
 
 
 def test_the_newest_change_that_labels_show_counts():
