@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks; and after which an alarm that reached nobody is told again.
 LOOK_SECONDS, AGAIN_SECONDS = 1.0, 60.0
-#: Seconds after which what gauges say is said again.
-SAY_SECONDS = 5.0
+#: Seconds after which what gauges say is said again: Ray forgets it after two of its reports, a second apart at least.
+SAY_SECONDS = 1.0
 #: Seconds between two looks at a training that is under way.
 DRIVE_SECONDS = 5.0
 #: How long the watcher before may take to let go.
