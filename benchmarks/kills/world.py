@@ -26,7 +26,7 @@ from raypipe.contracts.arms import CHALLENGER
 from raypipe.contracts.decisions import Verdict
 from raypipe.contracts.progress import Progress, Silent
 from raypipe.contracts.records import Candidate, Lineage, ModelVersion, Record, TrainingSet
-from raypipe.errors import FencedError, RaypipeError
+from raypipe.errors import FencedError, KeyTakenError, RaypipeError
 from raypipe.flows import Platform, beat, released, retrain, rollout
 from raypipe.flows import challenge as challenging
 from raypipe.flows import stage as stages
@@ -266,8 +266,8 @@ def release(home: Home) -> None:
 def trainer(workspace: Path, port: int, number: int, attempt: int) -> None:
     """What the job does, with a challenger that was made before."""
     home = Home(workspace, port, fence(NAME, number, attempt))
-    # Who was replaced while it slept is refused: that is what is hoped for.
-    with suppress(FencedError), beat.beating(workspace, job_name(NAME, number, attempt), home.clock, 0.3):
+    # Who was replaced is refused, whether its successor has written the same row or not: that is what is hoped for.
+    with suppress(FencedError, KeyTakenError), beat.beating(workspace, job_name(NAME, number, attempt), home.clock, 0.3):
         if challenge(home.platform, Silent(), NAME, number, attempt) is not None:
             with suppress(RaypipeError):
                 drive(home.platform, home.pipeline)
