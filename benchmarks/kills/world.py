@@ -265,9 +265,9 @@ def release(home: Home) -> None:
 
 def trainer(workspace: Path, port: int, number: int, attempt: int) -> None:
     """What the job does, with a challenger that was made before."""
-    home = Home(workspace, port, fence(NAME, number, attempt))
+    home, job = Home(workspace, port, fence(NAME, number, attempt)), job_name(NAME, number, attempt)
     # Who was replaced is refused, whether its successor has written the same row or not: that is what is hoped for.
-    with suppress(FencedError, KeyTakenError), beat.beating(workspace, job_name(NAME, number, attempt), home.clock, 0.3):
+    with suppress(FencedError, KeyTakenError), beat.beating(workspace, job, home.clock, 0.3):
         if challenge(home.platform, Silent(), NAME, number, attempt) is not None:
             with suppress(RaypipeError):
                 drive(home.platform, home.pipeline)
