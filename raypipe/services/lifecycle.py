@@ -22,7 +22,7 @@ from raypipe.services.ports import Needed, check_free, free_block
 from raypipe.services.processes import children, identities, roots, send, tree, wait
 from raypipe.services.ray_head import address, base_environment, start_ray
 from raypipe.services.record import Record
-from raypipe.services.status import statuses
+from raypipe.services.status import head_lives, statuses
 from raypipe.services.workspace import check_workspace
 
 # Seconds on a quiet machine, minutes on one that has much else to do.
@@ -189,7 +189,7 @@ def _tree(config: ServicesConfig, found: Record) -> list[Process]:
 def _without_the_dead(config: ServicesConfig, found: Record) -> Record:
     """The record of the services that live; what a dead one has left behind is ended, it would be in the way."""
     mlflow = found.mlflow if found.mlflow and found.mlflow.find() else None
-    ray = found.ray if found.ray and found.ray.find() else None
+    ray = found.ray if head_lives(found) else None
     alive = replace(found, mlflow=mlflow, ray=ray)
     _end(config, lambda: _others_than(config, alive))
     return alive

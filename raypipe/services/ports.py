@@ -119,6 +119,16 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
+def accepts(address: str, seconds: float = 0.5) -> bool:
+    """Whether somebody listens at ``host:port``."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), seconds):
+            return True
+    except OSError:
+        return False
+
+
 def holder(port: int) -> str:
     """The process that listens on a port, as `name (process 12)`; empty when the system does not tell."""
     try:

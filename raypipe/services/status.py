@@ -9,7 +9,7 @@ from raypipe.services import record
 from raypipe.services.config import ServicesConfig, ServiceStatus
 from raypipe.services.front_door import applications, is_open
 from raypipe.services.http import ask
-from raypipe.services.ports import holder
+from raypipe.services.ports import accepts, holder
 from raypipe.services.processes import ProcessId
 from raypipe.services.record import Record
 
@@ -48,6 +48,11 @@ def _status(service: _Service, seconds: float) -> ServiceStatus:
     return ServiceStatus(service.name, False, service.url, None, other)
 
 
+def head_lives(found: Record) -> bool:
+    """Whether a head that was started has its memory (GCS): one that lost it ends, some seconds later."""
+    return found.ray is not None and found.ray.find() is not None and (not found.address or accepts(found.address))
+
+
 def _services(config: ServicesConfig, found: Record) -> tuple[_Service, ...]:
     logs = config.logs
     return (
@@ -56,7 +61,10 @@ def _services(config: ServicesConfig, found: Record) -> tuple[_Service, ...]:
             "ray",
             config.dashboard_url,
             found.ray,
-            lambda seconds: ask(f"{config.dashboard_url}/api/version", seconds=seconds)[0] == 200,
+            lambda seconds: (
+                ask(f"{config.dashboard_url}/api/version", seconds=seconds)[0] == 200
+                and (found.ray is None or head_lives(found))
+            ),
             lambda: f"cluster {found.address}, logs in {logs / 'ray'}",
         ),
         _Service(

@@ -78,7 +78,7 @@ def test_a_fault_in_one_piece_fails_the_run(ray_local: None, tmp_path: Path) -> 
     pipeline = Pipeline("payments", inputs=[request("user", "due", optional=("shop",)), group], **same)
     questions = asked.select(
         id=pl.int_range(pl.len()).cast(pl.String), user="user", shop="shop",
-        due=pl.col("asked_at") + payments.LEAD, late=pl.lit(value=True),
+        due=pl.col("asked_at") + payments.LEAD, late=pl.lit(value=True), settled=pl.col("asked_at") + payments.LEAD,
     )  # fmt: skip
     snapshots = payments.tables_of(NOW, good).snapshots
     among = asked.with_columns(pl.lit(PLANTED).cast(payments.TIME).alias("asked_at")).head(1)

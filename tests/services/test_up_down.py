@@ -189,6 +189,20 @@ def test_what_crashed_is_started_again_and_the_rest_is_left_alone(config: Servic
     assert httpx.get(f"{config.serve_url}/echo/a", trust_env=False).text == "/echo/a"
 
 
+def test_a_head_without_its_memory_is_started_again(config: ServicesConfig, running: Running) -> None:
+    """It lives on for some seconds, and its dashboard answers."""
+    head = next(service for service in status(config) if service.name == "ray").pid
+    [memory] = [one for one in psutil.Process(head).children(recursive=True) if one.name() == "gcs_server"]
+    memory.kill()
+    memory.wait(5)
+    assert [service.running for service in status(config)][1:] == [False, True]
+    again = up(config, Silent())
+    assert not again.already
+    assert again.services[1].pid != head
+    assert again.address != running.address
+    assert all(service.running for service in status(config))
+
+
 def test_down_leaves_nothing_even_after_a_crash(config: ServicesConfig, running: Running) -> None:
     head = next(service for service in status(config) if service.name == "ray").pid
     there = tree(load(config).known, str(config.workspace))

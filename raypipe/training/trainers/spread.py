@@ -11,6 +11,8 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -43,11 +45,12 @@ from raypipe.training.trainers.network import Net, losses_of, mixed, scores_of
 #: So often all workers are started again when one was lost.
 RESTARTS = 5
 _STATE = "state.pt"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker is told. ``task`` holds no rows; ``tune`` is in Ray's store."""
+    """What every worker is told. ``task`` holds no rows, ``tune`` is in Ray's store, checkpoints go to ``kept``."""
 
     net: Net
     task: Task
@@ -55,6 +58,7 @@ class Work:
     params: Params
     batch: int
     steps: int
+    kept: Path
 
 
 @dataclass
@@ -77,6 +81,8 @@ def fit(net: Net, source: Source, task: Task, params: Params) -> int:
     shares = [source.blocks(workers)[rank::workers] for rank in range(workers)]
     least = min(sum(block["rows"] for block in share) for share in shares)
     batch = max(2, min(int(params["batch_size"]) // workers, least))
+    scratch, run = task.scratch or Path(tempfile.gettempdir()), f"network-{uuid4().hex[:12]}"
+    scratch.mkdir(parents=True, exist_ok=True)
     work = Work(
         net=net,
         task=Task(_none(), None, task.signature, task.metric, task.seed, target=task.target),
@@ -84,10 +90,8 @@ def fit(net: Net, source: Source, task: Task, params: Params) -> int:
         params=params,
         batch=batch,
         steps=least // batch,
+        kept=scratch / run,
     )
-    scratch = task.scratch or Path(tempfile.gettempdir())
-    scratch.mkdir(parents=True, exist_ok=True)
-    run = f"network-{uuid4().hex[:12]}"
     # Where all cores are busy, a group waits for its turn; it holds nothing while it does.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "3600")
     options = ray.data.DataContext.get_current().execution_options
@@ -151,7 +155,7 @@ def _loop(config: dict[str, Work]) -> None:
     net = work.net
     rate, decay = float(work.params["learning_rate"]), float(work.params["weight_decay"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
-    progress, weights = _resume(net, optimizer)
+    progress, weights = _resume(net, optimizer, work.kept)
     first = ray.train.get_context().get_world_rank() == 0
     for epoch in range(progress.epoch + 1, int(work.params["epochs"]) + 1):
         if progress.over:
@@ -204,21 +208,34 @@ def _judge(net: Net, work: Work, progress: Progress, epoch: int, weights: dict[s
     return weights
 
 
-def _agreed(progress: Progress) -> Progress:
+def _agreed(mine: T) -> T:
     """What the first worker says, on every worker."""
-    told = [progress]
+    told = [mine]
     if distributed.is_initialized():
         distributed.broadcast_object_list(told, src=0)
     return told[0]
 
 
-def _resume(net: Net, optimizer: torch.optim.Optimizer) -> tuple[Progress, dict[str, Tensor]]:
-    """Go on from the last checkpoint, when there is one: a worker was lost."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
+def _resume(net: Net, optimizer: torch.optim.Optimizer, kept: Path) -> tuple[Progress, dict[str, Tensor]]:
+    """Go on from the last checkpoint, when there is one: a worker was lost.
+
+    Ray asks its workers what they have reported now and then: what it knows may be some epochs behind what is there.
+    """
+    newest = _agreed(_newest(kept))
+    if newest is None:
         return Progress(), {}
-    with checkpoint.as_directory() as folder:
-        state = torch.load(Path(folder) / _STATE, weights_only=True, map_location="cpu")
+    state = torch.load(newest, weights_only=True, map_location="cpu")
     net.load_state_dict(state["net"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(**state["progress"]), state["weights"]
+
+
+def _newest(kept: Path) -> Path | None:
+    """The newest checkpoint that is whole: who wrote it may have died on the way."""
+    for path in sorted(kept.glob(f"checkpoint_*/{_STATE}"), reverse=True):
+        try:
+            torch.load(path, weights_only=True, map_location="cpu")
+        except (OSError, RuntimeError, EOFError, UnpicklingError):
+            continue
+        return path
+    return None
