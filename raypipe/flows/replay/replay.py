@@ -178,12 +178,14 @@ class _Life:
         models, champion = self._models, self._service.learned
         until, judged = held_out(models.past, champion.until, now, onset)
         rehearsals = [Learned(until, since) for since in self._beginnings(until, onset)]
+        # Mostly it is this one that takes over: fitted beside the rehearsal, it has the other core.
+        likely = Learned(now, champion.since)
         try:
-            models.prepare(*rehearsals)
+            models.prepare(*rehearsals, likely)
         except TrainingError:
             # What came since a change may be too alike to learn from: not a drop of rain in it.
             rehearsals = rehearsals[:1]
-            models.prepare(*rehearsals)
+            models.prepare(*rehearsals, likely)
         old, *new = (self._lost(one, judged) for one in (champion, *rehearsals))
         # Who learned from everything stands first; whoever would forget must win against that one as well.
         anew = better_alone(new[0], new[-1]) if len(new) > 1 else None
