@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 TOPIC = "trips"
 PARTITIONS = 4
@@ -45,8 +45,10 @@ def files(folder: Path, rows: int) -> None:
 
 def cluster(rows: int) -> tuple[Producer, str]:
     """A mock cluster with all messages in it; it lives as long as its producer. Returns it and its address."""
-    settings = {"test.mock.num.brokers": 1, "compression.type": "zstd", "log_level": 2, "linger.ms": 200}
-    producer = Producer({**settings, "batch.num.messages": 100_000, "queue.buffering.max.messages": 2_000_000})
+    # The mock keeps 5 MB of each partition and lets go of what came first: well compressed, all of it is there.
+    settings = {"compression.type": "zstd", "compression.level": 9, "linger.ms": 1_000, "log_level": 2}
+    limits = {"batch.num.messages": 100_000, "queue.buffering.max.messages": 2_000_000}
+    producer = Producer({"test.mock.num.brokers": 1, **settings, **limits})
     brokers = producer.list_topics(timeout=10).brokers.values()
     address = ",".join(f"{one.host}:{one.port}" for one in brokers)
     for block in blocks(rows):
@@ -56,7 +58,17 @@ def cluster(rows: int) -> tuple[Producer, str]:
                 producer.poll(0)
         if producer.flush(60):
             raise RuntimeError("the mock cluster did not take the messages")
+    _require_all(address)
     return producer, address
+
+
+def _require_all(address: str) -> None:
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "looks", "log_level": 0})
+    for partition in range(PARTITIONS):
+        first, _ = consumer.get_watermark_offsets(TopicPartition(TOPIC, partition), timeout=10)
+        if first:
+            raise RuntimeError(f"the mock cluster let go of the first {first} messages of partition {partition}")
+    consumer.close()
 
 
 def messages(block: pl.DataFrame) -> list[bytes]:
