@@ -96,8 +96,8 @@ class Seasonal:
                 ticks = np.arange(first, min(first + _TOGETHER, len(ends)))
                 deviations[ticks, place] = past.deviations(edges[ticks + 1 - scale], edges[ticks + 1])
         usual = _usual(deviations)
-        ratios = np.nanmax(deviations / usual, axis=(1, 2, 3), initial=0.0)
-        maxima = np.array([ratios[blocks == day].max() for day in days])
+        # Each day is held to what is usual on the others, as a new one is: what it did itself is not usual by that.
+        maxima = np.array([_largest(deviations[blocks == day], _usual(deviations[blocks != day])) for day in days])
         limit = _limit(maxima, len(ends) / len(days), between_alarms)
         return cls(past.phases(), is_category, usual, limit, len(days))
 
@@ -204,6 +204,11 @@ def _usual(deviations: Floats) -> Floats:
     for place in range(max(int(seen.sum()), 2), len(SCALES)):
         usual[place] = usual[place - 1] * np.maximum(usual[place - 1] / usual[place - 2], 1.0)
     return usual
+
+
+def _largest(deviations: Floats, usual: Floats) -> float:
+    """The largest multiple of the usual deviation, over all windows, columns and scales."""
+    return float(np.nanmax(deviations / usual, initial=0.0))
 
 
 def _limit(maxima: Floats, per_day: float, between_alarms: float) -> float:

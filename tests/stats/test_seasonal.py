@@ -85,3 +85,16 @@ def test_a_limit_is_passed_as_rarely_as_is_asked_of_it(between):
     maxima = np.random.default_rng(2).gumbel(1.0, 0.2, 10_000)
     limit = _limit(maxima, 24, 24 * between)
     assert limit == pytest.approx(gumbel_r.isf(1 / between, 1.0, 0.2), rel=0.03)
+
+
+def test_a_day_of_the_reference_is_judged_by_what_the_other_days_did(monkeypatch):
+    """Two odd days in fourteen would make themselves usual; each is odd to all the others."""
+    learned = []
+    monkeypatch.setattr("raypipe.stats.seasonal._limit", lambda maxima, *_: learned.append(maxima) or 1.0)
+    rng = np.random.default_rng(11)
+    past = week(rng, 14)
+    odd = np.isin(np.arange(len(past)) // HOURS, (4, 9))
+    past[odd] = week(rng, 14, by=1.0)[odd]
+    fitted(past, 20 * HOURS)
+    maxima = learned[0]
+    assert maxima[[4, 9]].min() > 2 * np.delete(maxima, [4, 9]).max()
