@@ -93,13 +93,18 @@ def examine(
             name, frame = source.name, frames[source.name]
             keys = keys_of(source.gate, good | {name: frame})  # a table may refer to itself
             was = earlier.get(name)
+            subject = Subject.of(source)
+            changed = None
+            if was is not None and since is not None and subject.grows:
+                changed = _grown(since(was, by_table[name]))
             table = Table(
-                Subject.of(source),
+                subject,
                 frame,
                 None if was is None else read(was),
                 as_of,
                 _new_files(by_table[name], was),
-                gained=None if was is None or since is None else _gained(since(was, by_table[name])),
+                kept=None if changed is None else changed.kept,
+                gained=None if changed is None else changed.gained,
                 blocks=None if blocks is None else blocks(by_table[name]),
             )
             file = None if was is None or kept is None else kept / name / f"{was.snapshot_id}"
@@ -147,6 +152,7 @@ def _judged(table: Table, keys: Keys, kept: Path | None) -> Verdict:
     known = replace(
         table,
         before=None if table.before is None else subject.known(table.before, as_of),
+        kept=None if table.kept is None else subject.known(table.kept, as_of),
         gained=None if table.gained is None else subject.known(table.gained, as_of),
         reference=compared,
         incomparable=why,
@@ -155,9 +161,9 @@ def _judged(table: Table, keys: Keys, kept: Path | None) -> Verdict:
     return replace(verdict, results=(columns, *verdict.results))
 
 
-def _gained(changes: Changes | None) -> pl.LazyFrame | None:
-    """The rows that came, when no other row changed its file."""
-    return None if changes is None or changes.lost is not None or changes.anew else changes.gained
+def _grown(changes: Changes | None) -> Changes | None:
+    """What changed, when no row that was there changed its file."""
+    return None if changes is None or changes.lost is not None or changes.anew else changes
 
 
 def require(report: GateReport) -> None:

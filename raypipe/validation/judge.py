@@ -13,7 +13,7 @@ from raypipe.spec.checks import ROW_KINDS, Check
 from raypipe.validation.cause import cause_of_rows
 from raypipe.validation.columns import SCHEMA
 from raypipe.validation.compare import cause_of_whole
-from raypipe.validation.parts import Ask, Asked, Part, State, asked_of_blocks, state
+from raypipe.validation.parts import Ask, Asked, Merge, Part, State, asked_of_blocks, state, states
 from raypipe.validation.results import judge_rows, result_of
 from raypipe.validation.rules import Keys, row_rule
 from raypipe.validation.sieve import no_faulty, sieve
@@ -55,27 +55,19 @@ def judge(table: Table, keys: Keys) -> Verdict:
         keys: by table name, the keys of the tables that checks refer to.
     """
     subject, whole = table.subject, table.rows
-    known = replace(table, rows=subject.known(whole, table.as_of) if _some_later(table) else whole)
+    known = replace(table, rows=subject.known(whole, table.as_of))
     asked, broken = questions(table, keys)
     seen, broken = _look(known, asked, broken)
     aside = [i for i, check in enumerate(subject.gate) if check.action == "quarantine"]
     if all(i in seen.found and not seen.found[i]["fails"] for i in aside):
         return Verdict(tuple(_results(known, seen, broken, keys)), whole, no_faulty())
     sieved = sieve(table, keys)
-    left = replace(table, rows=subject.known(sieved.good, table.as_of), gained=None, blocks=None)
+    left = replace(table, rows=subject.known(sieved.good, table.as_of), kept=None, gained=None, blocks=None)
     others = {i: parts for i, parts in asked.items() if i not in aside}
     seen, broken = _look(left, others, {i: why for i, why in broken.items() if i not in aside})
     done = {id(check): result for check, result in sieved.results}
     results = iter(_results(left, seen, broken, keys))
     return Verdict(tuple(done.get(id(check)) or next(results) for check in subject.gate), sieved.good, sieved.faulty)
-
-
-def _some_later(table: Table) -> bool:
-    """Whether a row is not known yet: a filter would copy all the others, so it is asked first."""
-    if table.subject.time is None:
-        return False
-    later = (pl.col(table.subject.time).dt.epoch("us") > table.as_of).any()
-    return bool(table.rows.select(later=later).collect(engine="streaming").item())
 
 
 def questions(table: Table, keys: Keys) -> tuple[Questions, dict[int, str]]:
@@ -90,13 +82,18 @@ def questions(table: Table, keys: Keys) -> tuple[Questions, dict[int, str]]:
             broken[i] = table.incomparable
         elif check.kind in ROW_KINDS:
             rule = row_rule(check, schema, keys)
-            asked[i] = {
-                "about": Part(rule.about),
-                "fails": Part(rule.fails.sum(), None if check.kind == "unique" else "sum"),
-            }
+            about: Merge | None = None if _looks_around(check) else "sum"
+            fails = None if check.kind == "unique" else about
+            asked[i] = {"about": Part(rule.about, about), "fails": Part(rule.fails.sum(), fails)}
         else:
             asked[i] = ask_whole(check, schema, table.reference)
     return asked, broken
+
+
+def _looks_around(check: Check) -> bool:
+    """Whether its rule reads other rows, or columns that it does not name: no block can answer it alone."""
+    rule = check.rule
+    return rule is not None and ('"Selector"' in rule.text or not rule.is_elementwise)
 
 
 def _look(table: Table, asked: Questions, broken: dict[int, str]) -> tuple[Seen, dict[int, str]]:
@@ -113,15 +110,23 @@ def _seen(table: Table, asked: Questions) -> Seen:
     among_all, among_new = [*every.values()], list[Part]()
     for i, parts in asked.items():
         (among_new if _compares(table, i) else among_all).extend(parts.values())
-    if not among_new or table.new_rows is table.rows:
-        found = new = _state(table, among_all + among_new)
-    else:
-        found, new = _state(table, among_all), state(table.new_rows, among_new)
+    found, new = _found(table, among_all, among_new)
     values = {
         i: {label: _value(new if _compares(table, i) else found, part) for label, part in parts.items()}
         for i, parts in asked.items()
     }
     return Seen(found[every["rows"].name].item(), found[every["newest"].name].item(), values)
+
+
+def _found(table: Table, among_all: Sequence[Part], among_new: Sequence[Part]) -> tuple[State, State]:
+    """What all rows come to, and those that were not there before, which are all when there are none."""
+    if among_new and table.kept is not None and table.gained is not None and table.blocks is None:
+        found, new = states((table.kept, table.gained), among_all, [ROWS, *among_new])
+        return found, new if new[ROWS.name].item() else state(table.rows, among_new)
+    if not among_new or table.new_rows is table.rows:
+        found = _state(table, [*among_all, *among_new])
+        return found, found
+    return _state(table, among_all), state(table.new_rows, among_new)
 
 
 def _newest(subject: Subject) -> pl.Expr:

@@ -48,13 +48,73 @@ Asked: TypeAlias = Mapping[str, Part]
 
 
 def state(rows: pl.LazyFrame, parts: Iterable[Part]) -> State:
-    """What all parts come to, in one pass over rows.
+    """What all parts come to; see `states`."""
+    return states((rows,), list(parts), ())[0]
+
+
+def states(frames: Sequence[pl.LazyFrame], parts: Sequence[Part], of_last: Sequence[Part]) -> tuple[State, State]:
+    """What parts come to, in one pass over rows: by blocks on all cores, beside what only all rows at once can say.
+
+    Args:
+        frames: the rows, one frame after the other.
+        parts: what is asked of all of them.
+        of_last: what is asked of those of the last frame alone; all of it can be merged.
+
+    Returns:
+        The answers of all rows, and those of the last frame's.
 
     Raises:
         PolarsError: a part does not fit its column.
     """
-    unique = {part.name: part.of.alias(part.name) for part in parts}
-    return rows.select(unique.values()).collect(engine="streaming")
+    mergeable = [part for part in parts if part.merge is not None]
+    looks = [_Look(mergeable) for _ in frames[:-1]] + [_Look([*mergeable, *of_last])]
+    passes = [look.over(rows) for look, rows in zip(looks, frames, strict=True)]
+    if alone := _named(part for part in parts if part.merge is None):
+        whole = frames[0] if len(frames) == 1 else pl.concat(frames)
+        passes.append(whole.select(alone))
+    # Polars reads what they have in common once.
+    answers = pl.collect_all(passes, engine="streaming")
+    found = [look.states() for look in looks]
+    every = merged([one for some in found for one in some], mergeable)
+    if alone:
+        every = pl.concat([every, answers[-1]], how="horizontal")
+    return every, merged(found[-1], of_last)
+
+
+class _Look:
+    """Asks each block of one pass, in whatever order they come."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._asked = _named(parts)
+        self._found: list[State] = []
+        self._fault: PolarsError | None = None
+        self._empty = pl.DataFrame()
+
+    def over(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """A pass that gives no row."""
+        if not self._asked:
+            return rows.clear()
+        names = sorted({name for one in self._asked for name in one.meta.root_names()})
+        needed = rows.select(names or rows.collect_schema().names()[:1])  # of no column no row is counted
+        self._empty = needed.collect_schema().to_frame()
+        return needed.map_batches(self._look, streamable=True, predicate_pushdown=False, projection_pushdown=False)
+
+    def states(self) -> list[State]:
+        """What blocks said, of at least one."""
+        if self._fault is not None:
+            raise self._fault
+        return self._found or [self._empty.select(self._asked)]
+
+    def _look(self, block: pl.DataFrame) -> pl.DataFrame:
+        try:
+            self._found.append(block.select(self._asked))
+        except PolarsError as fault:  # on its way through the engine it would become another
+            self._fault = fault
+        return self._empty
+
+
+def _named(parts: Iterable[Part]) -> list[pl.Expr]:
+    return list({part.name: part.of.alias(part.name) for part in parts}.values())
 
 
 @dataclass(frozen=True)
@@ -77,7 +137,7 @@ class Ask:
     def __call__(self, block: pl.DataFrame) -> bytes:
         """What the parts come to."""
         answer = BytesIO()
-        state(self.known(block.lazy()), self.parts).write_ipc(answer)
+        self.known(block.lazy()).select(_named(self.parts)).collect().write_ipc(answer)
         return answer.getvalue()
 
 

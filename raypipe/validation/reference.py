@@ -99,7 +99,8 @@ def present(name: str) -> pl.Expr:
 
 def below_cuts(name: str, at: Floats) -> pl.Expr:
     """How many numbers of a column lie below each cut, one list. Sorted, they are cut by as many look-ups."""
-    return present(name).sort().search_sorted(pl.lit(pl.Series(at, dtype=pl.Float64)), side="left").implode()
+    at_each = present(name).sort().search_sorted(pl.lit(pl.Series(at, dtype=pl.Float64)), side="left")
+    return at_each.cast(pl.Int64).implode()
 
 
 def _digest(names: Iterable[str]) -> str:

@@ -73,7 +73,7 @@ def _matches(check: Check, _: pl.Schema, __: Keys) -> Rule:
 def _unique(check: Check, _: pl.Schema, __: Keys) -> Rule:
     # The first of them is no fault: as many rows fail as must go.
     # A struct of one column is the same, and slower.
-    values = pl.col(check.columns) if len(check.columns) == 1 else pl.struct(check.columns)
+    values = pl.col(check.columns[0]) if len(check.columns) == 1 else pl.struct(check.columns)
     return Rule(pl.len(), ~values.is_first_distinct())
 
 

@@ -50,7 +50,8 @@ class Table:
         files: those that came since.
         reference: what checks compare with; None when nothing was published.
         incomparable: why what was published before cannot be read; empty when it can.
-        gained: the rows of files that came since, when nothing else changed; None: it is not known.
+        kept: the rows of files that were there before, when nothing is lost of them; None: it is not known.
+        gained: the rows of all other files; None: it is not known.
         blocks: asks the blocks of all rows, where the cluster is to do that; None: one scan here.
     """
 
@@ -61,6 +62,7 @@ class Table:
     files: tuple[str, ...] = ()
     reference: Reference | None = None
     incomparable: str = ""
+    kept: pl.LazyFrame | None = None
     gained: pl.LazyFrame | None = None
     blocks: Blocks | None = None
 
@@ -87,7 +89,7 @@ class Table:
 def number(check: Check, schema: pl.Schema) -> pl.Expr | None:
     """The one number that a check asks of its column; None when it asks for something else."""
     if check.kind == "cardinality":
-        return pl.col(check.columns).drop_nulls().n_unique()
+        return pl.col(check.columns[0]).drop_nulls().n_unique()
     if check.kind != "quantile" or check.share is None:
         return None
     return _present(check, schema).quantile(check.share, interpolation="equiprobable")
@@ -102,7 +104,7 @@ def ask_whole(check: Check, schema: pl.Schema, reference: Reference | None) -> A
             upto = value.count() if check.high is None else (value <= check.high).sum()
             return {"there": Part(value.count()), "below": Part(below), "upto": Part(upto)}
         case "cardinality":
-            return {"values": Part(pl.col(check.columns).drop_nulls().unique().implode(), "values")}
+            return {"values": Part(pl.col(check.columns[0]).drop_nulls().unique().implode(), "values")}
         case "drift":
             (column,) = check.columns
             before = _compared(check, schema, reference)
@@ -116,7 +118,7 @@ def ask_whole(check: Check, schema: pl.Schema, reference: Reference | None) -> A
 
 
 def _present(check: Check, schema: pl.Schema) -> pl.Expr:
-    value = pl.col(check.columns)
+    value = pl.col(check.columns[0])
     return value.drop_nans() if schema[check.columns[0]].is_float() else value
 
 

@@ -352,19 +352,3 @@ def test_the_error_tells_every_failed_check() -> None:
         '    {"id":0,"real":2.0}',
         "  Correct the data, set bad rows aside with `.quarantine()`, or go on with `--bypass-gate REASON`.",
     ]
-
-
-def test_everything_of_a_table_is_judged_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    collects = []
-    collect = pl.LazyFrame.collect
-
-    def counted(self: pl.LazyFrame, *args: object, **kwargs: object) -> pl.DataFrame:
-        collects.append(self)
-        return collect(self, *args, **kwargs)  # type: ignore[call-overload,no-any-return]
-
-    stream = visits(*EVERY_CHECK[:8])
-    frame = rows(stream, *[{"text": "a", "real": 0.5, "whole": 1, "truth": True, "place": "Bern"}])
-    monkeypatch.setattr(pl.LazyFrame, "collect", counted)
-    assert judge(frame, stream).passed
-    # Beside it the times alone are looked at: is there a row that is not known yet?
-    assert [one.collect_schema().names() == ["later"] for one in collects] == [True, False]

@@ -69,6 +69,17 @@ def test_only_what_is_unique_needs_all_rows_at_once() -> None:
     assert "is_first_distinct" in str(alone[0].of)
 
 
+def test_what_needs_all_rows_is_asked_alone_too() -> None:
+    (unique,) = [part for part in parts() if part.merge is None]
+    assert state(BEFORE.lazy(), [unique]).row(0) == (BEFORE.select(unique.of).item(),)
+
+
+def test_a_part_names_the_columns_that_it_reads() -> None:
+    """A block is handed in with no others."""
+    mergeable = [part for part in parts() if part.merge is not None]
+    assert {str(part.of) for part in mergeable if not part.of.meta.root_names()} == {"len()", "0"}
+
+
 def test_a_question_has_one_name_in_every_process() -> None:
     assert [part.name for part in parts()] == [part.name for part in parts()]
 

@@ -1,0 +1,135 @@
+"""A gate reads each row of a table once, whatever it asks; blocks of the pass change no answer."""
+
+import re
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import polars.selectors as cs
+import pytest
+
+from raypipe.contracts.changes import Changes
+from raypipe.contracts.progress import Silent
+from raypipe.contracts.records import GateReport, Snapshot
+from raypipe.spec import checks, hours
+from raypipe.validation import examine
+from tests.validation.test_gate import AS_OF, EVERY_CHECK, KNOWN_PLACES, NOW, one, pipeline, rows, visits
+from tests.validation.test_gate import judge as judged
+
+#: All six kinds: schema (always), statistical, complete, fresh, consistent, distributed as before.
+STREAM = visits(
+    *EVERY_CHECK,
+    checks.quantile("real", 0.5, 0, 1),
+    checks.cardinality("place", 1),
+    checks.unique("id"),
+    checks.rows_like_before(within=10),
+    checks.lag(within=hours(1)),
+    checks.drift("real", 0.5),
+    checks.drift("place", 0.5),
+)
+
+
+def sound(first: int, many: int) -> pl.DataFrame:
+    return rows(
+        STREAM,
+        *(
+            {"id": i, "text": "a", "real": i * 5 % 12 / 100, "whole": 1, "truth": True, "place": "Bern"}
+            for i in range(first, first + many)
+        ),
+    )
+
+
+def snapshot(table: str, number: int) -> Snapshot:
+    return Snapshot(table=table, snapshot_id=number, definition="", rows=0, added=0, repeated=0, files=())
+
+
+def gated(folder: Path, *, came: bool = True) -> GateReport:
+    """What the gate says of two files, of which the later came since."""
+    old, new = folder / "old.parquet", folder / "new.parquet"
+    files = [old, new] if came else [old]
+    frames = {
+        ("places", 2): KNOWN_PLACES.lazy(),
+        ("visits", 1): pl.scan_parquet(old),
+        ("visits", 2): pl.scan_parquet(files),
+    }
+    gained = pl.scan_parquet(new) if came else sound(0, 0).lazy()
+    return examine(
+        pipeline(STREAM),
+        [snapshot("places", 2), snapshot("visits", 2)],
+        lambda which: frames[which.table, which.snapshot_id],
+        NOW,
+        Silent(),
+        [snapshot("visits", 1)],
+        since=lambda _, __: Changes(kept=pl.scan_parquet(old), gained=gained, lost=None, anew=False),
+        kept=folder / "kept",
+    ).report
+
+
+def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound(0, 8).write_parquet(tmp_path / "old.parquet")
+    sound(8, 4).write_parquet(tmp_path / "new.parquet")
+    first = gated(tmp_path)  # finds what is compared with, and keeps it
+    read: Counter[str] = Counter()
+    collect, collect_all = pl.LazyFrame.collect, pl.collect_all
+
+    def count(plan: str) -> None:
+        for files in re.findall(r"Parquet SCAN \[([^\]]*)\]", plan):
+            read.update(re.findall(r"(\w+)\.parquet", files))
+
+    def one_plan(self: pl.LazyFrame, *args: object, **kwargs: object) -> pl.DataFrame:
+        count(self.explain())
+        return collect(self, *args, **kwargs)  # type: ignore[call-overload,no-any-return]
+
+    def plans(frames: list[pl.LazyFrame], **kwargs: object) -> list[pl.DataFrame]:
+        count(pl.explain_all(frames))
+        return collect_all(frames, **kwargs)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", one_plan)
+    monkeypatch.setattr(pl, "collect_all", plans)
+    report = gated(tmp_path)
+    assert read == {"old": 1, "new": 1}
+    assert report == first
+    assert not report.stopping, report.stopping
+
+
+def test_new_rows_alone_are_compared_and_all_when_none_are_new(tmp_path: Path) -> None:
+    def drift() -> tuple[bool, str]:
+        report = gated(tmp_path, came=came)
+        result = next(r for r in report.results if r.check.startswith("drift(real"))
+        return result.passed, result.detail
+
+    sound(0, 8).write_parquet(tmp_path / "old.parquet")
+    sound(8, 4).with_columns(real=pl.lit(0.9)).write_parquet(tmp_path / "new.parquet")
+    came = True
+    assert drift()[0] is False
+    assert " of 4 values from 8 before" in drift()[1]
+    came = False
+    assert drift()[0] is True
+    assert " of 8 values from 8 before" in drift()[1]
+
+
+RULES = {
+    "one row": (pl.col("whole") >= 1_000, 1_000),
+    "rows around": (pl.col("whole") >= pl.col("whole").max(), 299_999),
+    "the row before": (pl.col("whole") > pl.col("whole").shift(1), 0),
+    "columns by their kind": (pl.max_horizontal(cs.integer()) < 299_000, 1_000),
+    "a name beside others by their kind": (pl.col("whole") == pl.max_horizontal(cs.integer()), 0),
+}
+
+
+@pytest.mark.parametrize(("rule", "failed"), RULES.values(), ids=RULES)
+def test_a_rule_means_the_same_in_blocks(rule: pl.Expr, failed: int) -> None:
+    """There are more rows than one block of a pass holds."""
+    stream = visits(checks.holds(rule))
+    many = rows(stream, {}).select(pl.all().repeat_by(300_000).explode()).with_columns(
+        whole=pl.int_range(300_000, dtype=pl.Int64), id=pl.int_range(300_000, dtype=pl.Int64)
+    )  # fmt: skip
+    assert one(judged(many, stream)).failed == failed
+
+
+def test_a_gate_without_checks_counts_rows() -> None:
+    stream = visits(checks.rows(3, 3))
+    later = AS_OF + timedelta(seconds=1)
+    report = judged(rows(stream, {}, {}, {}, {"known_at": later}), stream)
+    assert one(report).passed
