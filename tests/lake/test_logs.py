@@ -55,6 +55,20 @@ class TestKafka(LogContract):
         return lambda: open_log(kafka(topic), {"kafka": cluster.connection}, SystemClock())
 
 
+def test_kafka_topic_made_anew_is_not_read_on(cluster: Broker) -> None:
+    """Its offsets begin again: what was taken in is beyond its end."""
+    topic = uuid4().hex
+    cluster.send(topic, b"1", b"2")
+    log = open_log(kafka(topic), {"kafka": cluster.connection}, SystemClock())
+    with pytest.raises(
+        SourceError, match=r"messages after offset 9 are there no more: .* was made anew\. Keep them longer"
+    ):
+        log.read({"0": 9}, 10, 10.0)
+    with pytest.raises(SourceError, match=r"partition 0 ends at 2, but 9 was taken in: it was made anew\. Give"):
+        log.lag({"0": 9})
+    log.close()
+
+
 def put(aws: dict[str, str], stream: str, *values: bytes) -> None:
     import boto3
 
@@ -90,6 +104,43 @@ def test_kinesis_into_the_lake(tmp_path: Path, aws: dict[str, str]) -> None:
     assert lake.frame(snapshot, ["id"]).collect()["id"].to_list() == [1, 2, 3]
     (bad,) = lake.quarantined(stream).collect().rows(named=True)
     assert bad["origin"] == "kinesis:trips/shardId-000000000000"
+
+
+def trim(stream: str, keep: int) -> None:
+    """Let the only shard forget all but its newest records, as Kinesis does in time."""
+    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.kinesis.models import kinesis_backends
+
+    (shard,) = kinesis_backends[DEFAULT_ACCOUNT_ID]["eu-central-1"].streams[stream].shards.values()
+    for number in list(shard.records)[: len(shard.records) - keep]:
+        del shard.records[number]
+
+
+def test_kinesis_that_forgot_unread_messages_stops_its_stream(tmp_path: Path, aws: dict[str, str]) -> None:
+    put(aws, "short", ride(1), ride(2))
+    lake, stream = Lake(tmp_path / "lake", connections={"kinesis": aws}), trips(None, live=kinesis("short"))
+    lake.publish([lake.ingest(stream, Silent())])
+    put(aws, "short", ride(3), ride(4))
+    trim("short", keep=1)
+    with pytest.raises(
+        SourceError, match=r"kinesis short shardId-0+: message \d+, taken in last, is there no more, .*lost"
+    ):
+        lake.ingest(stream, Silent())
+    published = lake.published(stream)
+    assert published is not None
+    assert lake.frame(published, ["id"]).collect()["id"].to_list() == [1, 2]
+
+
+def test_kinesis_may_forget_what_was_read(tmp_path: Path, aws: dict[str, str]) -> None:
+    put(aws, "idle", ride(1), ride(2))
+    lake, stream = Lake(tmp_path / "lake", connections={"kinesis": aws}), trips(None, live=kinesis("idle"))
+    lake.publish([lake.ingest(stream, Silent())])
+    trim("idle", keep=1)
+    assert lake.ingest(stream, Silent()).rows == 2
+    put(aws, "idle", ride(3))
+    lake.publish([lake.ingest(stream, Silent())])
+    trim("idle", keep=0)
+    assert lake.ingest(stream, Silent()).rows == 3
 
 
 def test_no_such_stream(aws: dict[str, str]) -> None:

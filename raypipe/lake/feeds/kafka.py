@@ -114,7 +114,7 @@ class KafkaLog:
     def _add(self, batch: Sequence[Message], found: Messages) -> int:
         """Append messages, a column at a time: there are hundreds of thousands a second. Returns their bytes."""
         errors, read = list(map(Message.error, batch)), batch
-        if errors.count(None) < len(errors):
+        if any(errors):  # to compare one with None leaves an exception behind in the client
             for error, message in zip(errors, batch, strict=True):
                 if error is not None:
                     self._say(error, message)
@@ -132,7 +132,10 @@ class KafkaLog:
     def _say(self, error: KafkaError, message: Message) -> None:
         where = f"kafka {self._topic} partition {message.partition()}"
         if error.code() in _GONE:
-            what = "the messages that come next are there no more: the topic kept them too short, or was made anew"
+            after = self._at.get(str(message.partition()))
+            what = (
+                f"the messages after offset {after} are there no more: the topic kept them too short, or was made anew"
+            )
             raise SourceError(what, where=where, cure="Keep them longer, and give the stream's table another name")
         if error.code() in _NO_TOPIC:
             raise SourceError(f"cannot be read: {error.str()}", where=where, cure="Make the topic, or correct its name")

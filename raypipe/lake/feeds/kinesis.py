@@ -33,6 +33,7 @@ class KinesisLog:
             raise ServiceError(f"the setting is refused: {error}", where="setting `kinesis`") from None
         self._waiting: dict[str, deque[tuple[int, int, bytes]]] = {}
         self._iterators: dict[str, str | None] = {}
+        self._last: dict[str, int] = {}
         self._at: dict[str, int] = {}
         self._stale = True
 
@@ -75,19 +76,35 @@ class KinesisLog:
             self._at, self._stale = dict(after), False
             self._iterators = {shard: self._iterator(shard, after.get(shard)) for shard in shards}
             self._waiting = {shard: deque() for shard in shards}
+            self._last = {shard: offset for shard, offset in after.items() if shard in shards}
         for shard, iterator in self._iterators.items():
             if iterator is None or self._waiting[shard]:
                 continue  # a shard that was closed, or one that still has something
             answer = self._ask("get_records", ShardIterator=iterator, Limit=AT_A_TIME)
             self._iterators[shard] = answer.get("NextShardIterator")
-            for record in answer["Records"]:
+            for record in self._unread(shard, answer["Records"]):
                 time = int(record["ApproximateArrivalTimestamp"].timestamp() * 1_000_000)
                 self._waiting[shard].append((int(record["SequenceNumber"]), time, record["Data"]))
+
+    def _unread(self, shard: str, records: list[Any]) -> list[Any]:
+        """What follows the message that was taken in last, which is asked for once more.
+
+        Numbers have gaps of their own, so only that message shows that none between it and the next was trimmed.
+        """
+        if not records or (last := self._last.get(shard)) is None:
+            return records
+        first, came = int(records[0]["SequenceNumber"]), records[0]["ApproximateArrivalTimestamp"]
+        if first != last:
+            what = f"message {last}, taken in last, is there no more, nor is any until {came:%Y-%m-%dT%H:%M:%S%z}"
+            cure = "Let Kinesis keep them longer, and give the stream's table another name"
+            raise SourceError(f"{what}: those between may be lost", where=f"kinesis {self._stream} {shard}", cure=cure)
+        del self._last[shard]
+        return records[1:]
 
     def _iterator(self, shard: str, after: int | None) -> str:
         place = {"ShardIteratorType": "TRIM_HORIZON"}
         if after is not None:
-            place = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": str(after)}
+            place = {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": str(after)}
         answer = self._ask("get_shard_iterator", StreamName=self._stream, ShardId=shard, **place)
         return str(answer["ShardIterator"])
 
