@@ -112,6 +112,7 @@ class Task:
             rows = derive_good(frame, self.source, self.lookups, partial(self._spare, bad, left), self.newest)
             scales = scales if writer.rows else scales_of(self.source, rows)
             writer.write(rows.to_arrow())
+            failpoint("ingest.while_reading")
         if writer.rows:
             require_columns(self.file, self.source, list(names))
         return Shape(columns=tuple(names.items()), scales=scales), bad

@@ -5,6 +5,7 @@ the models would cost.
 """
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -252,16 +253,13 @@ class Registry:
 
     def deployed(self, deployment: Deployment) -> None:
         """Write down which version answers; one that answered already is not written down again."""
-        name = deployment.name
-        while True:
-            rows = self.deployments(name)
-            if rows and (rows[-1][1].version, rows[-1][1].digest) == (deployment.version, deployment.digest):
-                return
-            try:
+        name, same = deployment.name, (deployment.version, deployment.digest)
+        while not (rows := self.deployments(name)) or (rows[-1][1].version, rows[-1][1].digest) != same:
+            # Somebody else may put a version into service just now: look again.
+            with suppress(KeyTakenError):
                 self._ledger.append(f"{DEPLOYED}/{name}/{len(rows) + 1}", DEPLOYED, name, deployment.to_json())
-            except KeyTakenError:
-                continue  # somebody else put a version into service just now: look again
-            return
+        # MLflow may have been away when the version was made champion: this is the last write of a run.
+        self._mirror(name)
 
     def deployments(self, name: str) -> list[tuple[Entry, Deployment]]:
         """Every change of which version answers, in order."""

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from raypipe.contracts import bundle
+from raypipe.contracts.records import Deployment
 from raypipe.errors import RegistryError
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
@@ -202,3 +203,16 @@ def test_a_server_that_is_down_stops_nobody(
         down.mirror("rides")
     back = Registry(tmp_path / "home" / "registry", ledger, tracking_uri)
     assert back.mirror("rides") == ["model rides", "version 1", "alias champion"]
+
+
+def test_what_is_put_into_service_is_in_mlflow_though_it_was_away_when_that_became_champion(
+    make, tmp_path: Path, ledger: Ledger, free_port: Callable[[], int], tracking_uri: str, client
+) -> None:
+    folder = tmp_path / "home" / "registry"
+    down = Registry(folder, ledger, f"http://127.0.0.1:{free_port()}")
+    down.register(*make())
+    champion = down.promote("rides", 1, expect=None, why="first")
+    deployed = Deployment(name="rides", version=1, digest=champion.digest, url="http://h/rides/predict", at=0)
+    Registry(folder, ledger, tracking_uri).deployed(deployed)
+    assert shown(client) == {1: "1"}
+    assert client.get_registered_model("rides").aliases == {"champion": 1}
