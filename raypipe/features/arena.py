@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raypipe.features.blocks import Block, Slots
 from raypipe.features.layout import parsed, require_version
@@ -53,6 +54,20 @@ class Arena:
         self._tracks = None
         self._many += len(values)
         return self._many - len(values)
+
+    def too_early(self, numbers: Ints, asked: Ints) -> NDArray[np.bool_]:
+        """Which questions are asked before all that is stored of their entity was known; -1: nothing is.
+
+        Args:
+            numbers: for each question the number of its entity.
+            asked: when each is asked.
+        """
+        if not self._plan.late:
+            return np.zeros(len(numbers), np.bool_)
+        last = {lot: starts.view()[0][1:] - 1 for lot, starts in self._starts.items()}
+        settled = np.max([self._matrices[lot].view()[1, last[lot]] for lot in last], axis=0)
+        early: NDArray[np.bool_] = (numbers >= 0) & (asked < settled[numbers])
+        return early
 
     def tracks(self) -> Sequence[Track]:
         """All entities as the kernel wants them."""

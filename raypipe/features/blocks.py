@@ -20,6 +20,7 @@ from raypipe.stats.exact import Exact, Floats, Ints
 from raypipe.stats.ranges import places
 
 FOREVER = np.iinfo(np.int64).max
+NEVER = np.iinfo(np.int64).min
 T = TypeVar("T")
 N = TypeVar("N", bound=np.generic)
 
@@ -31,10 +32,12 @@ class Slots:
     Attributes:
         starts: shape (entities + 1,); entity i has the slots ``[starts[i], starts[i + 1])``.
         times: of the events; in the last slot of each entity one that nothing lies after.
+        known: when each event was known; None: in the order in which they happen. In the last slots anything.
     """
 
     starts: Ints
     times: Ints
+    known: Ints | None = None
 
     @property
     def owners(self) -> Ints:
@@ -54,8 +57,11 @@ class Block:
         running: int64 (rows, slots): totals of all events before, within the entity.
         plain: int64 (rows, slots): values as they are; doubles and hashes by their bits.
         fading: float64 (rows, slots): decayed sums up to and with each event, by ``half_lives``.
+        weighed: float64 (as many rows, slots): what those are sums of, where events are known in another order, else no
+            rows; the last event before a cut has what was cut off with its own.
         half_lives: in microseconds.
-        firsts: int64 (0 or 1, slots): in every slot the time of the entity's first event, also when that was cut off.
+        firsts: int64 (0, 1 or 2, slots): in every slot the time of the entity's first event, also when it was cut off;
+            where events are known in another order, also the time of the first one before a cut.
         texts: one a slot, when values as they are are texts.
     """
 
@@ -66,6 +72,7 @@ class Block:
     running: Ints
     plain: Ints
     fading: Floats
+    weighed: Floats
     half_lives: tuple[int, ...]
     firsts: Ints
     texts: pa.LargeStringArray | None
@@ -96,7 +103,7 @@ def block(shape: TrackPlan, track: Track, lows: Ints, highs: Ints, shared: Share
         highs: the place behind its last.
         shared: of all tracks of the group.
     """
-    at, slots, ends = shared.once(_places, track.times, lows, highs)
+    at, slots, ends = shared.once(slots_of, track.times, track.known, lows, highs)
     running = [there(track.totals).limbs] if shape.totals else []
     running += [there(track.squares).limbs] if shape.squares else []
     running += [track.infinite] if track.infinite is not None else []
@@ -105,19 +112,23 @@ def block(shape: TrackPlan, track: Track, lows: Ints, highs: Ints, shared: Share
     plain = [_values(there(row), at, ends) for row in rows]
     fades = [*track.decayed.values(), *track.decayed_counts.values()]
     fading = [_values(row, at, ends).view(np.float64) for row in fades]
-    many = len(slots.times)
+    late, many = track.known is not None, len(slots.times)
+    weighs = [there(track.weighed)[h][0] for h in track.decayed] if late else []
+    weighs += [there(track.weighed)[h][-1] for h in track.decayed_counts] if late else []
+    weighed = [_values(row, at, ends).view(np.float64) for row in weighs]
     return Block(
         slots=slots,
         totals=there(track.totals).places if shape.totals else (),
         squares=there(track.squares).places if shape.squares else (),
         infinite=track.infinite is not None,
-        running=_from_zero(
-            np.concatenate([_taken(one, at) for one in running] or [np.zeros((0, many), np.int64)]), slots
+        running=from_zero(
+            np.concatenate([taken(one, at) for one in running] or [np.zeros((0, many), np.int64)]), slots
         ),
         plain=np.stack(plain) if plain else np.zeros((0, many), np.int64),
         fading=np.stack(fading) if fading else np.zeros((0, many)),
+        weighed=np.stack(weighed) if weighed else np.zeros((0, many)),
         half_lives=(*track.decayed, *track.decayed_counts),
-        firsts=_firsts(slots)[None][: shape.firsts],
+        firsts=_firsts(slots)[: shape.firsts * (1 + late)],
         texts=_texts(_as_they_are(track), at, ends) if shape.kept and shape.is_text else None,
     )
 
@@ -133,27 +144,12 @@ def merged(old: Block, new: Block, shared: Shared) -> Block:
     return replace(
         old,
         slots=slots,
-        running=_taken(old.running, at_old, new.running, at_new),
-        plain=_with_news(_taken(old.plain, at_old), is_new, new.plain, at_new),
+        running=taken(old.running, at_old, new.running, at_new),
+        plain=_with_news(taken(old.plain, at_old), is_new, new.plain, at_new),
         fading=_faded(old, new, slots, is_new, at_old, at_new),
-        firsts=np.minimum(_taken(old.firsts, at_old), _taken(new.firsts, at_new)),
+        weighed=_with_news(taken(old.weighed, at_old), is_new, new.weighed, at_new),
+        firsts=np.minimum(taken(old.firsts, at_old), taken(new.firsts, at_new)),
         texts=texts,
-    )
-
-
-def cut(whole: Block, needed: int, endless: bool, shared: Shared) -> Block:
-    """Only the events from a time on; of an endless track the last one before it too, for it reaches on."""
-    at, slots = shared.once(_tail, whole.slots, needed, endless)
-    if len(at) == len(whole.slots.times):
-        return whole
-    return replace(
-        whole,
-        slots=slots,
-        running=_from_zero(_taken(whole.running, at), slots),
-        plain=_taken(whole.plain, at),
-        fading=_taken(whole.fading, at),
-        firsts=_taken(whole.firsts, at),
-        texts=None if whole.texts is None else whole.texts.take(pa.array(at)),
     )
 
 
@@ -171,12 +167,12 @@ def _as_they_are(track: Track) -> Values:
     return kept
 
 
-def _places(times: Ints, lows: Ints, highs: Ints) -> tuple[Ints, Slots, Ints]:
+def slots_of(times: Ints, known: Ints | None, lows: Ints, highs: Ints) -> tuple[Ints, Slots, Ints]:
     """The place in a track of every slot, the slots, and which of them are the last of their entity."""
     starts = np.concatenate([[0], np.cumsum(highs - lows + 1)])
     at = np.arange(starts[-1]) + np.repeat(lows - starts[:-1], np.diff(starts))
     ends = starts[1:] - 1
-    return at, Slots(starts, _ended(times, at, ends)), ends
+    return at, Slots(starts, _ended(times, at, ends), None if known is None else _at(known, at)), ends
 
 
 def _ended(times: Ints, at: Ints, ends: Ints) -> Ints:
@@ -198,7 +194,8 @@ def _at(row: Values, at: Ints) -> Values:
 
 def _firsts(slots: Slots) -> Ints:
     # Without events this is the time that nothing lies after: whoever has some was there before.
-    return np.repeat(slots.times[slots.starts[:-1]], np.diff(slots.starts))
+    first = np.repeat(slots.times[slots.starts[:-1]], np.diff(slots.starts))
+    return np.stack([first, np.full(len(first), FOREVER)])
 
 
 def _texts(kept: Values, at: Ints, ends: Ints) -> pa.LargeStringArray:
@@ -207,7 +204,7 @@ def _texts(kept: Values, at: Ints, ends: Ints) -> pa.LargeStringArray:
     return pa.array(found, pa.large_string())
 
 
-def _taken(rows: NDArray[N], at: Ints, more: NDArray[N] | None = None, at_more: Ints | None = None) -> NDArray[N]:
+def taken(rows: NDArray[N], at: Ints, more: NDArray[N] | None = None, at_more: Ints | None = None) -> NDArray[N]:
     """Some places of every row, added to some of every other row: one row after another stays in the cache."""
     found = np.empty((len(rows), len(at)), rows.dtype)
     for i in range(len(rows)):
@@ -225,7 +222,7 @@ def _with_news(rows: NDArray[N], is_new: NDArray[np.bool_], new: NDArray[N], at_
     return rows
 
 
-def _from_zero(running: Ints, slots: Slots) -> Ints:
+def from_zero(running: Ints, slots: Slots) -> Ints:
     """The same rows, from zero at the first slot of each entity."""
     first, widths = slots.starts[:-1], np.diff(slots.starts)
     for i in range(len(running)):
@@ -246,21 +243,15 @@ def _interleaved(old: Slots, new: Slots) -> tuple[Slots, NDArray[np.bool_], Ints
     news = seen - seen[starts[:-1]][everyone]
     at_new = new.starts[everyone] + news
     at_old = old.starts[everyone] + np.arange(starts[-1]) - starts[everyone] - news
-    return Slots(starts, np.where(is_new, new.times[at_new], old.times[at_old])), is_new, at_old, at_new
-
-
-def _tail(slots: Slots, needed: int, endless: bool) -> tuple[Ints, Slots]:
-    everyone = np.arange(len(slots.starts) - 1)
-    lows = places(slots.starts, slots.times, everyone, np.full((1, len(everyone)), needed))[0]
-    if endless:
-        lows = np.maximum(lows - 1, slots.starts[:-1])
-    at, kept, _ = _places(slots.times, lows, slots.starts[1:] - 1)
-    return at, kept
+    known = None
+    if old.known is not None and new.known is not None:
+        known = np.where(is_new, new.known[at_new], old.known[at_old])
+    return Slots(starts, np.where(is_new, new.times[at_new], old.times[at_old]), known), is_new, at_old, at_new
 
 
 def _faded(old: Block, new: Block, slots: Slots, is_new: NDArray[np.bool_], at_old: Ints, at_new: Ints) -> Floats:
     """Decayed sums add up: each side's own at an event, and what the other's latest before it has faded to."""
-    own = _with_news(_taken(old.fading, at_old), is_new, new.fading, at_new)
+    own = _with_news(taken(old.fading, at_old), is_new, new.fading, at_new)
     if not len(own):
         return own
     begins = slots.starts[:-1]

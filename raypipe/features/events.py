@@ -149,7 +149,7 @@ def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, v
         decayed={h: rows[0] for h, rows in fading.items() if finite is not None},
         decayed_counts={h: rows[-1] for h, rows in fading.items()},
         firsts=np.repeat(np.append(times, 0)[starts[:-1]], np.diff(starts)) if shape.firsts else None,
-        weighed=weighed,
+        weighed=None if weighed is None else dict.fromkeys(shape.half_lives, weighed),
     )
 
 

@@ -181,12 +181,14 @@ def _latest(batch: Batch, track: Track, runs: _Runs, asked: Ints) -> Answer:
     seen = runs.some
     first, last = runs.low[runs.starts[seen]], runs.high[runs.starts[seen + 1] - 1] - 1
     starts = np.append(0, np.cumsum(np.diff(runs.starts) > 0))
-    one = Track(starts, track.times[last], firsts=track.times[first])
+    firsts = track.times[first] if track.earlier is None else np.minimum(track.times[first], track.earlier[first])
+    one = Track(starts, track.times[last], firsts=firsts)
     if batch.op == "last":
         one.kept = there(track.kept)[last]
     if batch.half_life and len(seen):
         begins = np.append(runs.starts[seen], len(runs.low))
-        values, life = there(track.weighed), batch.half_life
+        life = batch.half_life
+        values = there(track.weighed)[life]
         sums = decay.of_runs(values, track.times, track.starts, life, begins, runs.low, runs.high)
         one.decayed, one.decayed_counts = {life: sums[0]}, {life: sums[-1]}
         if track.infinite is not None:

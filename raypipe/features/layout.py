@@ -1,7 +1,8 @@
 """How stored states are laid out: few entities of a group differ in that, so that many are packed and read at once.
 
 The layout says for each track: which track's events it has (its own number, or that of an earlier one), 1 if it counts
-infinities, and for totals and squares how many limbs there are and their places.
+infinities, and for totals and squares how many limbs there are and their places. Groups whose events become known in
+another order than they happen have more rows, as their plan says.
 """
 
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ from raypipe.errors import FeatureError
 from raypipe.features.plan import GroupPlan, TrackPlan
 from raypipe.stats.exact import Ints
 
-VERSION = 3
+VERSION = 4
 SLOT = 8
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one track within the matrix of its lot, which begins with the times.
+    """The rows of one track within the matrix of its lot, which begins with the times; if late, when each was known.
 
     Attributes:
         lot: the track that the events are those of.
@@ -30,7 +31,8 @@ class Rows:
         plain: how many rows of values as they are there are; then, of texts, one of where each begins.
         half_lives: of the rows that fade.
         text: it has texts.
-        firsts: the last row tells the time of the first event.
+        firsts: one row more tells the time of the first event; if late, another that of the first one before the cut.
+        late: events are known in another order than they happen; for each row that fades one more has what it adds up.
     """
 
     lot: int
@@ -42,6 +44,7 @@ class Rows:
     half_lives: tuple[int, ...]
     text: bool
     firsts: bool
+    late: bool
 
     @property
     def running(self) -> int:
@@ -54,9 +57,19 @@ class Rows:
         return self.first + self.running + self.plain
 
     @property
+    def fading(self) -> int:
+        """The first of the rows that fade."""
+        return self.begins_of_texts + self.text
+
+    @property
+    def first_times(self) -> int:
+        """The row of the time of the first event, if there is one."""
+        return self.fading + len(self.half_lives) * (1 + self.late)
+
+    @property
     def end(self) -> int:
         """The row behind the last."""
-        return self.first + self.running + self.plain + self.text + len(self.half_lives) + self.firsts
+        return self.first_times + self.firsts * (1 + self.late)
 
 
 @dataclass(frozen=True)
@@ -90,13 +103,19 @@ class Layout:
 
 
 def rows_of(
-    shape: TrackPlan, lot: int, first: int, totals: tuple[int, ...], squares: tuple[int, ...], infinite: bool
+    shape: TrackPlan,
+    lot: int,
+    first: int | None,
+    totals: tuple[int, ...],
+    squares: tuple[int, ...],
+    infinite: bool,
+    late: bool,
 ) -> Rows:
-    """The rows of a track, beginning with row ``first`` of its lot."""
+    """The rows of a track, beginning with row ``first`` of its lot; None: it is the first of these events."""
     text = shape.kept and shape.is_text
     return Rows(
         lot=lot,
-        first=first,
+        first=1 + late if first is None else first,
         totals=totals,
         squares=squares,
         infinite=infinite,
@@ -104,6 +123,7 @@ def rows_of(
         half_lives=shape.half_lives * (1 + (shape.value is not None)),
         text=text,
         firsts=shape.firsts,
+        late=late,
     )
 
 
@@ -116,7 +136,7 @@ def parsed(plan: GroupPlan, head: bytes) -> Layout:
         lot, infinite = next(said), bool(next(said))
         totals = tuple(next(said) for _ in range(next(said)))
         squares = tuple(next(said) for _ in range(next(said)))
-        rows = rows_of(shape, lot, heights.get(lot, 1), totals, squares, infinite)
+        rows = rows_of(shape, lot, heights.get(lot), totals, squares, infinite, plan.late)
         heights[lot] = rows.end
         tracks.append(rows)
     return Layout(tuple(tracks))
@@ -125,7 +145,9 @@ def parsed(plan: GroupPlan, head: bytes) -> Layout:
 def require_version(value: bytes) -> None:
     """Raises FeatureError when a value, or what it begins with, was written by another version."""
     if (version := int.from_bytes(value[:SLOT], "little")) != VERSION:
-        raise FeatureError(f"state has version {version}", where="online store", cure="Materialize it again")
+        raise FeatureError(
+            f"state has version {version}", where="online store", cure="Run `raypipe materialize NAME --anew`"
+        )
 
 
 def head_of(value: bytes) -> bytes:

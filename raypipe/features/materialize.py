@@ -10,7 +10,6 @@ from raypipe.contracts.records import Materialized, Snapshot
 from raypipe.contracts.stores import MovedError, OnlineStore
 from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
-from raypipe.features.late import oldest
 from raypipe.features.plan import plans
 from raypipe.features.reading import Read, Tables
 from raypipe.features.states import EXACT_FOR, group_states, table_states
@@ -120,7 +119,7 @@ def _loaded(
         definition=definition(pipeline),
         snapshots=used,
         watermark=as_of,
-        oldest=oldest(tables, as_of, EXACT_FOR),
+        oldest=as_of - EXACT_FOR,
         generation=generation,
         entities=tally.entities,
         bytes=tally.bytes,

@@ -32,8 +32,8 @@ class OnlineFeatures:
     """The features of one pipeline over a store, compiled once; a replica keeps one and uses it in one thread.
 
     A request is taken as asked ``lead`` before its moment, exactly as its row of history would be, and sees what was
-    known at the store's watermark. Questions older than `Materialized.oldest` are refused: what they saw is gone.
-    States that were read are kept, decoded, until the store's head changes.
+    known then, and at the store's watermark. Questions older than `Materialized.oldest` are refused: what they saw is
+    gone. States that were read are kept, decoded, until the store's head changes.
 
     Args:
         pipeline: the definition.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.features.blocks import Block
+from raypipe.features.blocks import FOREVER, NEVER, Block, Slots
 from raypipe.features.layout import SLOT, Layout, Rows, rows_of, spots_of, stretches
 from raypipe.features.plan import GroupPlan
 from raypipe.stats.exact import Ints
@@ -29,7 +29,7 @@ def pack(plan: GroupPlan, blocks: Sequence[Block]) -> list[bytes]:
     for these, places in ((np.flatnonzero(~rare), common), (np.flatnonzero(rare), None)):
         if len(these):
             layout = _laid_out(plan, blocks, places)
-            for i, value in zip(these.tolist(), _values(layout, blocks, these), strict=True):
+            for i, value in zip(these.tolist(), _values(layout, blocks, these, plan.delay), strict=True):
                 result[i] = value
     return result
 
@@ -63,17 +63,18 @@ def _laid_out(plan: GroupPlan, blocks: Sequence[Block], kept: list[tuple[int, ..
         rows = rows_of(
             shape,
             lot,
-            heights.get(lot, 1),
+            heights.get(lot),
             tuple(block.totals[row] for row in these if row < split),
             tuple(block.squares[row - split] for row in these if row >= split),
             block.infinite,
+            plan.late,
         )
         heights[lot] = rows.end
         tracks.append(rows)
     return Layout(tuple(tracks))
 
 
-def _values(layout: Layout, blocks: Sequence[Block], these: Ints) -> Iterator[bytes]:
+def _values(layout: Layout, blocks: Sequence[Block], these: Ints, delay: int) -> Iterator[bytes]:
     """The values of some of the entities of some blocks, all written at once."""
     head = np.frombuffer(layout.head, np.int64)
     starts = {lot: blocks[lot].slots.starts for lot in layout.lots}
@@ -92,7 +93,7 @@ def _values(layout: Layout, blocks: Sequence[Block], these: Ints) -> Iterator[by
     for lot, height in layout.lots.items():
         source, spots = spots_of(starts[lot][these], widths[lot]), spots_of(at, widths[lot])
         step = np.repeat(widths[lot], widths[lot])
-        for row in _lot_rows(layout, blocks, lot):
+        for row in _lot_rows(layout, blocks, lot, delay):
             whole[spots] = row[source]
             spots += step
         at = at + widths[lot] * height
@@ -105,9 +106,12 @@ def _values(layout: Layout, blocks: Sequence[Block], these: Ints) -> Iterator[by
     return (bytes(written[a:b]) if there else b"" for there, a, b in bounds)
 
 
-def _lot_rows(layout: Layout, blocks: Sequence[Block], lot: int) -> Iterator[Ints]:
+def _lot_rows(layout: Layout, blocks: Sequence[Block], lot: int, delay: int) -> Iterator[Ints]:
     """All rows of the tracks that have the same events, under their times."""
-    yield blocks[lot].slots.times
+    slots = blocks[lot].slots
+    yield slots.times
+    if slots.known is not None:
+        yield _settled(slots, slots.known, delay)
     for rows, block in zip(layout.tracks, blocks, strict=True):
         if rows.lot != lot:
             continue
@@ -119,7 +123,16 @@ def _lot_rows(layout: Layout, blocks: Sequence[Block], lot: int) -> Iterator[Int
         if block.texts is not None:
             yield _begins(block)
         yield from block.fading.view(np.int64)
+        yield from block.weighed.view(np.int64)
         yield from block.firsts
+
+
+def _settled(slots: Slots, known: Ints, delay: int) -> Ints:
+    """When each event was known; in the last slot of each entity when the last of those that were late was."""
+    ends, noted = slots.starts[1:] - 1, known.copy()
+    late = np.where((known > slots.times + delay) & (slots.times != FOREVER), known, NEVER)
+    noted[ends] = np.maximum.reduceat(late, slots.starts[:-1])
+    return noted
 
 
 def _offsets(block: Block) -> Ints:

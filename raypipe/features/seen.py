@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from raypipe.features import state
+from raypipe.features import early, state
 from raypipe.features.arena import Arena
 from raypipe.features.kernel import compute
 from raypipe.features.layout import Layout, head_of
 from raypipe.features.plan import GroupPlan
 from raypipe.features.single import Program, Value, nobody
 from raypipe.features.state import Stored
-from raypipe.features.tracks import Answer
+from raypipe.features.tracks import Answer, there, together
 from raypipe.stats.exact import Ints
 
 #: More questions than these about one group are answered by arrays: to make one takes as long as so many looks.
@@ -85,7 +85,9 @@ class Seen:
         programs = self._programs[number]
         if (program := programs.get(id(stored.layout))) is None:
             program = programs[id(stored.layout)] = Program(self._plans[number], stored.layout)
-        return program(stored, asked)
+        if (found := program(stored, asked)) is None:
+            return [answer.plain()[0] for answer in self._early(number, [key], np.array([asked], np.int64))]
+        return found
 
     def answers(self, number: int, column: Sequence[bytes | None], asked: Ints) -> list[Answer]:
         """The features of one group for many questions."""
@@ -93,16 +95,27 @@ class Seen:
         self._place(number, column)
         found = [(-1, -1) if key is None else self._places[key] for key in column]
         used = sorted({arena for arena, _ in found if arena >= 0})
-        if len(used) <= 1:
-            tracks = arenas[used[0]].tracks() if used else state.nobody(plan)
-            return compute(plan, tracks, np.array([entity for _, entity in found], np.int64), asked)
-        places = np.array(found, np.int64)
+        places = np.array(found, np.int64).reshape(-1, 2)
+        if not used:
+            return compute(plan, state.nobody(plan), places[:, 1], asked)
         places[:, 0] = np.maximum(places[:, 0], used[0])
-        parts = []
+        parts, late = [], [np.zeros(0, np.int64)]
         for arena in used:
-            here = np.flatnonzero(places[:, 0] == arena)
-            parts.append((here, compute(plan, arenas[arena].tracks(), places[here, 1], asked[here])))
-        return [_together([(here, answers[i]) for here, answers in parts]) for i in range(len(plan.features))]
+            here = np.flatnonzero(places[:, 0] == arena) if len(used) > 1 else np.arange(len(places))
+            entities, times = places[here, 1], asked[here]
+            parts.append((here, compute(plan, arenas[arena].tracks(), entities, times)))
+            late.append(here[arenas[arena].too_early(entities, times)])
+        answers = [together([(here, answers[i]) for here, answers in parts]) for i in range(len(plan.features))]
+        if len(some := np.concatenate(late)):
+            early = self._early(number, [column[i] for i in some.tolist()], asked[some])
+            for answer, again in zip(answers, early, strict=True):
+                answer.put(some, again)
+        return answers
+
+    def _early(self, number: int, column: Sequence[bytes | None], asked: Ints) -> list[Answer]:
+        """The same for questions that are asked before all that is stored of their entities was known."""
+        stored = {there(key): there(self._values[there(key)]) for key in column}
+        return early.answers(self._plans[number], stored, column, asked)
 
     def _place(self, number: int, column: Sequence[bytes | None]) -> None:
         """Have these entities in arenas, those that are laid out alike in one."""
@@ -121,14 +134,3 @@ class Seen:
                 arenas.append(Arena(self._plans[number], head))
             first = arenas[arena].add(list(values.values()))
             self._places.update((key, (arena, first + i)) for i, key in enumerate(values))
-
-
-def _together(parts: Sequence[tuple[Ints, Answer]]) -> Answer:
-    """One answer for all questions from those for some of them each."""
-    order = np.argsort(np.concatenate([here for here, _ in parts]))
-    values = np.concatenate([answer.values for _, answer in parts])[order]
-    missing = [answer.missing for _, answer in parts]
-    if all(one is None for one in missing):
-        return Answer(values)
-    gaps = [np.zeros(len(here), np.bool_) if a.missing is None else a.missing for here, a in parts]
-    return Answer(values, np.concatenate(gaps)[order])

@@ -4,7 +4,7 @@ For a single row, making an array takes longer than the work on it. Here Python'
 answers, and of what is stored only the few numbers are touched that the question needs.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -28,6 +28,7 @@ class Look:
 
     Attributes:
         stored: the entity.
+        lot: which tracks these are.
         at: the place of the first time; row r of the matrix begins ``r * width`` places further.
         width: of the matrix.
         asked: when.
@@ -37,11 +38,11 @@ class Look:
         sums: of what was added up before.
     """
 
-    __slots__ = ("asked", "at", "end", "latest", "lows", "stored", "sums", "width")
+    __slots__ = ("asked", "at", "end", "latest", "lot", "lows", "stored", "sums", "width")
 
     def __init__(self, stored: Stored, lot: int, asked: int, edges: Sequence[int], rows: Sequence[int]) -> None:
         times, at, width = stored.ints, stored.begins[lot], stored.widths[lot]
-        self.stored, self.asked, self.at, self.width = stored, asked, at, width
+        self.stored, self.lot, self.asked, self.at, self.width = stored, lot, asked, at, width
         last = at + width - 1
         # Of the present one mostly asks: all that is stored has happened then, and most of it lies in a long window.
         end = last if width == 1 or times[last - 1] < edges[0] else bisect_left(times, edges[0], at, last)
@@ -54,6 +55,14 @@ class Look:
                 if first < edges[row]:
                     lows[row] = bisect_left(times, edges[row], at, end) - at
         self.sums: dict[tuple[int, int], int] = {}
+
+    def leave_off(self) -> bool:
+        """See nothing behind the last event that was known when it was asked; whether all before it were known, too."""
+        reached, all_known = self.stored.known(self.lot)
+        many = bisect_right(reached, self.asked)
+        self.end, self.latest = min(self.end, many), min(self.latest, many - 1)
+        self.lows = [min(low, self.end) for low in self.lows]
+        return self.latest < 0 or all_known[self.latest] <= self.asked
 
     def span(self, row: int, window: int) -> tuple[int, int]:
         """Where the values of a row in a window lie."""
@@ -92,10 +101,12 @@ class Program:
         self._windowed = [(i, *made[i]) for i in range(len(made)) if i in windowed]
         self._others = [(i, *made[i]) for i in range(len(made)) if i not in windowed]
 
-    def __call__(self, stored: Stored, asked: int) -> list[Value]:
-        """The features at a time, in the order declared."""
+    def __call__(self, stored: Stored, asked: int) -> list[Value] | None:
+        """The features at a time, in the order declared; None: events before others that were known were not yet."""
         edges = self._edges(asked)
         looks = [Look(stored, lot, asked, edges, rows) for lot, rows in self._lots]
+        if asked < stored.settled and not all(look.leave_off() for look in looks):
+            return None
         # Until an event enters or leaves a window, all of them hold what they held.
         places = tuple([(look.end, *look.lows) for look in looks])
         if (found := stored.said.get(places)) is None:
@@ -120,7 +131,7 @@ def _readers(batch: Batch, shape: TrackPlan, rows: Rows, text: int) -> list[_Rea
     if batch.op == "last":
         return [_last(_kept(shape, rows, text), batch.max_age)]
     if batch.op == "tenure":
-        return [_tenure(rows.end - 1)]
+        return [_tenure(rows.first_times)]
     return [_since(batch.max_age) if batch.op == "since" else _decayed(batch, shape, rows)]
 
 
@@ -303,7 +314,7 @@ def _tenure(row: int) -> _Reader:
 
 
 def _decayed(batch: Batch, shape: TrackPlan, rows: Rows) -> _Reader:
-    begin = rows.first + rows.running + rows.plain + rows.text + shape.half_lives.index(batch.half_life)
+    begin = rows.fading + shape.half_lives.index(batch.half_life)
     counts = begin + (len(shape.half_lives) if shape.value is not None else 0)
     row = counts if batch.op == "decayed_count" else begin
 

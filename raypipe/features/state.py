@@ -1,8 +1,8 @@
 """The stored state of one entity in one group: the rows of its tracks behind one another, ready to be read.
 
 Everything is in 8-byte slots: the version; the length of the layout, and the layout; for each lot of tracks that have
-the same events the number of its events; then for each lot its times and the rows of its tracks, each one slot longer
-than events; last the bytes of texts, padded.
+the same events the number of its events; then for each lot its times, when each was known if that is another order, and
+the rows of its tracks, each one slot longer than events; last the bytes of texts, padded.
 
 `layout.py` says what the layout is, `packing.py` writes the values.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raypipe.features.blocks import Block, Slots
+from raypipe.features.blocks import NEVER, Block, Slots
 from raypipe.features.layout import SLOT, Layout, Rows, begins_of, parsed, require_version, spots_of, stretches
 from raypipe.features.plan import GroupPlan, TrackPlan
 from raypipe.features.tracks import Track
@@ -31,7 +31,9 @@ class Stored:
         begins: for each lot the slot in which its matrix begins, whose first row is the times.
         widths: how many events and one each has.
         texts: for each track with texts the byte in which they begin.
+        settled: from when on all of it was known.
         memo: what was said before of long ranges: by what, from which slot, to which.
+        order: what `known` said of each lot.
         said: what was last said of all windows, by where they began and ended.
     """
 
@@ -42,12 +44,23 @@ class Stored:
     begins: tuple[int, ...]
     widths: tuple[int, ...]
     texts: tuple[int, ...]
+    settled: int
     memo: dict[tuple[tuple[str, float | None], int, int], float] = field(default_factory=dict)
+    order: dict[int, tuple["memoryview[int]", "memoryview[int]"]] = field(default_factory=dict)
     said: dict[tuple[tuple[int, ...], ...], list[float | int | str | None]] = field(default_factory=dict)
 
     def floats(self, low: int, end: int) -> Floats:
         """Some slots as doubles."""
         return np.frombuffer(self.value, np.float64, end - low, SLOT * low)
+
+    def known(self, lot: int) -> tuple["memoryview[int]", "memoryview[int]"]:
+        """From when on each event or a later one was known, and from when on it and all before it were."""
+        if lot not in self.order:
+            begin, width = self.begins[lot], self.widths[lot]
+            rows = np.frombuffer(self.value, np.int64, 2 * width, SLOT * begin).reshape(2, width)[:, :-1].max(axis=0)
+            first = np.minimum.accumulate(rows[::-1])[::-1].copy()
+            self.order[lot] = first.data, np.maximum.accumulate(rows).data
+        return self.order[lot]
 
 
 def read(plan: GroupPlan, value: bytes, known: dict[bytes, Layout]) -> Stored:
@@ -76,7 +89,10 @@ def read(plan: GroupPlan, value: bytes, known: dict[bytes, Layout]) -> Stored:
     for lot, row in layout.begins_of_texts:
         texts.append(SLOT * at)
         at += -(-ints[begins[lot] + (row + 1) * widths[lot] - 1] // SLOT)
-    return Stored(layout, value, ints, memoryview(value).cast("d"), tuple(begins), widths, tuple(texts))
+    # The last slot of the second row tells it, of events that are known in another order than they happen.
+    lasts = (ints[begin + 2 * width - 1] for begin, width in zip(begins, widths, strict=True)) if plan.late else ()
+    settled = max(lasts, default=NEVER)
+    return Stored(layout, value, ints, memoryview(value).cast("d"), tuple(begins), widths, tuple(texts), settled)
 
 
 @dataclass(frozen=True)
@@ -129,7 +145,9 @@ def blocks_of(plan: GroupPlan, head: bytes, values: Sequence[bytes]) -> list[Blo
     require_version(head)
     layout = parsed(plan, head)
     whole = matrices_of(layout, values)
-    slots = {lot: Slots(whole.starts[lot], matrix[0]) for lot, matrix in whole.rows.items()}
+    slots = {
+        lot: Slots(whole.starts[lot], matrix[0], matrix[1] if plan.late else None) for lot, matrix in whole.rows.items()
+    }
     found = []
     for rows, texts in zip(layout.tracks, whole.texts, strict=True):
         matrix, mine = whole.rows[rows.lot], slots[rows.lot]
@@ -152,18 +170,19 @@ def track_block(rows: Rows, matrix: Ints, slots: Slots, texts: pa.LargeStringArr
     """One track out of the matrix of its lot."""
     a = rows.first
     b = a + rows.running
-    c = b + rows.plain
-    d = rows.end - rows.firsts
+    c = rows.fading
+    d = c + len(rows.half_lives)
     return Block(
         slots=slots,
         totals=rows.totals,
         squares=rows.squares,
         infinite=rows.infinite,
         running=matrix[a:b],
-        plain=matrix[b:c],
-        fading=matrix[c + rows.text : d].view(np.float64),
+        plain=matrix[b : b + rows.plain],
+        fading=matrix[c:d].view(np.float64),
+        weighed=matrix[d : rows.first_times].view(np.float64),
         half_lives=rows.half_lives,
-        firsts=matrix[d : rows.end],
+        firsts=matrix[rows.first_times : rows.end],
         texts=texts,
     )
 

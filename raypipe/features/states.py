@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from raypipe.features import events, frames, keys
-from raypipe.features.blocks import Block, Shared, block, cut
+from raypipe.features import cuts, events, frames, keys
+from raypipe.features.blocks import Block, Shared, block
 from raypipe.features.packing import pack
 from raypipe.features.plan import GroupPlan
 from raypipe.features.tracks import Track
@@ -25,7 +25,7 @@ def group_states(number: int, plan: GroupPlan, found: pl.DataFrame, as_of: int) 
     tracks = events.tracks(plan, coded, known.height)
     for first, end in portions(tracks):
         blocks = entity_blocks(plan, tracks, np.arange(first, end))
-        values = pack(plan, trimmed(plan, blocks, as_of))
+        values = pack(plan, cuts.trimmed(plan, blocks, as_of - EXACT_FOR))
         for key, value in zip(known[first:end].iter_rows(), values, strict=True):
             under = keys.stored(number, key)
             if value and under is not None:
@@ -52,15 +52,6 @@ def entity_blocks(plan: GroupPlan, tracks: Sequence[Track], numbers: Ints) -> li
         lows, highs = bounds.setdefault(id(track.times), (track.starts[numbers], track.starts[numbers + 1]))
         blocks.append(block(shape, track, lows, highs, shared))
     return blocks
-
-
-def trimmed(plan: GroupPlan, blocks: Sequence[Block], as_of: int) -> list[Block]:
-    """Only what a question from ``as_of - EXACT_FOR`` on can see."""
-    oldest, shared = as_of - EXACT_FOR, Shared()
-    return [
-        cut(whole, shape.first_needed(oldest, plan.delay), shape.endless, shared)
-        for shape, whole in zip(plan.tracks, blocks, strict=True)
-    ]
 
 
 def table_states(number: int, item: TableFeatures, table: pl.LazyFrame) -> Iterator[tuple[bytes, bytes]]:

@@ -1,6 +1,7 @@
 """The arrays that aggregates are computed from, and what comes of them."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -71,7 +72,9 @@ class Track:
         decayed: by half-life, the decayed sum up to and with each event.
         decayed_counts: the same of ones.
         firsts: for each event the time of its key's first one, which need not be here.
-        weighed: what the decayed sums are sums of: finite values if there are any, and ones.
+        earlier: for each event the time of the first event of its key that is not here any more, and is seen by every
+            question; None: all are here.
+        weighed: by half-life, what the decayed sums are sums of: finite values if there are any, and ones.
         known: from when on each event is seen; None: events become known in the order in which they happen.
         reached: from when on each event or a later one of its key is seen.
         memo: what was said before of a range of events, by aggregate and rank; None: nothing is remembered.
@@ -90,7 +93,8 @@ class Track:
     decayed: dict[int, Floats] = field(default_factory=dict)
     decayed_counts: dict[int, Floats] = field(default_factory=dict)
     firsts: Ints | None = None
-    weighed: Floats | None = None
+    earlier: Ints | None = None
+    weighed: dict[int, Floats] | None = None
     known: Ints | None = None
     reached: Ints | None = None
     memo: dict[tuple[str, float | None], dict[tuple[int, int], float]] | None = None
@@ -103,6 +107,12 @@ class Answer:
     values: Values
     missing: NDArray[np.bool_] | None = None
 
+    def put(self, some: Ints, others: "Answer") -> None:
+        """Answer some of the questions otherwise."""
+        self.values[some] = others.values
+        if self.missing is not None and others.missing is not None:
+            self.missing[some] = others.missing
+
     def plain(self) -> list[Any]:
         """Python's own values, None where there is none.
 
@@ -113,6 +123,19 @@ class Answer:
         if self.missing is not None:
             return [None if gap else value for gap, value in zip(self.missing.tolist(), found, strict=True)]
         return [None if value != value else value for value in found] if self.values.dtype == np.float64 else found
+
+
+def together(parts: Sequence[tuple[Ints, Answer]]) -> Answer:
+    """One answer for all questions from those for some of them each."""
+    if len(parts) == 1:
+        return parts[0][1]
+    order = np.argsort(np.concatenate([here for here, _ in parts]))
+    values = np.concatenate([answer.values for _, answer in parts])[order]
+    missing = [answer.missing for _, answer in parts]
+    if all(one is None for one in missing):
+        return Answer(values)
+    gaps = [np.zeros(len(here), np.bool_) if a.missing is None else a.missing for here, a in parts]
+    return Answer(values, np.concatenate(gaps)[order])
 
 
 def blank(size: int, kind: np.dtype[Any]) -> Values:

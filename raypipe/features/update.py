@@ -18,12 +18,12 @@ from raypipe.contracts.records import Materialized, Snapshot
 from raypipe.contracts.stores import Reading
 from raypipe.features import events, keys, state
 from raypipe.features.blocks import Block, Shared, merged, ties
-from raypipe.features.late import oldest
+from raypipe.features.cuts import trimmed
 from raypipe.features.layout import head_of
 from raypipe.features.packing import pack
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Tables
-from raypipe.features.states import EXACT_FOR, entity_blocks, group_states, table_states, trimmed
+from raypipe.features.states import EXACT_FOR, entity_blocks, group_states, table_states
 from raypipe.features.tally import Change, Tally
 from raypipe.features.tracks import Track
 from raypipe.spec import Pipeline, TableFeatures
@@ -86,7 +86,7 @@ class Update:
             self.current,
             snapshots=used,
             watermark=self.as_of,
-            oldest=oldest(self.tables, self.as_of, EXACT_FOR),
+            oldest=self.as_of - EXACT_FOR,
             entities=self._tally.entities,
             bytes=self._tally.bytes,
             digest=self._tally.digest.hexdigest(),
@@ -139,7 +139,7 @@ class Update:
                 numbers = np.array(members) + first
                 blocks, left = _with_stored(plan, tracks, numbers, head, stored)
                 tied.append(np.setdiff1d(numbers, left))
-                packed = pack(plan, trimmed(plan, blocks, self.as_of)) if blocks else []
+                packed = pack(plan, trimmed(plan, blocks, self.as_of - EXACT_FOR)) if blocks else []
                 places = (left - first).tolist()
                 yield from ((here[i], values[i], value or None) for i, value in zip(places, packed, strict=True))
         return known[np.concatenate(tied)]

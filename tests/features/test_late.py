@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from raypipe.errors import RequestError
 from raypipe.features import events, gaps, late
 from raypipe.features.plan import plan
 from raypipe.spec import Stream, agg, csv, days, hours, kafka, minutes
@@ -62,26 +61,20 @@ def test_training_sees_what_was_known_then(history: tuple[pl.DataFrame, pl.DataF
     assert not payments.differences(payments.offline(OWN, rows, asked, as_of), truth)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(histories(), st.sampled_from([0, 1, 3, STEP]))
-def test_serving_sees_what_is_known_now(history: tuple[pl.DataFrame, pl.DataFrame], earlier: int) -> None:
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), st.sampled_from([-STEP, -1, 0, 1, STEP, micros(hours(3)), micros(hours(20))]))
+def test_serving_sees_what_was_known_then(history: tuple[pl.DataFrame, pl.DataFrame], later: int) -> None:
+    """One by one, and among so many that they are answered by arrays; also from long before the state was made."""
     rows, asked = history
-    as_of = asked["asked_at"].cast(pl.Int64).min() - earlier
+    as_of = asked["asked_at"].cast(pl.Int64).min() + later
     truth = payments.expected(OWN, rows, asked, as_of)
     online = payments.online(OWN, rows, asked, as_of)
     assert not payments.differences(online, truth)
+    many = payments.online(OWN, rows, pl.concat([asked] * 80), as_of)
     exact = [name for name in online.columns if not name.startswith("fad")]
-    assert online.select(exact).equals(payments.offline(OWN, rows, asked, as_of).select(exact))
-
-
-def test_serving_refuses_what_it_cannot_tell() -> None:
-    """State as known now does not say what was known before a late event came."""
-    came = BASE - STEP
-    rows = payments.frame_of([payment(1, "a", 5, 0, 4 * STEP - micros(OWN), 2.0)])
-    asked = payments.asked_frame([("a", 1, came)])
-    assert payments.online(OWN, rows, asked, BASE).equals(payments.offline(OWN, rows, asked, BASE))
-    with pytest.raises(RequestError, match="is older than the stored features"):
-        payments.online(OWN, rows, payments.asked_frame([("a", 1, came - 1)]), BASE)
+    training = payments.offline(OWN, rows, asked, as_of).select(exact)
+    assert payments.bits(online.select(exact)).equals(payments.bits(training))
+    assert payments.bits(many).equals(payments.bits(pl.concat([online] * 80)))
 
 
 def test_rows_that_came_live_and_late_are_known_from_when_they_came() -> None:

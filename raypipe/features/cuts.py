@@ -1,0 +1,99 @@
+"""What is cut off from stored events: whatever no question that may still be asked can tell from what is left.
+
+Of events that are known in the order in which they happen, the last one before the cut tells all that came before it.
+Of others, that is the last one that every question sees; those that are not seen by all are kept beside it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from raypipe.features.blocks import FOREVER, Block, Shared, Slots, from_zero, slots_of, taken
+from raypipe.features.plan import GroupPlan
+from raypipe.stats import decay
+from raypipe.stats.exact import Ints
+from raypipe.stats.ranges import places
+
+
+def trimmed(plan: GroupPlan, blocks: Sequence[Block], oldest: int) -> list[Block]:
+    """Only what a question can see that is asked at ``oldest`` or later."""
+    shared = Shared()
+    return [
+        cut(whole, shape.first_needed(oldest, plan.delay), oldest if shape.endless else None, shared)
+        for shape, whole in zip(plan.tracks, blocks, strict=True)
+    ]
+
+
+def cut(whole: Block, needed: int, oldest: int | None, shared: Shared) -> Block:
+    """Only the events from a time on, and what reaches on of those before it.
+
+    Args:
+        whole: the events.
+        needed: the time.
+        oldest: the earliest question, of a track that is endless: something of what came before ``needed`` reaches on.
+        shared: of all tracks of the group.
+    """
+    left = shared.once(_left, whole.slots, needed, oldest)
+    if len(left.at) == len(whole.slots.times):
+        return whole
+    rest = replace(
+        whole,
+        slots=left.slots,
+        running=from_zero(taken(whole.running, left.at), left.slots),
+        plain=taken(whole.plain, left.at),
+        fading=taken(whole.fading, left.at),
+        weighed=taken(whole.weighed, left.at),
+        firsts=taken(whole.firsts, left.at),
+        texts=None if whole.texts is None else whole.texts.take(pa.array(left.at)),
+    )
+    if left.old is not None and (len(whole.weighed) or len(whole.firsts)):
+        _told(rest, whole, left.old, left)
+    return rest
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What is left of some slots.
+
+    Attributes:
+        at: their places.
+        slots: what they are now.
+        old: the events of which the last one of each entity is left, to tell for all; None: it does so by itself.
+    """
+
+    at: Ints
+    slots: Slots
+    old: Ints | None = None
+
+
+def _left(slots: Slots, needed: int, oldest: int | None) -> _Left:
+    everyone = np.arange(len(slots.starts) - 1)
+    lows = places(slots.starts, slots.times, everyone, np.full((1, len(everyone)), needed))[0]
+    if oldest is None or slots.known is None:
+        if oldest is not None:
+            lows = np.maximum(lows - 1, slots.starts[:-1])
+        at, kept, _ = slots_of(slots.times, slots.known, lows, slots.starts[1:] - 1)
+        return _Left(at, kept)
+    old = np.flatnonzero((slots.times < needed) & (slots.known <= oldest))
+    owners, stays = slots.owners, np.ones(len(slots.times), np.bool_)
+    gone = old[:-1][np.diff(owners[old]) == 0]
+    stays[gone] = False
+    at = np.flatnonzero(stays)
+    starts = np.append(0, np.cumsum(stays))[slots.starts]
+    return _Left(at, Slots(starts, slots.times[at], slots.known[at]), old[np.isin(owners[old], owners[gone])])
+
+
+def _told(rest: Block, whole: Block, old: Ints, left: _Left) -> None:
+    """Have the last old event of each entity tell what all of them had faded to by then, and when the first one was."""
+    entities, begins = np.unique(whole.slots.owners[old], return_index=True)
+    bounds = np.append(begins, len(old))
+    last = np.searchsorted(left.at, old[bounds[1:] - 1])
+    times = whole.slots.times[old]
+    for row, values, half_life in zip(rest.weighed, whole.weighed, whole.half_lives, strict=True):
+        row[last] = decay.running(values[None, old], times, bounds, half_life)[0, bounds[1:] - 1]
+    if len(rest.firsts):
+        first = np.full(len(whole.slots.starts) - 1, FOREVER)
+        first[entities] = times[begins]
+        rest.firsts[1] = np.minimum(rest.firsts[1], first[left.slots.owners])
