@@ -1,7 +1,9 @@
 """Questions to serving that are asked before all that is stored was known: as history answers them, and only those."""
 
+from datetime import UTC, datetime
 from random import Random
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,8 +11,12 @@ from hypothesis import strategies as st
 
 from raypipe.contracts.progress import Silent
 from raypipe.errors import RequestError
-from raypipe.features import OnlineFeatures, early, materialize
-from raypipe.spec import hours, minutes
+from raypipe.features import OnlineFeatures, early, events, keys, materialize
+from raypipe.features.plan import plan
+from raypipe.features.seen import Seen
+from raypipe.features.states import group_states
+from raypipe.spec import Stream, agg, csv, days, hours, kafka, minutes
+from raypipe.spec.shape import in_lake
 from tests.features import payments
 from tests.features.memory import MemoryStore
 from tests.features.oracle import micros
@@ -63,6 +69,22 @@ def test_what_is_cut_off_is_seen_as_before(rows: list[dict], later: int) -> None
     assert not payments.differences(
         payments.online(OWN, frame, asked, as_of), payments.expected(OWN, frame, asked, as_of)
     )
+
+
+@pytest.mark.parametrize("nudge", [-1, 0, 1])
+def test_every_edge_of_the_cut_lies_where_it_must(nudge: int) -> None:
+    """Events at the beginning of the longest window, and older ones known about when the earliest question is asked."""
+    oldest, edge = BASE - DAY, 31 * DAY // STEP
+    old = [edge + 144 * days_before for days_before in (1, 2, 5, 9)]
+    at_once = [(edge, 0), (edge, 0), (edge, -1), (edge, -1), (old[1], 0), (old[3], 0)]
+    rows = [payment(i, "a", steps, back, -micros(OWN), i + 0.5) for i, (steps, back) in enumerate(at_once)]
+    for number, steps in ((10, old[0]), (11, old[2])):
+        lag = oldest + nudge - micros(OWN) - (BASE - steps * STEP)
+        for user in "abb":
+            rows.append(payment(10 * number + len(rows), user, steps, 0, lag, 2.0 * number))
+    asked, frame = asked_of("ab", [oldest, oldest + 1, BASE]), payments.frame_of(rows)
+    truth = payments.expected(OWN, frame, asked, BASE)
+    assert not payments.differences(payments.online(OWN, frame, asked, BASE), truth)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -122,7 +144,13 @@ def test_only_questions_that_a_late_event_touches_take_longer(monkeypatch: pytes
     answers = early.answers
     monkeypatch.setattr(early, "answers", lambda *args: touched.append(args[2]) or answers(*args))
     for many in (1, 100):
-        for user, q, early_ones in (("b", came - 1, 0), ("a", came, 0), ("nobody", came - 1, 0), ("a", came - 1, 1)):
+        for user, q, early_ones in (
+            ("b", came - 1, 0),
+            ("b", BASE - 4 * STEP, 0),
+            ("a", came, 0),
+            ("nobody", came - 1, 0),
+            ("a", came - 1, 1),
+        ):
             asked = asked_of(user if len(user) == 1 else "x", [q] * many)
             touched.clear()
             found = features.compute(requests(asked))
@@ -143,6 +171,51 @@ def test_what_nothing_overtook_is_merely_not_seen_yet(monkeypatch: pytest.Monkey
     assert found["tenure"].null_count() == 0
     assert found["sum_1h"].n_unique() > 1
     assert not payments.differences(found, truth)
+
+
+def test_rows_that_came_live_and_late_are_seen_from_when_they_came() -> None:
+    """In a group with a delay, which all other rows have in common."""
+    stream = Stream(
+        "trips",
+        csv("trips.csv"),
+        id=["id"],
+        time="start",
+        columns={str: "id user", int: "n", datetime: "start"},
+        delay=minutes(3),
+        live=kafka("trips"),
+        late_by=hours(1),
+    )
+    group = stream.by("user").features(
+        trips=agg.count(hours(2)), last_n=agg.last("n"), tenure=agg.tenure(), mean_n=agg.mean("n", days(2))
+    )
+    random, compiled, start = Random(1), plan(group), datetime(2013, 3, 10, 7, tzinfo=UTC)
+    rows = []
+    for i in range(300):
+        time, late = start - minutes(7 * random.randrange(700)), i % 3 == 0
+        came = time + (minutes(random.randrange(61, 900)) if late else minutes(3))
+        user = "ab"[i % 2]
+        rows.append(
+            {"id": str(i), "user": user, "n": i, "start": time, "event_time": time, "known_at": came, "late": late}
+        )
+    frame, as_of = pl.DataFrame(rows, schema=in_lake(stream)), micros(start)
+    found = events.events(compiled, frame.lazy(), as_of).collect()
+    values = dict(group_states(0, compiled, found, as_of))
+    asks = [(user, as_of - i * STEP) for i in range(140) for user in "abx"]
+    column, times = [keys.stored(0, [user]) for user, _ in asks], np.array([q for _, q in asks])
+    seen = Seen([compiled])
+    seen.add(list(dict.fromkeys(column)), [values.get(key) for key in dict.fromkeys(column)])
+    many = list(zip(*(answer.plain() for answer in seen.answers(0, column, times)), strict=True))
+    alone = [tuple(seen.rows(0, [question])[0]) for question in zip(column, times.tolist(), strict=True)]
+    assert many == alone
+    for (user, q), answer in zip(asks, many, strict=True):
+        mine = sorted((micros(r["start"]), r["n"]) for r in rows if r["user"] == user and micros(r["known_at"]) <= q)
+        assert answer[0] == sum(time >= (q - 2 * HOUR) // 60_000_000 * 60_000_000 for time, _ in mine), (user, q)
+        times_of = [time for time, _ in mine]
+        assert answer[2] == ((q - min(times_of)) / 1e6 if mine else None)
+        if times_of.count(max(times_of, default=0)) == 1:
+            assert answer[1] == mine[-1][1]
+        lately = [n for time, n in mine if time >= (q - 48 * HOUR) // HOUR * HOUR]
+        assert answer[3] == (sum(lately) / len(lately) if lately else None)
 
 
 def test_of_another_entity_a_late_event_changes_nothing() -> None:
