@@ -36,7 +36,7 @@ def cut(whole: Block, needed: int, oldest: int | None, shared: Shared) -> Block:
         shared: of all tracks of the group.
     """
     left = shared.once(_left, whole.slots, needed, oldest)
-    if len(left.at) == len(whole.slots.times):
+    if left.old is None and len(left.at) == len(whole.slots.times):
         return whole
     rest = replace(
         whole,
@@ -60,7 +60,7 @@ class _Left:
     Attributes:
         at: their places.
         slots: what they are now.
-        old: the events of which the last one of each entity is left, to tell for all; None: it does so by itself.
+        old: the events of which the last one of each entity is left, to tell for all; None: it does so anyway.
     """
 
     at: Ints
@@ -69,20 +69,19 @@ class _Left:
 
 
 def _left(slots: Slots, needed: int, oldest: int | None) -> _Left:
-    everyone = np.arange(len(slots.starts) - 1)
-    lows = places(slots.starts, slots.times, everyone, np.full((1, len(everyone)), needed))[0]
     if oldest is None or slots.known is None:
+        everyone = np.arange(len(slots.starts) - 1)
+        lows = places(slots.starts, slots.times, everyone, np.full((1, len(everyone)), needed))[0]
         if oldest is not None:
             lows = np.maximum(lows - 1, slots.starts[:-1])
         at, kept, _ = slots_of(slots.times, slots.known, lows, slots.starts[1:] - 1)
         return _Left(at, kept)
     old = np.flatnonzero((slots.times < needed) & (slots.known <= oldest))
-    owners, stays = slots.owners, np.ones(len(slots.times), np.bool_)
-    gone = old[:-1][np.diff(owners[old]) == 0]
-    stays[gone] = False
+    stays = np.ones(len(slots.times), np.bool_)
+    stays[old[:-1][np.diff(slots.owners[old]) == 0]] = False
     at = np.flatnonzero(stays)
     starts = np.append(0, np.cumsum(stays))[slots.starts]
-    return _Left(at, Slots(starts, slots.times[at], slots.known[at]), old[np.isin(owners[old], owners[gone])])
+    return _Left(at, Slots(starts, slots.times[at], slots.known[at]), old)
 
 
 def _told(rest: Block, whole: Block, old: Ints, left: _Left) -> None:
