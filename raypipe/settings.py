@@ -7,7 +7,13 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from raypipe.errors import SettingsError, did_you_mean
 from raypipe.references import is_reference
@@ -163,6 +169,10 @@ def load_settings(**overrides: object) -> Settings:
             where="raypipe.toml or environment",
             cure="" if name in Settings.model_fields else did_you_mean(name, Settings.model_fields),
         ) from None
+    except UnreadableVariable as error:  # lists and tables are JSON there; its words hold the setting in quotes
+        name = str(error).split('"')[1]
+        cure = """Lists are written as '["a", "b"]', tables as '{"name": "value"}'"""
+        raise SettingsError("is not JSON", where=f"{PREFIX}{name.upper()}", cure=cure) from None
     except ValueError as error:  # tomllib's own complaint about the file's syntax
         raise SettingsError(f"cannot be read: {error}", where="raypipe.toml") from None
 

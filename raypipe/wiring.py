@@ -198,6 +198,7 @@ def parts(settings: Settings | None = None) -> "Parts":
         catalog_url=settings.catalog_url,
         warehouse_url=settings.warehouse_url,
         online_url=settings.online_url,
+        alerts=tuple(settings.alerts),
         clock=SystemClock(),
     )
 

@@ -72,6 +72,14 @@ def test_a_wrong_variable_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None
         load_settings()
 
 
+@pytest.mark.parametrize("name", ["ALERTS", "KAFKA"])
+def test_a_variable_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"RAYPIPE_{name}", "nonsense")
+    with pytest.raises(SettingsError, match=f"^RAYPIPE_{name}: is not JSON") as told:
+        load_settings()
+    assert "raypipe.toml" not in str(told.value)
+
+
 def test_other_variables_of_ours_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYPIPE_FAILPOINT", "a.b=kill")
     assert load_settings() == Settings()

@@ -78,6 +78,8 @@ def _show(seen: "Seen", out: Output) -> None:
         out.say(Text(f"  Its last look failed: {seen.trouble}. It goes on; `ray logs` has the whole of it.", "red"))
     if seen.untold:
         out.say(Text(f"  {seen.untold} alarms could not be told yet; they are tried again every minute.", "red"))
+    for why in seen.unreached:
+        out.say(Text(f"    {why}", "red"))
 
 
 def _line(report: "DriftReport") -> str:

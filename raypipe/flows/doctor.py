@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from raypipe.clock import Clock
 from raypipe.contracts.findings import Finding
+from raypipe.errors import SettingsError
 from raypipe.services.config import ServicesConfig
 
 Look: TypeAlias = Callable[[], Iterator[Finding]]
@@ -21,6 +22,7 @@ class Parts:
     catalog_url: str
     warehouse_url: str
     online_url: str
+    alerts: tuple[str, ...]
     clock: Clock
 
 
@@ -40,6 +42,7 @@ def _looks(parts: Parts) -> list[Look]:
         lambda: services.examine_workspace(config.workspace),
         lambda: services.examine_services(config),
         lambda: services.examine_safety(config.host, config.ray_address, has_keys=has_keys),
+        lambda: _examine_alerts(parts.alerts),
     ]
     if parts.ledger_url:
         from raypipe.ledger.examine import examine as ledger
@@ -56,3 +59,18 @@ def _looks(parts: Parts) -> list[Look]:
 
         looks.append(lambda: online(parts.online_url, parts.clock))
     return looks
+
+
+def _examine_alerts(alerts: tuple[str, ...]) -> Iterator[Finding]:
+    """Whether there is somebody behind each receiver, before there is an alarm; nobody is told anything."""
+    from raypipe.flows.watching.telling import receiver
+
+    for number, url in enumerate(alerts, 1):
+        check = f"receiver {number}"
+        try:
+            receiver(url)
+        except SettingsError as error:
+            detail = f"{error.where}: {error.what}"
+            yield Finding(part="alerts", check=check, state="fault", detail=detail, cure=error.cure)
+        else:
+            yield Finding(part="alerts", check=check, state="ok", detail="is one that Apprise knows")

@@ -50,6 +50,18 @@ def test_a_laptop_is_well_and_nothing_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_who_is_to_hear_of_alarms_is_looked_for_before_there_is_one(
+    ports: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PAGER", f"nobody://{servers.CANARY}/")
+    monkeypatch.setenv("RAYPIPE_ALERTS", '["env:NOBODY_HAS_SET_THIS", "env:PAGER", "json://127.0.0.1:1/"]')
+    code, found = examined(capsys)
+    assert (code, states(found)) == (1, {"alerts receiver 1": "fault", "alerts receiver 2": "fault"})
+    assert found["alerts", "receiver 1"].detail == "env:NOBODY_HAS_SET_THIS: holds nothing"
+    assert found["alerts", "receiver 2"].detail == "env:PAGER: is no URL that Apprise knows"
+
+
 def test_a_production_profile_before_and_after_its_first_run(
     production: Path, s3: servers.S3, ports: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
 
+import apprise
 import numpy as np
 import pytest
 from msgspec import structs
@@ -246,6 +247,45 @@ def test_an_alarm_that_nobody_takes_is_told_later(settings, champion, clock, rec
         again.go()
         assert (len(receiver.got), again.seen(watching=True).untold) == (1, 0)
         again.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        ("env:NOBODY_HAS_SET_THIS", "env:NOBODY_HAS_SET_THIS: holds nothing"),
+        ("env:NO_RECEIVER", "env:NO_RECEIVER: is no URL that Apprise knows"),
+        ("json://127.0.0.1:1/", "json://127.0.0.1:1/: could not be reached"),
+        ("env:ODD", "env:ODD: RuntimeError"),
+    ],
+)
+def test_a_receiver_that_is_wrong_is_told_of_and_silences_nobody(
+    settings, champion, clock, receiver, monkeypatch, first, why
+) -> None:
+    write(settings.home, champion, minutes=8, moved_from=5)
+    monkeypatch.setenv("NO_RECEIVER", "nobody://knows/this")
+    monkeypatch.setenv("ODD", "json://127.0.0.1:2/")
+    if first == "env:ODD":
+        monkeypatch.setattr(apprise.Apprise, "notify", _odd(apprise.Apprise.notify))
+    with opened(settings.model_copy(update={"alerts": [first, receiver.url]}), clock) as platform:
+        round_ = Round(platform, "rides")
+        clock.advance(8 * MINUTE)
+        round_.go()
+        seen = round_.seen(watching=True)
+        assert (len(receiver.got), seen.untold) == (1, 1)
+        [told] = seen.unreached
+        assert told.startswith(why)
+        round_.close()
+
+
+def _odd(notify):
+    """Of a library that fails in a way that nobody has thought of."""
+
+    def raising(sender, **how):
+        if "127.0.0.1:2" in sender[0].url():
+            raise RuntimeError("a secret")
+        return notify(sender, **how)
+
+    return raising
 
 
 WINDOWS = (

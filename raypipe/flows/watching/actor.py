@@ -53,6 +53,7 @@ class Round:
         self._platform, self._name, self._gauges = platform, name, gauges
         self._watcher = Watcher(platform, name)
         self._again = self._said = 0.0
+        self._unreached: tuple[str, ...] = ()
         for tick in self._watcher.state.last.values():
             self._show(tick)
 
@@ -78,7 +79,12 @@ class Round:
         state = self._watcher.state
         versions = tuple(tick.report for tick in state.last.values())
         return Seen(
-            pipeline=self._name, watching=watching, versions=versions, untold=len(state.alarms), trouble=trouble
+            pipeline=self._name,
+            watching=watching,
+            versions=versions,
+            untold=len(state.alarms),
+            trouble=trouble,
+            unreached=self._unreached if state.alarms else (),
         )
 
     def close(self) -> None:
@@ -124,13 +130,18 @@ class Round:
             logger.exception("outcomes were not told")
 
     def _tell(self, alarms: list[Alarm]) -> list[Alarm]:
-        told = []
+        told: list[Alarm] = []
+        troubles: dict[str, None] = {}
         for alarm in alarms:
             try:
-                if tell(self._platform, self._name, alarm):
-                    told.append(alarm)
-            except RaypipeError:
-                logger.exception("an alarm was not told")
+                unheard = tell(self._platform, self._name, alarm)
+            except RaypipeError as error:
+                unheard = [str(error)]
+            told += [] if unheard else [alarm]
+            troubles |= dict.fromkeys(unheard)
+        for trouble in troubles:
+            logger.warning("an alarm was not told: %s", trouble)
+        self._unreached = tuple(troubles)
         self._again = monotonic() + AGAIN_SECONDS
         return told
 

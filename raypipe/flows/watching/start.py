@@ -25,6 +25,7 @@ class Seen(Record, frozen=True, kw_only=True):
         versions: the last tick of each version, the one that was watched last at the end.
         untold: alarms that could not be told yet.
         trouble: why its last look came to nothing; empty: it did not.
+        unreached: what kept receivers from hearing of them, each once.
     """
 
     pipeline: str
@@ -32,6 +33,7 @@ class Seen(Record, frozen=True, kw_only=True):
     versions: tuple[DriftReport, ...]
     untold: int
     trouble: str = ""
+    unreached: tuple[str, ...] = ()
 
 
 def start_watch(platform: Platform, name: str) -> "ActorHandle[Watch]":
