@@ -20,7 +20,7 @@ from raypipe.spec.shape import in_lake
 from tests.features import payments
 from tests.features.memory import MemoryStore
 from tests.features.oracle import micros
-from tests.features.test_late import BASE, OWN, STEP, payment
+from tests.features.test_late import BASE, OWN, STEP, long_histories, payment
 from tests.features.test_update import DAY, History, agree
 
 HOUR = micros(hours(1))
@@ -171,6 +171,20 @@ def test_what_nothing_overtook_is_merely_not_seen_yet(monkeypatch: pytest.Monkey
     assert found["tenure"].null_count() == 0
     assert found["sum_1h"].n_unique() > 1
     assert not payments.differences(found, truth)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_dense_histories_are_seen_as_training_sees_them(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit, also where values are too many to tell all apart."""
+    monkeypatch.setattr("raypipe.stats.distinct.EXACT_UP_TO", 5)
+    monkeypatch.setattr("raypipe.stats.percentile.EXACT_UP_TO", 5)
+    rows, _ = long_histories(seed, 600)
+    random = Random(seed)
+    asked = payments.asked_frame([("ab"[i % 2], 1, BASE - random.randrange(145) * STEP) for i in range(100)])
+    found, training = payments.online(OWN, rows, asked, BASE), payments.offline(OWN, rows, asked, BASE)
+    exact = [name for name in found.columns if not name.startswith("fad")]
+    assert payments.bits(found.select(exact)).equals(payments.bits(training.select(exact)))
+    assert payments.bits(payments.online(OWN, rows, asked[:8], BASE)).equals(payments.bits(found[:8]))
 
 
 def test_rows_that_came_live_and_late_are_seen_from_when_they_came() -> None:
