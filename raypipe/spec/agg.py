@@ -29,7 +29,7 @@ class Aggregate:
         value: the expression aggregated over each event; None: only that it happened.
         window: how far back it looks; None for the whole past.
         tail: the grid that the lower edge is rounded down to; zero is exact.
-        rank: for ``percentile``, between 0 and 1.
+        rank: for ``percentile``, above 0 and at most 1.
         half_life: for decayed aggregates.
         max_age: for ``last``: an event older than this is forgotten.
     """
@@ -115,7 +115,7 @@ def first(value: Value, window: timedelta, *, tail: timedelta | None = None) -> 
 
 
 def percentile(value: Value, rank: float, window: timedelta, *, tail: timedelta | None = None) -> Aggregate:
-    """Nearest-rank percentile, ``rank`` between 0 and 1: exact up to 64 values, else within 1 % of it. Empty: null."""
+    """Nearest-rank percentile, ``rank`` in (0, 1]: exact up to 64 values, else within 1 % of it. Empty: null."""
     return _windowed("percentile", value, window, tail, rank)
 
 

@@ -1,8 +1,9 @@
 """What in an expression gives the same row another value in another process, or among other rows.
 
 A definition is one meaning for history and for a request, which different processes work out. Polars numbers categories
-in the order in which a process meets them, promises hashes within one of its versions only, and draws at random by the
-place of a row; none of these is a function of the row.
+in the order in which a process meets them, promises hashes within one of its versions only, draws at random by the
+place of a row, and searches among rows that are said to be sorted instead of looking at each; none of these is a
+function of the row.
 """
 
 import io
@@ -20,6 +21,10 @@ _UNSTEADY = {
     "Hash": ("hashes, which Polars keeps the same within one of its versions only", "Use the value itself"),
     "Random": ("draws at random", "Leave the drawing out"),
     "Sample": ("draws at random", "Leave the drawing out"),
+    "SetSortedFlag": (
+        "says that its rows are sorted, which a single row always is: Polars searches among them, not looking at each",
+        "Leave `set_sorted()` out",
+    ),
 }
 #: Functions that take a series as one value: a set, or what is replaced by what.
 _SETS = ("IsIn", "Replace", "ReplaceStrict")

@@ -65,6 +65,10 @@ UNSTEADY = [
     (T.clip(pl.lit(pl.Series([0, 1])), 3), "dealt out to rows"),
     (S.replace_strict({"a": 1}, default=pl.lit(pl.Series([1, 2]))), "dealt out to rows"),
     (pl.lit(pl.Series([1, 2])).is_in([1]), "dealt out to rows"),
+    (T.set_sorted(), "its rows are sorted"),
+    (T.set_sorted(descending=True) > 3, "its rows are sorted"),
+    (pl.when(T.set_sorted().is_between(1, 3)).then(1), "its rows are sorted"),
+    (pl.concat_list(T, T).list.eval(pl.element().set_sorted() == 3).list.any(), "its rows are sorted"),
 ]
 
 BEYOND = [

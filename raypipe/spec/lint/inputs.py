@@ -152,7 +152,7 @@ def _aggregate(group: FeatureGroup, name: str, aggregate: Aggregate, known: Colu
     if aggregate.tail.total_seconds() < 0:
         yield Fault(aggregate.where, f"{reader} has a tail of {in_words(aggregate.tail)}", "Give zero or more")
     if aggregate.rank is not None and not 0 < aggregate.rank <= 1:
-        yield Fault(aggregate.where, f"{reader} asks for percentile {aggregate.rank:g}", "Give a rank between 0 and 1")
+        yield Fault(aggregate.where, f"{reader} asks for percentile {aggregate.rank:g}", "Give a rank in (0, 1]")
 
 
 def _value(reader: str, aggregate: Aggregate, known: dict[str, pl.DataType]) -> Iterator[Fault]:
