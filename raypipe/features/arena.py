@@ -9,8 +9,8 @@ from raypipe.features.blocks import Block, Slots
 from raypipe.features.layout import parsed, require_version
 from raypipe.features.plan import GroupPlan, TrackPlan
 from raypipe.features.state import matrices_of, track_block
-from raypipe.features.tracks import Kept, Texts, Track
 from raypipe.stats.exact import Exact, Ints
+from raypipe.stats.tracks import Kept, Texts, Track
 
 
 class Arena:

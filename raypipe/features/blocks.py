@@ -14,10 +14,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raypipe.features.plan import TrackPlan
-from raypipe.features.tracks import Track, Values, there
 from raypipe.stats import decay
 from raypipe.stats.exact import Exact, Floats, Ints
 from raypipe.stats.ranges import places
+from raypipe.stats.tracks import Track, Values, there
 
 FOREVER = np.iinfo(np.int64).max
 NEVER = np.iinfo(np.int64).min

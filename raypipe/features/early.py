@@ -12,8 +12,8 @@ from raypipe.features import late, state
 from raypipe.features.blocks import Block, Shared, Slots
 from raypipe.features.layout import head_of
 from raypipe.features.plan import GroupPlan, TrackPlan
-from raypipe.features.tracks import Answer, Track, Values, there, together
 from raypipe.stats.exact import Exact, Ints
+from raypipe.stats.tracks import Answer, Track, Values, there, together
 
 
 def answers(

@@ -8,11 +8,11 @@ import polars as pl
 from raypipe.features import keys
 from raypipe.features.logic import of_history
 from raypipe.features.plan import GroupPlan, TrackPlan
-from raypipe.features.tracks import Track, Values
 from raypipe.spec.shape import schema
 from raypipe.stats import decay, distinct
 from raypipe.stats.distinct import Hashes
 from raypipe.stats.exact import Floats, Ints, exact, squares
+from raypipe.stats.tracks import Track, Values
 
 TIME = "__time"
 KEY = "__key"

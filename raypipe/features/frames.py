@@ -13,9 +13,9 @@ import polars as pl
 from raypipe.errors import FeatureError
 from raypipe.features import keys
 from raypipe.features.single import Value
-from raypipe.features.tracks import Answer
 from raypipe.spec import TableFeatures
 from raypipe.spec.shape import schema
+from raypipe.stats.tracks import Answer
 
 FOUND = "__found"
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)

@@ -13,12 +13,13 @@ import numpy as np
 import polars as pl
 
 from raypipe.features.events import in_order
-from raypipe.features.kernel import View, latest, views
+from raypipe.features.kernel import latest, views
 from raypipe.features.plan import Batch, GroupPlan
-from raypipe.features.tracks import Answer, Track, there
-from raypipe.features.windows import windowed
 from raypipe.stats import decay, distinct, percentile, ranges
 from raypipe.stats.exact import Ints
+from raypipe.stats.latest import View
+from raypipe.stats.tracks import Answer, Track, there
+from raypipe.stats.windows import windowed
 
 #: So many gaps are in memory at a time.
 AT_ONCE = 2_000_000

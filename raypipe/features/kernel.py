@@ -1,20 +1,20 @@
-"""The one way aggregates are computed: questions (key, time) against events sorted by key and time.
+"""The one way aggregates are asked for: questions (key, time) against events sorted by key and time.
 
 Training asks every question of history at once; serving asks one of the few events it has stored. Both come here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raypipe.features.events import in_order
 from raypipe.features.plan import Batch, GroupPlan
-from raypipe.features.tracks import Answer, Track, blank, there
-from raypipe.features.windows import windowed, with_infinities
-from raypipe.stats import decay, ranges
+from raypipe.stats import latest as after
+from raypipe.stats import ranges
 from raypipe.stats.exact import Ints
+from raypipe.stats.latest import View
+from raypipe.stats.tracks import Answer, Track, blank
+from raypipe.stats.windows import windowed
 
 #: So many questions are answered as they come; more in the order of the events.
 FEW = 2_048
@@ -56,25 +56,6 @@ def _answers(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) 
     return answers
 
 
-@dataclass(slots=True)
-class View:
-    """Where the questions look among the events of some tracks.
-
-    Attributes:
-        asked: the questions' times.
-        starts: where each key's events begin.
-        end: where every window ends.
-        latest: the place of the event that is the latest; before ``starts`` when there is none.
-        lows: where each window begins, by its row among the group's edges.
-    """
-
-    asked: Ints
-    starts: Ints
-    end: Ints
-    latest: Ints
-    lows: dict[int, Ints]
-
-
 def views(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -> dict[int, View]:
     """One view for all tracks that share their times; every edge is looked up once."""
     edges = plan.edges(asked)
@@ -109,63 +90,12 @@ def _windowed(batch: Batch, track: Track, view: View) -> list[Answer]:
 
 
 def latest(batch: Batch, track: Track, view: View) -> Answer:
-    """An aggregate without a window: all that it needs to know is kept with the latest event."""
-    return _decayed(batch, track, view) if batch.half_life else _LATEST[batch.op](batch, track, view)
-
-
-def _last(batch: Batch, track: Track, view: View) -> Answer:
-    """The latest event's value, unless it is too old."""
-    fresh, kept = _fresh(batch, track, view), there(track.kept)
-    if kept.dtype == np.float64:
-        # No event holds a NaN, so that it can say that there is nothing.
-        values = np.full(len(fresh), np.nan)
-        values[fresh] = kept[view.latest[fresh]]
-        return Answer(values)
-    values = blank(len(fresh), kept.dtype)
-    values[fresh] = kept[view.latest[fresh]]
-    return Answer(values, ~fresh)
-
-
-def _since(batch: Batch, track: Track, view: View) -> Answer:
-    """Seconds since the latest event, unless it is too old."""
-    fresh = _fresh(batch, track, view)
-    ages = np.full(len(fresh), np.nan)
-    ages[fresh] = (view.asked[fresh] - track.times[view.latest[fresh]]) / 1e6
-    return Answer(ages)
-
-
-def _tenure(_: Batch, track: Track, view: View) -> Answer:
-    """Seconds since the first event, once there is one."""
-    some = view.latest >= view.starts
-    ages = np.full(len(some), np.nan)
-    ages[some] = (view.asked[some] - there(track.firsts)[view.latest[some]]) / 1e6
-    return Answer(ages)
-
-
-_LATEST = {"last": _last, "since": _since, "tenure": _tenure}
-
-
-def _fresh(batch: Batch, track: Track, view: View) -> NDArray[np.bool_]:
-    fresh: NDArray[np.bool_] = view.latest >= view.starts
-    if batch.max_age is not None:
-        fresh[fresh] = view.asked[fresh] - track.times[view.latest[fresh]] <= batch.max_age
-    return fresh
-
-
-def _decayed(batch: Batch, track: Track, view: View) -> Answer:
-    """What the latest event's running sum has faded to; events at the time of asking are not in it."""
-    seen = view.end > view.starts
-    last = view.end[seen] - 1
-    counts = track.decayed_counts[batch.half_life][last]
-    if batch.op == "decayed_mean":
-        # The fading since the latest event is the same above and below the line, and would underflow.
-        values = np.full(len(seen), np.nan)
-        values[seen] = track.decayed[batch.half_life][last] / counts + 0.0
-    else:
-        values = np.zeros(len(seen))
-        sums = counts if batch.op == "decayed_count" else track.decayed[batch.half_life][last]
-        values[seen] = decay.read(sums, view.asked[seen] - track.times[last], batch.half_life)
-    return Answer(with_infinities(track, values, view.starts, view.end))
+    """An aggregate without a window."""
+    if batch.half_life:
+        return after.decayed(batch.op, track, view, batch.half_life)
+    if batch.op == "tenure":
+        return after.tenure(track, view)
+    return (after.last if batch.op == "last" else after.since)(track, view, batch.max_age)
 
 
 def _spread(answer: Answer, where: Ints, many: int, op: str) -> Answer:

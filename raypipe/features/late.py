@@ -11,8 +11,8 @@ import polars as pl
 from raypipe.features import events, gaps
 from raypipe.features.kernel import compute
 from raypipe.features.plan import GroupPlan
-from raypipe.features.tracks import Answer, Track
 from raypipe.stats.exact import Ints
+from raypipe.stats.tracks import Answer, Track
 
 
 def answer(plan: GroupPlan, found: pl.DataFrame, asked_keys: pl.DataFrame, times: Ints) -> list[Answer]:

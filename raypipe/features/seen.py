@@ -11,8 +11,8 @@ from raypipe.features.layout import Layout, head_of
 from raypipe.features.plan import GroupPlan
 from raypipe.features.single import Program, Value, nobody
 from raypipe.features.state import Stored
-from raypipe.features.tracks import Answer, there, together
 from raypipe.stats.exact import Ints
+from raypipe.stats.tracks import Answer, there, together
 
 #: More questions than these about one group are answered by arrays: to make one takes as long as so many looks.
 FEW_LOOKS = 48

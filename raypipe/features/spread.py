@@ -14,9 +14,9 @@ from raypipe.features import events, frames, keys, tiles
 from raypipe.features.kernel import compute
 from raypipe.features.late import answer
 from raypipe.features.plan import GroupPlan
-from raypipe.features.tracks import Answer
 from raypipe.spec.shape import in_lake
 from raypipe.stats.exact import Ints
+from raypipe.stats.tracks import Answer
 
 if TYPE_CHECKING:
     from ray.data import Dataset

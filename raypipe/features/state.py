@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from raypipe.features.blocks import NEVER, Block, Slots
 from raypipe.features.layout import SLOT, Layout, Rows, begins_of, parsed, require_version, spots_of, stretches
 from raypipe.features.plan import GroupPlan, TrackPlan
-from raypipe.features.tracks import Track
 from raypipe.stats.exact import Exact, Floats, Ints
+from raypipe.stats.tracks import Track
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from raypipe.features import cuts, events, frames, keys
 from raypipe.features.blocks import Block, Shared, block
 from raypipe.features.packing import pack
 from raypipe.features.plan import GroupPlan
-from raypipe.features.tracks import Track
 from raypipe.spec import TableFeatures, days, micros
 from raypipe.stats.exact import Ints
+from raypipe.stats.tracks import Track
 
 #: How long before the watermark a question may be asked and still be answered as history would.
 EXACT_FOR = micros(days(1))

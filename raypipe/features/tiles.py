@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from raypipe.features.events import KEY, TIME, in_order, unsigned
 from raypipe.features.plan import GroupPlan, TrackPlan
-from raypipe.features.tracks import Track
 from raypipe.stats.exact import Exact, Floats, Ints, exact, squares
 from raypipe.stats.ranges import places
+from raypipe.stats.tracks import Track
 
 #: What can be told of many events from what it is of each part of them.
 MERGED = frozenset({"count", "sum", "mean", "std", "min", "max", "since"})

@@ -25,9 +25,9 @@ from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Tables
 from raypipe.features.states import EXACT_FOR, entity_blocks, group_states, table_states
 from raypipe.features.tally import Change, Tally
-from raypipe.features.tracks import Track
 from raypipe.spec import Pipeline, TableFeatures
 from raypipe.stats.exact import Ints
+from raypipe.stats.tracks import Track
 
 Item = tuple[bytes, bytes | None]
 #: About so many bytes of stored values are worked on at a time: they and what is made of them stay in the cache.

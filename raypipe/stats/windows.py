@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.features.tracks import Answer, Track, blank, there
 from raypipe.stats import distinct, exact, percentile, ranges
 from raypipe.stats.exact import Floats, Ints
+from raypipe.stats.tracks import Answer, Track, blank, there
 
 
 def count(track: Track, low: Ints, high: Ints) -> Answer:
