@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from msgspec import structs
 
+from raypipe.contracts.arms import CHAMPION
 from raypipe.contracts.records import ModelVersion, Record
 from raypipe.flows.figures import joined
 from raypipe.ledger import Ledger
@@ -94,7 +95,9 @@ def effects(
     error = (pl.col("score") - pl.col("truth").cast(pl.Float64)).pow(2).alias(_COLUMN + ERROR)
     # Once all are answered by one version, or by none of the two, units tell nothing more of it.
     inside = pl.lit(value=True) if release.until is None else pl.col("at").cast(pl.Int64) < release.until
-    rows = joined(predictions.filter("answered", inside), feedback, pipeline, fields).with_columns(
+    # What stands beside both is no part of the comparison: other challengers may be better or worse.
+    mine = (pl.col("version") == release.version) | (pl.col("arm") == CHAMPION)
+    rows = joined(predictions.filter("answered", inside, mine), feedback, pipeline, fields).with_columns(
         error, pl.col("at").cast(pl.Int64), reached=_reached(release)
     )
     rows = rows.rename({f"value:{name}": _COLUMN + name for name in pipeline.value})

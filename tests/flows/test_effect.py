@@ -77,6 +77,25 @@ def test_units_spread_by_chance_are_compared_with_what_they_did_before(pipeline)
     assert found.spared > 0.5
 
 
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_another_challenger_beside_it_is_no_part_of_the_comparison(pipeline, share):
+    """Version 3 answers a quarter of the units at the same time, or before, and is worse by far."""
+    predictions, told = logs(np.random.default_rng(0), 30, 15, lambda unit, _: share == 1 or unit % 4 == 0)
+    theirs = pl.col("unit").str.slice(1).cast(pl.Int64) % 4 == 1
+    theirs &= pl.col("version") == 1 if share == 1 else pl.col("at").cast(pl.Int64) >= 15 * DAY
+    three = predictions.with_columns(
+        version=pl.when(theirs).then(pl.lit(3, pl.Int32)).otherwise("version"),
+        arm=pl.when(theirs).then(pl.lit("challenger/3")).otherwise("arm"),
+        score=pl.when(theirs).then(pl.col("score") + 0.2).otherwise("score"),
+    )
+    release = Release(version=2, at=15 * DAY, share=share)
+    found = only(effects(three, told, pipeline, release, DAY))
+    assert found == only(effects(three.filter(pl.col("version") != 3), told, pipeline, release, DAY))
+    if share < 1:
+        assert found.low < -0.094 < found.high
+        assert found.low > -0.11
+
+
 def test_a_segment_is_compared_with_the_others_and_with_placebo_dates(pipeline):
     made = logs(np.random.default_rng(1), 40, 30, lambda _, zone: zone == "a")
     where = (("zone", "a"),)
