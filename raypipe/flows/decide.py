@@ -41,7 +41,7 @@ def decide_now(
     facts = structs.replace(_with_reign(platform.registry, situation), known=None if until == situation.at else until)
     if on_probation(policy, facts):
         facts = structs.replace(facts, worse=worse(platform, pipeline.name))
-    decision = structs.replace(decide(policy, facts, past(found)), diagnosis=diagnosis)
+    decision = structs.replace(decide(policy, facts, past(found, facts.at)), diagnosis=diagnosis)
     if decision.action in ("train", "ask"):
         decision = structs.replace(decision, number=len(found) + 1, as_of=until)
     decision = _write_down(platform, decision)
@@ -79,7 +79,7 @@ def ask_for(platform: Platform, name: str, why: str, who: str, as_of: int) -> De
         guards=(),
         why=f"Train a challenger: {why}.",
         situation=facts,
-        history=(history := tuple(past(found))),
+        history=(history := tuple(past(found, at))),
         number=len(found) + 1,
         as_of=as_of,
         onset=changed_at(facts, history),

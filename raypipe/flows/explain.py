@@ -16,7 +16,7 @@ from raypipe.flows.watching.known import Known
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
 from raypipe.retraining.decide import decide, looked_after
-from raypipe.retraining.work import REMEMBERED, past, works
+from raypipe.retraining.work import past, works
 from raypipe.spec import Pipeline
 from raypipe.spec.retrain import Retrain
 
@@ -79,8 +79,9 @@ def _watched(workspace: Path, champion: ModelVersion, at: int) -> Situation | No
 
 def _history(ledger: Ledger, name: str, at: int) -> Iterator[Training]:
     """The trainings as they were then."""
-    found = [work for work in works(ledger, name) if work.begun.at <= at][-REMEMBERED:]
-    for work, training in zip(found, past(found), strict=True):
+    found = [work for work in works(ledger, name) if work.begun.at <= at]
+    known = past(found, at)
+    for work, training in zip(found[-len(known) :], known, strict=True):
         ended = ledger.get(work.key("ended"))
         later = ended is not None and ended.at > at
         yield structs.replace(training, outcome="running", seconds=0.0) if later else training

@@ -24,8 +24,10 @@ from raypipe.errors import KeyTakenError
 from raypipe.ledger import Ledger
 
 BEGUN, ENDED = "retrain.begun", "retrain.ended"
-#: How many past trainings a decision is made with, and keeps.
-REMEMBERED = 50
+#: A decision is made with so many past trainings, and keeps them,
+_REMEMBERED = 50
+#: and with all that were begun within so many microseconds, 30 days: those a budget is for.
+_MONTH = 30 * 86_400_000_000
 #: A training whose attempts all died is given up.
 ATTEMPTS = 3
 
@@ -200,9 +202,10 @@ def work(ledger: Ledger, name: str, number: int) -> Work | None:
     return None if entry is None else Work(ledger, name, Begun.from_json(entry.body))
 
 
-def past(found: list[Work]) -> list[Training]:
-    """The newest trainings as a policy sees them."""
-    return list(_past(found[-REMEMBERED:]))
+def past(found: list[Work], at: int) -> list[Training]:
+    """The newest of some trainings as a policy sees them at a moment (microseconds UTC), oldest first."""
+    recent = sum(at - one.begun.at < _MONTH for one in found)
+    return list(_past(found[-max(recent, _REMEMBERED) :]))
 
 
 def _past(found: list[Work]) -> Iterator[Training]:

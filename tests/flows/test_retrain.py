@@ -15,11 +15,12 @@ from raypipe.flows.decide import ask_for, decide_now
 from raypipe.flows.experiment import Experiment, Standing
 from raypipe.flows.retrain import LEASE, START, drive
 from raypipe.retraining.standing import answer, standing
-from raypipe.retraining.work import Started, Trained, works
+from raypipe.retraining.work import Ended, Started, Trained, begin, works
 from raypipe.spec import micros
 from raypipe.spec.retrain import AllOf, Failing, NewRows, Retrain, Rollout, Worse
 from tests.flows.retraining import AT, Home, cluster, facts
 
+DAY = micros(timedelta(days=1))
 WON = Verdict(gain=0.02, low=0.01, rows=5_000, won=True)
 
 
@@ -127,6 +128,53 @@ def test_a_job_that_dies_is_followed_by_another_attempt_up_to_three(home, jobs, 
     assert standing(home.ledger, "rides").note.startswith("failed: all 3 attempts died")
     assert max(jobs.asked.values()) == 1
     assert len(jobs.asked) == 3
+
+
+def test_what_failed_attempts_held_the_cluster_for_counts_against_the_budget(home, jobs):
+    policy = Retrain((NewRows(1),), new_rows=0, cooldown=timedelta(0), budget=700.0)
+    decide_now(home.platform, home.rides(policy), facts())
+    for attempt in (1, 2, 3):
+        drive(home.platform, home.rides(policy))
+        jobs.states[f"rides-retrain-1-{attempt}"] = "FAILED"
+        home.clock.advance(300_000_000)
+    assert drive(home.platform, home.rides(policy)).state == "ended"
+    later = facts(AT + 2 * DAY)
+    assert decide_now(home.platform, home.rides(policy), later).guards == (
+        "900 s of training in 30 days, 700 s allowed",
+    )
+    enough = home.rides(replace(policy, budget=901.0))
+    assert decide_now(home.platform, enough, facts(AT + 2 * DAY + 1)).action == "train"
+
+
+def test_a_budget_counts_every_training_of_30_days(home):
+    """More of them than a decision is made with otherwise; of those before them it knows the newest fifty."""
+    policy = Retrain((NewRows(1),), new_rows=0, cooldown=timedelta(0), daily_cap=99, budget=600.0)
+    old = [DAY * day for day in range(60)]
+    new = [DAY * 85 + DAY // 3 * i for i in range(60)]
+    for number, after in enumerate((*old, *new), 1):
+        begin(home.ledger, numbered(facts(AT + after), number)).write(
+            "ended", Ended(outcome="won", version=None, seconds=10.0, why="a test")
+        )
+    now = AT + new[-1] + DAY
+    decision = decide_now(home.platform, home.rides(policy), facts(now))
+    assert decision.guards == ("600 s of training in 30 days, 600 s allowed",)
+    assert [one.at for one in decision.history] == [AT + after for after in new]
+    assert len(decide_now(home.platform, home.rides(policy), facts(now + 60 * DAY)).history) == 50
+
+
+def numbered(situation, number):
+    """A decision to train for the nth time."""
+    return Decision(
+        policy="a test",
+        action="train",
+        triggers=(),
+        guards=(),
+        why="",
+        situation=situation,
+        history=(),
+        number=number,
+        as_of=situation.at,
+    )
 
 
 def test_a_trainer_without_a_sign_of_life_loses_its_lease_and_may_write_nothing_more(home, jobs, tmp_path):
