@@ -36,6 +36,33 @@ def test_a_planted_fault_is_told_once(tmp_path: Path, name: str) -> None:
     assert len(told) == len(set(told))
 
 
+#: How to look at the moment that is asked about without seeing the asked row: what is changed beside, and the features.
+BEFORE = {
+    "asked a second before": (
+        ('before("asked_at")', 'before("asked_at", hours(1) / 3600)'),
+        '"zone").features(x=agg.since()',
+    ),
+    "a window ends before": (None, '"zone").features(x=agg.last("driver", hours(1))'),
+    "decay begins before": (None, '"zone").features(x=agg.decayed_count(half_life=hours(1))'),
+    "under another key": (None, '"zone", asked=["driver"]).features(x=agg.since()'),
+    "known later": (('time="asked_at",', 'time="asked_at", delay=minutes(1),'), '"zone").features(x=agg.tenure()'),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_the_moment_that_is_asked_about_may_be_looked_at_from_before(tmp_path: Path, name: str) -> None:
+    change, features = BEFORE[name]
+    group = ("place, ratio],", f'place, ratio, rides.at("asked_at").by({features})],')
+    assert faults_of(tmp_path, planted(group, *([change] if change else []))) == ()
+
+
+@pytest.mark.parametrize(
+    "kind", ["pl.Int8", "pl.UInt32", "pl.Float32", "pl.Boolean", "pl.Duration", "pl.Date", "pl.String"]
+)
+def test_values_of_every_common_kind_are_kept(tmp_path: Path, kind: str) -> None:
+    assert faults_of(tmp_path, planted(('agg.last("tip"', f'agg.last(pl.col("tip").cast({kind})'))) == ()
+
+
 #: Values of the wrong kind: what stands there, what a beginner writes, and what the cure shows.
 KINDS = {
     "label": ('rides.label(pl.col("tip") > 0, settled_after=days(1))', 'pl.col("tip") > 0', "stream.label("),
@@ -131,7 +158,8 @@ def test_what_is_known_at_the_moment_of_asking_may_be_asked(tmp_path: Path) -> N
     """Asked when a ride is done, its fare is no news from the future; asked an hour before, it is."""
     ask = ('ask=rides.before("asked_at")', 'ask=rides.before("done_at")')
     fields = ('"driver", "asked_at")', '"driver", "fare", "done_at", "asked_at")')
-    assert faults_of(tmp_path, planted(ask, fields)) == ()
+    window = ('agg.last("tip", max_age=days(1))', 'agg.last("tip", days(1))')
+    assert faults_of(tmp_path, planted(ask, fields, window)) == ()
     early = (ask[0], 'ask=rides.before("done_at", hours(1))')
     assert any("`fare` is only known from" in fault.what for fault in faults_of(tmp_path, planted(early, fields)))
 

@@ -6,7 +6,8 @@ from contextlib import suppress
 from raypipe.errors import DefinitionError, Fault
 from raypipe.spec.lint.gates import check_rule, model_check_rule
 from raypipe.spec.lint.goals import finish_rule, label_rule, name_rule, search_rule
-from raypipe.spec.lint.inputs import derived_rule, group_rule, name_clash_rule, request_rule, table_rule
+from raypipe.spec.lint.groups import group_rule
+from raypipe.spec.lint.inputs import derived_rule, name_clash_rule, request_rule, table_rule
 from raypipe.spec.lint.kinds import kind_rule
 from raypipe.spec.lint.retrain import retrain_rule
 from raypipe.spec.lint.service import service_rule, value_rule

@@ -9,7 +9,8 @@ from raypipe.errors import Fault, did_you_mean
 from raypipe.spec.agg import Aggregate
 from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
-from raypipe.spec.lint.sources import TIME, Columns, beyond, columns, same_type, type_of, unknown
+from raypipe.spec.lint.groups import asked_field
+from raypipe.spec.lint.sources import Columns, beyond, columns, same_type, type_of, unknown
 from raypipe.spec.pipeline import Inputs, Pipeline
 from raypipe.spec.shape import is_known_at, known_from
 from raypipe.spec.sources import FeatureGroup, TableFeatures
@@ -17,7 +18,6 @@ from raypipe.spec.values import in_words
 
 #: Columns that stand beside features in files: the label of a training row, the score of a golden row.
 RESERVED = frozenset({"label", "score"})
-NUMERIC_OPS = frozenset({"sum", "mean", "std", "min", "max", "percentile", "decayed_sum", "decayed_mean"})
 
 
 def request_rule(pipeline: Pipeline) -> Iterator[Fault]:
@@ -42,43 +42,11 @@ def request_rule(pipeline: Pipeline) -> Iterator[Fault]:
         yield from _expression(name, expression, fields, "a request field")
 
 
-def group_rule(pipeline: Pipeline) -> Iterator[Fault]:
-    """Aggregates read columns that exist and are known at the moment of their events; keys can be asked."""
-    for group in pipeline.groups:
-        if not pipeline.ask.timed:
-            what = (
-                f"features over past events need a time of asking, but rows of `{pipeline.ask.stream.name}` have none"
-            )
-            yield Fault(group.where, what, "Ask about a stream: `stream.before(...)`")
-        stream, moment = group.moment.stream, group.moment.at
-        known = columns(stream)
-        yield from unknown(moment, known, group.moment.where, stream.name)
-        if moment in known and known[moment] != TIME:
-            yield Fault(group.moment.where, f"`{stream.name}.{moment}` is {known[moment]}, not a time")
-        elif moment in known and not is_known_at(stream, moment, moment):
-            since = known_from(stream)[moment]
-            what = f"`{stream.name}.{moment}` is only known from `{since}`: events at it would be news from the future"
-            yield Fault(group.moment.where, what, f"List `{moment}` under `reveals`, after `{since}`")
-        for key in group.key:
-            yield from unknown(key, known, group.where, stream.name)
-            if moment in known and key in known and not is_known_at(stream, key, moment):
-                what = f"key `{key}` is only known from `{known_from(stream)[key]}`, after `{moment}`"
-                yield Fault(group.where, what, f"Take it from `{stream.name}.at('{known_from(stream)[key]}')`")
-        if len(group.key) != len(group.asked):
-            yield Fault(group.where, f"{len(group.key)} key columns, but {len(group.asked)} asked fields")
-        for key, field in zip(group.key, group.asked, strict=False):
-            yield from same_type(field, columns(pipeline.ask.stream), key, known, group.where, f"stream {stream.name}")
-        for field in group.asked:
-            yield from _asked_field(pipeline, field, group.where)
-        for name, aggregate in group.features.items():
-            yield from _aggregate(group, name, aggregate, known)
-
-
 def table_rule(pipeline: Pipeline) -> Iterator[Fault]:
     """Table features name columns of their table, found by something that is asked."""
     for item in pipeline.inputs:
         if isinstance(item, TableFeatures):
-            yield from _asked_field(pipeline, item.by, item.where)
+            yield from asked_field(pipeline, item.by, item.where)
             if item.table == pipeline.ask.stream:
                 what = f"features are looked up in `{item.table.name}`, the table whose rows are predicted"
                 yield Fault(item.where, what, "Name what is known when asked in `request(...)`")
@@ -130,43 +98,6 @@ def name_clash_rule(pipeline: Pipeline) -> Iterator[Fault]:
             first.setdefault(name, where)
 
 
-def _aggregate(group: FeatureGroup, name: str, aggregate: Aggregate, known: Columns) -> Iterator[Fault]:
-    stream, moment = group.moment.stream, group.moment.at
-    reader = f"feature `{name}`"
-    for root in aggregate.value.roots if aggregate.value else ():
-        if known.lacks(root):
-            hint = did_you_mean(root, known)
-            yield Fault(aggregate.where, f"{reader} reads `{root}`, which stream {stream.name} does not have", hint)
-        elif moment in known and not is_known_at(stream, root, moment):
-            since = known_from(stream)[root]
-            what = f"{reader} reads `{root}` at `{moment}`, but it is only known from `{since}`: news from the future"
-            yield Fault(aggregate.where, what, f"Take it from `{stream.name}.at('{since}')`")
-    if aggregate.value and not aggregate.value.is_elementwise:
-        what, cure = beyond(aggregate.value)
-        yield Fault(aggregate.where, f"{reader} {what}", cure)
-    yield from _value(reader, aggregate, known)
-    lengths = {"window": aggregate.window, "half-life": aggregate.half_life, "greatest age": aggregate.max_age}
-    for what, length in lengths.items():
-        if length is not None and length.total_seconds() <= 0:
-            yield Fault(aggregate.where, f"{reader} has a {what} of {in_words(length)}", "Give a positive length")
-    if aggregate.tail.total_seconds() < 0:
-        yield Fault(aggregate.where, f"{reader} has a tail of {in_words(aggregate.tail)}", "Give zero or more")
-    if aggregate.rank is not None and not 0 < aggregate.rank <= 1:
-        yield Fault(aggregate.where, f"{reader} asks for percentile {aggregate.rank:g}", "Give a rank in (0, 1]")
-
-
-def _value(reader: str, aggregate: Aggregate, known: dict[str, pl.DataType]) -> Iterator[Fault]:
-    if aggregate.value is None or aggregate.value.has_python or not known.keys() >= set(aggregate.value.roots):
-        return
-    try:
-        kind = type_of(aggregate.value, known)
-    except PolarsError as error:
-        yield Fault(aggregate.where, f"{reader} does not fit its events: {str(error).splitlines()[0]}")
-        return
-    if aggregate.op in NUMERIC_OPS and not (kind.is_numeric() or kind == pl.Boolean):
-        yield Fault(aggregate.where, f"{reader} takes the {aggregate.op} of {kind}", "Aggregate a number")
-
-
 def _expression(name: str, expression: Expression, known: Columns, kinds: str) -> Iterator[Fault]:
     missing = [root for root in expression.roots if known.lacks(root)]
     for root in missing:
@@ -191,12 +122,6 @@ def _from_the_future(pipeline: Pipeline, column: str, where: str, reader: str) -
         asked = f"{in_words(pipeline.ask.lead)} before `{pipeline.ask.moment}`"
         what = f"{reader} is only known from `{since}`, but predictions are asked {asked}: news from the future"
         yield Fault(where, what, "Remove it, or ask later")
-
-
-def _asked_field(pipeline: Pipeline, field: str, where: str) -> Iterator[Fault]:
-    fields = [name for item in pipeline.inputs if isinstance(item, Request) for name in item.fields]
-    if fields and field not in fields:
-        yield Fault(where, f"key `{field}` is not a request field", did_you_mean(field, fields))
 
 
 def _types_of(item: Inputs) -> dict[str, pl.DataType]:
