@@ -69,6 +69,16 @@ def version(number: int) -> ModelVersion:
     return cast(ModelVersion, SimpleNamespace(version=number, folder=str(number)))
 
 
+def materialized(value: Pipeline, until: int, ledger: Ledger) -> None:
+    """A state of no events, and its row in the ledger."""
+    kinds = {"id": pl.Int64, "shop": pl.String, "price": pl.Float64, "at": pl.Datetime("us", "UTC")}
+    nothing, store = pl.DataFrame(schema=kinds), MemoryStore()
+    state = materialize(
+        value, {"sales": snapshot("sales", 1, nothing)}, lambda _: nothing.lazy(), store, until, Silent()
+    )
+    ledger.append(f"m{until}", MATERIALIZED, "sales", state.to_json())
+
+
 def test_a_changed_definition_is_another_version(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     windows = {"1": 3, "2": 6, "3": 3}
     monkeypatch.setattr(module.bundle, "pipeline", lambda folder: pipeline(windows[str(folder)]))
@@ -104,13 +114,7 @@ def test_what_a_feature_is_and_how_it_looks(ledger: Ledger, tmp_path: Path) -> N
         left_out={},
     )
     ledger.append("t", "stage.features", "sales", made.to_json())
-    nothing = pl.DataFrame(
-        schema={"id": pl.Int64, "shop": pl.String, "price": pl.Float64, "at": pl.Datetime("us", "UTC")}
-    )
-    state = materialize(
-        value, {"sales": snapshot("sales", 1, nothing)}, lambda _: nothing.lazy(), MemoryStore(), 77, Silent()
-    )
-    ledger.append("m", MATERIALIZED, "sales", state.to_json())
+    materialized(value, 77, ledger)
     found = {one.name: one for one in catalogue(value, [], ledger)}
     mean = found["mean_price"]
     assert (mean.meaning, mean.owner) == ("what the shop asks for lately, in euro", "pricing@example.com")
@@ -119,6 +123,15 @@ def test_what_a_feature_is_and_how_it_looks(ledger: Ledger, tmp_path: Path) -> N
     assert (mean.null_share, mean.fresh_until, mean.definition) == (0.5, 77, 1)
     assert (found["dear"].null_share, found["dear"].fresh_until, found["dear"].kind) == (1.0, None, "derived")
     assert (found["hour"].kind, found["hour"].sources) == ("request", ("at",))
+
+
+def test_what_is_stored_of_another_definition_makes_nothing_fresh(ledger: Ledger) -> None:
+    def until(value: Pipeline) -> set[int | None]:
+        return {one.fresh_until for one in catalogue(value, [], ledger) if one.kind == "aggregate"}
+
+    materialized(pipeline(3), 77, ledger)
+    materialized(pipeline(6), 99, ledger)
+    assert [until(pipeline(window)) for window in (3, 6, 9)] == [{77}, {99}, {None}]
 
 
 def test_a_fresh_clone_tells_what_the_definition_says(
