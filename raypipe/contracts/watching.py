@@ -50,6 +50,8 @@ class DriftReport(Record, frozen=True, kw_only=True):
         breaks: what looks like broken data rather than a changed world, in words.
         budget: how many ticks pass between two false alarms, on average.
         calibrated: how the threshold was found: ``seasonal, N days`` or ``even``.
+        onset: when the oldest move that an open alarm shows began, microseconds UTC: the end of the tick before it; the
+            beginning of this tick where no alarm is open.
     """
 
     pipeline: str
@@ -61,6 +63,7 @@ class DriftReport(Record, frozen=True, kw_only=True):
     breaks: tuple[str, ...]
     budget: float
     calibrated: str
+    onset: int = 0
 
     @property
     def alarms(self) -> tuple[ColumnDrift, ...]:
@@ -112,6 +115,7 @@ class PerformanceReport(Record, frozen=True, kw_only=True):
         error_rise: by how much, in parts, the share of errors since then is for certain above what it was, else 0.
         detects: how many labels it takes, on average, until a rise is seen to a quarter above all that the share may
             have been when judged (upper bound); they are looked at when their span has matured.
+        error_rates: the share of errors until then, what it was judged on included, and since.
         regret: log loss, summed over rows since the model went live, that a mere recalibration of its scores by the
             labels known at the time would have spared.
         new_labels: rows that it answered, and whose labels were taken into account, each once.
@@ -128,3 +132,4 @@ class PerformanceReport(Record, frozen=True, kw_only=True):
     unmatched: int
     onset: int | None = None
     error_rise: float = 0.0
+    error_rates: tuple[float, float] = (0.0, 0.0)

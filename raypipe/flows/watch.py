@@ -1,6 +1,6 @@
 """A model's drift and outcomes, worked out anew from the prediction log: nothing runs, nothing can be lost."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +68,21 @@ def watch(
     mine = predictions.filter((pl.col("version") == version.version) & pl.col("score").is_not_null()).sort("at")
     weights = importance(Path(version.folder), seen.watched.names[:-1])
     usual = season(bundle.hours(Path(version.folder), seen.watched), seen.watched, plan)
-    monitor = Monitor(version.name, version.version, seen.watched, plan, importance=weights, seasonal=usual)
-    ticks, at = [], mine["at"].cast(pl.Int64).to_numpy()
+    at = mine["at"].cast(pl.Int64).to_numpy()
+    monitor = Monitor(
+        version.name,
+        version.version,
+        seen.watched,
+        plan,
+        importance=weights,
+        seasonal=usual,
+        at=int(at[0]) if len(at) else 0,
+    )
+    ticks = []
     for start, end in _cuts(at, plan):
         monitor.add(_counts(seen, mine[start:end]), hours=hours_of(at[start:end]))
         ticks.append(monitor.close(int(at[end - 1])))
-    said = _why(version, ticks, mine, feedback, ledger) if ticks and ticks[-1].alarms else ""
+    said = _why(version, ticks[-1], mine, feedback, ledger) if ticks and ticks[-1].alarms else ""
     return Watch(
         ticks=tuple(ticks),
         outcomes=tuple(outcomes(predictions, feedback, bundle.pipeline(Path(version.folder)), [by] if by else [])),
@@ -83,20 +92,16 @@ def watch(
 
 def _why(
     version: ModelVersion,
-    ticks: Sequence[DriftReport],
+    newest: DriftReport,
     rows: pl.DataFrame,
     feedback: pl.DataFrame,
     ledger: Ledger | None,
 ) -> str:
     """One paragraph on the alarms that are open at the newest tick."""
-    newest = ticks[-1]
-    lasting = max(column.ticks for column in newest.alarms)
-    first = int(rows["at"].cast(pl.Int64)[0])
-    onset = ticks[-lasting - 1].at if lasting < len(ticks) else first
-    changes = [] if ledger is None else list(upstream(ledger, version.name, onset, newest.at))
+    changes = [] if ledger is None else list(upstream(ledger, version.name, newest.onset, newest.at))
     told = feedback.select(ID, pl.col("label").alias("truth"))
     mine = rows.select(ID, "at", "score", "features")
-    return explained(Known.of(version), newest, mine, told, onset, changes).text
+    return explained(Known.of(version), newest, mine, told, newest.onset, changes).text
 
 
 def _seen(version: ModelVersion) -> _Seen:

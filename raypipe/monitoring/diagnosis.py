@@ -12,8 +12,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from raypipe.clock import to_second
 from raypipe.contracts.records import Record
-from raypipe.contracts.watching import ColumnDrift, DriftReport
+from raypipe.contracts.watching import ColumnDrift, DriftReport, PerformanceReport
 from raypipe.monitoring.sentinel import sentinel
 from raypipe.monitoring.units import converted
 from raypipe.stats.shift import Floats
@@ -77,7 +78,11 @@ class Losses:
 
 
 def diagnose(
-    report: DriftReport, sides: Sides | None = None, losses: Losses | None = None, upstream: Sequence[str] = ()
+    report: DriftReport,
+    sides: Sides | None = None,
+    losses: Losses | None = None,
+    upstream: Sequence[str] = (),
+    found: PerformanceReport | None = None,
 ) -> Diagnosis:
     """Say what is behind the open alarms of a report.
 
@@ -86,6 +91,7 @@ def diagnose(
         sides: rows of the reference and of now; without them nothing is swapped.
         losses: of labelled rows; without them, or with few from one of the sides, nobody is found to be hit.
         upstream: what changed when it began, in words, such as snapshots and deployments.
+        found: what came true, when an alarm of errors is to be explained as well.
     """
     moved = sorted(report.alarms, key=lambda column: (-column.importance * column.distance, -column.excess))
     blamed = tuple(
@@ -99,7 +105,8 @@ def diagnose(
     )
     segments = tuple(split(losses)) if losses and _enough(losses) else ()
     breaks = broken(report, sides)
-    text = " ".join([*_breaks(breaks), *_moved(report, blamed), *_hit(segments, losses), *_upstream(upstream)])
+    said = [*_breaks(breaks), *_risen(found), *_moved(report, blamed), *_hit(segments, losses), *_upstream(upstream)]
+    text = " ".join(said)
     return Diagnosis(breaks=breaks, blamed=blamed, segments=segments, upstream=tuple(upstream), text=text)
 
 
@@ -164,6 +171,13 @@ def _breaks(breaks: Sequence[str]) -> list[str]:
     if not breaks:
         return []
     return [f"This looks like broken data, which should be mended and not learned from: {'; '.join(breaks)}."]
+
+
+def _risen(found: PerformanceReport | None) -> list[str]:
+    if found is None or found.onset is None:
+        return []
+    before, after = found.error_rates
+    return [f"The share of errors went from {before:.1%} to {after:.1%}, since {to_second(found.onset)}."]
 
 
 def _moved(report: DriftReport, blamed: Sequence[Blamed]) -> list[str]:

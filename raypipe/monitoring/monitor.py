@@ -60,6 +60,7 @@ class _State(msgspec.Struct):
     sequences: dict[str, tuple[int, int]]
     open: dict[int, tuple[int, int]]  # column: raised in tick, quiet ticks since
     usual: Usual = msgspec.field(default_factory=Usual)
+    closed: list[int] = []  # when each tick of the ring was closed; of the first: when it was opened
 
 
 class Monitor:
@@ -100,6 +101,7 @@ class Monitor:
         self._ring: list[Ints] = [np.zeros_like(watched.counts)]
         self._hours: list[dict[int, int]] = [{}]
         self._tick, self._opened = 0, at
+        self._closed = [at]
         self._sequences: dict[str, tuple[int, int]] = {}
         self._open: dict[int, tuple[int, int]] = {}
         self._usual = Usual()
@@ -138,12 +140,14 @@ class Monitor:
         self._ring = [*self._ring, self._ring[-1] + self._pending][-(max(SCALES) + 1) :]
         self._pending = np.zeros_like(self._pending)
         opened, self._tick, self._opened = self._opened, self._tick + 1, at
+        self._closed = [*self._closed, at][-len(self._ring) :]
         self._sequences = {s: n for s, n in self._sequences.items() if self._tick - n[1] < _FORGET}
         scales, windows = windows_of(self._ring)
         found, limit = self._scores(windows)
         excess = found.z / limit
         self._hours = [*self._hours, {}][-max(SCALES) - 1 :]
         columns = self._columns(scales, windows, found.distance, excess, self._material(found))
+        lasting = max((column.ticks for column in columns if column.open_for is not None), default=1)
         seasonal = self._seasonal
         return DriftReport(
             pipeline=self.pipeline,
@@ -155,6 +159,7 @@ class Monitor:
             breaks=self._breaks(windows[0], rows, opened, at),
             budget=self.plan.budget,
             calibrated="even" if seasonal is None else f"seasonal, {seasonal.days} days",
+            onset=self._closed[-1 - lasting],
         )
 
     def _breaks(self, window: Ints, rows: int, opened: int, at: int) -> tuple[str, ...]:
@@ -251,6 +256,7 @@ class Monitor:
             sequences=self._sequences,
             open=self._open,
             usual=self._usual,
+            closed=self._closed,
         )
         return msgspec.msgpack.encode(state)
 
@@ -262,6 +268,8 @@ class Monitor:
         self._ring = [self._read(counts) for counts in state.ring]
         self._hours, self._sequences, self._open = state.hours, state.sequences, state.open
         self._usual = state.usual
+        # Another release has not kept them: what moves now is taken to have begun with the open tick.
+        self._closed = state.closed or [state.opened] * len(self._ring)
 
     def _read(self, content: bytes) -> NDArray[np.int64]:
         return np.frombuffer(content, dtype=np.int64).reshape(self.watched.counts.shape)

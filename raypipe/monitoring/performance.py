@@ -144,14 +144,15 @@ class Performance:
                 if span.settled:
                     self._sums.settle(span.start)
         shown = sorted(self._spans.values(), key=lambda span: span.start)[-cohorts:]
-        onset, rise = self._sums.risen()
+        risen = self._sums.risen()
         return PerformanceReport(
             at=at,
             cohorts=tuple(self._cohort(span, at) for span in shown),
             reference=(self._judged.loss, self._judged.error),
             alarm=self._sums.memory.alarm,
-            onset=onset,
-            error_rise=rise,
+            onset=risen.onset,
+            error_rise=risen.rise,
+            error_rates=risen.rates,
             detects=self.cusum.delay,
             regret=self._sums.memory.regret,
             new_labels=self._sums.memory.labels,

@@ -4,6 +4,7 @@ Errors are summed label by label. Regret is what a mere recalibration of the sco
 """
 
 from math import sqrt
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -79,6 +80,20 @@ class Memory(msgspec.Struct):
     shown: list[Cohort] = []
 
 
+class Risen(NamedTuple):
+    """How the share of errors has risen.
+
+    Attributes:
+        onset: the start of the span with which it did; None: no alarm is open.
+        rise: by how much, in parts, for certain.
+        rates: the share until then, what it was judged on included, and since.
+    """
+
+    onset: int | None = None
+    rise: float = 0.0
+    rates: tuple[float, float] = (0.0, 0.0)
+
+
 class Sums:
     """Takes in spans of outcomes.
 
@@ -147,14 +162,16 @@ class Sums:
             # When errors rise again it is asked since when they did that.
             memory.alarm, memory.total, memory.errors = False, 0.0, newest
 
-    def risen(self) -> tuple[int | None, float]:
-        """The span with which errors rose, and by how much, in parts, for certain; None: no alarm is open."""
+    def risen(self) -> Risen:
+        """Since when there are more errors, and by how much."""
         if not (self.memory.alarm and self.memory.errors):
-            return None, 0.0
+            return Risen()
         # What it was judged on stands before all of them.
         starts, wrong, rows = zip(*sorted(self.memory.errors), strict=True)
         judged = sum(self._judged.rows)
-        first = rise(np.array([self._judged.error * judged, *wrong]), np.array([judged, *rows])) - 1
-        errors = sum(wrong[first:])
-        low = max(errors - _SURE * sqrt(errors), 0.0) / sum(rows[first:])
-        return int(starts[first]), max(low / max(self._judged.error, 1e-4) - 1, 0.0)
+        usual = self._judged.error * judged
+        first = rise(np.array([usual, *wrong]), np.array([judged, *rows])) - 1
+        errors, labels = sum(wrong[first:]), sum(rows[first:])
+        low = max(errors - _SURE * sqrt(errors), 0.0) / labels
+        before = (usual + sum(wrong[:first])) / (judged + sum(rows[:first]))
+        return Risen(int(starts[first]), max(low / max(self._judged.error, 1e-4) - 1, 0.0), (before, errors / labels))

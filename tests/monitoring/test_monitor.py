@@ -68,6 +68,26 @@ def test_an_alarm_that_is_quieter_than_what_raised_it_stays_open_until_it_is_cle
     assert is_open == [True] * 10 + [False] * 2
 
 
+def test_a_move_began_when_the_tick_before_it_was_closed_also_for_whoever_goes_on(watched):
+    """Ticks of one to seven minutes; of those that no window holds any more the times are forgotten too."""
+    rng, monitor, ends = (
+        np.random.default_rng(1),
+        Monitor("m", 1, watched, Plan(budget=1_000, material=0.0), at=100),
+        [100],
+    )
+    for tick in range(80):
+        monitor.add(counted(watched, rng, by=0.1 if tick >= 45 else 0.0))
+        ends.append(ends[-1] + int(rng.integers(60, 420)))
+        report = monitor.close(at=ends[-1])
+        longest = max((column.ticks for column in report.alarms), default=1)
+        assert report.onset == ends[-1 - longest]
+        if tick == 60:
+            snapshot, monitor = monitor.snapshot(), Monitor("m", 1, watched, Plan(budget=1_000, material=0.0))
+            monitor.restore(snapshot)
+    assert longest > 1
+    assert len(monitor.snapshot()) < len(snapshot) + 100
+
+
 def test_the_report_says_how_far_and_where_to(watched):
     rng, monitor = np.random.default_rng(2), Monitor("m", 1, watched, Plan())
     for tick in range(4):

@@ -179,8 +179,7 @@ class Service:
 
     def _sides(self, report: DriftReport) -> Sides | None:
         """Rows that it was judged on, and the newest ones since the drift began."""
-        onset = report.at - max((column.ticks for column in report.alarms), default=1) * self.monitor.plan.span
-        model, rows = self.models.of(self._rehearsal), self.past.asked(onset, report.at)
+        model, rows = self.models.of(self._rehearsal), self.past.asked(report.onset, report.at)
         names = tuple(column.name for column in model.signature.columns)
         before, after = (model.signature.encode(self.past.frame[part].tail(3_000)) for part in (self._judged, rows))
         return Sides(names, before, after, model.score) if len(after) else None

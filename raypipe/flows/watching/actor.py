@@ -159,7 +159,8 @@ class Round:
             return False
         last = self._watcher.state.last.get(situation.version)
         look = decision.action == "analyse" and not diagnosis and last is not None
-        self._watcher.news(decision, why(self._platform, known, last.report).text if look and last else "")
+        deeper = why(self._platform, known, last.report, last.outcome).text if look and last else ""
+        self._watcher.news(decision, deeper)
         return True
 
 

@@ -83,8 +83,10 @@ def oldest(plan: Plan, at: int) -> int:
     return came_true.oldest(TICKS * plan.span, at)
 
 
-def predictions(platform: Platform, known: Known, since: int, *more: str) -> pl.DataFrame:
+def predictions(platform: Platform, known: Known, since: int, *more: str, when: pl.Expr | None = None) -> pl.DataFrame:
     """What a version answered and computed since a moment, as ``id``, ``at``, ``score``, ``answered`` and ``more``.
+
+    ``when`` leaves out more rows.
 
     Raises:
         WorkspaceError: the log cannot be read.
@@ -93,6 +95,7 @@ def predictions(platform: Platform, known: Known, since: int, *more: str) -> pl.
     rows = logged(platform.lake, platform.workspace, platform.clock, PREDICTIONS, name, since=since, until=None).filter(
         pl.col("version") == known.version.version, pl.col("score").is_not_null()
     )
+    rows = rows if when is None else rows.filter(when)
     return rows.select(ID, "at", "score", "answered", *more).collect()
 
 

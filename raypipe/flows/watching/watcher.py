@@ -64,9 +64,13 @@ class Watcher:
         except Timeout:
             cure = f"`raypipe watch {name}` shows what it sees"
             raise ServiceError("is watched already", where=name, cure=cure) from None
+        self._resume()
+
+    def _resume(self) -> None:
+        """Go on from what is on the disk, as whoever comes after a death does."""
         self.state = kept.read(self._path)
         if not self.state.asked:
-            self.state.looked = self.state.asked = platform.clock.now()
+            self.state.looked = self.state.asked = self._platform.clock.now()
         self._known: dict[int, Known | None] = {}
         self._monitors: dict[int, Monitor] = {}
         self._told: dict[int, Told] = {}
@@ -78,7 +82,7 @@ class Watcher:
             except (msgspec.MsgspecError, ValueError):
                 logger.warning("what was seen of version %d was written by another release: it begins anew", version)
                 del self._monitors[version]
-        self._saved = platform.clock.now()
+        self._saved = self._platform.clock.now()
 
     def close(self) -> None:
         """Let somebody else watch."""
@@ -87,11 +91,20 @@ class Watcher:
     def look(self) -> list[Tick]:
         """Count what is new, and close the ticks that are full.
 
-        When it comes back, their alarms and questions are in the state, and the state is on the disk.
+        When it comes back, their alarms and questions are in the state, and the state is on the disk. When it raises
+        anything, nothing has been looked at: what was read is read again by the next look.
 
         Raises:
-            OSError: the state cannot be written; everything is read again by the next watcher.
+            OSError: the state cannot be written.
+            LedgerError: who is champion cannot be read.
         """
+        try:
+            return self._look()
+        except BaseException:
+            self._resume()
+            raise
+
+    def _look(self) -> list[Tick]:
         self._told = {}
         ticks: list[Tick] = []
         done: list[Path] = []
@@ -164,7 +177,11 @@ class Watcher:
             known = self.known(version)
             if known is None or (watched := known.watched) is None:
                 return None
-            usual = known.season(watched, self._plan)
+            try:
+                usual = known.season(watched, self._plan)
+            except RaypipeError:
+                logger.exception("version %s is watched as if all hours were alike", version)
+                usual = None
             monitor = Monitor(
                 self._name, version, watched, self._plan, importance=known.importance, seasonal=usual, at=at
             )
@@ -202,13 +219,14 @@ class Watcher:
         memory = self.state.memories.get(version) or Memory()
         alarmed = memory.alarm
         found, self.state.memories[version] = self._outcome(known, memory, at)
+        risen = found if found is not None and found.alarm and not alarmed else None
         text = ""
-        if report.alarms or report.breaks:
-            behind = why(self._platform, known, report)
+        if report.alarms or report.breaks or risen:
+            behind = why(self._platform, known, report, risen)
             # Values in another unit are no more to be learned from than gaps.
             report, text = structs.replace(report, breaks=behind.breaks), behind.text
         broken = () if before is None else before.report.breaks
-        alarm = drift_alarm(report, text, broken, errors=found is not None and found.alarm and not alarmed)
+        alarm = drift_alarm(report, text, broken, errors=risen is not None)
         if alarm is not None:
             self.state.alarms.append(alarm)
         champion = arms.get(CHAMPION, Part())

@@ -7,16 +7,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import polars as pl
+from msgspec import structs
 
 from raypipe.contracts import bundle
 from raypipe.contracts.bins import Reference
 from raypipe.contracts.logs import opened
 from raypipe.contracts.records import GateReport
-from raypipe.contracts.watching import DriftReport
+from raypipe.contracts.watching import DriftReport, PerformanceReport
 from raypipe.errors import RaypipeError
 from raypipe.flows.platform import Platform
 from raypipe.flows.watching.known import Known
-from raypipe.flows.watching.labels import feedback, predictions
+from raypipe.flows.watching.labels import TICKS, feedback, predictions
 from raypipe.ledger import Entry, Ledger
 from raypipe.monitoring.diagnosis import Diagnosis, Losses, Matrix, Sides, diagnose
 from raypipe.serving.model import Model, Served
@@ -30,23 +31,55 @@ _SCORED = 2_000
 _VALUES = 40
 
 
-def why(platform: Platform, known: Known, report: DriftReport) -> Diagnosis:
-    """What is behind the open alarms of a report; what cannot be found out is left out of it."""
-    span = platform.watching.plan.span
-    ticks = max((column.ticks for column in report.alarms), default=1)
-    onset = report.at - ticks * span
-    changes = list(upstream(platform.ledger, report.pipeline, onset - span, report.at))
+def why(platform: Platform, known: Known, report: DriftReport, found: PerformanceReport | None = None) -> Diagnosis:
+    """What is behind the open alarms of a report, whatever happens: what cannot be found out is left out, and said.
+
+    Args:
+        platform: where it is.
+        known: the version.
+        report: of its newest tick.
+        found: what came true of it, when an alarm of errors is to be explained as well.
+    """
     try:
-        rows = predictions(platform, known, onset - 32 * span, "features")
+        return _why(platform, known, report, found)
+    except Exception as error:  # neither the alarm nor what a policy makes of it may be lost for want of a reason
+        logger.exception("an alarm is told without what is behind it")
+        return Diagnosis(breaks=report.breaks, blamed=(), segments=(), upstream=(), text=_unexplained(error))
+
+
+def _why(platform: Platform, known: Known, report: DriftReport, found: PerformanceReport | None) -> Diagnosis:
+    span = platform.watching.plan.span
+    onset, recent, until = report.onset, report.onset, report.at
+    if found is not None and found.onset is not None:
+        # Labels may be weeks late: who is hit is read off the first ones, and the newest rows say what they look like.
+        onset, until = found.onset, min(found.onset + 2 * TICKS * span, report.at)
+    changes = list(upstream(platform.ledger, report.pipeline, onset - span, until))
+    try:
+        at = pl.col("at")
+        rows = predictions(
+            platform, known, onset - 32 * span, "features", when=(at <= _moment(until)) | (at >= _moment(recent))
+        )
         told = feedback(platform, known, onset - 32 * span)
-    except RaypipeError:
+    except (RaypipeError, pl.exceptions.PolarsError) as error:
         logger.exception("an alarm is told without rows")
-        return diagnose(report, upstream=changes)
-    return explained(known, report, rows, told, onset, changes)
+        without = diagnose(report, upstream=changes, found=found)
+        return structs.replace(without, text=f"{without.text} {_unexplained(error)}")
+    return explained(known, report, rows, told, onset, changes, found)
+
+
+def _unexplained(error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    return f"What is behind it could not be explained: {reason}."
 
 
 def explained(
-    known: Known, report: DriftReport, rows: pl.DataFrame, told: pl.DataFrame, onset: int, changes: Sequence[str]
+    known: Known,
+    report: DriftReport,
+    rows: pl.DataFrame,
+    told: pl.DataFrame,
+    onset: int,
+    changes: Sequence[str],
+    found: PerformanceReport | None = None,
 ) -> Diagnosis:
     """The same from rows that were read.
 
@@ -55,8 +88,9 @@ def explained(
         report: has open alarms.
         rows: what it answered: ``id``, ``at``, ``score`` and ``features``.
         told: what became of it: ``id`` and ``truth``.
-        onset: when the drift began, microseconds UTC.
+        onset: when it began, microseconds UTC.
         changes: what else changed then, in words.
+        found: what came true, when an alarm of errors is to be explained as well.
     """
     sides = losses = None
     try:
@@ -66,7 +100,7 @@ def explained(
             sides = _sides(known, frame.filter(pl.col("at") >= _moment(onset)).tail(_SCORED))
     except (RaypipeError, pl.exceptions.PolarsError) as error:
         logger.warning("an alarm is told without rows: %s", error)
-    return diagnose(report, sides, losses, changes)
+    return diagnose(report, sides, losses, changes, found)
 
 
 def _features(known: Known, rows: pl.DataFrame) -> pl.DataFrame:
