@@ -13,7 +13,6 @@ from raypipe.cli.life import Bypass, moment_of, reason_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
 from raypipe.clock import iso, to_minute, to_second
-from raypipe.errors import SettingsError
 
 if TYPE_CHECKING:
     from raypipe.contracts.records import Deployment, ModelVersion
@@ -78,7 +77,7 @@ def history(
 ) -> None:
     """Tell who was champion when, since when, by whose decision, and why: the last 50, newest first."""
     out = Output(json)
-    moment = _moment(at)
+    moment = moment_of(at, "--at")
     with kept() as found:
         _known(found, name)
         reigns, services = _reigns(found, name), _services(found, name)
@@ -151,13 +150,6 @@ def swapped(found: Kept, version: "ModelVersion", out: Output) -> "Deployment | 
 
     with opened(progress, f"raypipe: {version.name}") as platform, progress.stage("deploy"):
         return swap(platform, version, progress)
-
-
-def _moment(at: str | None) -> int | None:
-    try:
-        return moment_of(at)
-    except SettingsError as error:
-        raise SettingsError(error.what, where="--at", cure=error.cure) from None
 
 
 def _reigns(found: Kept, name: str) -> list[Span]:

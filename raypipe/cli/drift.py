@@ -11,11 +11,12 @@ from raypipe.cli.kept import Name, kept
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.clock import to_second
-from raypipe.errors import RaypipeError, RegistryError
+from raypipe.errors import RaypipeError, RegistryError, SettingsError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from raypipe.contracts.records import ModelVersion
     from raypipe.contracts.watching import ColumnDrift, DriftReport
     from raypipe.flows.figures import Outcome
     from raypipe.flows.watch import Watch
@@ -48,7 +49,7 @@ def drift(
 
     Works from the prediction log alone, so nothing needs to run.
     """
-    moment = moment_of(since)
+    moment = moment_of(since, "--since")
     out = Output(json)
     with kept() as history:
         version = history.registry.champion(name)
@@ -61,6 +62,7 @@ def drift(
         from raypipe.settings import load_settings
 
         plan = Plan(budget, load_settings().drift_material, rows=rows, least=min(200, rows))
+        _require_field(by, version)
         predictions, feedback = read_log(PREDICTIONS, name, moment), read_log(FEEDBACK, name)
         found = watch(version, predictions, feedback, plan, by, history.ledger)
     if not predictions.height:
@@ -72,6 +74,17 @@ def drift(
         write(found, html, f"{name}/{version.version}")
         out.say(f"{html} shows it.")
     out.result(found)
+
+
+def _require_field(by: str, version: "ModelVersion") -> None:
+    """Whatever no request can hold would be missing in all of them."""
+    from raypipe.contracts import bundle
+
+    fields = bundle.pipeline(Path(version.folder)).request.fields
+    if by and by not in fields:
+        raise SettingsError(
+            f"`{by}` is no request field of {version.name}", where="--by", cure=did_you_mean(by, fields)
+        )
 
 
 def say(found: "Watch", predictions: int, out: Output) -> None:

@@ -11,7 +11,7 @@ from raypipe.cli.kept import Name, kept, require_known
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.clock import iso
-from raypipe.errors import SettingsError, WorkspaceError
+from raypipe.errors import WorkspaceError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,7 +34,7 @@ def log(name: Name, last: Last = 20, since: Since = None, feedback: Feedback = F
     from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 
     out = Output(json)
-    rows = read_log(FEEDBACK if feedback else PREDICTIONS, name, moment(since, "--since")).tail(last)
+    rows = read_log(FEEDBACK if feedback else PREDICTIONS, name, moment_of(since, "--since")).tail(last)
     if not rows.height:
         with kept() as found:
             require_known(found.registry, name)
@@ -61,14 +61,6 @@ def read_log(kind: "LogKind", name: str, since: int | None = None) -> "pl.DataFr
         cure = "Make a model with `raypipe run FILE`"
         raise WorkspaceError("no workspace is there yet", where=str(home), cure=cure)
     return logged(Lake(home / "lake"), home, SystemClock(), kind, name, since=since, until=None).collect()
-
-
-def moment(text: str | None, option: str) -> int | None:
-    """Microseconds UTC of a date or a time given to an option."""
-    try:
-        return moment_of(text)
-    except SettingsError as error:
-        raise SettingsError(error.what, where=option, cure=error.cure) from None
 
 
 def _shown(row: dict[str, object]) -> dict[str, object]:

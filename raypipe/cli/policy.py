@@ -73,7 +73,7 @@ def policy(
 
 
 def _explain(subject: Path, policy: str | None, at: str | None, out: Output) -> None:
-    moment = moment_of(at)
+    moment = moment_of(at, "--at")
     pipeline = read(subject) if subject.suffix == ".py" else _in_service(str(subject))
     from raypipe.clock import SystemClock
     from raypipe.retraining.files import read_policy

@@ -85,7 +85,7 @@ def replay(
     and rollbacks are not replayed, and what a policy asks a person for is approved at once.
     """
     pipeline = read(file)
-    first, last = moment_of(start), moment_of(end)
+    first, last = moment_of(start, "--from"), moment_of(end, "--to")
     assert first is not None  # noqa: S101  # both are required
     assert last is not None  # noqa: S101
     if last + _DAY <= first:

@@ -45,6 +45,7 @@ def jensen_shannon(window: Ints, reference: Ints) -> Floats:
 def centres(starts: Floats, high: float) -> Floats:
     """A value that stands for each cell from below to above: the middle of a bin, the ends for what lies outside.
 
+    A bin that ends with the next float32 holds one value, which stands for it.
     Infinite ends, which bundles of old may have, count as the last finite one.
     """
     known = np.append(starts, high)
@@ -53,7 +54,8 @@ def centres(starts: Floats, high: float) -> Floats:
     starts = np.clip(starts, low, high)
     ends = np.append(starts[1:], high)
     middles = np.full(BINS, high, dtype=float)
-    middles[: len(starts)] = (starts + ends) / 2
+    single = ends <= np.nextafter(starts.astype(np.float32), np.float32(np.inf))
+    middles[: len(starts)] = np.where(single, starts, (starts + ends) / 2)
     return np.concatenate([[starts[0] if len(starts) else high], middles, [high]])
 
 

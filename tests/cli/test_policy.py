@@ -69,7 +69,8 @@ def test_a_pipeline_without_a_policy_needs_one(file, workspace, capsys, command)
     ("options", "said"),
     [
         (["--from", "2013-07-02", "--to", "2013-06-01", "--policy", "fraud"], "last day is before"),
-        (["--from", "July", "--to", "2013-07-02", "--policy", "fraud"], "not a date"),
+        (["--from", "July", "--to", "2013-07-02", "--policy", "fraud"], '"where": "--from"'),
+        (["--from", "2013-07-01", "--to", "July", "--policy", "fraud"], '"where": "--to"'),
         (["--from", "2013-07-01", "--to", "2013-07-02", "--policy", "frod"], "fraud"),
         (["--from", "2013-07-01", "--to", "2013-07-02", "--policy", "none.toml"], "No such file"),
     ],
@@ -77,6 +78,13 @@ def test_a_pipeline_without_a_policy_needs_one(file, workspace, capsys, command)
 def test_a_replay_tells_its_faults_before_it_starts_anything(file, workspace, capsys, options, said):
     assert main(["replay", file, *options, "--json"]) in (2, 3)
     assert said in json.dumps(told(capsys))
+
+
+def test_a_moment_that_is_none_names_its_option(file, workspace, capsys):
+    for command, option in ((["policy", "explain", file], "--at"), (["drift", "rides"], "--since")):
+        assert main([*command, option, "tomorrow", "--json"]) == 2
+        refused = told(capsys)
+        assert (refused["where"], refused["what"]) == (option, "`tomorrow` is not a date or time")
 
 
 HOUR = 3_600_000_000
@@ -184,3 +192,10 @@ def test_rows_about_decisions_that_are_none_do_not_hide_the_last_one(home, expla
     found, _ = explained()
     assert found["seen"] == seen.at
     assert found["situation"]["drift_mass"] == 0.5
+
+
+def test_outcomes_by_a_field_that_no_request_has_are_refused(home, capsys):
+    assert main(["drift", "rides", "--by", "zoen", "--json"]) == 2
+    refused = told(capsys)
+    assert (refused["where"], refused["what"]) == ("--by", "`zoen` is no request field of rides")
+    assert refused["cure"] == "Did you mean `zone`?"

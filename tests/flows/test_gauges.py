@@ -1,9 +1,16 @@
 """What becomes of predictions, as gauges: each figure under its name, by version, arm and segment."""
 
+import math
 from collections.abc import Collection, Mapping
 
+import pytest
+from ray.util import metrics
+
+from raypipe.contracts.watching import DriftReport
 from raypipe.flows.figures import Outcome
-from raypipe.flows.watching.gauges import GAUGES, show_outcomes
+from raypipe.flows.watching.gauges import GAUGES, Part, RayGauges, show, show_outcomes
+from raypipe.flows.watching.state import Tick
+from tests.flows.test_facts import BAD, GOOD, report
 
 
 class Shown:
@@ -16,7 +23,7 @@ class Shown:
         assert tuple(labels) == GAUGES[name][1]
         self.series[name, *labels.values()] = value
 
-    def keep(self, versions: Collection[str]) -> None:
+    def keep(self, versions: Collection[str], parts: Collection[Part] | None = None) -> None:
         raise NotImplementedError
 
     def again(self) -> None:
@@ -43,3 +50,41 @@ def test_business_figures_are_told_by_version_arm_and_segment_also_where_nothing
     assert (shown.series["raypipe_answers", *of], shown.series["raypipe_cost_per_1000", *of]) == (200, 0.05)
     assert shown.series["raypipe_latency_seconds", *of, "0.99"] == 0.009
     assert ("raypipe_log_loss", "2", "challenger/2", "") not in shown.series
+
+
+def test_what_is_said_of_a_segment_or_an_arm_that_nobody_asks_about_any_more_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: dict[tuple[str, ...], float] = {}
+
+    class Gauge:
+        def __init__(self, name: str, *_: object) -> None:
+            self.name = name
+
+        def set_default_tags(self, _: object) -> None:
+            """Nobody looks at them."""
+
+        def set(self, value: float, tags: dict[str, str]) -> None:
+            shown[self.name, *tags.values()] = value
+
+    monkeypatch.setattr(metrics, "Gauge", Gauge)
+    gauges = RayGauges("rides")
+    gauges.set("raypipe_drift_mass", 0.5, {"version": "2"})
+    show_outcomes(gauges, [outcome(""), outcome("zone=a", loss=0.4), outcome("zone=b", loss=0.5)], {})
+    gauges.keep({"2"}, None)  # the logs could not be read
+    assert shown["raypipe_error_rate", "2", "challenger/2", "zone=a"] == 0.2
+    gauges.keep({"2"}, {("2", "challenger/2", ""), ("2", "challenger/2", "zone=b")})
+    assert {key[3] for key, value in shown.items() if math.isnan(value)} == {"zone=a"}
+    gauges.keep({"2"}, {("2", "champion", "")})
+    shown.clear()
+    gauges.again()
+    assert shown == {("raypipe_drift_mass", "2"): 0.5}
+
+
+def test_the_estimated_loss_is_that_of_the_newest_predictions() -> None:
+    shown = Shown()
+    drift = DriftReport(
+        pipeline="rides", version=2, at=0, tick=1, rows=0, columns=(), breaks=(), budget=1.0, calibrated="even"
+    )
+    show(shown, Tick(drift, {}, report((900, GOOD), (900, BAD), (0, GOOD)), None), 0.05)
+    assert shown.series["raypipe_log_loss_estimated", "2"] == BAD

@@ -23,7 +23,7 @@ from raypipe.failpoints import FailpointError
 from raypipe.flows import Platform
 from raypipe.flows.watching import actor
 from raypipe.flows.watching.actor import Round
-from raypipe.flows.watching.gauges import GAUGES, RayGauges
+from raypipe.flows.watching.gauges import GAUGES, Part, RayGauges
 from raypipe.flows.watching.labels import TICKS
 from raypipe.flows.watching.telling import RAISED, TOLD
 from raypipe.flows.watching.watcher import Watcher
@@ -76,8 +76,8 @@ class Dial:
         assert set(labels) == set(GAUGES[name][1]), name
         self.values[name, *labels.values()] = value
 
-    def keep(self, versions: Collection[str]) -> None:
-        self.kept = versions
+    def keep(self, versions: Collection[str], parts: Collection[Part] | None = None) -> None:
+        self.kept, self.parts = versions, parts
 
     def again(self) -> None:
         self.repeated = True
@@ -375,6 +375,7 @@ def test_labels_come_true_and_are_taken_into_account_once(settings, champion, cl
         assert dial.values["raypipe_error_rate", "1", "champion", ""] > 0.5
         assert dial.values["raypipe_labelled_share", "1", "champion", ""] == 1
         assert dial.values["raypipe_errors_risen", "1"] == 1
+        assert dial.parts == {("1", "champion", "")}
         outcome = round_._watcher.state.last[1].outcome
         assert outcome is not None
         assert outcome.alarm

@@ -31,6 +31,15 @@ def test_numbers_agree_with_kolmogorov_smirnov(by):
     assert 2 * np.exp(-2 * found.z[0, 0, 0] ** 2) == pytest.approx(true.pvalue, rel=0.5, abs=0.05)
 
 
+def test_a_cell_of_one_value_is_that_value():
+    """Most hours are dry: their median is 0, and not half a step of the smallest float32."""
+    rain = np.append(np.zeros(9_000), RNG.exponential(size=1_000))
+    counts, _, centre = columns_of(rain, rain)
+    assert effect.quantile(counts, centre[None], 0.5) == [0.0]
+    ones, _, centre = columns_of(np.ones(100), np.ones(100))
+    assert effect.quantile(ones, centre[None], 0.5) == [1.0]
+
+
 def category(shares, rows):
     counts = np.zeros((1, CELLS), np.int64)
     counts[0, FIRST : FIRST + len(shares)] = np.round(np.array(shares) * rows)

@@ -16,7 +16,7 @@ from raypipe.flows.decide import decide_now
 from raypipe.flows.figures import PREDICTED, outcomes
 from raypipe.flows.platform import Platform
 from raypipe.flows.retrain import drive
-from raypipe.flows.watching.gauges import Gauges, RayGauges, cost, show, show_outcomes
+from raypipe.flows.watching.gauges import Gauges, Part, RayGauges, cost, show, show_outcomes
 from raypipe.flows.watching.known import Known
 from raypipe.flows.watching.labels import TICKS
 from raypipe.flows.watching.start import Seen
@@ -63,8 +63,7 @@ class Round:
         for tick in ticks:
             self._show(tick)
         if ticks and self._gauges is not None:
-            self._show_outcomes(self._gauges, ticks)
-            self._gauges.keep(self._alive())
+            self._gauges.keep(self._alive(), self._show_outcomes(self._gauges, ticks))
         state = self._watcher.state
         asked = [situation for situation, text in state.questions if self._decide(situation, text)]
         told = self._tell(state.alarms) if ticks or asked or monotonic() >= self._again else []
@@ -106,12 +105,16 @@ class Round:
         oldest = max(report.at for report in reports) - TICKS * self._platform.watching.plan.span
         return {str(report.version) for report in reports if report.at >= oldest}
 
-    def _show_outcomes(self, gauges: Gauges, ticks: list[Tick]) -> None:
-        """Of the newest span of all versions, by the request fields that the pipeline is judged by."""
+    def _show_outcomes(self, gauges: Gauges, ticks: list[Tick]) -> set[Part] | None:
+        """Of the newest span of all versions, by the request fields that the pipeline is judged by.
+
+        Returns:
+            Which parts have answered in it; None: the logs do not tell.
+        """
         platform, last = self._platform, ticks[-1].report
         known = self._watcher.known(last.version)
         if known is None:
-            return
+            return None
         fields = [field for field in known.pipeline.finish.by if field in known.pipeline.request.fields]
         since = last.at - TICKS * platform.watching.plan.span
         costs = {
@@ -125,9 +128,14 @@ class Round:
                 for kind in (PREDICTIONS, FEEDBACK)
             )
             answered = rows.select(PREDICTED).collect()
-            show_outcomes(gauges, outcomes(answered, told.collect(), known.pipeline, fields), costs)
+            found = list(outcomes(answered, told.collect(), known.pipeline, fields))
         except (WorkspaceError, pl.exceptions.PolarsError):
             logger.exception("outcomes were not told")
+            return None
+        show_outcomes(gauges, found, costs)
+        # An arm all of whose answers fail has no outcome.
+        arms = {(str(version), arm, "") for version, tick in self._watcher.state.last.items() for arm in tick.parts}
+        return arms | {(str(one.version), one.arm, one.segment) for one in found}
 
     def _tell(self, alarms: list[Alarm]) -> list[Alarm]:
         told: list[Alarm] = []

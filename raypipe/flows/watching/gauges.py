@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from math import nan
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from raypipe.contracts.counts import latency_of
 from raypipe.flows.figures import Outcome
 from raypipe.flows.watching.state import Tick
 
+#: A version, an arm and a segment.
+Part: TypeAlias = tuple[str, str, str]
 #: By name: what it is, and its labels beside ``pipeline``.
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "raypipe_drift_excess": ("Deviation of a column, as a multiple of an alarm", ("version", "column")),
@@ -38,8 +40,13 @@ class Gauges(Protocol):
         """Set one of `GAUGES`, with all its labels but the pipeline."""
         ...
 
-    def keep(self, versions: Collection[str]) -> None:
-        """What was set of any other version holds no longer: its alarm would stay open for ever."""
+    def keep(self, versions: Collection[str], parts: Collection[Part] | None = None) -> None:
+        """What was set of others holds no longer: its alarm would stay open for ever.
+
+        Args:
+            versions: that answer.
+            parts: of them; None: it is not known which.
+        """
         ...
 
     def again(self) -> None:
@@ -67,11 +74,14 @@ class RayGauges:
         self._gauges[name].set(value, dict(labels))
         self._series[name, tuple(labels.items())] = value
 
-    def keep(self, versions: Collection[str]) -> None:
+    def keep(self, versions: Collection[str], parts: Collection[Part] | None = None) -> None:
         """Ray cannot take a series away; not a number is neither above nor below any bound."""
-        for name, labels in [one for one in self._series if dict(one[1]).get("version", "") not in {*versions, ""}]:
-            self._gauges[name].set(nan, dict(labels))
-            del self._series[name, labels]
+        for name, labels in list(self._series):
+            of = dict(labels)
+            gone = of.get("version", "") not in {*versions, ""}
+            if gone or (parts is not None and "arm" in of and (of["version"], of["arm"], of["segment"]) not in parts):
+                self._gauges[name].set(nan, of)
+                del self._series[name, labels]
 
     def again(self) -> None:
         """Ray forgets a series that is not set for some seconds, and a tick may take an hour."""
