@@ -177,6 +177,25 @@ def test_the_last_labels_of_a_span_count_too_and_all_of_them_once():
     assert report.onset == 0
 
 
+def test_regret_of_labels_that_come_late_is_counted_once():
+    """Whoever gets all labels at once and whoever gets the last tenth later regret the same."""
+    regrets = []
+    for late in (0, 200):
+        rng = np.random.default_rng(4)
+        watch = Performance(judged(rng), span=DAY, settles=3 * DAY)
+        for day in range(20):
+            ids, score = [f"{day}-{i}" for i in range(2_000)], rng.random(2_000)
+            truth = (rng.random(2_000) < score**3).astype(float)  # far less often than it says
+            watch.predicted(ids, [day * DAY] * 2_000, score)
+            watch.labelled(ids[late:], truth[late:])
+            watch.report((day + 1) * DAY)
+            watch.labelled(ids[:late], truth[:late])
+            report = watch.report((day + 1) * DAY + DAY // 2)
+        regrets.append(report.regret)
+    assert regrets[0] > 100
+    assert regrets[1] == pytest.approx(regrets[0], rel=0.01)
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 29), st.booleans(), st.integers(0, 3)), max_size=80))
 def test_however_labels_come_and_are_corrected_each_counts_once(arriving):

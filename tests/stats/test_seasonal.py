@@ -87,6 +87,15 @@ def test_a_limit_is_passed_as_rarely_as_is_asked_of_it(between):
     assert limit == pytest.approx(gumbel_r.isf(1 / between, 1.0, 0.2), rel=0.03)
 
 
+@pytest.mark.parametrize("days", [14, 28])
+@pytest.mark.parametrize("between", [20.0, 100.0])
+def test_a_limit_that_few_days_teach_is_passed_no_more_often(days, between):
+    """Two or four weeks of maxima leave the law unsure: over many such references the budget still holds."""
+    rng = np.random.default_rng(2)
+    limits = [_limit(rng.gumbel(1.0, 0.2, days), 24, 24 * between) for _ in range(1_000)]
+    assert 0.2 < gumbel_r.sf(limits, 1.0, 0.2).mean() * between <= 1
+
+
 def test_a_day_of_the_reference_is_judged_by_what_the_other_days_did(monkeypatch):
     """Two odd days in fourteen would make themselves usual; each is odd to all the others."""
     learned = []
