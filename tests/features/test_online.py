@@ -71,8 +71,10 @@ def test_questions_older_than_the_state_are_refused() -> None:
         features.compute(requests(NOON, NOON - timedelta(days=1, microseconds=1)))
 
 
-def test_who_asks_as_early_as_may_be_sees_what_lies_at_the_edge_of_the_longest_window() -> None:
-    asked, grid = AS_OF - DAY, 3_600_000_000
+@pytest.mark.parametrize("past", [0, 1, 1_800_000_000, 3_599_999_999])
+def test_who_asks_as_early_as_may_be_sees_what_lies_at_the_edge_of_the_longest_window(past: int) -> None:
+    """Also past the hour, when the edge lies further back than the window is long."""
+    asked, grid = AS_OF - DAY + past, 3_600_000_000
     low = (asked - 30 * DAY) // grid * grid
     rows = [
         {
@@ -82,7 +84,7 @@ def test_who_asks_as_early_as_may_be_sees_what_lies_at_the_edge_of_the_longest_w
         for i, time in enumerate([low - 1, low, low, asked - 5])
     ]  # fmt: skip
     question = payments.asked_frame([("a", 1, asked)])
-    found = payments.online(timedelta(0), payments.frame_of(rows), question, AS_OF)
+    found = payments.online(timedelta(0), payments.frame_of(rows), question, AS_OF + past)
     assert found["sum_30d"].to_list() == [2.0 + 3.0 + 4.0]
 
 
