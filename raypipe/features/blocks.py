@@ -53,7 +53,8 @@ class Block:
         slots: shared by tracks whose events are the same.
         totals: the places of the exact running totals, whose limbs are the first rows of ``running``.
         squares: the same of the squares, the next rows.
-        infinite: the last two rows of ``running`` count infinities.
+        infinite: the last two rows of ``running`` count infinities; the last event before a cut has those of what was
+            cut off with its own.
         running: int64 (rows, slots): totals of all events before, within the entity.
         plain: int64 (rows, slots): values as they are; doubles and hashes by their bits.
         fading: float64 (rows, slots): decayed sums up to and with each event, by ``half_lives``.

@@ -50,6 +50,8 @@ def cut(whole: Block, needed: int, oldest: int | None, shared: Shared) -> Block:
     )
     if left.old is not None and (len(whole.weighed) or len(whole.firsts)):
         _told(rest, whole, left.old, left)
+    if whole.infinite and len(whole.fading):
+        _counted(rest, whole, np.flatnonzero(whole.slots.times < needed) if left.old is None else left.old, left)
     return rest
 
 
@@ -86,13 +88,28 @@ def _left(slots: Slots, needed: int, oldest: int | None) -> _Left:
 
 def _told(rest: Block, whole: Block, old: Ints, left: _Left) -> None:
     """Have the last old event of each entity tell what all of them had faded to by then, and when the first one was."""
-    entities, begins = np.unique(whole.slots.owners[old], return_index=True)
-    bounds = np.append(begins, len(old))
-    last = np.searchsorted(left.at, old[bounds[1:] - 1])
+    entities, bounds, last = _lasts(whole, old, left)
     times = whole.slots.times[old]
     for row, values, half_life in zip(rest.weighed, whole.weighed, whole.half_lives, strict=True):
         row[last] = decay.running(values[None, old], times, bounds, half_life)[0, bounds[1:] - 1]
     if len(rest.firsts):
         first = np.full(len(whole.slots.starts) - 1, FOREVER)
-        first[entities] = times[begins]
+        first[entities] = times[bounds[:-1]]
         rest.firsts[1] = np.minimum(rest.firsts[1], first[left.slots.owners])
+
+
+def _counted(rest: Block, whole: Block, old: Ints, left: _Left) -> None:
+    """Have the last old event of each entity count all their infinities: none ever fades away."""
+    # Behind its events each entity takes back what they count, so the next one begins at zero.
+    own = np.diff(whole.running[-2:], axis=1, append=0)
+    _, bounds, last = _lasts(whole, old, left)
+    counts = own[:, left.at]
+    counts[:, last] = np.add.reduceat(own[:, old], bounds[:-1], axis=1)
+    rest.running[-2:] = np.cumsum(counts, axis=1) - counts
+
+
+def _lasts(whole: Block, old: Ints, left: _Left) -> tuple[Ints, Ints, Ints]:
+    """The entities that have old events; where those of each begin among all, and end; where its last one is now."""
+    entities, begins = np.unique(whole.slots.owners[old], return_index=True)
+    bounds = np.append(begins, len(old))
+    return entities, bounds, np.searchsorted(left.at, old[bounds[1:] - 1])

@@ -27,7 +27,7 @@ HOUR = micros(hours(1))
 #: Most rows are known at once, others until a day or two later; some are older than any window.
 LAGS = [0, 0, 0, 1, 5 * STEP, 7 * HOUR, DAY - 1, DAY, 2 * DAY, 33 * DAY, None]
 STEPS = [0, 1, 1, 2, 5, 40, 140, 150, 500, 4_300, 4_480, 4_640, 9_000]
-AMOUNTS = [1.5, -2.5, 0.1, 1e300, None, float("nan"), 7.0]
+AMOUNTS = [1.5, -2.5, 0.1, 1e300, None, float("nan"), 7.0, float("inf"), float("-inf")]
 
 
 def asked_of(users: str, times: list[int]) -> pl.DataFrame:
