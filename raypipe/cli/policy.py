@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from raypipe.cli.definition import read
-from raypipe.cli.kept import because, kept, person
+from raypipe.cli.kept import because, kept, person, require_known
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.clock import to_second
@@ -58,18 +58,28 @@ def policy(
     `approve` and `refuse` answer a policy with `approval`, which asks a person before it trains.
     """
     if what == "explain":
+        _ignored(what, {"--why": why}, "It is the reason of `approve` and `refuse`: leave it out")
         _explain(subject, policy, at, Output(json))
         return
+    _ignored(what, {"--policy": policy, "--at": at}, "What is answered is what was asked: `explain` takes them")
     name, reason = str(subject), because(why or "")
     from raypipe.retraining.standing import answer, standing
 
     with kept(writes=True) as found:
+        require_known(found.registry, name)
         answer(found.ledger, name, yes=what == "approve", who=person(), why=reason)
         now = standing(found.ledger, name)
     out = Output(json)
     goes = "the next look of its watcher, or `raypipe retrain`, goes on" if what == "approve" else "nothing is trained"
     out.say(f"{name}: {what}d; {goes}.")
     out.result(now)
+
+
+def _ignored(what: str, options: dict[str, str | None], cure: str) -> None:
+    """Refuse options that would make no difference."""
+    for name, value in options.items():
+        if value is not None:
+            raise SettingsError(f"means nothing to `policy {what}`", where=name, cure=cure)
 
 
 def _explain(subject: Path, policy: str | None, at: str | None, out: Output) -> None:

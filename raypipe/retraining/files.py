@@ -1,9 +1,11 @@
 """A policy in a TOML file, or by the name of one that comes with raypipe."""
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date, timedelta
+from math import isfinite, isinf
 from pathlib import Path
+from typing import TypeAlias
 
 from raypipe.errors import DefinitionError, Fault, SourceError, did_you_mean
 from raypipe.spec.lint.retrain import policy_faults
@@ -27,20 +29,7 @@ from raypipe.spec.retrain import (
     Worse,
 )
 
-_GUARDS = (
-    "cooldown_days",
-    "new_rows",
-    "daily_cap",
-    "budget_seconds",
-    "freeze",
-    "backoff_days",
-    "approval",
-    "challenge",
-    "rollout",
-    "probation_days",
-)
 _LISTS = ("any", "alert", "analyse", "roll_back")
-_ROLLOUT = ("shadow", "shares", "least", "patience_days", "released")
 
 
 def read_policy(source: str) -> Retrain:
@@ -76,24 +65,19 @@ def policy_of(content: Mapping[str, object], where: str) -> Retrain:
     Raises:
         DefinitionError: with every fault in it.
     """
-    faults = [
-        Fault(where, f"`{name}` is nothing that a policy has", did_you_mean(name, ("name", *_LISTS, *_GUARDS)))
-        for name in content
-        if name not in ("name", *_LISTS, *_GUARDS)
-    ]
+    faults = list(_unknown(content, _NAMES, where))
     if not isinstance(content.get("any"), list):
         faults.append(Fault(where, "there is no list `any` of triggers", 'Write `any = [{schedule = "0 6 * * MON"}]`'))
     lists: dict[str, tuple[Trigger, ...]] = {}
     for name in _LISTS:
         if name in content:
             lists[name] = tuple(_listed(name, content[name], where, faults))
+    guards = _read(content, _GUARDS, where, faults)
+    if "rollout" in content:
+        guards["rollout"] = _rollout(content["rollout"], where, faults)
     if faults:
         raise DefinitionError(faults)
-    try:
-        policy = Retrain(name=str(content.get("name", Path(where).stem)), **lists, **_guards(content, where))  # type: ignore[arg-type]  # checked there
-    except (TypeError, ValueError, OverflowError) as error:
-        what = f"a guard has a value that it cannot have: {error}"
-        raise DefinitionError([Fault(where, what, "See docs/retraining.md")]) from None
+    policy = Retrain(name=str(content.get("name", Path(where).stem)), **lists, **guards)  # type: ignore[arg-type]  # read so
     if faults := list(policy_faults(policy)):
         raise DefinitionError([Fault(where, fault.what, fault.cure) for fault in faults])
     return policy
@@ -119,7 +103,7 @@ def _trigger(item: object, where: str) -> Trigger:
     name, *options = item
     if name not in _TRIGGERS:
         raise DefinitionError([Fault(where, f"unknown trigger `{name}`", did_you_mean(name, _TRIGGERS))])
-    make, known = _TRIGGERS[name]
+    make, known, example = _TRIGGERS[name]
     for option in options:
         if option not in known:
             cure = did_you_mean(option, known) or f"`{name}` takes no other"
@@ -127,7 +111,7 @@ def _trigger(item: object, where: str) -> Trigger:
     try:
         return make(item, where)
     except (TypeError, ValueError, OverflowError):
-        raise DefinitionError([Fault(where, f"`{name}` cannot be {item[name]!r}", "See docs/retraining.md")]) from None
+        raise DefinitionError([Fault(where, f"`{name}` cannot be {item[name]!r}", f"Write `{example}`")]) from None
 
 
 def _all_of(item: dict[str, object], where: str) -> Trigger:
@@ -153,6 +137,8 @@ def _told(value: object, trigger: Trigger) -> Trigger:
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is not a number")
+    if not isfinite(value):
+        raise ValueError(f"{value!r} is no finite number")
     return float(value)
 
 
@@ -163,6 +149,8 @@ def _whole(value: object) -> int:
 
 
 def _days(value: object) -> timedelta:
+    if isinstance(value, float) and isinf(value):
+        raise ValueError(f"{value!r} days are longer than any time")
     try:
         return timedelta(days=_number(value))
     except OverflowError:
@@ -175,65 +163,98 @@ def _errors(content: dict[str, object], where: str) -> Trigger:
     return _told(risen, Errors(where=where)) if isinstance(risen, bool) else Errors(_number(risen), where=where)
 
 
-#: By the name in the file: how it is made, and what may stand beside its first key.
-_TRIGGERS: dict[str, tuple[Callable[[dict[str, object], str], Trigger], tuple[str, ...]]] = {
-    "schedule": (lambda t, w: Schedule(str(t["schedule"]), str(t.get("zone", "UTC")), where=w), ("zone",)),
-    "errors": (_errors, ()),
-    "regret": (lambda t, w: Regret(_number(t["regret"]), where=w), ()),
-    "estimated_loss": (lambda t, w: EstimatedLoss(_number(t["estimated_loss"]), where=w), ()),
-    "drift": (lambda t, w: Drift(_number(t["drift"]), _truth(t.get("score", False)), where=w), ("score",)),
-    "age_days": (lambda t, w: Age(_days(t["age_days"]), where=w), ()),
-    "new_rows": (lambda t, w: NewRows(_whole(t["new_rows"]), where=w), ()),
-    "slower": (lambda t, w: Slower(_number(t["slower"]), where=w), ()),
-    "failing": (lambda t, w: Failing(_number(t["failing"]), where=w), ()),
-    "worse": (lambda t, w: _told(t["worse"], Worse(where=w)), ()),
-    "relearn": (lambda t, w: Relearn(_number(t["relearn"]), where=w), ()),
-    "all": (_all_of, ()),
+#: By the name in the file: how it is made, what may stand beside its first key, and how one is written.
+_TRIGGERS: dict[str, tuple[Callable[[dict[str, object], str], Trigger], tuple[str, ...], str]] = {
+    "schedule": (
+        lambda t, w: Schedule(str(t["schedule"]), str(t.get("zone", "UTC")), where=w),
+        ("zone",),
+        '{schedule = "0 6 * * MON", zone = "Europe/Paris"}',
+    ),
+    "errors": (_errors, (), "{errors = true}` or `{errors = 0.5}"),
+    "regret": (lambda t, w: Regret(_number(t["regret"]), where=w), (), "{regret = 60}"),
+    "estimated_loss": (
+        lambda t, w: EstimatedLoss(_number(t["estimated_loss"]), where=w),
+        (),
+        "{estimated_loss = 0.1}",
+    ),
+    "drift": (
+        lambda t, w: Drift(_number(t["drift"]), _truth(t.get("score", False)), where=w),
+        ("score",),
+        "{drift = 0.3, score = true}",
+    ),
+    "age_days": (lambda t, w: Age(_days(t["age_days"]), where=w), (), "{age_days = 30}"),
+    "new_rows": (lambda t, w: NewRows(_whole(t["new_rows"]), where=w), (), "{new_rows = 5000}"),
+    "slower": (lambda t, w: Slower(_number(t["slower"]), where=w), (), "{slower = 1.5}"),
+    "failing": (lambda t, w: Failing(_number(t["failing"]), where=w), (), "{failing = 0.01}"),
+    "worse": (lambda t, w: _told(t["worse"], Worse(where=w)), (), "{worse = true}"),
+    "relearn": (lambda t, w: Relearn(_number(t["relearn"]), where=w), (), "{relearn = 1.5}"),
+    "all": (_all_of, (), "{all = [{errors = true}, {drift = 0.3}]}"),
 }
 
 
-def _guards(content: Mapping[str, object], where: str) -> dict[str, object]:
-    """The guards by the names of `Retrain`; what is not given keeps its default."""
+def _freeze(value: object) -> tuple[Freeze, ...]:
+    frozen = []
+    for pair in value if isinstance(value, list) else [value]:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(day, str | date) for day in pair)):
+            raise TypeError(f"{pair!r} is no pair of days")
+        first, last = pair
+        frozen.append(Freeze(str(first), str(last), where=""))
+    return tuple(frozen)
+
+
+def _shares(value: object) -> tuple[float, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list of shares")
+    return tuple(_number(share) for share in value)
+
+
+#: By the name in the file: what it is called in `Retrain`, how it is read, and how one is written.
+_Values: TypeAlias = Mapping[str, tuple[str, Callable[[object], object], str]]
+_GUARDS: _Values = {
+    "cooldown_days": ("cooldown", _days, "cooldown_days = 3"),
+    "new_rows": ("new_rows", _whole, "new_rows = 5000"),
+    "daily_cap": ("daily_cap", _whole, "daily_cap = 1"),
+    "budget_seconds": ("budget", _number, "budget_seconds = 3600"),
+    "freeze": ("freeze", _freeze, 'freeze = [["2013-11-25", "2013-12-01"]]'),
+    "backoff_days": ("backoff", _days, "backoff_days = 7"),
+    "approval": ("approval", _truth, "approval = true"),
+    "challenge": ("challenge", _truth, "challenge = true"),
+    "probation_days": ("probation", _days, "probation_days = 7"),
+}
+#: Likewise in the table `rollout`, for `Rollout`.
+_ROLLOUT: _Values = {
+    "shadow": ("shadow", _number, "shadow = 1.0"),
+    "shares": ("shares", _shares, "shares = [0.1, 0.5]"),
+    "least": ("least", _whole, "least = 1000"),
+    "patience_days": ("patience", _days, "patience_days = 7"),
+    "released": ("released", _truth, "released = true"),
+}
+_NAMES = ("name", *_LISTS, *_GUARDS, "rollout")
+
+
+def _read(
+    content: Mapping[str, object], known: _Values, where: str, faults: list[Fault], inside: str = ""
+) -> dict[str, object]:
+    """What is given of some values; what is not keeps its default, what is wrong is added to ``faults``."""
     given: dict[str, object] = {}
-    for name in ("cooldown_days", "backoff_days", "probation_days"):
+    for name, (attribute, read, example) in known.items():
         if name in content:
-            given[name.removesuffix("_days")] = _days(content[name])
-    for name in ("new_rows", "daily_cap"):
-        if name in content:
-            given[name] = _whole(content[name])
-    if "budget_seconds" in content:
-        given["budget"] = _number(content["budget_seconds"])
-    for name in ("approval", "challenge"):
-        if name in content:
-            given[name] = _truth(content[name])
-    if "freeze" in content:
-        days = content["freeze"]
-        if not isinstance(days, list):
-            raise TypeError("`freeze` is a list of pairs of days")
-        given["freeze"] = tuple(Freeze(_day(first), _day(last), where=where) for first, last in days)
-    if "rollout" in content:
-        given["rollout"] = _rollout(content["rollout"], where)
+            try:
+                given[attribute] = read(content[name])
+            except (TypeError, ValueError, OverflowError) as error:
+                faults.append(Fault(where, f"`{inside}{name}`: {error}", f"Write `{example}`"))
     return given
 
 
-def _rollout(content: object, where: str) -> Rollout:
-    if not isinstance(content, dict) or set(content) - set(_ROLLOUT):
-        raise TypeError(f"`rollout` is a table of {', '.join(_ROLLOUT)}")
-    given: dict[str, object] = {}
-    if "shadow" in content:
-        given["shadow"] = _number(content["shadow"])
-    if "shares" in content:
-        if not isinstance(content["shares"], list):
-            raise TypeError(f"{content['shares']!r} is not a list of shares")
-        given["shares"] = tuple(_number(share) for share in content["shares"])
-    if "least" in content:
-        given["least"] = _whole(content["least"])
-    if "patience_days" in content:
-        given["patience"] = _days(content["patience_days"])
-    if "released" in content:
-        given["released"] = _truth(content["released"])
-    return Rollout(**given, where=where)  # type: ignore[arg-type]  # policy_faults judges them
+def _rollout(content: object, where: str, faults: list[Fault]) -> Rollout:
+    if not isinstance(content, dict):
+        faults.append(Fault(where, f"`rollout` is a table of {', '.join(_ROLLOUT)}", "Write `[rollout]` above them"))
+        return Rollout(where=where)
+    faults += _unknown(content, _ROLLOUT, where, "rollout.")
+    return Rollout(**_read(content, _ROLLOUT, where, faults, "rollout."), where=where)  # type: ignore[arg-type]  # read so
 
 
-def _day(value: object) -> str:
-    return value.isoformat() if isinstance(value, date) else str(value)
+def _unknown(content: Mapping[str, object], known: Collection[str], where: str, inside: str = "") -> Iterator[Fault]:
+    for name in content:
+        if name not in known:
+            yield Fault(where, f"`{inside}{name}` is nothing that a policy has", did_you_mean(name, known))

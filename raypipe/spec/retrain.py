@@ -167,7 +167,8 @@ class Retrain:
         daily_cap: the most trainings in 24 hours.
         budget: the most seconds of training in 30 days; None: no matter how many.
         freeze: days in which nothing is trained.
-        backoff: after each challenge that was lost in a row the cooldown doubles, up to this.
+        backoff: after each challenge that was lost in a row the cooldown doubles, up to this; one that is longer
+            already stays as it is.
         approval: ask a person before anything is trained.
         challenge: whether the new model must hold its own against the one in service on the newest rows.
         rollout: how a challenger that won takes over; None: at once.

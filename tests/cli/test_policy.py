@@ -199,3 +199,25 @@ def test_outcomes_by_a_field_that_no_request_has_are_refused(home, capsys):
     refused = told(capsys)
     assert (refused["where"], refused["what"]) == ("--by", "`zoen` is no request field of rides")
     assert refused["cure"] == "Did you mean `zone`?"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["approve", "rides", "--policy", "hybrid"],
+        ["refuse", "rides", "--at", "2013-07-01"],
+        ["explain", "rides", "--why", "x"],
+    ],
+)
+def test_an_option_that_would_make_no_difference_is_refused(home, capsys, asked):
+    assert main(["policy", *asked, "--json"]) == 2
+    error = told(capsys)
+    assert (error["where"], error["what"]) == (asked[2], f"means nothing to `policy {asked[0]}`")
+    assert error["cure"]
+
+
+def test_a_pipeline_that_is_not_there_is_told_with_the_nearest(home, capsys):
+    assert main(["policy", "refuse", "rydes", "--why", "no", "--json"]) == 1
+    assert "Did you mean `rides`?" in told(capsys)["cure"]
+    assert main(["policy", "refuse", "rides", "--why", "no", "--json"]) == 1
+    assert told(capsys)["what"] == "nobody is asked anything"

@@ -1,12 +1,14 @@
 """Policies as files: what is written is what is meant, and every fault is told at once."""
 
 from datetime import timedelta
+from math import inf, nan
 
 import pytest
 
 from raypipe.errors import DefinitionError, SourceError
 from raypipe.retraining.files import read_policy
 from raypipe.spec import Retrain, from_json, to_json
+from raypipe.spec.lint.retrain import policy_faults
 from raypipe.spec.retrain import Age, AllOf, Drift, Errors, Freeze, Regret, Relearn, Schedule
 
 FULL = """
@@ -78,8 +80,8 @@ def test_a_file_says_all_that_a_policy_can(tmp_path):
         ("any = []\ndaily_cap = 0", "caps let nothing through"),
         ("any = []\nbudget_seconds = 0", "pays for nothing"),
         ('any = []\nfreeze = [["2013-12-01", "2013-11-01"]]', "before it starts"),
-        ('any = []\nnew_rows = "many"', "a guard has a value"),
-        ('any = []\napproval = "no"', "a guard has a value"),
+        ('any = []\nnew_rows = "many"', "`new_rows`: 'many' is not a number. Write `new_rows = 5000`"),
+        ('any = []\napproval = "no"', "`approval`: 'no' is neither true nor false. Write `approval = true`"),
         ("any = [{errors = false}]", "`errors` cannot be False"),
         ("any = [{worse = false}]", "`worse` cannot be False"),
         ("any = [{drift = 0.3, score = 1}]", "`drift` cannot be 0.3"),
@@ -88,16 +90,22 @@ def test_a_file_says_all_that_a_policy_can(tmp_path):
         ("any = [{age_days = 1e12}]", "`age_days` cannot be 1000000000000.0"),
         ("any = [{new_rows = 1.5}]", "`new_rows` cannot be 1.5"),
         ("any = []\ncooldown_days = inf", "inf days are longer than any time"),
-        ("any = []\nprobation_days = nan", "a guard has a value"),
+        ("any = []\nprobation_days = nan", "`probation_days`: nan is no finite number"),
         ("any = []\nnew_rows = 1.5", "1.5 is not a whole number"),
         ("any = []\nrollout = 3", "is a table"),
-        ('any = []\n[rollout]\nleast = "x"', "'x' is not a number"),
+        ('any = []\n[rollout]\nleast = "x"', "`rollout.least`: 'x' is not a number"),
         ('any = []\n[rollout]\nshares = "ab"', "'ab' is not a list of shares"),
         ('any = []\n[rollout]\nshares = ["a"]', "'a' is not a number"),
         ('any = []\n[rollout]\nshadow = "all"', "'all' is not a number"),
         ("any = []\n[rollout]\npatience_days = inf", "longer than any time"),
-        ('any = []\nfreeze = [["2013-12-01"]]', "a guard has a value"),
-        ("any = []\nfreeze = [3]", "a guard has a value"),
+        ('any = []\nfreeze = [["2013-12-01"]]', "`freeze`: ['2013-12-01'] is no pair of days"),
+        ("any = []\nfreeze = [3]", "`freeze`: 3 is no pair of days"),
+        ('any = []\nfreeze = ["2013-11-25"]', "'2013-11-25' is no pair of days. Write `freeze = [["),
+        ('any = []\nfreeze = "2013-11-25"', "`freeze`: '2013-11-25' is no pair of days"),
+        ("any = [{regret = inf}]", "`regret` cannot be inf. Write `{regret = 60}`"),
+        ("any = [{errors = nan}]", "`errors` cannot be nan"),
+        ("any = []\nbudget_seconds = inf", "`budget_seconds`: inf is no finite number. Write `budget_seconds = 3600`"),
+        ("any = []\n[rollout]\nlest = 3", "Did you mean `least`?"),
     ],
 )
 def test_faults_are_told_with_a_cure(tmp_path, text, said):
@@ -105,6 +113,31 @@ def test_faults_are_told_with_a_cure(tmp_path, text, said):
         read_policy(written(tmp_path, text))
     assert said in str(caught.value)
     assert all(fault.cure or "is not TOML" in fault.what for fault in caught.value.faults)
+
+
+def test_every_fault_of_a_file_is_told_at_once(tmp_path):
+    text = 'any = [{regret = inf}]\nnew_rows = 1.5\napproval = "yes"\nbudget = 3\n[rollout]\nleast = "x"'
+    with pytest.raises(DefinitionError) as caught:
+        read_policy(written(tmp_path, text))
+    told = [str(fault) for fault in caught.value.faults]
+    assert len(told) == 5
+    for key in ("`regret`", "`new_rows`", "`approval`", "`budget`", "`rollout.least`"):
+        assert any(key in one for one in told)
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (Retrain((Regret(inf),)), "`Regret` never asks"),
+        (Retrain((AllOf((Errors(nan),)),)), "`Errors` never asks"),
+        (Retrain((), budget=inf), "pays for everything"),
+        (Retrain((), budget=nan), "pays for nothing"),
+    ],
+)
+def test_what_is_no_finite_number_is_a_fault_of_a_definition_too(policy, said):
+    [fault] = policy_faults(policy)
+    assert said in fault.what
+    assert fault.cure
 
 
 def test_a_day_that_comes_every_four_years_comes(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from math import inf, isfinite
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from raypipe.errors import Fault
@@ -49,8 +50,9 @@ def policy_faults(policy: Retrain) -> Iterator[Fault]:
         yield Fault(
             policy.where, "the caps let nothing through", "Give `new_rows` of 0 or more, `daily_cap` of 1 or more"
         )
-    if policy.budget is not None and not policy.budget > 0:
-        yield Fault(policy.where, "the budget pays for nothing", "Give the seconds of training in 30 days, or none")
+    if policy.budget is not None and not 0 < policy.budget < inf:
+        pays = "everything" if policy.budget == inf else "nothing"
+        yield Fault(policy.where, f"the budget pays for {pays}", "Give the seconds of training in 30 days, or none")
     for days in policy.freeze:
         yield from _freeze(days)
     if policy.rollout is not None:
@@ -70,14 +72,23 @@ def _rollout(rollout: Rollout) -> Iterator[Fault]:
 
 
 def _trigger(trigger: Trigger) -> Iterator[Fault]:
-    if isinstance(trigger, Schedule):
+    odd = [value for value in vars(trigger).values() if isinstance(value, float) and not isfinite(value)]
+    if odd:
+        what = f"`{type(trigger).__name__}` never asks: nothing reaches a limit of {odd[0]:g}"
+        yield Fault(trigger.where, what, "Give a finite number, or leave the trigger out")
+    elif isinstance(trigger, Schedule):
         yield from _schedule(trigger)
     elif isinstance(trigger, AllOf):
         if not trigger.of:
             yield Fault(trigger.where, "`AllOf` holds no trigger", "Name at least one")
         for one in trigger.of:
             yield from _trigger(one)
-    elif isinstance(trigger, Drift) and not 0 < trigger.mass <= 1:
+    else:
+        yield from _limit(trigger)
+
+
+def _limit(trigger: Trigger) -> Iterator[Fault]:
+    if isinstance(trigger, Drift) and not 0 < trigger.mass <= 1:
         yield Fault(trigger.where, f"no drift has {trigger.mass:g} of all importance", "Give a share above 0, up to 1")
     elif isinstance(trigger, Errors) and trigger.rise < 0:
         yield Fault(trigger.where, "what falls by so much has not risen", "Give the rise in parts, such as 0.5")
