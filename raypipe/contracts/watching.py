@@ -109,7 +109,8 @@ class PerformanceReport(Record, frozen=True, kw_only=True):
     Attributes:
         at: microseconds UTC.
         cohorts: the newest, in order of time.
-        reference: log loss and share of errors when the model was judged.
+        reference: log loss and share of errors when the model was judged; None where nothing is true or false: of
+            the other figures only ``new_labels`` is known then.
         alarm: whether the share of errors has risen for certain; over after 28 normal spans in a row.
         onset: since when, microseconds UTC, as far as that can be told: the likeliest moment; None: it has not.
         error_rise: by how much, in parts, the share of errors since then is for certain above what it was, else 0.
@@ -118,13 +119,14 @@ class PerformanceReport(Record, frozen=True, kw_only=True):
         error_rates: the share of errors until then, what it was judged on included, and since.
         regret: log loss, summed over rows since the model went live, that a mere recalibration of its scores by the
             labels known at the time would have spared.
-        new_labels: rows that it answered, and whose labels were taken into account, each once.
+        new_labels: rows that it answered, and whose labels were taken into account, each once; where nothing is true
+            or false, those whose labels have settled.
         unmatched: labels that belong to no prediction.
     """
 
     at: int
     cohorts: tuple[Cohort, ...]
-    reference: tuple[float, float]
+    reference: tuple[float, float] | None
     alarm: bool
     detects: float
     regret: float

@@ -219,8 +219,9 @@ def _guards(policy: Retrain, now: Situation, history: Sequence[Training]) -> Ite
         yield "a training is under way"
     if any(training.outcome == "asked" for training in history):
         yield "a person has been asked already, and has not answered"
-    if now.new_rows is not None and now.new_rows < policy.new_rows:
-        yield f"only {now.new_rows:,} of {policy.new_rows:,} labelled rows have come since it was trained"
+    if (now.new_rows or 0) < policy.new_rows:
+        come = "nobody knows how many" if now.new_rows is None else f"only {now.new_rows:,}"
+        yield f"{come} of {policy.new_rows:,} labelled rows have come since it was trained"
     # A training that came to nothing says nothing of challengers: those lost before it count on.
     newest = takewhile(lambda training: training.outcome in ("lost", *_NOTHING), reversed(history))
     lost = sum(training.outcome == "lost" for training in newest)

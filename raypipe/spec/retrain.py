@@ -203,12 +203,13 @@ class Retrain:
     @property
     def compares(self) -> bool:
         """Whether the version before goes on in a new champion's shadow: only beside it can `Worse` be told."""
-        return self.probation > timedelta(0) and any(isinstance(one, Worse) for one in _single(self.roll_back))
+        return self.probation > timedelta(0) and any(isinstance(one, Worse) for one in singles(self.roll_back))
 
 
-def _single(triggers: Iterable[Trigger]) -> Iterator[Trigger]:
+def singles(triggers: Iterable[Trigger]) -> Iterator[Trigger]:
+    """Triggers, those inside of `AllOf` one by one."""
     for one in triggers:
-        yield from _single(one.of) if isinstance(one, AllOf) else (one,)
+        yield from singles(one.of) if isinstance(one, AllOf) else (one,)
 
 
 def recommender() -> Retrain:

@@ -12,6 +12,7 @@ from raypipe.clock import ManualClock, SystemClock, to_second
 from raypipe.contracts.bins import Bins, Reference
 from raypipe.contracts.decisions import Verdict
 from raypipe.contracts.watched import Watched
+from raypipe.contracts.watching import PerformanceReport
 from raypipe.flows.decide import decide_now
 from raypipe.flows.watching import state as kept
 from raypipe.flows.watching.state import Tick
@@ -162,11 +163,18 @@ def test_where_a_champion_has_no_policy_the_watcher_itself_knows(home, explained
     monitor = Monitor("rides", 1, Watched.of(Reference(rows=20_000, features=features, prediction=score)), Plan())
     moved = np.column_stack([np.linspace(8_000, 20_000, 2_000), np.linspace(0, 1, 2_000)]).astype(np.float32)
     monitor.add(monitor.watched.binning.count(moved))
-    tick = Tick(monitor.close(home.clock.now()), {}, None, None)
+    now = home.clock.now()
+    tick = Tick(monitor.close(now), {}, None, None)
     kept.write(home.workspace / "watch" / "rides.state", kept.State(last={1: tick}))
     decision, _ = explained()
-    assert (decision["seen"], decision["situation"]["drifted"]) == (home.clock.now(), ["fare"])
-    assert decision["action"] == "train"
+    assert (decision["seen"], decision["situation"]["drifted"]) == (now, ["fare"])
+    # Drift asks, but of labels it knows nothing.
+    assert decision["guards"] == ["nobody knows how many of 5,000 labelled rows have come since it was trained"]
+    known = PerformanceReport(
+        at=now, cohorts=(), reference=None, alarm=False, detects=1.0, regret=0.0, new_labels=9_000, unmatched=0
+    )
+    kept.write(home.workspace / "watch" / "rides.state", kept.State(last={1: structs.replace(tick, outcome=known)}))
+    assert explained()[0]["action"] == "train"
 
 
 def test_status_says_where_a_challenger_stands(home, tmp_path, capsys, monkeypatch):

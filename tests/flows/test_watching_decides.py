@@ -10,13 +10,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from msgspec import structs
 
 from raypipe.clock import ManualClock
 from raypipe.contracts.decisions import Decision
 from raypipe.contracts.records import ModelVersion
+from raypipe.errors import WorkspaceError
 from raypipe.flows import Platform
 from raypipe.flows.retrain import drive
 from raypipe.flows.watching.actor import Round
+from raypipe.flows.watching.known import Known
+from raypipe.flows.watching.labels import Told
 from raypipe.flows.watching.telling import RAISED
 from raypipe.settings import Settings
 from raypipe.spec.retrain import Age, Drift, Errors, Failing, NewRows, Retrain, Schedule, Slower, Worse
@@ -248,3 +252,35 @@ def test_nothing_is_trained_on_a_column_of_which_a_value_stands_for_none(made) -
         assert "fare: -999 likely stands for no value" in last.guards[0]
         [told] = watched.told(platform)
         assert told["title"].startswith("rides/2: fare looks broken")
+
+
+def test_where_nothing_is_true_or_false_new_rows_are_those_whose_labels_have_settled(made, monkeypatch):
+    """A model of numbers: nobody is told of errors, but rows to learn from come, each counted once."""
+    of = Known.of
+    monkeypatch.setattr(
+        Known, "of", lambda v: replace(known := of(v), reference=structs.replace(known.reference, judged=None))
+    )
+    with made(Retrain((NewRows(300),), new_rows=200)) as (watched, platform):
+        for minute in range(4):
+            frame = asked(watched.rng, 100)
+            watched.replicas[1].log(frame, watched.clock.now() + MINUTE)
+            watched.minutes(2)
+            if minute == 2:
+                watched.clock.advance(2 * 24 * 60 * MINUTE)  # later than labels settle
+        watched.pause(3)
+        found = watched.decided(platform)
+        assert [one.situation.new_rows for one in found] == [0, 0, 300, 300]
+        assert [one.action for one in found] == ["nothing", "nothing", "train", "wait"]
+        assert found[2].situation.errors is None is found[2].situation.regret
+        watched.clock.advance(2 * 24 * 60 * MINUTE)
+        watched.pause(1)
+        assert watched.decided(platform)[-1].situation.new_rows == 400
+
+
+def test_labels_that_cannot_be_read_let_nothing_be_trained(made, monkeypatch):
+    with made(Retrain((Age(timedelta(0, 1)),), new_rows=1)) as (watched, platform):
+        monkeypatch.setattr(Told, "rows", lambda *_: (_ for _ in ()).throw(WorkspaceError("damaged")))
+        watched.minutes(2, 3)
+        decisions = watched.decided(platform)
+        assert {(one.action, one.situation.new_rows) for one in decisions} == {("wait", None)}
+        assert "nobody knows how many of 1 labelled rows" in decisions[0].why

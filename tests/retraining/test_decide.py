@@ -70,6 +70,7 @@ def trained(*outcomes, ago=DAY, seconds=10.0):
         (EAGER, after(breaks=("seats: 60% missing",)), [], "broken"),
         (EAGER, CALM, trained("running", ago=9 * DAY), "under way"),
         (Retrain((NewRows(1),), new_rows=10_000), CALM, [], "10,000"),
+        (Retrain((Age(timedelta(days=1)),), new_rows=1), after(new_rows=None), [], "nobody knows how many of 1 "),
         (Retrain((NewRows(1),), cooldown=timedelta(days=2)), CALM, trained("won"), "2 d ago"),
         (Retrain((NewRows(1),), cooldown=timedelta(days=2)), CALM, trained("lost", ago=3 * DAY), "1 lost challenge"),
         (Retrain((NewRows(1),), cooldown=timedelta(0), daily_cap=1), CALM, trained("won", ago=DAY // 2), "24 hours"),
@@ -83,6 +84,10 @@ def test_a_guard_holds_back_and_says_so(policy, facts, history, word):
     assert decision.action == "wait"
     assert word in decision.why
     assert decide(EAGER, CALM, []).action == "train"
+
+
+def test_where_no_new_rows_are_asked_for_nobody_has_to_know_them():
+    assert decide(Retrain((Age(timedelta(days=1)),), new_rows=0), after(new_rows=None), []).action == "train"
 
 
 def test_challenges_that_were_lost_put_a_training_off_up_to_a_limit():

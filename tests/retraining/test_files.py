@@ -1,5 +1,6 @@
 """Policies as files: what is written is what is meant, and every fault is told at once."""
 
+from dataclasses import replace
 from datetime import timedelta
 from math import inf, nan
 
@@ -7,9 +8,10 @@ import pytest
 
 from raypipe.errors import DefinitionError, SourceError
 from raypipe.retraining.files import read_policy
-from raypipe.spec import Retrain, from_json, to_json
-from raypipe.spec.lint.retrain import policy_faults
-from raypipe.spec.retrain import Age, AllOf, Drift, Errors, Freeze, Regret, Relearn, Schedule
+from raypipe.spec import Retrain, changed, from_json, to_json
+from raypipe.spec.lint.retrain import policy_faults, retrain_rule
+from raypipe.spec.retrain import Age, AllOf, Drift, Errors, EstimatedLoss, Freeze, NewRows, Regret, Relearn, Schedule
+from tests.spec.rides import pipeline_of
 
 FULL = """
 name = "careful"
@@ -138,6 +140,20 @@ def test_what_is_no_finite_number_is_a_fault_of_a_definition_too(policy, said):
     [fault] = policy_faults(policy)
     assert said in fault.what
     assert fault.cure
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass", "count", "quantile"])
+def test_a_trigger_that_looks_at_truths_is_a_fault_of_a_pipeline_without_any(tmp_path, task):
+    """It would never ask. What works for every task is no fault, nor are the defaults."""
+    pipeline = pipeline_of(tmp_path)
+    of_truths = (Errors(), Regret(10), EstimatedLoss(0.1), AllOf((Relearn(), Age(timedelta(days=1)))))
+    policy = Retrain((*of_truths, Age(timedelta(days=7)), NewRows(10), Drift(0.3)), alert=(Errors(0.5),))
+    other = changed(pipeline, retrain=policy, label=replace(pipeline.label, task=task))
+    told = [fault.what for fault in retrain_rule(other)]
+    names = ["Errors", "Regret", "EstimatedLoss", "Relearn", "Errors"]
+    of_task = f"looks at labels that are true or false; of the task `{task}` none are told"
+    assert told == ([] if task == "binary" else [f"`{name}` {of_task}" for name in names])
+    assert all("`Age`" in fault.cure for fault in retrain_rule(other))
 
 
 def test_a_day_that_comes_every_four_years_comes(tmp_path):

@@ -38,6 +38,7 @@ def situation(
         looked: up to when the policy has seen to its schedules.
         report: of its newest tick; None: there is none.
     """
+    judged = None if found is None or found.reference is None else found
     return Situation(
         pipeline=pipeline,
         version=version,
@@ -45,11 +46,11 @@ def situation(
         since=since,
         looked=looked,
         new_rows=None if found is None else found.new_labels,
-        errors=None if found is None else found.alarm,
-        onset=None if found is None else found.onset,
-        error_rise=None if found is None else found.error_rise,
-        regret=None if found is None else found.regret,
-        estimated_rise=None if found is None else _rise(found),
+        errors=None if judged is None else judged.alarm,
+        onset=None if judged is None else judged.onset,
+        error_rise=None if judged is None else judged.error_rise,
+        regret=None if judged is None else judged.regret,
+        estimated_rise=None if judged is None else _rise(judged),
         drift_mass=None if report is None else report.mass,
         drifted=() if report is None else tuple(column.column for column in report.alarms),
         breaks=() if report is None else report.breaks,
@@ -62,7 +63,7 @@ def _rise(found: PerformanceReport) -> float:
     Of as many of the newest cohorts as it takes to hold enough predictions, each by its share of them: a day that has
     only begun is seen with the one before, and one with few requests says no more than they do.
     """
-    rows, above, reference = 0, 0.0, found.reference[0]
+    rows, above, reference = 0, 0.0, found.reference[0] if found.reference else 0.0
     for cohort in reversed(found.cohorts):
         if rows >= _ENOUGH or not cohort.predictions:
             continue

@@ -3,7 +3,10 @@
 A correction that comes after its label was to stand for good is not shown.
 """
 
+from math import inf
+
 import polars as pl
+from msgspec import structs
 
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.watching import PerformanceReport
@@ -47,6 +50,14 @@ class Told:
             self._rows = since, self._read(since)
         return self._rows[1].filter(pl.col("at") >= since)
 
+    def answers(self, since: int, until: int) -> int:
+        """How many rows it answered from one moment on and before another.
+
+        Raises:
+            WorkspaceError: the log cannot be read.
+        """
+        return _answers(self._platform, self._known, since, until).filter("answered").select("at").collect().height
+
     def _read(self, since: int) -> pl.DataFrame:
         answered = predictions(self._platform, self._known, since).filter("answered")
         # Nothing is told of a prediction before it was made, but by clocks that differ.
@@ -57,8 +68,10 @@ class Told:
         )
 
 
-def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tuple[PerformanceReport | None, Memory]:
-    """The performance of a version by now, and what it has come to; None where nothing is true or false.
+def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tuple[PerformanceReport, Memory]:
+    """The performance of a version by now, and what it has come to.
+
+    Where nothing is true or false, how many of its answers have a label by now is all that is known: labels settle.
 
     Args:
         told: the logs, from `oldest` on at least.
@@ -71,11 +84,21 @@ def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tu
         WorkspaceError: the logs cannot be read.
     """
     judged = None if known.reference is None else known.reference.judged
-    if judged is None:
-        return None, memory
     settles = micros(known.pipeline.label.settled_after) + micros(known.pipeline.ask.lead)
+    if judged is None:
+        return _counted(told, memory, at, at - settles - _SKEW)
     span, quiet = TICKS * plan.span, plan.budget * plan.span
     return came_true.outcome(told, judged, memory, span=span, settles=settles, quiet=quiet, at=at)
+
+
+def _counted(told: Told, memory: Memory, at: int, until: int) -> tuple[PerformanceReport, Memory]:
+    """Answers whose labels have settled, each counted once."""
+    more = told.answers(memory.through, until) if until > memory.through else 0
+    memory = structs.replace(memory, labels=memory.labels + more, through=max(until, memory.through))
+    report = PerformanceReport(
+        at=at, cohorts=(), reference=None, alarm=False, detects=inf, regret=0.0, new_labels=memory.labels, unmatched=0
+    )
+    return report, memory
 
 
 def oldest(plan: Plan, at: int) -> int:
@@ -91,12 +114,15 @@ def predictions(platform: Platform, known: Known, since: int, *more: str, when: 
     Raises:
         WorkspaceError: the log cannot be read.
     """
-    name = known.version.name
-    rows = logged(platform.lake, platform.workspace, platform.clock, PREDICTIONS, name, since=since, until=None).filter(
-        pl.col("version") == known.version.version, pl.col("score").is_not_null()
-    )
+    rows = _answers(platform, known, since, None)
     rows = rows if when is None else rows.filter(when)
     return rows.select(ID, "at", "score", "answered", *more).collect()
+
+
+def _answers(platform: Platform, known: Known, since: int, until: int | None) -> pl.LazyFrame:
+    name = known.version.name
+    rows = logged(platform.lake, platform.workspace, platform.clock, PREDICTIONS, name, since=since, until=until)
+    return rows.filter(pl.col("version") == known.version.version, pl.col("score").is_not_null())
 
 
 def feedback(platform: Platform, known: Known, since: int) -> pl.DataFrame:
