@@ -81,6 +81,6 @@ def decided(decision: Decision, said: Collection[str], deeper: str = "") -> tupl
         version=now.version,
         at=now.at,
         title=f"{now.pipeline}/{now.version}: {_TOLD.get(action, 'the policy alerts')}",
-        text=" ".join(filter(None, ["; ".join(what), deeper or decision.diagnosis, cure])),
+        text=" ".join(filter(None, [f"{'; '.join(what).rstrip('.')}.", deeper or decision.diagnosis, cure])),
     )
     return alarm, told
