@@ -268,7 +268,7 @@ def main() -> int:
     rows.append(Row("raypipe", "flights, shuffled", {"ticks": ticks, "budget_ticks": 100, "alarms": raised}))
     aims.append(Aim("false alarms, flights shuffled: times the budget", ratio, "0.5 to 1.5", 0.5 <= ratio <= 1.5))
     for by, target in ((0.1, 4.7), (0.2, 1.2)):
-        mean = delay(rng, by, 10 if QUICK else 400)
+        mean = delay(rng, by, 10 if QUICK else 1_600)
         rows.append(Row("raypipe", f"one of 20 moves by {by} sigma", {"delay_ticks": mean}))
         told = f"delay at {by} sigma, ticks (`drift_material = 0`)"
         aims.append(Aim(told, mean, f"at most {target}", mean <= target))

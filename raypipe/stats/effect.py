@@ -54,7 +54,8 @@ def centres(starts: Floats, high: float) -> Floats:
     starts = np.clip(starts, low, high)
     ends = np.append(starts[1:], high)
     middles = np.full(BINS, high, dtype=float)
-    single = ends <= np.nextafter(starts.astype(np.float32), np.float32(np.inf))
+    with np.errstate(over="ignore"):  # behind the largest float32 comes infinity
+        single = ends <= np.nextafter(starts.astype(np.float32), np.float32(np.inf))
     middles[: len(starts)] = np.where(single, starts, (starts + ends) / 2)
     return np.concatenate([[starts[0] if len(starts) else high], middles, [high]])
 
