@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from raypipe.spec.unsteady import why
 from raypipe.spec.values import place
@@ -123,8 +123,8 @@ def _is_elementwise(expr: pl.Expr) -> bool:
         if expr.meta.is_literal():
             return True
         return expr.meta.is_row_separable() and (expr.meta.is_length_preserving() or _is_one_value(expr))
-    except PolarsError:
-        return False  # Polars cannot tell without the data
+    except (PolarsError, PanicException):
+        return False  # Polars cannot tell without the data, or what makes several columns of one
 
 
 def _is_one_value(expr: pl.Expr) -> bool:

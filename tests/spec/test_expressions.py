@@ -96,6 +96,7 @@ BEYOND = [
     T.clip(T.min(), T.max()),
     pl.sum_horizontal(T, T.sum()),
     T.is_duplicated() | True,
+    pl.struct("s", "t").struct.unnest(),
     T.shuffle(seed=1) + 1,
 ]
 
