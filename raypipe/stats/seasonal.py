@@ -165,10 +165,8 @@ class _Past:
         expected = _mixed(self.counts, others, self.phase, weights)
         sums = [self.counts[one].sum(axis=0, dtype=np.float64) for one in windows]
         z = scores(np.rint(np.stack(sums)).astype(np.int64), expected, self.is_category).z
-        # A window is judged without its days, a new one by all of them: they differ in the noise of what is expected.
-        inside, days, each = (last - first)[:, 0] + 1, int(self.day[-1] - self.day[0]) + 1, self.kinds / 24
-        left = np.maximum(days / each - np.maximum(1.0, inside / each), 1.0)
-        z *= np.sqrt((1 + each / days) / (1 + 1 / left))[:, None, None]
+        # A window is judged without its days, a new one by all of them: how many rows are left is in z already.
+        inside, days = (last - first)[:, 0] + 1, int(self.day[-1] - self.day[0]) + 1
         z[inside * 2 > days] = np.nan
         return z
 
