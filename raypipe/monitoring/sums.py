@@ -63,7 +63,10 @@ class Memory(msgspec.Struct):
         settled: the starts of the spans whose labels have had their time, as far as they are remembered.
         through: spans that start before are done with.
         whole: when all spans that are not done with were looked at last, microseconds UTC.
-        shown: the newest spans, as they were when they were looked at last.
+        shown: the newest spans, as they were when they were looked at last,
+        usual: and how many answers one had.
+        read: when the logs were read last, microseconds UTC,
+        heard: and what told then whether more has been told since.
     """
 
     total: float = 0.0
@@ -78,6 +81,9 @@ class Memory(msgspec.Struct):
     through: int = 0
     whole: int = 0
     shown: list[Cohort] = []
+    usual: float = 1.0
+    read: int = 0
+    heard: str = ""
 
 
 class Risen(NamedTuple):

@@ -18,6 +18,7 @@ from raypipe.contracts.records import ModelVersion
 from raypipe.errors import WorkspaceError
 from raypipe.flows import Platform
 from raypipe.flows.retrain import drive
+from raypipe.flows.watching import labels
 from raypipe.flows.watching.actor import Round
 from raypipe.flows.watching.known import Known
 from raypipe.flows.watching.labels import Told
@@ -276,6 +277,22 @@ def test_where_nothing_is_true_or_false_new_rows_are_those_whose_labels_have_set
         watched.clock.advance(2 * 24 * 60 * MINUTE)
         watched.pause(1)
         assert watched.decided(platform)[-1].situation.new_rows == 400
+
+
+def test_a_tick_reads_the_logs_when_something_has_been_told(made, monkeypatch):
+    reads, predictions = [], labels.predictions
+    monkeypatch.setattr(labels, "predictions", lambda *how: reads.append(watched.clock.now()) or predictions(*how))
+    with made(QUIET) as (watched, _):
+        watched.minutes(2, 12)
+        assert 0 < len(reads) <= 4  # 24 ticks are a span, which is looked at four times, and when it ends
+        for _ in range(3):
+            frame = asked(watched.rng, 100)
+            watched.replicas[1].log(frame, watched.clock.now(), np.ones(100))
+            watched.minutes(2)
+            assert reads[-1] == watched.clock.now()
+        before = len(reads)
+        watched.minutes(2)
+        assert len(reads) == before
 
 
 def test_labels_that_cannot_be_read_let_nothing_be_trained(made, monkeypatch):

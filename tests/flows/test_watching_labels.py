@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from msgspec import structs
 
 from raypipe.contracts.bins import Judged
 from raypipe.flows.platform import Platform
@@ -56,6 +57,7 @@ def logs(monkeypatch):
     logs = Logs(30, np.random.default_rng(0))
     monkeypatch.setattr(labels, "predictions", logs.predictions)
     monkeypatch.setattr(labels, "feedback", logs.feedback)
+    monkeypatch.setattr(labels, "heard", lambda *_: str(sum(when <= logs.now for _, when, _ in logs.told)))
     return logs
 
 
@@ -106,6 +108,35 @@ def test_what_is_settled_is_not_read_again_and_comes_to_the_same(logs, known):
     # Three days wait for labels; no tick reads more, whether one of them settles in it or not.
     assert max(reads[60:]) <= 4 * 60
     assert memory.through == START + 27 * DAY
+
+
+def test_while_nothing_is_told_nothing_is_read_and_it_comes_to_the_same(logs, known):
+    """Labels come on every third day only. Of the rest a few looks a day are made, for the newest predictions."""
+    logs.told = [one for one in logs.told if one[1] // DAY % 3 == 0]
+    platform, plan, memory, always, reads = cast(Platform, None), Plan(span=HOUR), Memory(), Memory(), []
+    for tick in range(1, 20 * 24):
+        at = logs.now = START + tick * HOUR
+        logs.read = 0
+        report, memory = outcome(Told(platform, known, labels.oldest(plan, at)), known, memory, plan, at)
+        memory = msgspec.msgpack.decode(msgspec.msgpack.encode(memory), type=Memory)
+        reads.append(logs.read)
+        again = Told(platform, known, labels.oldest(plan, at))
+        expected, always = outcome(again, known, structs.replace(always, read=0), plan, at)
+        # Of the newest day some hours may not be counted yet; without any label by how many there are is a guess.
+        mine, theirs = (
+            structs.replace(
+                one,
+                cohorts=tuple(cohort for cohort in one.cohorts if cohort.start < at // DAY * DAY)[-7:],
+                detects=one.detects if memory.errors else 0.0,
+            )
+            for one in (report, expected)
+        )
+        assert mine.to_json() == theirs.to_json()
+        counted, there = (sum(one.predictions for one in found.cohorts[-7:]) for found in (report, expected))
+        assert abs(there - counted) < 60
+    assert report.alarm
+    silent = [reads[i] for i in range(48, len(reads)) if (START + (i + 1) * HOUR) // DAY % 3 == 1]
+    assert 3 / 24 < np.mean(np.array(silent) > 0) <= 4 / 24
 
 
 def test_asking_and_throwing_the_answer_away_changes_nothing(logs, known):

@@ -3,14 +3,16 @@
 A correction that comes after its label was to stand for good is not shown.
 """
 
+from contextlib import suppress
 from math import inf
 
 import polars as pl
 from msgspec import structs
 
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
+from raypipe.contracts.segment import segments
 from raypipe.contracts.watching import PerformanceReport
-from raypipe.flows.collect import logged
+from raypipe.flows.collect import log_folder, logged
 from raypipe.flows.platform import Platform
 from raypipe.flows.watching import outcome as came_true
 from raypipe.flows.watching.known import Known
@@ -50,6 +52,11 @@ class Told:
             self._rows = since, self._read(since)
         return self._rows[1].filter(pl.col("at") >= since)
 
+    @property
+    def heard(self) -> str:
+        """Another text whenever something has been told: whoever is told writes it into a file before all else."""
+        return heard(self._platform, self._known)
+
     def answers(self, since: int, until: int) -> int:
         """How many rows it answered from one moment on and before another.
 
@@ -85,20 +92,36 @@ def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tu
     """
     judged = None if known.reference is None else known.reference.judged
     settles = micros(known.pipeline.label.settled_after) + micros(known.pipeline.ask.lead)
-    if judged is None:
-        return _counted(told, memory, at, at - settles - _SKEW)
     span, quiet = TICKS * plan.span, plan.budget * plan.span
-    return came_true.outcome(told, judged, memory, span=span, settles=settles, quiet=quiet, at=at)
+    still = not came_true.due(memory.read, span, settles, at)
+    if judged is None:
+        return _counted(told, memory, at, memory.through if still else at - settles - _SKEW)
+    # Asked before anything is read: what is told meanwhile is read once more.
+    heard = told.heard
+    if still and heard == memory.heard:
+        return came_true.as_read(judged, memory, span=span, settles=settles, quiet=quiet, at=at), memory
+    report, memory = came_true.outcome(told, judged, memory, span=span, settles=settles, quiet=quiet, at=at)
+    return report, structs.replace(memory, heard=heard)
 
 
 def _counted(told: Told, memory: Memory, at: int, until: int) -> tuple[PerformanceReport, Memory]:
     """Answers whose labels have settled, each counted once."""
-    more = told.answers(memory.through, until) if until > memory.through else 0
-    memory = structs.replace(memory, labels=memory.labels + more, through=max(until, memory.through))
+    if until > memory.through:
+        labels = memory.labels + told.answers(memory.through, until)
+        memory = structs.replace(memory, labels=labels, through=until, read=at)
     report = PerformanceReport(
         at=at, cohorts=(), reference=None, alarm=False, detects=inf, regret=0.0, new_labels=memory.labels, unmatched=0
     )
     return report, memory
+
+
+def heard(platform: Platform, known: Known) -> str:
+    """The files of what was told and is not all in the lake, with their lengths."""
+    lengths = []
+    for path in segments(log_folder(platform.workspace) / FEEDBACK.name / known.version.name):
+        with suppress(FileNotFoundError):  # it is all in the lake now
+            lengths.append(f"{path.name}:{path.stat().st_size}")
+    return " ".join(lengths)
 
 
 def oldest(plan: Plan, at: int) -> int:

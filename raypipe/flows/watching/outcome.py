@@ -3,6 +3,9 @@
 After that its figures are kept, with its scores and labels added up, and it is not read again: what a tick reads does
 not grow with what was answered before. Of spans older than those that are shown more becomes known once in a while:
 they are read once a span, not at every tick. The same in production and in a replay: only the rows come from elsewhere.
+
+Nothing is read while nothing new has been told, but when a span ends or its labels have had their time, and a few
+times in a span, so that the newest predictions are counted soon.
 """
 
 from typing import Protocol
@@ -21,6 +24,8 @@ SPANS = 60
 _SHOWN = 8
 #: How many labels are usual is read from so many spans.
 _USUAL = 28
+#: Where nothing is told one reads so often in a span.
+_OFTEN = 4
 
 
 class Rows(Protocol):
@@ -52,16 +57,32 @@ def outcome(
     since = done if at - memory.whole >= span else max(done, at // span * span - _SHOWN * span)
 
     rows = told.rows(since).filter(pl.col("at").is_between(since, at))
-    budget = _labels(memory, rows, span) * quiet / span
-    performance = Performance(judged, span=span, settles=settles, budget=budget, keep=SPANS + 1, memory=memory)
+    usual = rows.height / max((rows["at"] // span).n_unique(), 1)
+    performance = _performance(judged, memory, span, settles, _labels(memory, usual) * quiet / span)
     performance.joined(rows["at"].to_numpy(), rows["score"].to_numpy(), rows["truth"].to_numpy())
     report = performance.report(at, SPANS + 1)
     cohorts = (*(one for one in memory.shown if one.start < since), *report.cohorts)[-_SHOWN:]
-    now = structs.replace(performance.memory, shown=list(cohorts))
+    now = structs.replace(performance.memory, shown=list(cohorts), usual=usual, read=at)
     if since == done:
         # Whatever began before has had its time, and was taken into account as it is.
         now = structs.replace(now, through=max(done, (at - settles) // span * span), whole=at)
     return structs.replace(report, cohorts=cohorts), now
+
+
+def as_read(judged: Judged, memory: Memory, *, span: int, settles: int, quiet: float, at: int) -> PerformanceReport:
+    """As `outcome`, as it was when it was read last: nothing is read."""
+    report = _performance(judged, memory, span, settles, _labels(memory, memory.usual) * quiet / span).report(at)
+    return structs.replace(report, cohorts=tuple(memory.shown))
+
+
+def due(read: int, span: int, settles: int, at: int) -> bool:
+    """Whether one has to read though nothing new has been told since ``read``: spans end, and labels settle."""
+    ended = (read // span, (read - settles) // span) != (at // span, (at - settles) // span)
+    return ended or at - read >= span // _OFTEN
+
+
+def _performance(judged: Judged, memory: Memory, span: int, settles: int, budget: float) -> Performance:
+    return Performance(judged, span=span, settles=settles, budget=budget, keep=SPANS + 1, memory=memory)
 
 
 def oldest(span: int, at: int) -> int:
@@ -69,9 +90,7 @@ def oldest(span: int, at: int) -> int:
     return (at - SPANS * span) // span * span
 
 
-def _labels(memory: Memory, rows: pl.DataFrame, span: int) -> float:
+def _labels(memory: Memory, answers: float) -> float:
     """How many labels a span has, as those before it had; at first, how many it may have."""
-    if memory.errors:
-        newest = [labels for _, _, labels in memory.errors[-_USUAL:]]
-        return max(sum(newest) / len(newest), 1.0)
-    return max(rows.height / max((rows["at"] // span).n_unique(), 1), 1.0)
+    newest = [labels for _, _, labels in memory.errors[-_USUAL:]]
+    return max(sum(newest) / len(newest) if newest else answers, 1.0)
