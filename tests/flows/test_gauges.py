@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 
 import pytest
+from msgspec.structs import replace
 from ray.util import metrics
 
 from raypipe.contracts.watching import DriftReport
@@ -88,3 +89,13 @@ def test_the_estimated_loss_is_that_of_the_newest_predictions() -> None:
     )
     show(shown, Tick(drift, {}, report((900, GOOD), (900, BAD), (0, GOOD)), None), 0.05)
     assert shown.series["raypipe_log_loss_estimated", "2"] == BAD
+
+
+def test_where_nothing_is_true_or_false_no_error_has_risen_or_not() -> None:
+    shown = Shown()
+    drift = DriftReport(
+        pipeline="rides", version=2, at=0, tick=1, rows=0, columns=(), breaks=(), budget=1.0, calibrated="even"
+    )
+    show(shown, Tick(drift, {}, replace(report((900, GOOD)), reference=None), None), 0.05)
+    assert ("raypipe_drift_mass", "2") in shown.series
+    assert not {name for name, *_ in shown.series} & {"raypipe_errors_risen", "raypipe_regret"}

@@ -114,7 +114,7 @@ def show(gauges: Gauges, tick: Tick, price: float) -> None:
         gauges.set("raypipe_cost_per_1000", cost(part.cpu, part.rows, price), labels)
         for share in (0.5, 0.99):
             gauges.set("raypipe_latency_seconds", latency_of(part.latency, share), labels | {"quantile": f"{share:g}"})
-    if tick.outcome is not None:
+    if tick.outcome is not None and tick.outcome.reference is not None:
         gauges.set("raypipe_errors_risen", float(tick.outcome.alarm), version)
         gauges.set("raypipe_regret", tick.outcome.regret, version)
         newest = [cohort for cohort in tick.outcome.cohorts if cohort.predictions][-1:]
