@@ -1,6 +1,6 @@
 """What a feature group asks of its events: which values, in which form, how far back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, cached_property
@@ -243,15 +243,20 @@ def _marked(stream: Stream) -> bool:
     return stream.live is not None and stream.late_by is not None
 
 
-@cache
 def plan(group: FeatureGroup, *, punctual: bool = False) -> GroupPlan:
     """Compile a group: equal value expressions share one track."""
+    return _compiled(group, punctual)
+
+
+@cache
+def _compiled(group: FeatureGroup, punctual: bool) -> GroupPlan:
     values: dict[Expression | None, list[Aggregate]] = {}
     for aggregate in group.features.values():
         values.setdefault(aggregate.value, []).append(aggregate)
     order = list(values)
     windows = tuple(dict.fromkeys(_window(a) for a in group.features.values() if a.window is not None))
-    tracks = tuple(_track(group, value, aggregates, windows) for value, aggregates in values.items())
+    types = _value_types(group, order)
+    tracks = tuple(_track(value, types.get(value), aggregates, windows) for value, aggregates in values.items())
     features = tuple(
         _feature(name, aggregate, order.index(aggregate.value), tracks, windows)
         for name, aggregate in group.features.items()
@@ -292,14 +297,14 @@ def _window(aggregate: Aggregate) -> Window:
 
 
 def _track(
-    group: FeatureGroup, value: Expression | None, aggregates: list[Aggregate], windows: tuple[Window, ...]
+    value: Expression | None, dtype: pl.DataType | None, aggregates: list[Aggregate], windows: tuple[Window, ...]
 ) -> TrackPlan:
     ops = {aggregate.op for aggregate in aggregates}
     mine = tuple(dict.fromkeys(_window(a) for a in aggregates if a.window is not None))
     ages = [a.max_age for a in aggregates if a.op in _LATEST and a.window is None]
     return TrackPlan(
         value=value,
-        dtype=None if value is None else _value_type(group, value),
+        dtype=dtype,
         totals=bool(ops & _TOTALS),
         squares="std" in ops,
         numbers=bool(ops & _NUMBERS),
@@ -314,9 +319,12 @@ def _track(
     )
 
 
-def _value_type(group: FeatureGroup, value: Expression) -> pl.DataType:
+def _value_types(group: FeatureGroup, values: Sequence[Expression | None]) -> dict[Expression | None, pl.DataType]:
+    """What each value is; asked of Polars in one go, as every question takes as long as the stream is wide."""
+    some = [value for value in values if value is not None]
     frame = pl.LazyFrame(schema=schema(group.moment.stream))
-    return frame.select(value.polars.alias("value")).collect_schema()["value"]
+    found = frame.select(value.polars.alias(f"{i}") for i, value in enumerate(some)).collect_schema()
+    return dict(zip(some, found.dtypes(), strict=True))
 
 
 def _dtype(aggregate: Aggregate, track: TrackPlan) -> pl.DataType:
