@@ -174,10 +174,10 @@ def _swapped(platform: Platform, version: ModelVersion, _: Progress) -> None:
     note(platform.workspace / "swaps", str(version.version))
 
 
-def _heard(receiver: str, alarm: Alarm) -> bool:
+def _heard(receiver: str, alarm: Alarm) -> str:
     """A receiver, which is a file, keeps what it is told."""
     note(Path(receiver), alarm.key)
-    return True
+    return ""
 
 
 def _plenty(_: Platform, __: str, arms: Arms) -> Experiment:

@@ -89,7 +89,6 @@ class Task:
             derived = self._derived(batch, writer.rows)
             scales = scales if writer.rows else scales_of(self.source, derived)
             writer.write(derived.to_arrow())
-            failpoint("ingest.while_reading")
             advance(share)
         return Shape(columns=columns_of(self.file, self.source), scales=scales)
 
@@ -112,7 +111,6 @@ class Task:
             rows = derive_good(frame, self.source, self.lookups, partial(self._spare, bad, left), self.newest)
             scales = scales if writer.rows else scales_of(self.source, rows)
             writer.write(rows.to_arrow())
-            failpoint("ingest.while_reading")
         if writer.rows:
             require_columns(self.file, self.source, list(names))
         return Shape(columns=tuple(names.items()), scales=scales), bad
@@ -162,6 +160,7 @@ class PartWriter:
         self._writer.write_table(table.select(self._schema.names).cast(self._schema))
         self.rows += table.num_rows
         self._in_part += table.num_rows
+        failpoint("ingest.while_reading")
         if self._in_part >= ROWS_PER_FILE:
             self._close()
 
