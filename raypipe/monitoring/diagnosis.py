@@ -58,13 +58,15 @@ class Diagnosis(Record, frozen=True, kw_only=True):
 class Sides:
     """Rows before and after, as the model sees them: matrices of shape (rows, inputs), and the names of the inputs.
 
-    Without ``score`` nothing is swapped.
+    Without ``score`` nothing is swapped. What is ``computed`` of values, such as a mean over a window, is in no unit of
+    its own: it moves by any factor with the season.
     """
 
     columns: tuple[str, ...]
     before: Matrix
     after: Matrix
     score: Callable[[Matrix], NDArray[np.float32]] | None
+    computed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ def _odd_values(moved: Sequence[ColumnDrift], sides: Sides | None) -> Iterator[s
             continue
         place = sides.columns.index(column.column)
         before, after = sides.before[:, place], sides.after[:, place]
-        if (found := converted(before, after)) is not None:
+        found = None if column.column in sides.computed else converted(before, after)
+        if found is not None:
             yield f"{column.column}: likely in another unit, its values are those of the reference {found.shown}"
         # A category that is new is one that was not there when the model was made, and is counted as that.
         elif column.median_before is not None and (value := sentinel(before, after)) is not None:

@@ -82,12 +82,17 @@ def converted(before: NDArray[np.float32], after: NDArray[np.float32]) -> Conver
     if min(len(old), len(new)) < _LEAST or min(len(np.unique(old)), len(np.unique(new))) < _DIFFERENT:
         return None
     far = _distance(old, new)
-    if far < _FAR:
+    if far < _FAR or (_is_share(old) and _is_share(new)):
         return None
     near, found = min((_distance(old * one.times + one.plus, new), one) for one in CONVERSIONS)
     chance = _CHANCE * (1 / len(old) + 1 / len(new)) ** 0.5
     spread = _middle(new) / (_middle(old) * found.times or np.inf)
     return found if near <= min(_NEAR + chance, far / 3) and abs(spread - 1) <= _SPREAD else None
+
+
+def _is_share(ordered: Floats) -> bool:
+    """A share stays one: in another unit, per cent, it would leave 0 to 1."""
+    return bool(ordered[0] >= 0 and ordered[-1] <= 1)
 
 
 def _middle(ordered: Floats) -> float:

@@ -1,6 +1,7 @@
 """What a user declares: frozen values. No Ray, no reading or writing."""
 
 from raypipe.spec.codec import fingerprint, from_json, to_json
+from raypipe.spec.computed import computed
 from raypipe.spec.elsewhere import bigquery, clickhouse, databricks, delta, iceberg, snowflake
 from raypipe.spec.expressions import Expression, to_utc
 from raypipe.spec.features import Derived, Request, derived, request
@@ -70,6 +71,7 @@ __all__ = [
     "bigquery",
     "changed",
     "clickhouse",
+    "computed",
     "csv",
     "databricks",
     "days",

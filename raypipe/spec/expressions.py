@@ -74,6 +74,18 @@ class Expression:
         return tuple(dict.fromkeys(self.polars.meta.root_names()))
 
     @cached_property
+    def column(self) -> str | None:
+        """The column whose values it gives as they are, be it as another type; None: it computes something.
+
+        >>> Expression.of(pl.col("a").cast(pl.Float64).alias("b")).column, Expression.of(pl.col("a") + 1).column
+        ('a', None)
+        """
+        node = {} if self.has_python else json.loads(self.text)
+        while not node.keys().isdisjoint({"Alias", "Cast"}):
+            node = node["Alias"][0] if "Alias" in node else node["Cast"]["expr"]
+        return node.get("Column")
+
+    @cached_property
     def is_elementwise(self) -> bool:
         """True when a row's result depends on that row alone and no Python function is inside."""
         return not self.has_python and self.unsteady is None and _is_elementwise(self.polars)

@@ -103,6 +103,11 @@ class RowFunction(Expression):
         return tuple(dict.fromkeys(self.columns))
 
     @cached_property
+    def column(self) -> None:
+        """Nothing is known of what it does."""
+        return
+
+    @cached_property
     def is_elementwise(self) -> bool:
         """It sees one row alone."""
         return True

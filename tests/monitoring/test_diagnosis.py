@@ -1,5 +1,7 @@
 """A diagnosis names what was changed, and the parts of a loss sum to the whole."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,26 @@ def test_values_that_only_moved_are_in_no_other_unit(change):
     before = RNG.normal(size=(10_000, 3)).astype(np.float32)
     before[:, 2], after[:, 2] = 10 * before[:, 2], change(10 * after[:, 2])
     assert diagnose(report_of(before, after), Sides(NAMES, before, after, score)).breaks == ()
+
+
+def test_a_share_and_what_is_computed_of_values_are_in_no_other_unit():
+    before, after = (RNG.normal(size=(rows, 3)).astype(np.float32) for rows in (10_000, 2_000))
+    before[:, 2], after[:, 2] = (RNG.beta(2, 3, len(side)) * part for side, part in ((before, 1), (after, 1 / 1.852)))
+    report, sides = report_of(before, after), Sides(NAMES, before, after, score)
+    assert [column.column for column in report.alarms] == ["idle"]
+    assert diagnose(report, sides).breaks == ()
+    before[:, 2], after[:, 2] = 60 * before[:, 2], 60 * after[:, 2]
+    report = report_of(before, after)
+    [found] = diagnose(report, sides).breaks
+    assert found.endswith("divided by 1.852, as from kilometres an hour to knots")
+    assert diagnose(report, replace(sides, computed=frozenset({"idle"}))).breaks == ()
+
+
+def test_a_share_that_becomes_per_cent_is_in_another_unit():
+    before, after = (RNG.beta(2, 3, (rows, 3)).astype(np.float32) for rows in (10_000, 2_000))
+    after[:, 2] *= 100
+    [found] = diagnose(report_of(before, after), Sides(NAMES, before, after, score)).breaks
+    assert found.endswith("times 100, as from shares to per cent")
 
 
 def test_mix_and_within_sum_to_the_change():

@@ -46,6 +46,7 @@ class _Champion:
 
     def __init__(self, version: ModelVersion, history: Past) -> None:
         folder = Path(version.folder)
+        self.pipeline = bundle.pipeline(folder)
         self.past, self.signature, self._model = history, bundle.signature(folder), OnnxModel(folder)
         self._scores: Floats = np.full(len(history.at), np.nan)
 

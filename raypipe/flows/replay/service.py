@@ -19,6 +19,7 @@ from raypipe.monitoring import Monitor, Plan
 from raypipe.monitoring.diagnosis import Losses, Sides, broken, diagnose
 from raypipe.monitoring.sums import Memory
 from raypipe.retraining import challenge
+from raypipe.spec import Pipeline, computed
 from raypipe.stats.estimate import log_loss
 from raypipe.stats.shift import Floats
 from raypipe.training.recipe import importance
@@ -78,6 +79,7 @@ class Model(Protocol):
 class Asked(Protocol):
     """Models by what they have learned from, and what they say of the past."""
 
+    pipeline: Pipeline
     past: Past
 
     def of(self, learned: Learned) -> Model:
@@ -182,7 +184,7 @@ class Service:
         model, rows = self.models.of(self._rehearsal), self.past.asked(report.onset, report.at)
         names = tuple(column.name for column in model.signature.columns)
         before, after = (model.signature.encode(self.past.frame[part].tail(3_000)) for part in (self._judged, rows))
-        return Sides(names, before, after, model.score) if len(after) else None
+        return Sides(names, before, after, model.score, computed(self.models.pipeline)) if len(after) else None
 
     def _losses(self, settled: slice) -> Losses:
         def lost(learned: Learned, rows: slice) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

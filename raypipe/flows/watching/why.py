@@ -21,6 +21,7 @@ from raypipe.flows.watching.labels import TICKS, feedback, predictions
 from raypipe.ledger import Entry, Ledger
 from raypipe.monitoring.diagnosis import Diagnosis, Losses, Matrix, Sides, diagnose
 from raypipe.serving.model import Model, Served
+from raypipe.spec import computed
 from raypipe.stats.estimate import log_loss
 
 logger = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ def _sides(known: Known, frame: pl.DataFrame) -> Sides | None:
         score = Model(Served(folder=version.folder, digest=version.digest, version=version.version)).score
     except RaypipeError as error:
         logger.warning("an alarm is told without its model: %s", error)
-    return Sides(names, drawn(known.reference, frame.height), signature.encode(frame), score)
+    return Sides(names, drawn(known.reference, frame.height), signature.encode(frame), score, computed(known.pipeline))
 
 
 def drawn(reference: Reference, rows: int) -> Matrix:
