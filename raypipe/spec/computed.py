@@ -12,7 +12,7 @@ _ONE_VALUE = frozenset({"first", "last"})
 
 
 def computed(pipeline: Pipeline) -> frozenset[str]:
-    """The features that are no column of a source and no field of a request, but computed of such: windows, expressions.
+    """The features that are no column of a source and no field of a request, but computed: windows, expressions.
 
     What they come to moves by any factor with the season and with who asks; only what is written down is in a unit.
     """
