@@ -55,7 +55,8 @@ class Snapshot(Record, frozen=True, kw_only=True):
     """The state of one table after ingestion: immutable, readable for ever.
 
     ``rows`` is the whole table, ``added`` what this ingestion added, ``repeated`` what it read and already had;
-    ``taken`` how far it has come with its log, for a stream that has one; ``changed`` how its files' columns changed.
+    ``taken`` how far it has come with its log, for a stream that has one; ``changed`` how its files' columns changed;
+    ``differing`` which of the repeated rows have other values than those that stay, in words.
     """
 
     table: str
@@ -67,6 +68,7 @@ class Snapshot(Record, frozen=True, kw_only=True):
     files: tuple[SourceFile, ...]
     taken: Taken | None = None
     changed: tuple[str, ...] = ()
+    differing: str = ""
 
 
 class Ingested(Record, frozen=True, kw_only=True):

@@ -56,8 +56,10 @@ def ingest_line(record: Ingested) -> str:
     """What came of it, in one line."""
     rows = sum(snapshot.rows for snapshot in record.snapshots)
     added = sum(snapshot.added for snapshot in record.snapshots)
-    changed = [what for snapshot in record.snapshots for what in snapshot.changed]
+    again = sum(snapshot.repeated for snapshot in record.snapshots)
+    said = [what for snapshot in record.snapshots for what in (*snapshot.changed, snapshot.differing) if what]
     bad = sum(file.bad for snapshot in record.snapshots for file in snapshot.files)
-    line = f"{amount(len(record.snapshots), 'table')}, {amount(rows, 'row')} ({added:,} new)"
+    new = f"{added:,} new, {again:,} came again" if again else f"{added:,} new"
+    line = f"{amount(len(record.snapshots), 'table')}, {amount(rows, 'row')} ({new})"
     line += f", {amount(bad, 'record')} of files in the quarantine" if bad else ""
-    return "\n".join((line, *(f"  {what}" for what in changed)))
+    return "\n".join((line, *(f"  {what}" for what in said)))

@@ -30,7 +30,7 @@ class Change:
         replaces: the Parquet files that go.
         from_nothing: nothing that the table held before counts any more.
         reading, added, repeated, widened: see ``Held``.
-        shape, changed: see ``Held``.
+        shape, changed, differing: see ``Held``.
         taken: how far it comes with the log; None when it brings nothing of it.
         more: what else its snapshot says.
     """
@@ -46,6 +46,7 @@ class Change:
     widened: Mapping[str, str]
     shape: Shape
     changed: Sequence[str] = ()
+    differing: str = ""
     taken: Taken | None = None
     more: Mapping[str, str] = field(default_factory=dict)
 
@@ -62,6 +63,7 @@ class Change:
             SHAPE: self.shape.to_json(),
         }
         said |= {"raypipe.changed": msgspec.json.encode(self.changed).decode()} if self.changed else {}
+        said |= {"raypipe.differing": self.differing} if self.differing else {}
         said |= {"raypipe.from": "nothing"} if self.from_nothing else {}
         said |= {"raypipe.taken": self.taken.to_json()} if self.taken is not None else {}
         return {**said, **self.more}

@@ -92,5 +92,6 @@ def as_record(source: Source, held: Held) -> Snapshot:
         repeated=held.repeated,
         files=tuple(held.files.values()),
         changed=held.changed,
+        differing=held.differing,
         taken=held.taken if isinstance(source, Stream) and source.live is not None else None,
     )

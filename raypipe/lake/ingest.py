@@ -138,6 +138,7 @@ def _take_in(catalog: SqlCatalog, table: IcebergTable, load: Load, progress: Pro
             reading=load.reading,
             added=settled.added,
             repeated=settled.repeated,
+            differing=settled.differing,
             widened=widened(in_lake(load.source)),
             shape=shape,
             changed=changed,

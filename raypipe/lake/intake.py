@@ -73,7 +73,8 @@ class Intake(Reading):
                     if waiting <= 0 and batch.until < began:  # a log that does not count may hold more
                         waiting = sum(live.lag(batch.held).values())
             now, main = live.look(), self.published(source)
-            return replace(now, added=now.rows - (main.rows if main else 0), repeated=held.repeated)
+            added = now.rows - (main.rows if main else 0)
+            return replace(now, added=added, repeated=held.repeated, differing=held.differing)
 
     @contextmanager
     def _opened(self, source: Stream) -> Iterator[StreamSource]:

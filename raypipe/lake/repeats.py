@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -10,6 +11,20 @@ from raypipe.lake import storage
 
 #: Rows whose hashed ids are in memory at a time: 8 bytes each, and as much again to sort them.
 ROWS_AT_A_TIME = 20_000_000
+#: So many of the rows that came again are held against those that stay: whether there are corrections shows in a few.
+COMPARED = 10_000
+
+
+class Differing(NamedTuple):
+    """Rows that came again under a known id with other values: how many of those ``compared``, and in which columns.
+
+    ``first`` is the position of the first of them over the rows of the new files.
+    """
+
+    rows: int
+    compared: int
+    first: int
+    columns: tuple[str, ...]
 
 
 def repeated_rows(old: Sequence[str], new: Sequence[str], id: Sequence[str], shipped: Sequence[str]) -> pl.Series:
@@ -30,6 +45,36 @@ def repeated_rows(old: Sequence[str], new: Sequence[str], id: Sequence[str], shi
     if storage.scan(new).select((~whole).any()).collect().item():
         found += _repeats(old, new, shipped, ~whole)
     return pl.concat(found).sort()
+
+
+def differing(
+    old: Sequence[str], new: Sequence[str], again: pl.Series, id: Sequence[str], shipped: Sequence[str]
+) -> Differing | None:
+    """Whether rows that came again say something else than those that stay; the first of them are looked at.
+
+    Args:
+        old: Parquet files of rows that are in the table.
+        new: Parquet files of rows to come, in order, with those that came again.
+        again: the positions of these, sorted.
+        id: the columns that identify a row.
+        shipped: the columns as shipped.
+    """
+    values = [name for name in shipped if name not in id]
+    if again.is_empty() or not values:
+        return None
+    key, some = pl.struct(id).hash(), again.head(COMPARED)
+    numbered, place = storage.scan(new).with_row_index("__row"), pl.col("__row")
+    rows = numbered.head(some[-1] + 1).filter(place.is_in(some.implode())).select("__row", *id, *values).collect()
+    known = key.is_in(rows.select(key).to_series().implode())
+    parts = [*([storage.scan(old)] if old else []), numbered.filter(~place.is_in(again.implode()))]
+    kept = pl.concat([part.filter(known).select(*id, *values) for part in parts]).collect()
+    # A row with a gap in its id came again only if it is the same in all columns: the join leaves it out.
+    pairs = rows.join(kept, on=id, suffix="\0kept", maintain_order="left")
+    other = pairs.select("__row", *(pl.col(name).ne_missing(pl.col(f"{name}\0kept")) for name in values))
+    other = other.filter(pl.any_horizontal(values))
+    if other.is_empty():
+        return None
+    return Differing(other.height, rows.height, other["__row"][0], tuple(n for n in values if other[n].any()))
 
 
 def drop_rows(paths: Sequence[str], rows: pl.Series, schema: pa.Schema) -> list[str]:

@@ -1,16 +1,21 @@
 """What of the staged rows is new: a stream keeps the first row of an id, a table the last row of a key."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import polars as pl
 import pyarrow as pa
 
 from raypipe.errors import SourceError
 from raypipe.lake import storage
-from raypipe.lake.repeats import drop_rows, repeated_rows
+from raypipe.lake.repeats import COMPARED, Differing, differing, drop_rows, repeated_rows
 from raypipe.lake.stage import PartWriter, Staged
 from raypipe.spec import Source, Table
+
+#: Columns that are named.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -22,12 +27,14 @@ class Settled:
         replaces: true when they stand for all rows, those before included.
         added: rows that are new, or take the place of another.
         repeated: rows that were there already.
+        differing: what of these has other values, in words; empty: nothing has.
     """
 
     paths: Sequence[str]
     replaces: bool
     added: int
     repeated: int
+    differing: str = ""
 
 
 def settle(source: Source, staged: Sequence[Staged], before: Sequence[str], schema: pa.Schema, folder: str) -> Settled:
@@ -47,9 +54,24 @@ def settle(source: Source, staged: Sequence[Staged], before: Sequence[str], sche
         return _latest(source, staged, before, schema, folder)
     paths = [path for one in staged for path in one.paths]
     again = repeated_rows(before, paths, source.id, list(source.columns))
+    other = differing(before, paths, again, source.id, list(source.columns))
     kept = drop_rows(paths, again, schema)
     rows = sum(one.file.rows for one in staged)
-    return Settled(kept, replaces=False, added=rows - again.len(), repeated=again.len())
+    said = "" if other is None else _told(source, other, staged)
+    return Settled(kept, replaces=False, added=rows - again.len(), repeated=again.len(), differing=said)
+
+
+def _told(source: Source, found: Differing, staged: Sequence[Staged]) -> str:
+    """Values are not shown: this is written down where no erasure finds it."""
+    ends = list(accumulate(one.file.rows for one in staged))
+    file = bisect_right(ends, found.first)
+    row = found.first - (ends[file - 1] if file else 0) + 1
+    columns = ", ".join(f"`{name}`" for name in found.columns[:_NAMED]) + (" …" if len(found.columns) > _NAMED else "")
+    of = f"of the first {found.compared:,}" if found.compared == COMPARED else f"of {found.compared:,}"
+    what = (
+        f"{source.name}: {found.rows:,} {of} rows that came again have other values in {columns}, which change nothing"
+    )
+    return f"{what}: the first is row {row:,} of {staged[file].file.path}"
 
 
 def _latest(source: Table, staged: Sequence[Staged], before: Sequence[str], schema: pa.Schema, folder: str) -> Settled:

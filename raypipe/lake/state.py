@@ -46,6 +46,7 @@ class Held:
         taken: how far it has come with its log of live events.
         shape: what its columns looked like as they were shipped.
         changed: what of that changed with the snapshot, in words.
+        differing: what of the repeated rows has other values than what was there, in words; empty: nothing has.
     """
 
     snapshot_id: int
@@ -58,11 +59,12 @@ class Held:
     taken: Taken
     shape: Shape
     changed: tuple[str, ...]
+    differing: str = ""
 
     @property
     def standing(self) -> "Held":
         """The same for a run that found it so and added nothing."""
-        return replace(self, added=0, repeated=0, changed=())
+        return replace(self, added=0, repeated=0, changed=(), differing="")
 
 
 def head(table: Table, branch: str) -> Snapshot | None:
@@ -117,6 +119,7 @@ def held_by(table: Table, snapshot: Snapshot) -> Held:
         taken=Taken.from_json(taken) if taken else Taken(),
         shape=Shape.from_json(own.get(SHAPE, "{}")),
         changed=msgspec.json.decode(own.get("raypipe.changed", "[]"), type=tuple[str, ...]),
+        differing=own.get("raypipe.differing", ""),
     )
 
 
@@ -128,6 +131,7 @@ def told_on(held: Held) -> dict[str, str]:
         "raypipe.repeated": str(held.repeated),
         "raypipe.widened": msgspec.json.encode(dict(held.widened)).decode(),
         "raypipe.changed": msgspec.json.encode(held.changed).decode(),
+        "raypipe.differing": held.differing,
         SHAPE: held.shape.to_json(),
     }
 

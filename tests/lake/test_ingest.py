@@ -11,8 +11,9 @@ import polars as pl
 import pytest
 
 from raypipe.contracts.progress import Silent, Step
-from raypipe.contracts.records import Snapshot
+from raypipe.contracts.records import Ingested, Snapshot
 from raypipe.errors import SourceError
+from raypipe.flows.ingest import ingest_line
 from raypipe.lake import Lake
 from raypipe.lake.catalog import load_table, open_catalog
 from raypipe.lake.state import INCOMING, MAIN, head
@@ -126,6 +127,21 @@ def test_the_same_id_counts_once(lake: Lake, data: Path) -> None:
     second = take(lake, trips(data))
     assert (second.rows, second.added, second.repeated) == (4, 2, 3)
     assert lake.frame(second, ["id", "town"]).collect().rows() == [(1, "Bern"), (2, "Bern"), (3, "Rome"), (4, "Bern")]
+
+
+def test_rows_that_come_again_with_other_values_are_told(lake: Lake, data: Path) -> None:
+    (data / "a.csv").write_text(HEADER + lines(1, 2, 3) + line(4, fare=None))
+    take(lake, trips(data))
+    (data / "a.csv").write_text(HEADER + lines(1, 2, 3) + line(4, fare=None) + lines(5))
+    assert take(lake, trips(data)).differing == ""
+    (data / "b.csv").write_text(HEADER + lines(6, 1) + line(2, "Rome") + line(3, minutes=None))
+    snapshot = take(lake, trips(data))
+    said = f"other values in `town`, `minutes`, which change nothing: the first is row 3 of {data / 'b.csv'}"
+    assert snapshot.differing == f"trips: 2 of 3 rows that came again have {said}"
+    assert snapshot.repeated == 3
+    shown = ingest_line(Ingested(snapshots=(snapshot,))).splitlines()
+    assert shown == ["1 table, 6 rows (1 new, 3 came again)", f"  {snapshot.differing}"]
+    assert take(lake, trips(data)).differing == ""
 
 
 def test_a_file_that_grew_adds_its_new_rows(lake: Lake, data: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raypipe.lake import repeats
-from raypipe.lake.repeats import drop_rows, repeated_rows
+from raypipe.lake.repeats import differing, drop_rows, repeated_rows
 
 SCHEMA = pa.schema([("a", pa.int64()), ("b", pa.large_string()), ("note", pa.int64())])
 Row = tuple[int | None, str | None, int]
@@ -29,6 +29,18 @@ def brute(old: list[Row], new: list[Row]) -> list[int]:
             again.append(place)
         seen.add(key)
     return again
+
+
+def brute_differing(old: list[Row], new: list[Row]) -> list[int]:
+    """Positions of rows with a whole id that is known with another note."""
+    kept: dict[tuple[int | None, str | None], int] = {}
+    for row in old:
+        kept.setdefault(row[:2], row[2])
+    other = []
+    for place, row in enumerate(new):
+        if None not in row[:2] and kept.setdefault(row[:2], row[2]) != row[2]:
+            other.append(place)
+    return other
 
 
 def write(folder: Path, name: str, parts: list[list[Row]]) -> list[str]:
@@ -52,6 +64,11 @@ def test_repeats_are_found_and_dropped(
     expected = brute(before, flat)
     found = repeated_rows(old_paths, new_paths, ["a", "b"], ["a", "b", "note"])
     assert found.to_list() == expected
+    other = brute_differing(before, flat)
+    told = differing(old_paths, new_paths, found, ["a", "b"], ["a", "b", "note"])
+    assert (None if told is None else (told.rows, told.first, told.columns)) == (
+        (len(other), other[0], ("note",)) if other else None
+    )
     kept = drop_rows(new_paths, found, SCHEMA)
     left = pl.read_parquet(kept, glob=False).rows() if kept else []
     assert left == [row for place, row in enumerate(flat) if place not in expected]
