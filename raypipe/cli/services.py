@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def up(json: AsJson = False) -> None:
     """Start Ray, MLflow and the HTTP service on this machine; what runs already is left alone.
 
-    The champions that answered before answer again, with the features that are stored.
+    The champions that were in service and do not answer now answer again, with the features that are stored.
     """
     from raypipe import services
 
     out = Output(json)
     running = services.up(_config(), watch(out.console))
     out.say("Everything is up already." if running.already else "Everything is up.")
-    again = not running.already and _serve_again(out)
+    again = _serve_again(out)
     _show(services.status(_config()) if again else running.services, out)
 
 
@@ -46,7 +46,7 @@ def down(json: AsJson = False) -> None:
 
 
 def _serve_again(out: Output) -> bool:
-    """Let each champion that was in service answer again: Serve has forgotten it, the ledger has not.
+    """Let each champion that was in service and is not now answer again: Serve has forgotten it, the ledger has not.
 
     Returns:
         Whether there was any.
@@ -55,11 +55,14 @@ def _serve_again(out: Output) -> bool:
 
     if not (load_settings().home / "ledger.db").exists():
         return False
+    from raypipe import services
     from raypipe.cli.kept import kept
 
     with kept() as found:
         registry = found.registry
         names = [name for name in registry.names() if registry.deployments(name) and registry.champion(name)]
+    there = {route.strip("/") for route in services.routes(_config())} if names else set()
+    names = [name for name in names if name not in there]
     if not names:
         return False
     progress = watch(out.console)

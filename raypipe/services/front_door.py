@@ -137,13 +137,16 @@ def close_door(config: ServicesConfig, seconds: float) -> None:
     ask(config.dashboard_url + APPLICATIONS, "DELETE", seconds=seconds)
 
 
+def routes(config: ServicesConfig) -> tuple[str, ...]:
+    """The prefixes that are served, such as ``/flights``; none when nothing answers."""
+    status, text = ask(f"{config.serve_url}/-/routes")
+    found: dict[str, str] = json.loads(text) if status == 200 and text.startswith("{") else {}
+    return tuple(sorted(found))
+
+
 def applications(config: ServicesConfig) -> str:
     """A few words on what is served."""
-    status, text = ask(f"{config.serve_url}/-/routes")
-    if status != 200 or not text.startswith("{"):
-        return "nothing is deployed"
-    routes: dict[str, str] = json.loads(text)
-    return ", ".join(sorted(routes)) or "nothing is deployed"
+    return ", ".join(routes(config)) or "nothing is deployed"
 
 
 def _haproxy() -> str | None:

@@ -18,7 +18,7 @@ from raypipe.errors import ServingError
 from raypipe.flows import swap
 from raypipe.ledger import Ledger
 from raypipe.registry.rows import DEPLOYED, PROMOTED, REGISTERED, Promotion, Registered
-from raypipe.services import ServicesConfig, ServiceStatus
+from raypipe.services import Running, ServicesConfig, ServiceStatus
 from tests.cli.records import LINEAGE, MADE
 from tests.contracts.bundles import make_bundle
 
@@ -84,6 +84,31 @@ def in_service(monkeypatch: pytest.MonkeyPatch, three: Path) -> Iterator[list[Mo
     monkeypatch.setattr(swap, "put_into_service", put)
     monkeypatch.setattr(swap, "on_cluster", lambda name, work, platform, progress: work(platform, progress))
     return swapped
+
+
+@pytest.mark.parametrize("already", [True, False])
+@pytest.mark.parametrize(("answers", "again"), [((), True), (("/flightless",), True), (("/flights", "/rides"), False)])
+def test_up_brings_back_what_was_in_service_and_is_not_now(
+    in_service: list[ModelVersion],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    already: bool,
+    answers: tuple[str, ...],
+    again: bool,
+) -> None:
+    """Also when the services run already, as after `raypipe watch` on a workspace that was down."""
+
+    @contextmanager
+    def open_it(progress: object, name: str) -> Iterator[SimpleNamespace]:
+        registry = SimpleNamespace(get=lambda name, _: SimpleNamespace(name=name, version=2))
+        yield SimpleNamespace(registry=registry)
+
+    monkeypatch.setattr(services, "up", lambda config, progress: Running((), "127.0.0.1:1", already))
+    monkeypatch.setattr(services, "routes", lambda config: answers)
+    monkeypatch.setattr(opened, "opened", open_it)
+    assert main(["up"]) == 0
+    assert [version.version for version in in_service] == [2] * again
+    assert ("flights/2 answers again at http://h/flights/predict" in capsys.readouterr().out) == again
 
 
 def test_promote_while_nothing_runs(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
