@@ -49,8 +49,8 @@ DRIFT: Rows = {
             "Of the newest predictions: by their labels, and as estimated before those come",
             "none",
             {
-                "{{pipeline}}/{{version}} {{arm}}": f'ray_raypipe_log_loss{{{PIPELINE}, segment=""}}',
-                "{{pipeline}}/{{version}} estimated": f"ray_raypipe_log_loss_estimated{{{PIPELINE}}}",
+                "{{pipeline}}/{{version}} {{arm}}": f'ray_raypipe_loss{{{PIPELINE}, segment=""}}',
+                "{{pipeline}}/{{version}} estimated": f"ray_raypipe_loss_estimated{{{PIPELINE}}}",
             },
         ),
         Panel(

@@ -31,6 +31,7 @@ def effect(version: VersionName, period: Hours = 24.0, json: AsJson = False) -> 
     from raypipe.contracts import bundle
     from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
     from raypipe.flows.effect import effects, released
+    from raypipe.flows.measure import Measure
 
     out = Output(json)
     name, number = split(version)
@@ -42,7 +43,7 @@ def effect(version: VersionName, period: Hours = 24.0, json: AsJson = False) -> 
         raise RegistryError("has never answered callers", where=where, cure=f"`raypipe release {where} 10%` lets it")
     pipeline = bundle.pipeline(Path(chosen.folder))
     logs = read_log(PREDICTIONS, name), read_log(FEEDBACK, name)
-    measured = list(effects(*logs, pipeline, release, round(period * _HOUR)))
+    measured = list(effects(*logs, pipeline, release, round(period * _HOUR), Measure.of(chosen)))
     segment = "".join(f", where {field} is {value}" for field, value in release.where)
     out.say(Text(f"{where} since {to_second(release.at)}: {release.share:.0%} of the units{segment}", "bold"))
     if not measured:

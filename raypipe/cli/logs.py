@@ -83,6 +83,8 @@ def _table(rows: "pl.DataFrame") -> Table:
     hidden = {"unit", "answered", "digest", "watermark", "generation", "features"}
     if "place" in rows.columns and not rows["place"].any():
         hidden.add("place")
+    # What was decided or told is in one of these, by what the model predicts.
+    hidden.update(one for one in ("label", "number", "category") if one in rows.columns and rows[one].is_null().all())
     columns = [name for name in rows.columns if name not in hidden]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in columns:

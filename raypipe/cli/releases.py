@@ -75,18 +75,19 @@ def experiment(
     from raypipe.cli.logs import read_log
     from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
     from raypipe.flows.experiment import experiment as compare
+    from raypipe.flows.measure import Measure
 
     out = Output(json)
     with kept() as found:
         require_known(found.registry, name)
-        arms = found.registry.arms(name)
+        arms, champion = found.registry.arms(name), found.registry.champion(name)
     if not arms.arms:
         cure = f"Begin with `raypipe release {name}/VERSION 10%`"
         raise RegistryError("only the champion answers", where=name, cure=cure)
     # Replicas hear of a change a moment later.
     since = arms.changed + SETTLED
     found_rows = read_log(PREDICTIONS, name, since), read_log(FEEDBACK, name, since)
-    told = compare(*found_rows, arms.arms, arms.salt, by)
+    told = compare(*found_rows, arms.arms, arms.salt, by, Measure.of(champion))
     if told.uneven:
         out.say(Text(f"The units are not spread as they should be (p = {told.spread_p:.2g}): trust no figure.", "red"))
     if not json:

@@ -133,7 +133,7 @@ class Client:
         pipeline: str,
         request_id: str,
         *,
-        label: bool | None = None,
+        label: bool | float | str | None = None,
         outcomes: Mapping[str, float | None] | None = None,
         row: int = 0,
     ) -> None:
@@ -142,7 +142,7 @@ class Client:
         Args:
             pipeline: the name of the pipeline.
             request_id: of the prediction.
-            label: what turned out to be true.
+            label: what turned out to be true: true or false, the number, or the class, as the model predicts.
             outcomes: business figures by name, such as what it cost.
             row: which row of a request of many.
 

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from raypipe.contracts.judged import Judged, JudgedNumbers
 from raypipe.contracts.records import Record
 from raypipe.contracts.signature import Signature
-from raypipe.stats.estimate import log_loss
 
 #: The cells of a number, beside those in `SPECIAL`.
 CELLS = 256
@@ -95,50 +95,6 @@ class Bins(Record, frozen=True, kw_only=True):
         )
 
 
-#: Equal slices of the score, by which it is told how often labels were true.
-SLICES = 64
-
-
-class Judged(Record, frozen=True, kw_only=True):
-    """How a model of truths did on the rows it was judged on.
-
-    Attributes:
-        loss: the mean log loss.
-        error: the share on the wrong side of the threshold.
-        threshold: from which score on the answer is true.
-        rows: how many there were in each slice of the score, see `SLICES`.
-        trues: how many labels of each slice were true.
-    """
-
-    loss: float
-    error: float
-    threshold: float
-    rows: tuple[int, ...]
-    trues: tuple[int, ...]
-
-    @classmethod
-    def of(cls, truth: NDArray[np.float64], score: NDArray[np.float64], threshold: float = 0.5) -> "Judged":
-        """From labels, 0 or 1, and scores; shape (rows,).
-
-        >>> Judged.of(np.array([0.0, 1.0]), np.array([0.9, 0.9])).error
-        0.5
-        """
-        cells = slices(score)
-        trues = np.bincount(cells, weights=truth, minlength=SLICES).astype(np.int64)
-        return cls(
-            loss=float(log_loss(truth, score).mean()),
-            error=float(((score >= threshold) != (truth > 0.5)).mean()),
-            threshold=threshold,
-            rows=tuple(np.bincount(cells, minlength=SLICES).tolist()),
-            trues=tuple(trues.tolist()),
-        )
-
-
-def slices(score: NDArray[np.float64]) -> Ints:
-    """The slice of each score."""
-    return np.clip((score * SLICES).astype(np.int64), 0, SLICES - 1)
-
-
 def answers(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """What is counted of scores: themselves, shape (rows,), or of (rows, classes) the code of the most probable.
 
@@ -151,13 +107,15 @@ def answers(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 class Reference(Record, frozen=True, kw_only=True):
     """What a model was judged on, in cells: the rows of the holdout, whose scores no row was learned for.
 
-    ``features`` stand in the signature's order. ``judged`` is what came true; None where nothing is true or false.
+    ``features`` stand in the signature's order. ``judged`` is what came true, of answers in numbers ``numbers``; both
+    are None in bundles of old.
     """
 
     rows: int
     features: tuple[Bins, ...]
     prediction: Bins
     judged: Judged | None = None
+    numbers: JudgedNumbers | None = None
 
     @classmethod
     def of(
@@ -166,7 +124,7 @@ class Reference(Record, frozen=True, kw_only=True):
         signature: Signature,
         scores: NDArray[np.float32],
         classes: tuple[str, ...] = (),
-        judged: Judged | None = None,
+        judged: Judged | JudgedNumbers | None = None,
     ) -> "Reference":
         """Cells for feature rows and the score of each, shape (rows,), or of classes (rows, classes).
 
@@ -184,5 +142,6 @@ class Reference(Record, frozen=True, kw_only=True):
             prediction=Bins.of_categories("score", classes, answers(scores), 0)
             if classes
             else Bins.of_numbers("score", scores),
-            judged=judged,
+            judged=judged if isinstance(judged, Judged) else None,
+            numbers=judged if isinstance(judged, JudgedNumbers) else None,
         )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from raypipe.contracts.target import Target
+
 TIME = pl.Datetime("us", "UTC")
 
 
@@ -36,7 +38,8 @@ class LogKind:
 #: ``generation``, ``watermark``: the state of the stored features that were read. ``latency``: microseconds from the
 #: request's arrival until its answer was ready. ``request``, ``features``: JSON objects by name, only what the pipeline
 #: allows to be kept, ids as keyed hashes; what is not finite is the text ``Infinity``, ``-Infinity`` or ``NaN``.
-#: ``score``: the probability as it was answered.
+#: ``score``: the probability as it was answered, or the number. ``label`` is what was decided of a model of truths,
+#: ``category`` the class that was answered; both are null elsewhere.
 PREDICTIONS = LogKind(
     "predictions",
     {
@@ -55,11 +58,13 @@ PREDICTIONS = LogKind(
         "label": pl.Boolean(),
         "request": pl.String(),
         "features": pl.String(),
+        "category": pl.String(),
     },
     ("request_id", "row", "arm"),
 )
 
-#: ``request_id`` and ``row`` name the prediction; ``at``: when it was told. ``label``: what turned out to be true.
+#: ``request_id`` and ``row`` name the prediction; ``at``: when it was told. What turned out to be true: ``label`` of
+#: truths, ``number`` of numbers, ``category`` of classes.
 #: ``outcomes``: business figures by name, a JSON object of numbers. What is told later stands; the table
 #: itself keeps every row, with its time.
 FEEDBACK = LogKind(
@@ -70,10 +75,21 @@ FEEDBACK = LogKind(
         "at": TIME,
         "label": pl.Boolean(),
         "outcomes": pl.String(),
+        "number": pl.Float64(),
+        "category": pl.String(),
     },
     ("request_id", "row"),
     adds=True,
 )
+
+
+def told_in(target: Target) -> str:
+    """The column of `FEEDBACK` that holds what is told of answers to a target.
+
+    >>> told_in(Target(task="count"))
+    'number'
+    """
+    return "category" if target.task == "multiclass" else "number" if target.numeric else "label"
 
 
 #: What stands for doubles that JSON has no number for.

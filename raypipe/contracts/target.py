@@ -1,5 +1,6 @@
 """What a model predicts: truths, classes or numbers, and how they are written as numbers to learn from."""
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -42,3 +43,17 @@ class Target(Record, frozen=True, kw_only=True):
 
 
 BINARY = Target()
+
+
+def chosen(scores: NDArray[np.floating], costs: Sequence[Sequence[float]] = ()) -> NDArray[np.intp]:
+    """The class of least expected cost of each row; without costs the most probable one.
+
+    Args:
+        scores: of shape (rows, classes).
+        costs: what each answer costs, by truth and then by answer.
+
+    >>> chosen(np.array([[0.4, 0.6]])).tolist(), chosen(np.array([[0.4, 0.6]]), [[0.0, 9.0], [1.0, 0.0]]).tolist()
+    ([1], [0])
+    """
+    matrix = np.asarray(costs) if costs else 1 - np.eye(scores.shape[1])
+    return np.asarray((scores.astype(float) @ matrix).argmin(axis=1))

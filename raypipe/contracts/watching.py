@@ -89,9 +89,9 @@ class Cohort(Record, frozen=True, kw_only=True):
         predictions: how many there were.
         labelled: how many of them have a label by now.
         mature: whether labels enough are in for the figures to stand.
-        loss: log loss of those with a label, with its interval.
-        error: the share that was on the wrong side of the threshold.
-        estimated: the log loss of all of them: what the scores lead to expect, corrected by the labels there are.
+        loss: the mean loss of those with a label (see `raypipe.contracts.judged`), with its interval.
+        error: the share of errors.
+        estimated: the mean loss of all of them: what the scores lead to expect, corrected by the labels there are.
     """
 
     start: int
@@ -109,8 +109,8 @@ class PerformanceReport(Record, frozen=True, kw_only=True):
     Attributes:
         at: microseconds UTC.
         cohorts: the newest, in order of time.
-        reference: log loss and share of errors when the model was judged; None where nothing is true or false: of
-            the other figures only ``new_labels`` is known then.
+        reference: loss and share of errors when the model was judged; None in bundles of old: of the other figures
+            only ``new_labels`` is known then.
         alarm: whether the share of errors has risen for certain; over after 28 normal spans in a row.
         onset: since when, microseconds UTC, as far as that can be told: the likeliest moment; None: it has not.
         error_rise: by how much, in parts, the share of errors since then is for certain above what it was, else 0.
@@ -119,8 +119,8 @@ class PerformanceReport(Record, frozen=True, kw_only=True):
         error_rates: the share of errors until then, what it was judged on included, and since.
         regret: log loss, summed over rows since the model went live, that a mere recalibration of its scores by the
             labels known at the time would have spared.
-        new_labels: rows that it answered, and whose labels were taken into account, each once; where nothing is true
-            or false, those whose labels have settled.
+        new_labels: rows that it answered, and whose labels were taken into account, each once; without reference
+            those whose labels have settled.
         unmatched: labels that belong to no prediction.
     """
 

@@ -9,15 +9,13 @@ from msgspec import structs
 from raypipe.contracts.arms import CHAMPION
 from raypipe.contracts.records import ModelVersion, Record
 from raypipe.flows.figures import joined
+from raypipe.flows.measure import Measure
 from raypipe.ledger import Ledger
 from raypipe.registry.releases import RELEASED, Released
 from raypipe.registry.rows import PROMOTED, Promotion
 from raypipe.spec import Pipeline
 from raypipe.stats.causal import Effect, adjusted, in_differences
 from raypipe.stats.estimate import Floats
-
-#: The measure of every model of truths: the squared error of the probability.
-ERROR = "squared error"
 
 
 class Release(Record, frozen=True, kw_only=True):
@@ -80,7 +78,12 @@ def _ended(release: Release, at: int) -> Release:
 
 
 def effects(
-    predictions: pl.DataFrame, feedback: pl.DataFrame, pipeline: Pipeline, release: Release, period: int
+    predictions: pl.DataFrame,
+    feedback: pl.DataFrame,
+    pipeline: Pipeline,
+    release: Release,
+    period: int,
+    measure: Measure,
 ) -> Iterator[Measured]:
     """Of a release on the error, and on every figure that the pipeline declares; what cannot be told is left out.
 
@@ -90,19 +93,20 @@ def effects(
         pipeline: declares figures.
         release: when, and whom it reached.
         period: microseconds that are taken together where there are no units to compare.
+        measure: of its answers: what an error is.
     """
     fields = [field for field, _ in release.where]
-    error = (pl.col("score") - pl.col("truth").cast(pl.Float64)).pow(2).alias(_COLUMN + ERROR)
+    error = measure.loss.alias(_COLUMN + measure.name)
     # Once all are answered by one version, or by none of the two, units tell nothing more of it.
     inside = pl.lit(value=True) if release.until is None else pl.col("at").cast(pl.Int64) < release.until
     # What stands beside both is no part of the comparison: other challengers may be better or worse.
     mine = (pl.col("version") == release.version) | (pl.col("arm") == CHAMPION)
-    rows = joined(predictions.filter("answered", inside, mine), feedback, pipeline, fields).with_columns(
+    rows = joined(predictions.filter("answered", inside, mine), feedback, pipeline, measure, fields).with_columns(
         error, pl.col("at").cast(pl.Int64), reached=_reached(release)
     )
     rows = rows.rename({f"value:{name}": _COLUMN + name for name in pipeline.value})
     by_chance = not release.where and release.share < 1
-    for figure in (ERROR, *pipeline.value):
+    for figure in (measure.name, *pipeline.value):
         known = rows.drop_nulls(_COLUMN + figure)
         if by_chance:
             method = "units spread by chance, with what each did before"

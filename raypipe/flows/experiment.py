@@ -6,12 +6,13 @@ import polars as pl
 
 from raypipe.contracts.arms import BUCKETS, CHALLENGER, CHAMPION, SHADOW, Arm, bucket
 from raypipe.contracts.logs import opened
+from raypipe.flows.measure import Measure
 from raypipe.stats.sequential import Difference, Sample, difference, share_fault
 
+#: Where nobody says what is predicted.
+TRUTHS = Measure()
 #: A p-value below this is an alarm; it holds over all looks together.
 ALPHA = 0.05
-#: The difference of squared errors that is looked for.
-SCALE = 0.02
 #: How much slower than the champion's the 99th percentile of the latency may be, and how many answers may fail.
 SLOWER, FAILED = 1.5, 0.01
 
@@ -23,8 +24,8 @@ class Standing:
     Attributes:
         arm: its name.
         share: of the units that it should have.
-        units, predictions, labelled: how many it had, and how many are known to be true or false.
-        loss: the mean squared error of the probabilities, a unit counting once; None: nothing is known yet.
+        units, predictions, labelled: how many it had, and of how many the truth is known.
+        loss: the mean loss, a unit counting once, see `Measure.compared`; None: nothing is known yet.
         against: its loss minus the champion's; None: too little is known.
         p99_ms: of the latency.
         failed: the share of its rows that the champion had to answer.
@@ -61,7 +62,12 @@ class Experiment:
 
 
 def experiment(
-    predictions: pl.DataFrame, feedback: pl.DataFrame, arms: tuple[Arm, ...], salt: str, by: str = ""
+    predictions: pl.DataFrame,
+    feedback: pl.DataFrame,
+    arms: tuple[Arm, ...],
+    salt: str,
+    by: str = "",
+    measure: Measure = TRUTHS,
 ) -> Experiment:
     """Compare the arms of a pipeline on what is in its logs.
 
@@ -71,19 +77,17 @@ def experiment(
         arms: beside the champion.
         salt: that units are spread with.
         by: a request field: an arm that does worse for one of its values is at fault, too.
+        measure: of their answers.
     """
     types = {by: pl.String()} if by else {}
-    told = feedback.select("request_id", "row", pl.col("label").alias("truth"))
-    rows = opened(predictions, "request", types).join(told, on=["request_id", "row"], how="left")
-    rows = rows.with_columns(
-        (pl.col("score") - pl.col("truth").cast(pl.Float64)).pow(2).alias("loss"), _own(rows, arms, salt)
-    )
+    rows = measure.beside(opened(predictions, "request", types), feedback)
+    rows = rows.with_columns(measure.compared.cast(pl.Float64).alias("loss"), _own(rows, arms, salt))
     whole = [arm for arm in arms if not arm.where]
     shares = {arm.name: arm.share for arm in whole if arm.role == CHALLENGER}
     shares[CHAMPION] = 1 - sum(shares.values())
     shares |= {arm.name: arm.share for arm in arms if arm.name not in shares}
     champion = rows.filter(arm=CHAMPION)
-    standings = tuple(_standing(name, share, rows, champion, by) for name, share in shares.items())
+    standings = tuple(_standing(name, share, rows, champion, by, measure.scale) for name, share in shares.items())
     segmented = any(arm.where for arm in arms)
     return Experiment(standings, 1.0 if segmented else _spread(rows, shares))
 
@@ -106,13 +110,13 @@ def _spread(rows: pl.DataFrame, shares: dict[str, float]) -> float:
     return share_fault([counts.get(name, 0) for name in answering], [one / total for one in answering.values()])
 
 
-def _standing(name: str, share: float, rows: pl.DataFrame, champion: pl.DataFrame, by: str) -> Standing:
+def _standing(name: str, share: float, rows: pl.DataFrame, champion: pl.DataFrame, by: str, scale: float) -> Standing:
     mine = rows.filter(arm=name)
     slow, base = (float(one["latency"].quantile(0.99) or 0.0) / 1_000 for one in (mine, champion))
     own = rows.filter(pl.col("own") == name, "answered")
     failed = 1 - own.filter(arm=name).height / own.height if own.height else 0.0
     loss = _sample(mine)
-    against = difference(_sample(champion), loss, scale=SCALE, alpha=ALPHA) if name != CHAMPION else None
+    against = difference(_sample(champion), loss, scale=scale, alpha=ALPHA) if name != CHAMPION else None
     faults = []
     if against is not None and against.low > 0:
         faults.append(f"its error is larger, by at least {against.low:.4f}")
@@ -121,7 +125,7 @@ def _standing(name: str, share: float, rows: pl.DataFrame, champion: pl.DataFram
     if failed > FAILED:
         faults.append(f"{failed:.1%} of its answers failed")
     if name != CHAMPION and by:
-        faults += _segments(mine, champion, by)
+        faults += _segments(mine, champion, by, scale)
     return Standing(
         arm=name,
         share=share,
@@ -136,13 +140,13 @@ def _standing(name: str, share: float, rows: pl.DataFrame, champion: pl.DataFram
     )
 
 
-def _segments(mine: pl.DataFrame, champion: pl.DataFrame, by: str) -> list[str]:
+def _segments(mine: pl.DataFrame, champion: pl.DataFrame, by: str, scale: float) -> list[str]:
     """Values for which the arm does worse; the more are looked at, the surer one must be."""
     values = [text for text in mine[by].unique().sort() if text is not None]
     faults = []
     for text in values:
         both = (_sample(one.filter(pl.col(by) == text)) for one in (champion, mine))
-        found = difference(*both, scale=SCALE, alpha=ALPHA / len(values))
+        found = difference(*both, scale=scale, alpha=ALPHA / len(values))
         if found is not None and found.low > 0:
             faults.append(f"its error is larger where {by} is {text}, by at least {found.low:.4f}")
     return faults

@@ -8,13 +8,14 @@ import polars as pl
 
 from raypipe.contracts.logs import opened
 from raypipe.contracts.records import Record
+from raypipe.flows.measure import Measure
 from raypipe.serving.fields import request_fields
 from raypipe.spec import Pipeline
-from raypipe.stats.estimate import log_loss, mean, wilson
+from raypipe.stats.estimate import mean, wilson
 
 Interval = tuple[float, float, float]
 #: Of a prediction log what is read here: its features are most of it.
-PREDICTED = ("request_id", "row", "version", "arm", "score", "label", "latency", "request")
+PREDICTED = ("request_id", "row", "version", "arm", "score", "label", "category", "latency", "request")
 
 
 class Outcome(Record, frozen=True, kw_only=True):
@@ -26,8 +27,8 @@ class Outcome(Record, frozen=True, kw_only=True):
         segment: empty for all, else the field and its value, written ``origin=JFK``.
         predictions: how many were answered.
         labelled: of these, how many have a label.
-        loss: mean log loss; None without labels, and where nothing is true or false.
-        error: the share on the wrong side, with its interval; None likewise.
+        loss: the mean loss, see `raypipe.contracts.judged`; None without labels.
+        error: the share of errors, with its interval; None without labels, and where it is unknown what an error is.
         p50_ms: half were answered within,
         p99_ms: and 99 of 100.
         outcomes: the mean of each figure that was told as feedback.
@@ -53,7 +54,7 @@ class Outcome(Record, frozen=True, kw_only=True):
 
 
 def outcomes(
-    predictions: pl.DataFrame, feedback: pl.DataFrame, pipeline: Pipeline, by: Sequence[str] = ()
+    predictions: pl.DataFrame, feedback: pl.DataFrame, pipeline: Pipeline, measure: Measure, by: Sequence[str] = ()
 ) -> Iterator[Outcome]:
     """Of every version and arm in a log, and then of every value of some request fields in each.
 
@@ -61,33 +62,36 @@ def outcomes(
         predictions: rows of the prediction log, at least the columns `PREDICTED`.
         feedback: rows of the feedback log.
         pipeline: declares figures.
+        measure: of its answers.
         by: request fields; one that the log does not keep is *missing* everywhere.
     """
-    rows = joined(predictions, feedback, pipeline, by)
+    rows = joined(predictions, feedback, pipeline, measure, by)
     for (version, arm), part in _grouped(rows, "version", "arm"):
-        yield _outcome(pipeline, int(str(version)), str(arm), "", part)
+        yield _outcome(measure, pipeline, int(str(version)), str(arm), "", part)
     for field in by:
         for (version, arm, value), part in _grouped(rows, "version", "arm", _SEGMENT + field):
-            yield _outcome(pipeline, int(str(version)), str(arm), f"{field}={value}", part)
+            yield _outcome(measure, pipeline, int(str(version)), str(arm), f"{field}={value}", part)
 
 
 def joined(
-    predictions: pl.DataFrame, feedback: pl.DataFrame, pipeline: Pipeline, by: Sequence[str] = ()
+    predictions: pl.DataFrame, feedback: pl.DataFrame, pipeline: Pipeline, measure: Measure, by: Sequence[str] = ()
 ) -> pl.DataFrame:
-    """The predictions with ``truth``, ``outcomes``, segments (``segment:FIELD``) and figures (``value:NAME``)."""
-    told = feedback.select("request_id", "row", pl.col("label").alias("truth"), "outcomes")
+    """The predictions with ``told`` and ``truth`` (`Measure.beside`), ``outcomes``, ``segment:…``, ``value:…``."""
     scored = predictions.filter(pl.col("score").is_not_null())
-    rows = scored.join(told, on=["request_id", "row"], how="left").with_columns(
+    rows = measure.beside(scored, feedback).with_columns(
         pl.col("request").str.json_path_match(f"$.{field}").fill_null("missing").alias(_SEGMENT + field) for field in by
     )
-    return rows.with_columns(_figures(rows, pipeline)) if pipeline.value else rows
+    return rows.with_columns(_figures(rows, pipeline, measure)) if pipeline.value else rows
 
 
-def _figures(rows: pl.DataFrame, pipeline: Pipeline) -> list[pl.Series]:
+def _figures(rows: pl.DataFrame, pipeline: Pipeline, measure: Measure) -> list[pl.Series]:
     roots = {root for figure in pipeline.value.values() for root in figure.roots}
     asked = {field.name: field.dtype for field in request_fields(pipeline) if field.name in roots}
     told = {name: pl.Float64() for name in roots - set(asked) - {"score", "label", "truth"}}
-    frame = rows.select("score", "label", "truth", "request", pl.col("outcomes").fill_null("{}"))
+    # To its author what was decided, and what is true of it, is what callers were told and what they tell.
+    decided = "category" if measure.target.classes else "label"
+    answer = (pl.col(decided).alias("label"), pl.col("told").alias("truth"))
+    frame = rows.select("score", *answer, "request", pl.col("outcomes").fill_null("{}"))
     frame = opened(opened(frame, "request", asked), "outcomes", told)
     # What nobody has told yet is not false: a row counts for a figure once all is known that the figure reads.
     return [
@@ -106,11 +110,11 @@ def _grouped(rows: pl.DataFrame, *by: str) -> Iterator[tuple[tuple[object, ...],
     yield from rows.sort(*by).group_by(*by, maintain_order=True)
 
 
-def _outcome(pipeline: Pipeline, version: int, arm: str, segment: str, rows: pl.DataFrame) -> Outcome:
-    known = rows.drop_nulls(["truth", "label"])
-    truth, score = known["truth"].cast(pl.Float64).to_numpy(), known["score"].to_numpy()
-    wrong = int((known["truth"] != known["label"]).sum())
-    error = wilson(wrong, len(known))
+def _outcome(measure: Measure, pipeline: Pipeline, version: int, arm: str, segment: str, rows: pl.DataFrame) -> Outcome:
+    known = rows.drop_nulls("truth")
+    lost = measure.losses(known["score"].to_numpy(), known["truth"].to_numpy())
+    wrong = None if measure.wrong is None else int(known.select(measure.wrong.sum()).item())
+    error = None if wrong is None or not len(known) else wilson(wrong, len(known))
     latency = rows["latency"].cast(pl.Float64) / 1e3
     values = {name: mean(rows[_VALUE + name].drop_nulls().to_numpy()) for name in pipeline.value}
     return Outcome(
@@ -119,8 +123,8 @@ def _outcome(pipeline: Pipeline, version: int, arm: str, segment: str, rows: pl.
         segment=segment,
         predictions=rows.height,
         labelled=known.height,
-        loss=float(log_loss(truth, score).mean()) if len(known) else None,
-        error=(error.value, error.low, error.high) if len(known) else None,
+        loss=float(lost.mean()) if len(known) else None,
+        error=None if error is None else (error.value, error.low, error.high),
         p50_ms=float(latency.quantile(0.5) or 0.0),
         p99_ms=float(latency.quantile(0.99) or 0.0),
         outcomes=_told(rows["outcomes"].drop_nulls()),

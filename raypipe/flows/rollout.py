@@ -13,6 +13,7 @@ from raypipe.errors import ServingError
 from raypipe.failpoints import failpoint
 from raypipe.flows.collect import logged
 from raypipe.flows.experiment import Experiment, experiment
+from raypipe.flows.measure import Measure
 from raypipe.flows.platform import Platform
 from raypipe.flows.swap import served, swap_where_served
 from raypipe.registry.releases import Arms
@@ -97,7 +98,8 @@ def compare(platform: Platform, name: str, arms: Arms) -> Experiment:
     """How all arms do since they were changed last."""
     since = arms.changed + SETTLED
     predictions, feedback = (_log(platform, kind, name, since) for kind in (PREDICTIONS, FEEDBACK))
-    return experiment(predictions, feedback, arms.arms, arms.salt)
+    measure = Measure.of(platform.registry.champion(name))
+    return experiment(predictions, feedback, arms.arms, arms.salt, measure=measure)
 
 
 def worse(platform: Platform, name: str) -> bool | None:

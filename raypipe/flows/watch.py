@@ -17,8 +17,9 @@ from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport
 from raypipe.errors import RegistryError
 from raypipe.flows.figures import Outcome, outcomes
+from raypipe.flows.measure import Measure
 from raypipe.flows.watching.known import Known, importance
-from raypipe.flows.watching.labels import ID
+from raypipe.flows.watching.labels import ID, TOLD
 from raypipe.flows.watching.why import explained, upstream
 from raypipe.ledger import Ledger
 from raypipe.monitoring import Monitor, Plan
@@ -62,9 +63,9 @@ def watch(
         ledger: knows what else changed when a drift began; None: nothing is said of that.
 
     Raises:
-        RegistryError: the version keeps no reference, or answers with something else than a probability.
+        RegistryError: the version keeps no reference.
     """
-    seen = _seen(version)
+    seen, pipeline = _seen(version), bundle.pipeline(Path(version.folder))
     mine = predictions.filter((pl.col("version") == version.version) & pl.col("score").is_not_null()).sort("at")
     weights = importance(Path(version.folder), seen.watched.names[:-1])
     usual = season(bundle.hours(Path(version.folder), seen.watched), seen.watched, plan)
@@ -85,7 +86,7 @@ def watch(
     said = _why(version, ticks[-1], mine, feedback, ledger) if ticks and ticks[-1].alarms else ""
     return Watch(
         ticks=tuple(ticks),
-        outcomes=tuple(outcomes(predictions, feedback, bundle.pipeline(Path(version.folder)), [by] if by else [])),
+        outcomes=tuple(outcomes(predictions, feedback, pipeline, Measure.of(version), [by] if by else [])),
         diagnosis=said,
     )
 
@@ -99,8 +100,8 @@ def _why(
 ) -> str:
     """One paragraph on the alarms that are open at the newest tick."""
     changes = [] if ledger is None else list(upstream(ledger, version.name, newest.onset, newest.at))
-    told = feedback.select(ID, pl.col("label").alias("truth"))
-    mine = rows.select(ID, "at", "score", "features")
+    told = feedback.select(ID, *TOLD)
+    mine = rows.select(ID, "at", "score", "category", "features")
     return explained(Known.of(version), newest, mine, told, newest.onset, changes).text
 
 
@@ -110,8 +111,6 @@ def _seen(version: ModelVersion) -> _Seen:
     if reference is None:
         cure = "Train it again: `raypipe run` keeps one with each model"
         raise RegistryError("has no reference to be compared with", where=where, cure=cure)
-    if reference.prediction.values or "score" not in bundle.golden(folder).columns:
-        raise RegistryError("does not answer with a probability: only such models are watched", where=where)
     pipeline, signature = bundle.pipeline(folder), bundle.signature(folder)
     log = pipeline.log
     # What is not kept, or only as a hash, cannot be compared.
@@ -132,7 +131,11 @@ def _seen(version: ModelVersion) -> _Seen:
 
 def _counts(seen: _Seen, rows: pl.DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     frame = opened(rows, "features", seen.types)
-    return seen.watched.count(seen.signature, frame, frame["score"].cast(pl.Float32).to_numpy())
+    classes = list(seen.watched.vocabularies[-1])
+    # Of classes the code of the one that was answered is counted, as replicas do.
+    codes = pl.col("category").replace_strict(classes, range(1, len(classes) + 1), default=0)
+    answers = frame.select((codes if classes else pl.col("score")).cast(pl.Float32)).to_series()
+    return seen.watched.count(seen.signature, frame, answers.to_numpy())
 
 
 def _cuts(at: np.ndarray[tuple[int], np.dtype[np.int64]], plan: Plan) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,7 @@ import polars as pl
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
 from pyiceberg.types import BooleanType, DoubleType, IcebergType, IntegerType, LongType, NestedField, StringType
 from pyiceberg.types import TimestamptzType as TimeType
 
@@ -85,6 +85,7 @@ class LogTable:
                 return False
             said = msgspec.json.encode(positions, order="sorted").decode()
             transaction = table.transaction()
+            self._widen(transaction, table)
             # In the order of time, so that readers of a period skip the files of others. The new snapshot asks that
             # nobody has added one since this table was looked at.
             transaction.append(rows.sort("at").to_arrow(), snapshot_properties={POSITIONS: said})
@@ -124,8 +125,10 @@ class LogTable:
             scan = None if table is None else table.scan(row_filter=_between(since, until))
             paths = [] if scan is None else [task.file.file_path for task in scan.plan_files()]
         at = pl.col("at").cast(pl.Int64)
-        frame = storage.scan(sorted(paths)) if paths else pl.LazyFrame(schema=dict(self.kind.columns))
-        frame = frame.select(pl.col(name).cast(kind) for name, kind in self.kind.columns.items())
+        # Files of old lack the columns that came later.
+        known = dict(self.kind.columns)
+        frame = storage.scan(sorted(paths), known) if paths else pl.LazyFrame(schema=known)
+        frame = frame.select(pl.col(name).cast(kind) for name, kind in known.items())
         if since is not None:
             frame = frame.filter(at >= since)
         if until is not None:
@@ -141,6 +144,14 @@ class LogTable:
             return self._catalog().load_table(self._name)
         except NoSuchTableError:
             return None
+
+    def _widen(self, transaction: Transaction, table: Table) -> None:
+        """Let a table of old have the columns that came later."""
+        present = set(table.schema().column_names)
+        if missing := [name for name in self.kind.columns if name not in present]:
+            with transaction.update_schema() as change:
+                for name in missing:
+                    change.add_column(name, _TYPES[type(self.kind.columns[name])])
 
     def _make(self) -> Table:
         catalog = self._catalog()

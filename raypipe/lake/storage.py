@@ -5,7 +5,7 @@ role. So no secret passes through here, and the path alone says where a file is,
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -53,10 +53,19 @@ def make_folder(path: str) -> None:
         Path(path).mkdir(parents=True)
 
 
-def scan(paths: Sequence[str]) -> pl.LazyFrame:
-    """The rows of Parquet files, in order."""
+def scan(paths: Sequence[str], schema: Mapping[str, pl.DataType] | None = None) -> pl.LazyFrame:
+    """The rows of Parquet files, in order; with a schema its columns alone, null where a file lacks one."""
     options = OPTIONS if paths and remote(paths[0]) else None
-    return pl.scan_parquet(list(paths), glob=False, storage_options=options)
+    if schema is None:
+        return pl.scan_parquet(list(paths), glob=False, storage_options=options)
+    return pl.scan_parquet(
+        list(paths),
+        glob=False,
+        storage_options=options,
+        schema=dict(schema),
+        missing_columns="insert",
+        extra_columns="ignore",
+    )
 
 
 def read(paths: Sequence[str]) -> pl.DataFrame:

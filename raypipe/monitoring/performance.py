@@ -13,22 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
-from scipy.special import logit
 
-from raypipe.contracts.bins import Judged, slices
+from raypipe.contracts.judged import Judged, JudgedNumbers
 from raypipe.contracts.watching import Cohort, PerformanceReport
 from raypipe.monitoring.sums import Memory, Sums
+from raypipe.monitoring.yardstick import yardstick
 from raypipe.stats.cusum import Cusum
-from raypipe.stats.estimate import (
-    Estimate,
-    calibrate,
-    corrected,
-    expected_log_loss,
-    log_loss,
-    log_loss_variance,
-    mean,
-    wilson,
-)
+from raypipe.stats.estimate import Estimate, corrected, mean, wilson
 from raypipe.stats.exact import Ints
 from raypipe.stats.shift import Floats
 
@@ -59,7 +50,7 @@ class Performance:
 
     def __init__(
         self,
-        judged: Judged,
+        judged: Judged | JudgedNumbers,
         *,
         span: int,
         settles: int,
@@ -68,8 +59,8 @@ class Performance:
         memory: Memory | None = None,
     ) -> None:
         self._judged, self._span, self._settles, self._keep = judged, span, settles, keep
-        self._sums = Sums(judged, budget, memory)
-        self._expected = calibrate(np.array(judged.rows), np.array(judged.trues))
+        self._by = yardstick(judged)
+        self._sums = Sums(self._by, budget, memory)
         self._spans: OrderedDict[int, _Span] = OrderedDict()
         self._where: dict[str, int] = {}
         self._early: dict[str, tuple[int, float]] = {}
@@ -103,7 +94,7 @@ class Performance:
         Args:
             at: when each was answered, microseconds UTC, rising; shape (rows,).
             score: likewise.
-            truth: likewise, 0 or 1; NaN: not known yet.
+            truth: likewise, 0 or 1, or the number; NaN: not known yet.
         """
         if not len(at):
             return
@@ -119,7 +110,7 @@ class Performance:
 
         Args:
             ids: of the requests they belong to.
-            truth: shape (rows,), 0 or 1.
+            truth: shape (rows,), 0 or 1, or the number.
             versions: of each label; None: the one that came last.
         """
         order = range(len(ids)) if versions is None else np.asarray(versions).tolist()
@@ -185,11 +176,8 @@ class Performance:
     def _cohort(self, span: _Span, at: int) -> Cohort:
         score, truth = _known(span)
         everything = np.array(span.score)
-        wrong = int(((score >= self._judged.threshold) != (truth > 0.5)).sum())
-        losses = log_loss(truth, score)
-        expected = expected_log_loss(_look_up(self._expected, everything), everything)
-        likely = _look_up(self._expected, score)
-        of_labelled, chance = expected_log_loss(likely, score), log_loss_variance(likely, score)
+        wrong, losses = int(self._by.wrong(score, truth).sum()), self._by.losses(score, truth)
+        of_labelled, chance = self._by.expected(score), self._by.chance(score)
         return Cohort(
             start=span.start,
             predictions=len(everything),
@@ -197,14 +185,10 @@ class Performance:
             mature=self._mature(span, at),
             loss=_interval(mean(losses)) if len(truth) else (float("nan"),) * 3,
             error=_interval(wilson(wrong, len(truth))),
-            estimated=_interval(corrected(expected, of_labelled, losses, chance, self._unsure(everything))),
+            estimated=_interval(
+                corrected(self._by.expected(everything), of_labelled, losses, chance, self._by.unsure(everything))
+            ),
         )
-
-    def _unsure(self, score: Floats) -> float:
-        """The variance of the mean expected loss of these scores, which comes of the rows it was judged on."""
-        weights = np.bincount(slices(score), weights=logit(score.clip(1e-7, 1 - 1e-7)), minlength=len(self._expected))
-        rows = np.maximum(np.array(self._judged.rows), 1)
-        return float(((weights / len(score)) ** 2 * self._expected * (1 - self._expected) / rows).sum())
 
     def _forget(self) -> None:
         while len(self._spans) > self._keep:
@@ -220,11 +204,6 @@ def _known(span: _Span) -> tuple[Floats, Floats]:
     truth, score = np.array(span.label), np.array(span.score)
     known: NDArray[np.bool_] = ~np.isnan(truth)
     return score[known], truth[known]
-
-
-def _look_up(expected: Floats, score: Floats) -> Floats:
-    found: Floats = expected[slices(score)]
-    return found
 
 
 def _interval(estimate: Estimate) -> tuple[float, float, float]:

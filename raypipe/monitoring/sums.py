@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 from msgspec import structs
 
-from raypipe.contracts.bins import Judged
 from raypipe.contracts.watching import Cohort
-from raypipe.stats import recalibrate
+from raypipe.monitoring.yardstick import Yardstick
 from raypipe.stats.cusum import Cusum, rise
-from raypipe.stats.estimate import log_loss, wilson
+from raypipe.stats.estimate import wilson
+from raypipe.stats.recalibrate import Summed
 from raypipe.stats.shift import Floats
 
 #: How sure it is that a model that is as good as ever has no more errors than the detector takes for usual: one side of
@@ -38,14 +38,14 @@ class Counted(msgspec.Struct, frozen=True):
     """What was taken into account of a span so far, while more of its labels may come.
 
     Attributes:
-        seen: labels, errors, and labels that are true.
+        seen: labels, errors, and the mark of the labels.
         spared: by a recalibration, log loss summed over its rows.
         scored: its scores with their labels.
     """
 
     seen: tuple[int, int, int] = (0, 0, 0)
     spared: float = 0.0
-    scored: recalibrate.Summed = []
+    scored: Summed = []
 
 
 class Memory(msgspec.Struct):
@@ -75,7 +75,7 @@ class Memory(msgspec.Struct):
     alarm: bool = False
     raised: int = 0
     errors: list[tuple[int, int, int]] = []
-    scored: list[recalibrate.Summed] = []
+    scored: list[Summed] = []
     counted: dict[int, Counted] = {}
     settled: list[int] = []
     through: int = 0
@@ -104,13 +104,13 @@ class Sums:
     """Takes in spans of outcomes.
 
     Args:
-        judged: the rows that the version was judged on; what is normal is read from them.
+        yardstick: measures answers, and knows what is normal.
         budget: labels between two false alarms, on average, or more.
         memory: of what was known before.
     """
 
-    def __init__(self, judged: Judged, budget: float, memory: Memory | None = None) -> None:
-        self._judged = judged
+    def __init__(self, yardstick: Yardstick, budget: float, memory: Memory | None = None) -> None:
+        self._by, judged = yardstick, yardstick.judged
         # What it was judged on is few rows: errors may have been more than they were there by chance.
         rows = sum(judged.rows)
         low = min(max(wilson(round(judged.error * rows), rows, _BELIEF).high, 1e-4), 0.7)
@@ -124,11 +124,11 @@ class Sums:
         Args:
             start: of the span, microseconds UTC.
             score: of all rows of which the label is known, by time; shape (rows,).
-            truth: likewise, 0 or 1.
+            truth: likewise.
         """
         memory, before = self.memory, self.memory.counted.get(start, Counted())
-        wrong = (score >= self._judged.threshold) != (truth > 0.5)
-        seen = len(truth), int(wrong.sum()), int(truth.sum())
+        wrong = self._by.wrong(score, truth)
+        seen = len(truth), int(wrong.sum()), self._by.mark(truth)
         if seen == before.seen:
             return
         labels, errors = seen[0] - before.seen[0], seen[1] - before.seen[1]
@@ -140,14 +140,13 @@ class Sums:
         if peak >= self.cusum.limit and not memory.alarm:
             memory.alarm, memory.raised = True, start
         others = (one.scored for other, one in memory.counted.items() if other != start)
-        usual = recalibrate.fit_summed([*memory.scored, *others][-_RECENT:])
-        spared = float((log_loss(truth, score) - log_loss(truth, recalibrate.apply(score, *usual))).sum())
+        spared = self._by.spared(score, truth, [*memory.scored, *others][-_RECENT:])
         # What chance gives one day it takes the next: only what lasts adds up.
         memory.regret = max(0.0, memory.regret + spared - before.spared)
         memory.labels += labels
         known = [one for one in memory.errors if one[0] != start]
         memory.errors = [*known, (start, seen[1], seen[0])][-_REMEMBERED:]
-        memory.counted = {**memory.counted, start: Counted(seen, spared, recalibrate.summed(score, truth))}
+        memory.counted = {**memory.counted, start: Counted(seen, spared, self._by.summed(score, truth))}
         if len(memory.counted) > _OPEN:
             self.settle(min(memory.counted))
         self._calm()
@@ -174,10 +173,11 @@ class Sums:
             return Risen()
         # What it was judged on stands before all of them.
         starts, wrong, rows = zip(*sorted(self.memory.errors), strict=True)
-        judged = sum(self._judged.rows)
-        usual = self._judged.error * judged
+        judged = sum(self._by.judged.rows)
+        usual = self._by.judged.error * judged
         first = rise(np.array([usual, *wrong]), np.array([judged, *rows])) - 1
         errors, labels = sum(wrong[first:]), sum(rows[first:])
         low = max(errors - _SURE * sqrt(errors), 0.0) / labels
         before = (usual + sum(wrong[:first])) / (judged + sum(rows[:first]))
-        return Risen(int(starts[first]), max(low / max(self._judged.error, 1e-4) - 1, 0.0), (before, errors / labels))
+        above = max(low / max(self._by.judged.error, 1e-4) - 1, 0.0)
+        return Risen(int(starts[first]), above, (before, errors / labels))

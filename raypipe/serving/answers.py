@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.contracts.bundle import Card
+from raypipe.contracts.target import Target, chosen
 
-#: What is written down of an answer: a score, and what was decided where something is.
-Judged = tuple[float, bool | None]
+#: What is written down of an answer: a score, and what was decided: true or false, or the class.
+Judged = tuple[float, bool | str | None]
 Told = dict[str, object]
 _SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 
@@ -29,18 +30,17 @@ class Answers:
     """
 
     def __init__(self, card: Card) -> None:
-        self._target, self._threshold = card.target, card.threshold
-        classes = card.target.classes
-        self._costs = np.asarray(card.costs) if card.costs else 1 - np.eye(len(classes)) if classes else None
+        self._target, self._threshold, self._costs = card.target, card.threshold, card.costs
 
     def judged(self, scores: NDArray[np.float32]) -> list[Judged]:
-        """A score for each row, with the decision of a model of truths."""
+        """A score for each row, with what was decided; nothing is where a number is answered."""
         # Seven digits are all that a float32 holds.
         if self._target.task == "binary":
             return [(round(score, 7), score >= self._threshold) for score in scores.tolist()]
         if self._target.classes:
-            chosen = self._chosen(scores)
-            return [(round(score, 7), None) for score in scores[np.arange(len(scores)), chosen].tolist()]
+            places, names = chosen(scores, self._costs), self._target.classes
+            each = zip(scores[np.arange(len(scores)), places].tolist(), places.tolist(), strict=True)
+            return [(round(score, 7), names[place]) for score, place in each]
         return [(float(f"{score:.7g}"), None) for score in scores.tolist()]
 
     def told(self, scores: NDArray[np.float32]) -> Sequence[Told | None]:
@@ -51,10 +51,15 @@ class Answers:
             return [{"value": value} for value, _ in self.judged(scores)]
         names = self._target.classes
         found: list[Told] = []
-        for row, k in zip(scores.tolist(), self._chosen(scores).tolist(), strict=True):
+        for row, k in zip(scores.tolist(), chosen(scores, self._costs).tolist(), strict=True):
             each = {name: round(p, 7) for name, p in zip(names, row, strict=True)}
             found.append({"label": names[k], "probability": each[names[k]], "probabilities": each})
         return found
+
+    @property
+    def target(self) -> Target:
+        """What is predicted."""
+        return self._target
 
     @property
     def schema(self) -> dict[str, object]:
@@ -66,7 +71,3 @@ class Answers:
         names = list(self._target.classes)
         each = {"type": "object", "properties": dict.fromkeys(names, _SHARE), "required": names}
         return {"label": {"enum": names}, "probability": _SHARE, "probabilities": each}
-
-    def _chosen(self, scores: NDArray[np.float32]) -> NDArray[np.intp]:
-        assert self._costs is not None  # noqa: S101  # there are classes, so each answer has its cost
-        return np.asarray((scores.astype(float) @ self._costs).argmin(axis=1))

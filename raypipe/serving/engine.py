@@ -40,7 +40,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         probability: of the label being true, or of the class that is answered; of numbers the number.
-        label: True when the probability is at least the model's threshold; None where nothing is true or false.
+        label: True when the probability is at least the model's threshold; of classes the class; of numbers None.
         version: of the model that answered.
         features_as_of: what was known by then was in the stored features, ISO 8601 UTC.
         arm: the part that it played, such as ``champion``.
@@ -48,7 +48,7 @@ class Prediction(NamedTuple):
     """
 
     probability: float
-    label: bool | None
+    label: bool | str | None
     version: int
     features_as_of: str
     arm: str = "champion"

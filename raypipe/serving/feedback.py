@@ -15,8 +15,9 @@ import polars as pl
 from msgspec import Meta
 
 from raypipe.clock import Clock
-from raypipe.contracts.logs import FEEDBACK
+from raypipe.contracts.logs import FEEDBACK, told_in
 from raypipe.contracts.segment import Segment, frames
+from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import RequestError
 from raypipe.serving.call import Call, Paths, Route
 from raypipe.serving.describe import Description
@@ -31,13 +32,13 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 class Told(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Feedback on one prediction: what it was, or what it brought, or both.
 
-    ``row`` is its place among the rows of its request, ``label`` what turned out to be true, ``outcomes`` business
-    figures by name.
+    ``row`` is its place among the rows of its request, ``label`` what turned out to be true: true or false, a number,
+    or a class, as the model predicts. ``outcomes`` are business figures by name.
     """
 
     request_id: Annotated[str, Meta(pattern="^[A-Za-z0-9._:-]{1,128}$")]
     row: Annotated[int, Meta(ge=0, lt=2**31)] = 0
-    label: bool | None = None
+    label: bool | float | Annotated[str, Meta(max_length=1_024)] | None = None
     outcomes: Annotated[dict[_Name, float | None], Meta(max_length=64)] | None = None
 
 
@@ -102,17 +103,23 @@ class FeedbackFace(Paths):
     async def _take(self, engine: Engine, description: Description, call: Call) -> Response:
         require_json(call.headers)
         body = await read_body(call.headers, call.receive, most=self._bytes, seconds=self._seconds)
-        told = parse(body)
+        told = parse(body, engine.answers.target)
         # A file is synced in a blink, but not at once: others are answered meanwhile.
         await asyncio.to_thread(self._log.add, told)
         return Response(200, msgspec.json.encode({"accepted": len(told), "request_id": call.id.decode()}))
 
 
-def parse(body: bytes) -> list[Told]:
+def parse(body: bytes, target: Target = BINARY) -> list[Told]:
     """Feedback out of a body: one object, or many in ``{"feedback": [...]}``.
+
+    Args:
+        body: of the request.
+        target: what is predicted; labels must be such.
 
     >>> [one.label for one in parse(b'{"request_id": "a", "label": true}')]
     [True]
+    >>> [one.label for one in parse(b'{"request_id": "a", "label": 12}', Target(task="regression"))]
+    [12.0]
 
     Raises:
         RequestError: it is none; names the field, never repeats it.
@@ -126,12 +133,22 @@ def parse(body: bytes) -> list[Told]:
         raise RequestError(shown, where=path.strip("`.") or "feedback", cure=_CURE) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise RequestError("is not JSON", where="body", status=400, cure=_CURE) from None
+    words, kinds, example = _LABELS[told_in(target)]
     for number, one in enumerate(told):
+        if one.label is not None and type(one.label) not in kinds:
+            cure = f'Write {{"request_id": "…", "label": {example}}}'
+            raise RequestError(f"must be {words}", where=f"feedback[{number}].label", cure=cure)
         if one.label is None and not one.outcomes:
             raise RequestError("tells nothing: neither a label nor outcomes", where=f"feedback[{number}]", cure=_CURE)
     return told
 
 
+#: By the column that keeps it: what a label is, in words, as what it is read, and an example.
+_LABELS: dict[str, tuple[str, tuple[type, ...], str]] = {
+    "label": ("true or false", (bool,), "true"),
+    "number": ("a number", (float,), "12.5"),
+    "category": ("the class as text", (str,), '"late"'),
+}
 _CURE = 'Write {"request_id": "…", "row": 0, "label": true, "outcomes": {"cost": 12.5}}'
 
 
@@ -140,6 +157,15 @@ def read(path: Path, position: int) -> tuple[pl.DataFrame, int]:
     rows: list[tuple[object, ...]] = []
     for _, content, end in frames(path):
         if end > position:
-            rows += [(*row[:4], row[4].decode() if row[4] else None) for row in msgspec.msgpack.decode(content)]
+            rows += [_columns(*row) for row in msgspec.msgpack.decode(content)]
             position = end
     return pl.DataFrame(rows, schema=dict(FEEDBACK.columns), orient="row"), position
+
+
+def _columns(
+    id_: str, row: int, at: int, label: bool | float | str | None, outcomes: bytes | None
+) -> tuple[object, ...]:
+    truth = label if isinstance(label, bool) else None
+    number = label if isinstance(label, float) else None
+    category = label if isinstance(label, str) else None
+    return id_, row, at, truth, outcomes.decode() if outcomes else None, number, category

@@ -78,7 +78,7 @@ class _Answers(msgspec.Struct, array_like=True):
     layout: int
     generation: int
     watermark: int
-    rows: list[tuple[str, int, int, str, str, bool, int, float, bool, list[object], list[object]]]
+    rows: list[tuple[str, int, int, str, str, bool, int, float, bool | str | None, list[object], list[object]]]
 
 
 class Keyed:
@@ -118,7 +118,7 @@ class Recorder:
         self,
         questions: Sequence[Question],
         features: Sequence[Sequence[object]],
-        answers: Sequence[tuple[float, bool | None]],
+        answers: Sequence[tuple[float, bool | str | None]],
         state: tuple[int, int],
         now: float,
     ) -> None:
@@ -127,7 +127,7 @@ class Recorder:
         Args:
             questions: what was asked.
             features: the values that the model saw, one row a question.
-            answers: score and label of each; no label where nothing is true or false.
+            answers: the score of each, and what was decided: true or false, the class, or nothing.
             state: generation and watermark of the stored features.
             now: by ``time.perf_counter``.
 
@@ -264,7 +264,8 @@ def _told(layouts: list[_Layout], answers: _Answers) -> Iterator[tuple[object, .
     for id_, place, at, unit, arm, answered, latency, score, label, fields, features in answers.rows:
         yield (
             id_, place, at, unit, arm, answered, layout.version, layout.digest, answers.generation, answers.watermark,
-            latency, score, label, _object(layout.fields, fields), _object(layout.features, features),
+            latency, score, None if isinstance(label, str) else label, _object(layout.fields, fields),
+            _object(layout.features, features), label if isinstance(label, str) else None,
         )  # fmt: skip
 
 

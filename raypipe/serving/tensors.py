@@ -211,7 +211,7 @@ def output(name: str, predictions: Sequence[Prediction]) -> list[float] | list[b
     Raises:
         RequestError: the model predicts classes or numbers, for which these outputs have no place.
     """
-    labels = [prediction.label for prediction in predictions if prediction.label is not None]
+    labels = [prediction.label for prediction in predictions if isinstance(prediction.label, bool)]
     if len(labels) != len(predictions):
         cure = "Ask at /predict, which answers for every task"
         raise RequestError("is not of a model of true or false", where=f"output `{name}`", cure=cure, status=400)

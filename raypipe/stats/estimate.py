@@ -128,6 +128,20 @@ def log_loss(truth: Floats, score: Floats) -> Floats:
     return expected_log_loss(truth, score)
 
 
+def point_loss(truth: Floats, answer: Floats, quantile: float | None = None) -> Floats:
+    """What answers in numbers lose, each: the squared error, or of a quantile the pinball loss.
+
+    R. Koenker, G. Bassett, "Regression quantiles", Econometrica 46, 1978.
+
+    >>> point_loss(np.array([3.0, 1.0]), np.array([1.0, 3.0])).tolist()
+    [4.0, 4.0]
+    >>> point_loss(np.array([3.0, 1.0]), np.array([1.0, 3.0]), quantile=0.75).tolist()
+    [1.5, 0.5]
+    """
+    gap = truth - answer
+    return gap**2 if quantile is None else np.maximum(quantile * gap, (quantile - 1) * gap)
+
+
 def _interval(value: float, variance: float, rows: int, level: float) -> Estimate:
     half = NormalDist().inv_cdf((1 + level) / 2) * sqrt(variance)
     return Estimate(value, value - half, value + half, rows)

@@ -10,6 +10,7 @@ from raypipe.contracts import bundle
 from raypipe.contracts.records import TrainingSet
 from raypipe.contracts.target import Target
 from raypipe.errors import TrainingError
+from raypipe.stats.estimate import point_loss
 from raypipe.training.data import LABEL, read
 from raypipe.training.onnx_model import OnnxModel
 from raypipe.training.trainer import Scores
@@ -52,7 +53,4 @@ def losses(frame: pl.DataFrame, scores: Scores, target: Target) -> Losses:
         # A class that the model has never seen: it gave it nothing.
         given = score[np.arange(len(truth)), np.maximum(truth, 0).astype(int)] * (truth >= 0)
         return np.asarray(-np.log(np.clip(given, _LEAST, 1.0)))
-    if target.quantile is not None:
-        gap = truth - score
-        return np.asarray(np.maximum(target.quantile * gap, (target.quantile - 1) * gap))
-    return np.asarray((truth - score) ** 2)
+    return point_loss(truth, score, target.quantile)

@@ -15,11 +15,12 @@ import ray
 from threadpoolctl import threadpool_limits
 
 from raypipe.contracts import bins, bundle
+from raypipe.contracts import judged as contracts
 from raypipe.contracts.bins import Reference
 from raypipe.contracts.hours import Hourly
 from raypipe.contracts.records import TrainingSet
 from raypipe.contracts.signature import Signature
-from raypipe.contracts.target import Target
+from raypipe.contracts.target import Target, chosen
 from raypipe.contracts.watched import Watched
 from raypipe.errors import TrainingError
 from raypipe.failpoints import failpoint
@@ -242,11 +243,16 @@ def _with_holdout(
     return replace(model, trainer=fresh)
 
 
-def _outcome(judged: Judged) -> bins.Judged | None:
-    if judged.target.task != "binary":
-        return None
-    truth, scores = (values.astype(np.float64) for values in (judged.rows.y, judged.scores))
-    return bins.Judged.of(truth, scores, judged.threshold)
+def _outcome(judged: Judged) -> contracts.Judged | contracts.JudgedNumbers:
+    truth, scores, target = judged.rows.y.astype(np.float64), judged.scores.astype(np.float64), judged.target
+    if target.task == "binary":
+        return contracts.Judged.of(truth, scores, judged.threshold)
+    if target.numeric:
+        return contracts.JudgedNumbers.of(truth, scores, target.quantile)
+    answer = chosen(scores, judged.costs)
+    confidence = scores[np.arange(len(truth)), answer]
+    # Each answer says that it is right, however sure it is.
+    return contracts.Judged.of((answer == truth).astype(float), confidence, threshold=0.0)
 
 
 def golden_rows(frame: pl.DataFrame, signature: Signature) -> pl.DataFrame:

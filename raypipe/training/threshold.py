@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from raypipe.contracts.target import Target
+from raypipe.contracts.target import Target, chosen
 from raypipe.errors import TrainingError, did_you_mean
 from raypipe.spec.finish import Finish
 from raypipe.training.trainer import Scores, Vector
@@ -64,7 +64,7 @@ def mean_class_cost(y: Vector, scores: Scores, costs: tuple[tuple[float, ...], .
     """What a row costs on average when the answer of least expected cost is given; without costs, each error is 1."""
     matrix = np.asarray(costs) if costs else 1 - np.eye(scores.shape[1])
     known = y >= 0
-    answers = (scores.astype(float) @ matrix).argmin(axis=1)
+    answers = chosen(scores, costs)
     return float(np.where(known, matrix[np.maximum(y, 0).astype(int), answers], matrix.max()).mean())
 
 

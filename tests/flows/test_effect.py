@@ -10,7 +10,8 @@ import pytest
 from raypipe.clock import ManualClock
 from raypipe.contracts import bundle
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
-from raypipe.flows.effect import ERROR, Release, effects, released
+from raypipe.flows.effect import Release, effects, released
+from raypipe.flows.measure import Measure
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
 from raypipe.spec import Pipeline
@@ -54,22 +55,23 @@ def logs(rng, days: int, release: int, better_for):
             "label": [row[4] >= 0.5 for row in rows],
             "request": [json.dumps({"zone": row[2]}) for row in rows],
             "features": "{}",
+            "category": None,
         }
     ).cast(dict(PREDICTIONS.columns))
     # Nothing comes true, so the error is the score squared.
-    told = predictions.select("request_id", "row", "at", pl.lit(False).alias("label"), pl.lit("{}").alias("outcomes"))
+    told = predictions.select("request_id", "row", "at", label=False, outcomes=pl.lit("{}"), number=None, category=None)
     return predictions, told.cast(dict(FEEDBACK.columns))
 
 
 def only(found):
     [measured] = found
-    assert measured.figure == ERROR
+    assert measured.figure == "squared error"
     return measured
 
 
 def test_units_spread_by_chance_are_compared_with_what_they_did_before(pipeline):
     made = logs(np.random.default_rng(0), 30, 15, lambda unit, _: unit % 2 == 0)
-    found = only(effects(*made, pipeline, Release(version=2, at=15 * DAY, share=0.5), DAY))
+    found = only(effects(*made, pipeline, Release(version=2, at=15 * DAY, share=0.5), DAY, Measure()))
     assert "units" in found.method
     # Half a probability of about 0.5 squared: 0.1 less of it takes away some 0.09.
     assert found.low < -0.09 < found.high
@@ -89,8 +91,8 @@ def test_another_challenger_beside_it_is_no_part_of_the_comparison(pipeline, sha
         score=pl.when(theirs).then(pl.col("score") + 0.2).otherwise("score"),
     )
     release = Release(version=2, at=15 * DAY, share=share)
-    found = only(effects(three, told, pipeline, release, DAY))
-    assert found == only(effects(three.filter(pl.col("version") != 3), told, pipeline, release, DAY))
+    found = only(effects(three, told, pipeline, release, DAY, Measure()))
+    assert found == only(effects(three.filter(pl.col("version") != 3), told, pipeline, release, DAY, Measure()))
     if share < 1:
         assert found.low < -0.094 < found.high
         assert found.low > -0.11
@@ -99,7 +101,7 @@ def test_another_challenger_beside_it_is_no_part_of_the_comparison(pipeline, sha
 def test_a_segment_is_compared_with_the_others_and_with_placebo_dates(pipeline):
     made = logs(np.random.default_rng(1), 40, 30, lambda _, zone: zone == "a")
     where = (("zone", "a"),)
-    found = only(effects(*made, pipeline, Release(version=2, at=30 * DAY, share=1.0, where=where), DAY))
+    found = only(effects(*made, pipeline, Release(version=2, at=30 * DAY, share=1.0, where=where), DAY, Measure()))
     assert "segment" in found.method
     assert found.estimate == pytest.approx(-0.09, abs=0.015)
     assert found.high < 0
@@ -107,7 +109,7 @@ def test_a_segment_is_compared_with_the_others_and_with_placebo_dates(pipeline):
 
 def test_what_replaced_everything_is_compared_with_the_time_before(pipeline):
     made = logs(np.random.default_rng(2), 60, 50, lambda *_: True)
-    found = only(effects(*made, pipeline, Release(version=2, at=50 * DAY, share=1.0), DAY))
+    found = only(effects(*made, pipeline, Release(version=2, at=50 * DAY, share=1.0), DAY, Measure()))
     assert found.method.startswith("before and after")
     assert found.estimate < -0.04
     assert found.rows == 5  # steps between six spans of 50 days, none of which is counted in two places
@@ -115,7 +117,9 @@ def test_what_replaced_everything_is_compared_with_the_time_before(pipeline):
 
 def test_without_feedback_nothing_is_told(pipeline):
     predictions, told = logs(np.random.default_rng(3), 10, 5, lambda *_: True)
-    assert list(effects(predictions, told[:0], pipeline, Release(version=2, at=5 * DAY, share=1.0), DAY)) == []
+    assert (
+        list(effects(predictions, told[:0], pipeline, Release(version=2, at=5 * DAY, share=1.0), DAY, Measure())) == []
+    )
 
 
 def test_days_after_the_promotion_tell_nothing_of_two_versions_side_by_side(pipeline):
@@ -125,7 +129,7 @@ def test_days_after_the_promotion_tell_nothing_of_two_versions_side_by_side(pipe
     harder = pl.when(later).then(pl.col("score") + 0.2).otherwise("score")
     everybody = pl.when(later).then(pl.lit(2, pl.Int64)).otherwise("version")
     made = predictions.with_columns(score=harder, version=everybody), told
-    bounded = only(effects(*made, pipeline, Release(version=2, at=10 * DAY, share=0.5, until=20 * DAY), DAY))
+    bounded = only(effects(*made, pipeline, Release(version=2, at=10 * DAY, share=0.5, until=20 * DAY), DAY, Measure()))
     assert bounded.low < -0.09 < bounded.high
     assert bounded.high < -0.08
     units = made[0].filter(~later)["unit"].n_unique()

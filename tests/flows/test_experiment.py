@@ -32,9 +32,26 @@ def logs(
         latency = 1_000 * (slow if arm != "champion" else 1)
         request = json.dumps({"origin": origin})
         predictions.append(
-            (f"r{number}", 0, number, unit, arm, True, version, "d", 1, 0, latency, score, score > 0.5, request, "{}")
+            (
+                f"r{number}",
+                0,
+                number,
+                unit,
+                arm,
+                True,
+                version,
+                "d",
+                1,
+                0,
+                latency,
+                score,
+                score > 0.5,
+                request,
+                "{}",
+                None,
+            )
         )
-        feedback.append((f"r{number}", 0, number, bool(truth), None))
+        feedback.append((f"r{number}", 0, number, bool(truth), None, None, None))
     return (
         pl.DataFrame(predictions, schema=dict(PREDICTIONS.columns), orient="row"),
         pl.DataFrame(feedback, schema=dict(FEEDBACK.columns), orient="row"),

@@ -9,6 +9,7 @@ import pytest
 from msgspec import structs
 
 from raypipe.contracts.watching import Cohort, PerformanceReport
+from raypipe.flows.measure import Measure
 from raypipe.flows.platform import Platform
 from raypipe.flows.replay import Past
 from raypipe.flows.replay.models import Learned, Models
@@ -104,14 +105,16 @@ def test_a_replay_decides_on_what_production_would_know(service, monkeypatch):
     scores = models.scores(learned, slice(0, len(past.at)))
     ids = [f"q{i}" for i in range(len(past.at))]
     logged = pl.DataFrame({"id": ids, "at": past.at, "score": scores, "answered": True})
-    told = pl.DataFrame({"id": ids, "truth": past.truth, "settled": past.settled})
-    monkeypatch.setattr(labels, "predictions", lambda _p, _k, since: logged.filter(pl.col("at").is_between(since, now)))
+    told = pl.DataFrame({"id": ids, "label": past.truth > 0.5, "settled": past.settled})
+    monkeypatch.setattr(
+        labels, "predictions", lambda _p, _k, since, *_: logged.filter(pl.col("at").is_between(since, now))
+    )
     monkeypatch.setattr(labels, "feedback", lambda _p, _k, _since: told.filter(pl.col("settled") <= now))
     memory, found = Memory(), []
     for now in range(31 * DAY, 55 * DAY, DAY):
         drift, performance = replayed.live(now)
         mine = replayed.situation(now, now - DAY, drift, performance)
-        rows = labels.Told(cast(Platform, None), cast(Known, SimpleNamespace()), 30 * DAY)
+        rows = labels.Told(cast(Platform, None), cast(Known, SimpleNamespace(measure=Measure())), 30 * DAY)
         theirs, memory = outcome.outcome(
             rows, replayed.judged, memory, span=DAY, settles=2 * DAY, quiet=90 * DAY, at=now
         )

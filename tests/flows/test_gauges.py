@@ -47,10 +47,10 @@ def test_business_figures_are_told_by_version_arm_and_segment_also_where_nothing
         assert shown.series["raypipe_value", "2", "challenger/2", segment, "margin"] == -3.0
         assert shown.series["raypipe_labelled_share", "2", "challenger/2", segment] == 0.25
     of = ("2", "challenger/2", "zone=a")
-    assert (shown.series["raypipe_log_loss", *of], shown.series["raypipe_error_rate", *of]) == (0.4, 0.2)
+    assert (shown.series["raypipe_loss", *of], shown.series["raypipe_error_rate", *of]) == (0.4, 0.2)
     assert (shown.series["raypipe_answers", *of], shown.series["raypipe_cost_per_1000", *of]) == (200, 0.05)
     assert shown.series["raypipe_latency_seconds", *of, "0.99"] == 0.009
-    assert ("raypipe_log_loss", "2", "challenger/2", "") not in shown.series
+    assert ("raypipe_loss", "2", "challenger/2", "") not in shown.series
 
 
 def test_what_is_said_of_a_segment_or_an_arm_that_nobody_asks_about_any_more_ends(
@@ -88,7 +88,7 @@ def test_the_estimated_loss_is_that_of_the_newest_predictions() -> None:
         pipeline="rides", version=2, at=0, tick=1, rows=0, columns=(), breaks=(), budget=1.0, calibrated="even"
     )
     show(shown, Tick(drift, {}, report((900, GOOD), (900, BAD), (0, GOOD)), None), 0.05)
-    assert shown.series["raypipe_log_loss_estimated", "2"] == BAD
+    assert shown.series["raypipe_loss_estimated", "2"] == BAD
 
 
 def test_where_nothing_is_true_or_false_no_error_has_risen_or_not() -> None:

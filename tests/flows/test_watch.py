@@ -22,6 +22,7 @@ from raypipe.contracts.records import Lineage, ModelVersion
 from raypipe.contracts.watched import Watched
 from raypipe.errors import RegistryError
 from raypipe.flows.figures import outcomes
+from raypipe.flows.measure import Measure
 from raypipe.flows.watch import watch
 from raypipe.ledger import Ledger
 from raypipe.monitoring import Plan
@@ -84,6 +85,7 @@ def logs():
             "label": score >= 0.5,
             "request": [json.dumps({"zone": zone}) for zone in frame["zone"]],
             "features": [json.dumps(row) for row in frame.iter_rows(named=True)],
+            "category": None,
         }
     ).cast(dict(PREDICTIONS.columns))
     told = rng.permutation(n)[: n // 3]
@@ -94,6 +96,8 @@ def logs():
             "at": 0,
             "label": rng.random(len(told)) < score[told],
             "outcomes": [json.dumps({"tip": float(i % 5)}) for i in told],
+            "number": None,
+            "category": None,
         }
     ).cast(dict(FEEDBACK.columns))
     return predictions, feedback
@@ -207,7 +211,7 @@ def test_declared_figures_follow_from_answer_truth_and_what_was_told(version, lo
     # A ride that was rightly foreseen brings its tip; a wrong alarm costs one.
     saved = pl.when(pl.col("label") & pl.col("truth")).then(pl.col("tip")).when("label").then(-1.0).otherwise(0.0)
     object.__setattr__(pipeline, "value", FrozenMap({"saved": Expression.of(saved)}))
-    found = {one.who: one for one in outcomes(predictions, feedback, pipeline, ["zone"])}
+    found = {one.who: one for one in outcomes(predictions, feedback, pipeline, Measure(), ["zone"])}
     told = {row["request_id"]: row for row in feedback.iter_rows(named=True)}
     by_hand = []
     for row in predictions.iter_rows(named=True):

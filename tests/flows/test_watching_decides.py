@@ -256,8 +256,8 @@ def test_nothing_is_trained_on_a_column_of_which_a_value_stands_for_none(made) -
         assert told["title"].startswith("rides/2: fare looks broken")
 
 
-def test_where_nothing_is_true_or_false_new_rows_are_those_whose_labels_have_settled(made, monkeypatch):
-    """A model of numbers: nobody is told of errors, but rows to learn from come, each counted once."""
+def test_of_a_bundle_of_old_new_rows_are_those_whose_labels_have_settled(made, monkeypatch):
+    """It does not say how it was judged: nobody is told of errors, but rows to learn from come, each counted once."""
     of = Known.of
     monkeypatch.setattr(
         Known, "of", lambda v: replace(known := of(v), reference=structs.replace(known.reference, judged=None))

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 from msgspec import structs
 
-from raypipe.contracts.bins import Judged
+from raypipe.contracts.judged import Judged
+from raypipe.flows.measure import Measure
 from raypipe.flows.platform import Platform
 from raypipe.flows.watching import labels
 from raypipe.flows.watching.known import Known
@@ -42,14 +43,15 @@ class Logs:
         self.told = sorted([*told, *wrong, *told[::20]], key=lambda one: one[1])
         self.now, self.read = 0, 0
 
-    def predictions(self, _platform: object, _known: object, since: int) -> pl.DataFrame:
+    def predictions(self, _platform: object, _known: object, since: int, *_more: str) -> pl.DataFrame:
         found = self.rows.filter(pl.col("at").is_between(since, self.now))
         self.read += found.height
         return found
 
     def feedback(self, _platform: object, _known: object, since: int) -> pl.DataFrame:
         latest = {name: value for name, when, value in self.told if since <= when <= self.now}
-        return pl.DataFrame(list(latest.items()), ["id", "truth"], orient="row", schema_overrides={"id": pl.String})
+        kinds = {"id": pl.String(), "label": pl.Boolean()}
+        return pl.DataFrame([(name, value > 0.5) for name, value in latest.items()], kinds, orient="row")
 
 
 @pytest.fixture
@@ -69,12 +71,12 @@ def known():
     pipeline = SimpleNamespace(
         label=SimpleNamespace(settled_after=timedelta(days=2)), ask=SimpleNamespace(lead=timedelta(0))
     )
-    return cast(Known, SimpleNamespace(reference=SimpleNamespace(judged=judged), pipeline=pipeline))
+    return cast(Known, SimpleNamespace(judged=judged, measure=Measure(), pipeline=pipeline))
 
 
 def test_what_is_settled_is_not_read_again_and_comes_to_the_same(logs, known):
     platform, plan, memory = cast(Platform, None), Plan(span=HOUR), Memory()
-    all_at_once = Performance(known.reference.judged, span=DAY, settles=2 * DAY, budget=60 * 90.0)
+    all_at_once = Performance(known.judged, span=DAY, settles=2 * DAY, budget=60 * 90.0)
     reads, asked, told = [], 0, 0
     for tick in range(1, 30 * 4):
         at = logs.now = START + tick * DAY // 4

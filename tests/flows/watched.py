@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from msgspec import structs
 
 from raypipe.clock import Clock, ManualClock
 from raypipe.contracts import bundle, counts
-from raypipe.contracts.bins import Judged, Reference
+from raypipe.contracts.bins import Reference, answers
 from raypipe.contracts.counts import Counted
 from raypipe.contracts.hours import Hourly
+from raypipe.contracts.judged import Judged, JudgedNumbers
 from raypipe.contracts.records import ModelVersion
 from raypipe.contracts.segment import Segment
+from raypipe.contracts.target import BINARY, Target
 from raypipe.contracts.watched import Watched
 from raypipe.flows import Platform
 from raypipe.flows.collect import log_folder
@@ -47,10 +50,33 @@ def scored(frame: pl.DataFrame) -> np.ndarray:
     return 1 / (1 + np.exp(-x @ np.array([0.5, 0.25, -0.125])))
 
 
+def classes_of(scores: np.ndarray) -> np.ndarray:
+    """The class that is the likelier one."""
+    return np.where(scores >= 0.5, "late", "early")
+
+
+def true_of(target: Target, rng: np.random.Generator, scores: np.ndarray) -> np.ndarray:
+    """What comes true where the model is as good as it says."""
+    if target.numeric:
+        return scores + rng.normal(0, 0.1, len(scores))
+    drawn = rng.random(len(scores)) < scores
+    return np.where(drawn, "late", "early") if target.classes else drawn
+
+
 def make_champion(
-    settings: Settings, folder: Path, clock: Clock, days: int = 0, policy: Retrain | None = None, weight: float = 1.0
+    settings: Settings,
+    folder: Path,
+    clock: Clock,
+    days: int = 0,
+    policy: Retrain | None = None,
+    weight: float = 1.0,
+    target: Target = BINARY,
 ) -> ModelVersion:
-    """Register and promote a model whose labels come true as often as it says; its reference may span many days."""
+    """Register and promote a model whose labels come true as often as it says; its reference may span many days.
+
+    Of other targets than truths it answers its score as a number, of which the truth is 0.1 away, or one of two classes
+    with as much confidence.
+    """
     candidate = make_candidate(folder, weight, training_set=f"set-{weight}")
     if policy is not None:
         definition = Path(candidate.folder) / bundle.PIPELINE
@@ -58,11 +84,20 @@ def make_champion(
     rng = np.random.default_rng(0)
     frame = asked(rng, 20_000)
     scores = scored(frame)
-    judged = Judged.of((rng.random(len(scores)) < scores).astype(float), scores)
-    reference = Reference.of(frame, SIGNATURE, scores.astype(np.float32), judged=judged)
+    truth = true_of(target, rng, scores)
+    if target.numeric:
+        judged: Judged | JudgedNumbers = JudgedNumbers.of(truth.astype(float), scores, target.quantile)
+    elif target.classes:
+        judged = Judged.of((truth == classes_of(scores)).astype(float), np.maximum(scores, 1 - scores), 0.0)
+    else:
+        judged = Judged.of(truth.astype(float), scores)
+    both = np.column_stack([scores, 1 - scores]) if target.classes else scores
+    reference = Reference.of(frame, SIGNATURE, both.astype(np.float32), target.classes, judged)
+    card = structs.replace(bundle.card(Path(candidate.folder)), target=target)
+    (Path(candidate.folder) / bundle.CARD).write_text(card.to_json())
     (Path(candidate.folder) / bundle.BINS).write_text(reference.to_json())
     at, watched = np.sort(rng.integers(0, max(days, 1) * 24 * 60 * MINUTE, len(scores))), Watched.of(reference)
-    if hourly := Hourly.of(frame, at, SIGNATURE, scores.astype(np.float32), watched):
+    if hourly := Hourly.of(frame, at, SIGNATURE, answers(both.astype(np.float32)), watched):
         hourly.write(Path(candidate.folder) / bundle.HOURS, watched)
     bundle.seal(Path(candidate.folder))
     lineage = lineage_of(candidate, bundle.pipeline(Path(candidate.folder)))
@@ -94,6 +129,7 @@ class Written:
         reference = bundle.bins(Path(version.folder))
         assert reference is not None
         self.version, self.watched = version, Watched.of(reference)
+        self.target = bundle.card(Path(version.folder)).target
         self.segment = Segment(root / counts.NAME / version.name, at)
         self.predictions = PredictionLog(root / "predictions" / version.name, Keyed(b"k"), ManualClock(at))
         self._clock = ManualClock(at)
@@ -102,7 +138,8 @@ class Written:
 
     def count(self, frame: pl.DataFrame, at: int, seconds: float = 0.004, failed: int = 1) -> None:
         scores = scored(frame).astype(np.float32)
-        cells = self.watched.binning.count(np.column_stack([SIGNATURE.encode(frame), scores]))
+        both = np.column_stack([scores, 1 - scores]) if self.target.classes else scores
+        cells = self.watched.binning.count(np.column_stack([SIGNATURE.encode(frame), answers(both)]))
         latency = counts.latency_cells(np.full(frame.height, seconds))
         made = Counted(
             self.version.version,
@@ -125,12 +162,16 @@ class Written:
             Log(), version=self.version.version, digest="d", fields=("zone",), features=FEATURES
         )
         questions = [Question((z,), 0, Asked(id_, at, 0.0)) for id_, z in zip(ids, frame["zone"], strict=True)]
-        recorder.record(
-            questions, frame.select(FEATURES).rows(), [(float(s), bool(s >= 0.5)) for s in scores], (1, 0), 0.004
-        )
+        said: list[tuple[float, bool | str | None]] = [(float(s), bool(s >= 0.5)) for s in scores]
+        if self.target.numeric:
+            said = [(float(s), None) for s in scores]
+        elif self.target.classes:
+            said = list(zip(np.maximum(scores, 1 - scores).tolist(), classes_of(scores).tolist(), strict=True))
+        recorder.record(questions, frame.select(FEATURES).rows(), said, (1, 0), 0.004)
         if truth is not None:
             self._clock.advance(at - self._clock.now())
-            told = [Told(id_, 0, bool(t), {"tip": 2.0}) for id_, t in zip(ids, truth, strict=True)]
+            kind = bool if self.target == BINARY else float if self.target.numeric else str
+            told = [Told(id_, 0, kind(t), {"tip": 2.0}) for id_, t in zip(ids, truth, strict=True)]
             self.feedback.add(told)
 
 

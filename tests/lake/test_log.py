@@ -1,6 +1,7 @@
 """Logs in the lake: rows and positions in one commit, so nothing is there twice, whoever is killed when."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ from tests.lake.test_crash import PROCESSES, ended
 
 
 def rows(*ids: str, at: int = 1_000_000, label: bool = True) -> pl.DataFrame:
-    data = [(one, 0, at + place, label, "{}") for place, one in enumerate(ids)]
+    data = [(one, 0, at + place, label, "{}", None, None) for place, one in enumerate(ids)]
     return pl.DataFrame(data, schema=dict(FEEDBACK.columns), orient="row")
 
 
@@ -81,3 +82,17 @@ def test_old_snapshots_go_and_their_rows_stay(lake: Lake) -> None:
     assert table is not None
     assert (len(table.snapshots()), ids(lake)) == (1, ["0", "1", "2"])
     assert log.positions() == {"s": 3}
+
+
+def test_a_table_of_old_gets_the_columns_that_came_later(lake: Lake) -> None:
+    """Its rows are read with nothing in them, before and after new ones come."""
+    columns = dict(list(FEEDBACK.columns.items())[:5])
+    old = replace(FEEDBACK, columns=columns)
+    lake.log(old, "late").append(rows("a").select(*columns), {"s": 1}, before={})
+    log = lake.log(FEEDBACK, "late")
+    assert log.rows().collect().select("request_id", "label", "number").rows() == [("a", True, None)]
+    new = rows("b", at=2_000_000).with_columns(number=pl.lit(2.5), label=pl.lit(None, pl.Boolean))
+    assert log.append(new, {"s": 2}, before={"s": 1})
+    assert log.rows().collect().select("request_id", "label", "number").rows() == [("a", True, None), ("b", None, 2.5)]
+    # Whoever still runs the old release reads what it knows of.
+    assert lake.log(old, "late").rows().collect().columns == list(columns)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from raypipe.contracts.bins import Judged
+from raypipe.contracts.judged import Judged
 from raypipe.monitoring.performance import Performance
 from raypipe.monitoring.sums import Memory
 

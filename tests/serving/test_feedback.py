@@ -10,10 +10,12 @@ import pytest
 
 from raypipe.clock import ManualClock
 from raypipe.contracts.logs import FEEDBACK
+from raypipe.contracts.target import Target
+from raypipe.errors import RequestError
 from raypipe.flows.collect import collect
 from raypipe.lake import Lake
 from raypipe.serving.app import App
-from raypipe.serving.feedback import FeedbackFace, FeedbackLog
+from raypipe.serving.feedback import FeedbackFace, FeedbackLog, parse
 
 
 @pytest.fixture
@@ -68,7 +70,9 @@ def test_what_is_told_last_stands_and_corrections_keep_their_time(told, tmp_path
         ({"request_id": "a"}, 422, "feedback[0]"),
         ({"label": True}, 422, "feedback"),
         ({"request_id": "a b", "label": True}, 422, "request_id"),
-        ({"request_id": "a", "label": "yes"}, 422, "label"),
+        ({"request_id": "a", "label": "yes"}, 422, "feedback[0].label"),
+        ({"request_id": "a", "label": 1}, 422, "feedback[0].label"),
+        ({"request_id": "a", "label": ["yes"]}, 422, "label"),
         ({"request_id": "a", "outcomes": {"cost": "much"}}, 422, "outcomes[...]"),
         ({"request_id": "a", "label": True, "secret": 1}, 422, "feedback"),
         ({"feedback": []}, 422, "feedback"),
@@ -92,3 +96,25 @@ def test_it_is_on_the_disk_before_it_is_acknowledged(told, monkeypatch: pytest.M
 
     monkeypatch.setattr("os.fdatasync", broken)
     assert told({"request_id": "a", "label": True}).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("target", "label", "kept_as", "refused"),
+    [
+        (Target(task="regression"), 12, (None, 12.0, None), [True, "12"]),
+        (Target(task="count"), 1.5e300, (None, 1.5e300, None), [False, "many"]),
+        (Target(task="quantile", quantile=0.9), -0.5, (None, -0.5, None), [True]),
+        (Target(task="multiclass", classes=("late", "early")), "late", (None, None, "late"), [True, 2]),
+        # A class that the model has never seen is what was true, all the same.
+        (Target(task="multiclass", classes=("late", "early")), "never", (None, None, "never"), []),
+        (Target(), False, (False, None, None), [0, "false"]),
+    ],
+)
+def test_a_label_is_told_as_the_model_predicts_and_kept_as_it_is(target, label, kept_as, refused, tmp_path, clock):
+    tell = FeedbackLog(tmp_path / "log" / "feedback" / "late", clock)
+    tell.add(parse(json.dumps({"request_id": "a", "label": label}).encode(), target))
+    assert kept(tmp_path, clock).select("label", "number", "category").rows() == [kept_as]
+    for wrong in refused:
+        with pytest.raises(RequestError, match="must be") as refusal:
+            parse(json.dumps({"feedback": [{"request_id": "a", "label": wrong}]}).encode(), target)
+        assert refusal.value.where == "feedback[0].label"

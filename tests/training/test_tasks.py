@@ -109,7 +109,20 @@ def test_a_bundle_of_the_task_is_judged_sealed_and_examined(task, sets, tmp_path
     assert evaluation.metrics[METRIC[task]].low <= metrics[METRIC[task]] <= evaluation.metrics[METRIC[task]].high
     assert {segment.value for segment in evaluation.segments} == {"AA", "UA", "B6", "WN"}
     assert (evaluation.cost is None) == (task == "regression")
-    assert sum(bundle.bins(tmp_path / "made").prediction.counts) == 500
+    reference = bundle.bins(tmp_path / "made")
+    assert sum(reference.prediction.counts) == 500
+    judged = reference.numbers if task == "regression" else reference.judged
+    assert sum(judged.rows) == 500
+    if task == "regression":
+        assert judged.error == pytest.approx(0.1)
+        assert judged.loss == pytest.approx(evaluation.metrics["rmse"].value ** 2, rel=1e-4)
+    else:
+        # The answer of least cost is right less often than the likeliest would be.
+        frame, rank = labelled(500, 7, task), card.target.classes
+        scores = OnnxModel(tmp_path / "made").predict(bundle.signature(tmp_path / "made").encode(frame)).tolist()
+        dear = [[sum(p * costs[t].get(a, 0.0) for t, p in zip(rank, row, strict=True)) for a in rank] for row in scores]
+        right = [rank[row.index(min(row))] == true for row, true in zip(dear, frame["label"], strict=True)]
+        assert judged.error == pytest.approx(1 - sum(right) / 500)
     _score_golden_rows(tmp_path / "made")
     golden = bundle.golden(tmp_path / "made")[bundle.SCORE].to_numpy()
     told = Answers(card).told(golden)

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 from msgspec import structs
 
-from raypipe.contracts.bins import Judged, Reference
+from raypipe.contracts.bins import Reference
 from raypipe.contracts.decisions import Situation
+from raypipe.contracts.judged import Judged
 from raypipe.contracts.signature import Signature
 from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport, PerformanceReport

@@ -128,7 +128,7 @@ class Round:
                 for kind in (PREDICTIONS, FEEDBACK)
             )
             answered = rows.select(PREDICTED).collect()
-            found = list(outcomes(answered, told.collect(), known.pipeline, fields))
+            found = list(outcomes(answered, told.collect(), known.pipeline, known.measure, fields))
         except (WorkspaceError, pl.exceptions.PolarsError):
             logger.exception("outcomes were not told")
             return None

@@ -17,8 +17,8 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "raypipe_drift_alarm": ("1 while the alarm of a column is open", ("version", "column")),
     "raypipe_drift_mass": ("Share of all importance on inputs with an open alarm", ("version",)),
     "raypipe_data_breaks": ("What looks like broken data", ("version",)),
-    "raypipe_log_loss": ("Log loss of the newest predictions with a label", ("version", "arm", "segment")),
-    "raypipe_log_loss_estimated": ("Log loss of the newest predictions, as estimated", ("version",)),
+    "raypipe_loss": ("Mean loss of the newest predictions with a label", ("version", "arm", "segment")),
+    "raypipe_loss_estimated": ("The same of all of the newest predictions, as estimated", ("version",)),
     "raypipe_error_rate": ("Share of answers that came out wrong", ("version", "arm", "segment")),
     "raypipe_labelled_share": ("Share of the newest predictions with a label", ("version", "arm", "segment")),
     "raypipe_errors_risen": ("1 once the share of errors has risen for certain", ("version",)),
@@ -119,7 +119,7 @@ def show(gauges: Gauges, tick: Tick, price: float) -> None:
         gauges.set("raypipe_regret", tick.outcome.regret, version)
         newest = [cohort for cohort in tick.outcome.cohorts if cohort.predictions][-1:]
         for cohort in newest:
-            gauges.set("raypipe_log_loss_estimated", cohort.estimated[0], version)
+            gauges.set("raypipe_loss_estimated", cohort.estimated[0], version)
 
 
 def show_outcomes(gauges: Gauges, outcomes: Iterable[Outcome], costs: Mapping[tuple[str, str], float]) -> None:
@@ -134,7 +134,7 @@ def show_outcomes(gauges: Gauges, outcomes: Iterable[Outcome], costs: Mapping[tu
         labels = {"version": str(one.version), "arm": one.arm, "segment": one.segment}
         gauges.set("raypipe_labelled_share", one.labelled / max(one.predictions, 1), labels)
         if one.loss is not None and one.error is not None:
-            gauges.set("raypipe_log_loss", one.loss, labels)
+            gauges.set("raypipe_loss", one.loss, labels)
             gauges.set("raypipe_error_rate", one.error[0], labels)
         for name, (mean, _, _) in one.value.items():
             gauges.set("raypipe_value", mean, labels | {"figure": name})

@@ -7,8 +7,11 @@ import numpy as np
 
 from raypipe.contracts import bundle
 from raypipe.contracts.bins import Reference
+from raypipe.contracts.judged import Judged, JudgedNumbers
 from raypipe.contracts.records import ModelVersion
+from raypipe.contracts.target import Target
 from raypipe.contracts.watched import Watched
+from raypipe.flows.measure import Measure
 from raypipe.monitoring import Plan
 from raypipe.monitoring.season import season
 from raypipe.spec import Pipeline
@@ -24,12 +27,14 @@ class Known:
         version: of the model.
         pipeline: its definition.
         reference: what it was judged on, in cells; None in bundles of old: its values are not compared with anything.
+        target: what it predicts.
         importance: by how much its score depends on each feature of the reference, shape (features,).
     """
 
     version: ModelVersion
     pipeline: Pipeline
     reference: Reference | None
+    target: Target
     importance: Floats
 
     @classmethod
@@ -42,12 +47,23 @@ class Known:
         folder = Path(version.folder)
         reference = bundle.bins(folder)
         names = () if reference is None else tuple(column.name for column in reference.features)
-        return cls(version, bundle.pipeline(folder), reference, importance(folder, names))
+        target = bundle.card(folder).target
+        return cls(version, bundle.pipeline(folder), reference, target, importance(folder, names))
 
     @property
     def learned(self) -> tuple[str, int, int]:
         """The pipeline, its number, and up to when it has learned, microseconds UTC."""
         return self.version.name, self.version.version, self.version.lineage.as_of
+
+    @property
+    def measure(self) -> Measure:
+        """How its answers are measured."""
+        return Measure(self.target, None if self.reference is None else self.reference.numbers)
+
+    @property
+    def judged(self) -> Judged | JudgedNumbers | None:
+        """How it did on the rows it was judged on; None in bundles of old."""
+        return None if self.reference is None else self.reference.judged or self.reference.numbers
 
     @property
     def watched(self) -> Watched | None:

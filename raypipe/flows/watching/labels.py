@@ -22,6 +22,8 @@ from raypipe.spec import micros
 
 #: Names a prediction in both logs.
 ID = pl.concat_str("request_id", pl.lit("/"), "row").alias("id")
+#: What is told of one.
+TOLD = ("label", "number", "category", "outcomes")
 #: Predictions of so many ticks are taken together.
 TICKS = 24
 #: Microseconds by which the clocks of machines may differ.
@@ -66,19 +68,17 @@ class Told:
         return _answers(self._platform, self._known, since, until).filter("answered").select("at").collect().height
 
     def _read(self, since: int) -> pl.DataFrame:
-        answered = predictions(self._platform, self._known, since).filter("answered")
+        answered = predictions(self._platform, self._known, since, "category").filter("answered")
         # Nothing is told of a prediction before it was made, but by clocks that differ.
-        truth = feedback(self._platform, self._known, since - _SKEW).select("id", pl.col("truth").cast(pl.Float64))
-        rows = answered.unique("id", keep="first", maintain_order=True)
-        return rows.join(truth, on="id", how="left", maintain_order="left").select(
-            pl.col("at").cast(pl.Int64), "score", pl.col("truth").fill_null(float("nan"))
-        )
+        told = feedback(self._platform, self._known, since - _SKEW)
+        rows = self._known.measure.beside(answered.unique("id", keep="first", maintain_order=True), told, ["id"])
+        return rows.select(pl.col("at").cast(pl.Int64), "score", pl.col("truth").fill_null(float("nan")))
 
 
 def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tuple[PerformanceReport, Memory]:
     """The performance of a version by now, and what it has come to.
 
-    Where nothing is true or false, how many of its answers have a label by now is all that is known: labels settle.
+    Of a bundle of old how many of its answers have a label by now may be all that is known: labels settle.
 
     Args:
         told: the logs, from `oldest` on at least.
@@ -90,7 +90,7 @@ def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tu
     Raises:
         WorkspaceError: the logs cannot be read.
     """
-    judged = None if known.reference is None else known.reference.judged
+    judged = known.judged
     settles = micros(known.pipeline.label.settled_after) + micros(known.pipeline.ask.lead)
     span, quiet = TICKS * plan.span, plan.budget * plan.span
     still = not came_true.due(memory.read, span, settles, at)
@@ -149,11 +149,11 @@ def _answers(platform: Platform, known: Known, since: int, until: int | None) ->
 
 
 def feedback(platform: Platform, known: Known, since: int) -> pl.DataFrame:
-    """What was told since a moment, as ``id``, ``truth`` and ``outcomes``; the last word on each prediction.
+    """What was told since a moment, as ``id`` and `TOLD`; the last word on each prediction.
 
     Raises:
         WorkspaceError: the log cannot be read.
     """
     name = known.version.name
     rows = logged(platform.lake, platform.workspace, platform.clock, FEEDBACK, name, since=since, until=None)
-    return rows.select(ID, pl.col("label").alias("truth"), "outcomes").collect()
+    return rows.select(ID, *TOLD).collect()

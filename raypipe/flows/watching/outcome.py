@@ -13,7 +13,7 @@ from typing import Protocol
 import polars as pl
 from msgspec import structs
 
-from raypipe.contracts.bins import Judged
+from raypipe.contracts.judged import Judged, JudgedNumbers
 from raypipe.contracts.watching import PerformanceReport
 from raypipe.monitoring import Performance
 from raypipe.monitoring.sums import Memory
@@ -37,7 +37,7 @@ class Rows(Protocol):
 
 
 def outcome(
-    told: Rows, judged: Judged, memory: Memory, *, span: int, settles: int, quiet: float, at: int
+    told: Rows, judged: Judged | JudgedNumbers, memory: Memory, *, span: int, settles: int, quiet: float, at: int
 ) -> tuple[PerformanceReport, Memory]:
     """The performance of a version by now, and what it has come to.
 
@@ -69,7 +69,9 @@ def outcome(
     return structs.replace(report, cohorts=cohorts), now
 
 
-def as_read(judged: Judged, memory: Memory, *, span: int, settles: int, quiet: float, at: int) -> PerformanceReport:
+def as_read(
+    judged: Judged | JudgedNumbers, memory: Memory, *, span: int, settles: int, quiet: float, at: int
+) -> PerformanceReport:
     """As `outcome`, as it was when it was read last: nothing is read."""
     report = _performance(judged, memory, span, settles, _labels(memory, memory.usual) * quiet / span).report(at)
     return structs.replace(report, cohorts=tuple(memory.shown))
@@ -81,7 +83,7 @@ def due(read: int, span: int, settles: int, at: int) -> bool:
     return ended or at - read >= span // _OFTEN
 
 
-def _performance(judged: Judged, memory: Memory, span: int, settles: int, budget: float) -> Performance:
+def _performance(judged: Judged | JudgedNumbers, memory: Memory, span: int, settles: int, budget: float) -> Performance:
     return Performance(judged, span=span, settles=settles, budget=budget, keep=SPANS + 1, memory=memory)
 
 

@@ -22,7 +22,6 @@ from raypipe.ledger import Entry, Ledger
 from raypipe.monitoring.diagnosis import Diagnosis, Losses, Matrix, Sides, diagnose
 from raypipe.serving.model import Model, Served
 from raypipe.spec import computed
-from raypipe.stats.estimate import log_loss
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,12 @@ def _why(platform: Platform, known: Known, report: DriftReport, found: Performan
     try:
         at = pl.col("at")
         rows = predictions(
-            platform, known, onset - 32 * span, "features", when=(at <= _moment(until)) | (at >= _moment(recent))
+            platform,
+            known,
+            onset - 32 * span,
+            "category",
+            "features",
+            when=(at <= _moment(until)) | (at >= _moment(recent)),
         )
         told = feedback(platform, known, onset - 32 * span)
     except (RaypipeError, pl.exceptions.PolarsError) as error:
@@ -87,8 +91,8 @@ def explained(
     Args:
         known: the version.
         report: has open alarms.
-        rows: what it answered: ``id``, ``at``, ``score`` and ``features``.
-        told: what became of it: ``id`` and ``truth``.
+        rows: what it answered: ``id``, ``at``, ``score``, ``category`` and ``features``.
+        told: what became of it: ``id`` and `labels.TOLD`.
         onset: when it began, microseconds UTC.
         changes: what else changed then, in words.
         found: what came true, when an alarm of errors is to be explained as well.
@@ -145,12 +149,12 @@ def drawn(reference: Reference, rows: int) -> Matrix:
 
 def _losses(known: Known, frame: pl.DataFrame, told: pl.DataFrame, onset: int) -> Losses:
     """Labelled rows before and since it began, by the values of the categories among their features."""
-    joined = frame.join(told.drop_nulls("truth").select("id", "truth"), on="id")
+    joined = known.measure.beside(frame, told, ["id"]).drop_nulls("truth")
     after = pl.col("at") >= _moment(onset)
     sides = [joined.filter(~after), joined.filter(after)]
     signature = bundle.signature(Path(known.version.folder))
     names = [c.name for c in signature.columns if c.vocabulary and len(c.vocabulary) <= _VALUES and c.name in frame]
-    lost = [log_loss(side["truth"].cast(pl.Float64).to_numpy(), side["score"].to_numpy()) for side in sides]
+    lost = [known.measure.losses(side["score"].to_numpy(), side["truth"].to_numpy()) for side in sides]
     groups = [{n: side[n].cast(pl.String).fill_null("missing").to_list() for n in names} for side in sides]
     return Losses(lost[0], lost[1], groups[0], groups[1])
 

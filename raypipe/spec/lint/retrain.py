@@ -23,7 +23,6 @@ from raypipe.spec.retrain import (
     Schedule,
     Slower,
     Trigger,
-    singles,
 )
 
 #: Where a schedule begins to be looked for; it is found, or not, from any.
@@ -37,17 +36,6 @@ def retrain_rule(pipeline: Pipeline) -> Iterator[Fault]:
             what = "rows without time cannot be newer than others, so nothing says when to train anew"
             yield Fault(pipeline.retrain.where, what, "Ask about a stream, or leave `retrain` out")
         yield from policy_faults(pipeline.retrain)
-        if pipeline.label.task != "binary":
-            yield from _unheard(pipeline.retrain, pipeline.label.task)
-
-
-def _unheard(policy: Retrain, task: str) -> Iterator[Fault]:
-    """Triggers that look at what was told to be true or false: they would never ask, and nobody would know."""
-    for trigger in singles((*policy.any, *policy.alert, *policy.analyse)):
-        if isinstance(trigger, Errors | Regret | EstimatedLoss | Relearn):
-            name, others = type(trigger).__name__, "`Age`, `NewRows`, `Drift` and `Schedule`"
-            what = f"`{name}` looks at labels that are true or false; of the task `{task}` none are told"
-            yield Fault(trigger.where, what, f"Leave it out: {others} ask for every task")
 
 
 def policy_faults(policy: Retrain) -> Iterator[Fault]:
