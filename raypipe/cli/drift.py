@@ -55,6 +55,8 @@ def drift(
         version = history.registry.champion(name)
         if version is None:
             raise RegistryError("has no champion", where=name, cure="Run `raypipe run` first")
+        import polars as pl
+
         from raypipe.cli.logs import read_log
         from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
         from raypipe.flows.watch import watch
@@ -67,7 +69,8 @@ def drift(
         found = watch(version, predictions, feedback, plan, by, history.ledger)
     if not predictions.height:
         raise RaypipeError("nothing is in its prediction log", where=name, cure="Ask it something first")
-    say(found, predictions.height, out)
+    answered = predictions.filter((pl.col("version") == version.version) & pl.col("score").is_not_null()).height
+    say(found, answered, rows, out)
     if html is not None:
         from raypipe.cli.drift_page import write
 
@@ -87,15 +90,16 @@ def _require_field(by: str, version: "ModelVersion") -> None:
         )
 
 
-def say(found: "Watch", predictions: int, out: Output) -> None:
-    """The newest tick, and the outcomes."""
+def say(found: "Watch", predictions: int, rows: int, out: Output) -> None:
+    """The newest tick, or how many of its ``rows`` are there, and the outcomes."""
     if found.ticks:
         newest = found.ticks[-1]
         out.say(_head(newest, len(found.ticks)))
         out.say(_columns(newest))
     else:
-        smaller = "`--rows` makes ticks smaller" if predictions >= LEAST_ROWS else f"{LEAST_ROWS} is the least"
-        out.say(f"{predictions:,} predictions are in the log: too few for a tick; {smaller}.")
+        least = f"{LEAST_ROWS} is the least that `--rows` takes"
+        smaller = f"`--rows {predictions}` makes one of them" if predictions >= LEAST_ROWS else least
+        out.say(f"{predictions:,} of the {rows:,} predictions of a tick are in the log; {smaller}.")
     if found.diagnosis:
         out.say(found.diagnosis)
     out.say(_outcomes(found))

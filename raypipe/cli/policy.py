@@ -92,6 +92,8 @@ def _explain(subject: Path, policy: str | None, at: str | None, out: Output) -> 
     if chosen is None:
         what_is_wrong = f"{subject.name} has no `retrain`"
         raise SettingsError(what_is_wrong, where="--policy", cure="Give a policy, such as `--policy hybrid`")
+    from msgspec import structs
+
     from raypipe.flows.explain import explain
     from raypipe.retraining.standing import standing
     from raypipe.settings import load_settings
@@ -103,6 +105,7 @@ def _explain(subject: Path, policy: str | None, at: str | None, out: Output) -> 
         registry = open_registry(settings, ledger, mirror=False)
         now = clock.now() if moment is None else moment
         decision = explain(ledger, registry, settings.home, pipeline, chosen, now)
+        decision = decision if moment is None else structs.replace(decision, watched=False)
         under_way = standing(ledger, pipeline.name) if moment is None else None
     finally:
         ledger.close()
@@ -120,6 +123,11 @@ def _seen(decision: "Explained", tick_seconds: int) -> str:
     """How old the facts are that only a watcher has."""
     facts = decision.situation
     watch = f"`raypipe watch {facts.pipeline}` lets somebody"
+    if decision.seen is None and decision.watched:
+        when = f"`raypipe watch {facts.pipeline}` says when one is"
+        return (
+            f"Watched, but no tick of version {facts.version} is over yet: only time and trainings are known; {when}."
+        )
     if decision.seen is None:
         return f"Nobody watches version {facts.version}, so only time and trainings are known: {watch}."
     seen = f"Labels, drift and latency as seen at {to_second(decision.seen)}"

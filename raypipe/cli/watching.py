@@ -1,6 +1,7 @@
 """``raypipe watch``: let a pipeline be watched from now on, and show what the watcher sees."""
 
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,12 +10,12 @@ from rich.text import Text
 from raypipe.cli.kept import Name
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch as progress_of
-from raypipe.clock import to_second
+from raypipe.clock import SystemClock, to_second
 from raypipe.errors import ServingError
 
 if TYPE_CHECKING:
     from raypipe.contracts.watching import DriftReport
-    from raypipe.flows.watching.start import Seen
+    from raypipe.flows.watching.start import FirstTick, Seen
 
 Once = Annotated[bool, typer.Option("--once", help="Look once, here, and end: for a cron line, without a cluster.")]
 Stop = Annotated[bool, typer.Option("--stop", help="Watch no more. What it knows is kept.")]
@@ -72,14 +73,27 @@ def _show(seen: "Seen", out: Output) -> None:
     out.say(Text(f"{seen.pipeline} {state}.", "bold"))
     for report in seen.versions:
         out.say(f"  {_line(report)}")
-    if seen.watching and not seen.versions:
-        out.say("  No tick is over yet: `tick_seconds` and `tick_rows` say when one is.")
+    if seen.watching and seen.first is not None:
+        out.say(f"  {_first(seen.first, SystemClock().now())}")
     if seen.trouble:
         out.say(Text(f"  Its last look failed: {seen.trouble}. It goes on; `ray logs` has the whole of it.", "red"))
     if seen.untold:
         out.say(Text(f"  {seen.untold} alarms could not be told yet; they are tried again every minute.", "red"))
     for why in seen.unreached:
         out.say(Text(f"    {why}", "red"))
+
+
+def _first(tick: "FirstTick", now: int) -> str:
+    """How far the first tick is: after `tick_seconds`, with `tick_rows`."""
+    if tick.at is None:
+        from raypipe.spec import in_words
+
+        span = in_words(timedelta(microseconds=tick.span))
+        return (
+            f"No tick is over yet: the first is {span} after the first question, with {tick.least:,} questions or more."
+        )
+    when = f"at {to_second(tick.at)} or later, " if tick.at > now else ""
+    return f"No tick is over yet: the first is {when}with {tick.least:,} questions; {tick.rows:,} were asked."
 
 
 def _line(report: "DriftReport") -> str:

@@ -24,9 +24,15 @@ _DAY = 86_400_000_000
 
 
 class Explained(Decision, frozen=True, kw_only=True):
-    """What would be decided; ``seen`` is when the facts are from that only a watcher knows, None: nobody has looked."""
+    """What would be decided.
+
+    Attributes:
+        seen: when the facts are from that only a watcher knows; None: no tick of it was over.
+        watched: somebody watches the pipeline now.
+    """
 
     seen: int | None
+    watched: bool = False
 
 
 def explain(
@@ -55,7 +61,8 @@ def explain(
     )
     now = structs.replace(facts, at=at, known=None if until == at else until)
     decision = decide(policy, now, list(_history(ledger, name, at)))
-    return Explained(**structs.asdict(decision), seen=None if seen is None else seen.at)
+    watched = kept.watched(workspace, name)
+    return Explained(**structs.asdict(decision), seen=None if seen is None else seen.at, watched=watched)
 
 
 def _decided_on(ledger: Ledger, champion: ModelVersion, at: int) -> Situation | None:
@@ -71,7 +78,7 @@ def _decided_on(ledger: Ledger, champion: ModelVersion, at: int) -> Situation | 
 
 def _watched(workspace: Path, champion: ModelVersion, at: int) -> Situation | None:
     """The last tick of whoever watches."""
-    tick = kept.read(workspace / "watch" / f"{champion.name}.state").last.get(champion.version)
+    tick = kept.read(kept.file_of(workspace, champion.name)).last.get(champion.version)
     if tick is None or tick.report.at > at:
         return None
     return situation(*Known.of(champion).learned, tick.report.at, tick.outcome, tick.report.at, tick.report)

@@ -126,9 +126,19 @@ class Monitor:
             self._sequences[source] = (sequence, self._tick)
         return True
 
+    @property
+    def opened(self) -> int:
+        """When the tick began that is open, microseconds UTC."""
+        return self._opened
+
+    @property
+    def rows(self) -> int:
+        """Predictions in the open tick."""
+        return int(self._pending[-1].sum())
+
     def ready(self, at: int, failed: int = 0) -> bool:
         """Whether the tick can be closed, in which so many rows were asked about and not answered."""
-        return self.plan.closes(int(self._pending[-1].sum()) + failed, at - self._opened)
+        return self.plan.closes(self.rows + failed, at - self._opened)
 
     def close(self, at: int) -> DriftReport:
         """Close the tick, test all windows that end with it, and say what there is to say.
@@ -136,7 +146,7 @@ class Monitor:
         Args:
             at: now, microseconds UTC.
         """
-        rows = int(self._pending[-1].sum())
+        rows = self.rows
         self._ring = [*self._ring, self._ring[-1] + self._pending][-(max(SCALES) + 1) :]
         self._pending = np.zeros_like(self._pending)
         opened, self._tick, self._opened = self._opened, self._tick + 1, at

@@ -123,6 +123,11 @@ def test_what_the_watcher_saw_is_what_is_decided_on(home, explained):
     decision, said = explained()
     assert (decision["action"], decision["seen"]) == ("nothing", None)
     assert "Nobody watches version 1" in said
+    with kept.lock_of(kept.file_of(home.workspace, "rides")):
+        decision, said = explained()
+    assert (decision["seen"], decision["watched"]) == (None, True)
+    assert "Watched, but no tick of version 1 is over yet" in said
+    assert "Nobody watches version 1" in explained()[1]
     decide_now(home.platform, home.rides(Retrain((NewRows(99_999),))), structs.replace(facts(), version=2))
     assert explained()[0]["seen"] is None  # of another version
     drifted(home, freeze=(Freeze("2000-01-01", "2999-01-01"),))

@@ -6,7 +6,22 @@ from types import SimpleNamespace
 import pytest
 
 from raypipe.cli.main import main
-from raypipe.flows.watching.start import Seen
+from raypipe.cli.watching import _first
+from raypipe.flows.watching.start import FirstTick, Seen
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        (None, "the first is 1 h after the first question, with 200 questions or more."),
+        (9_000_000_000_000_000, "the first is at 2255-03-14T16:00:00Z or later, with 200 questions; 40 were asked."),
+        (1_372_640_400_000_000, "the first is with 200 questions; 40 were asked."),
+    ],
+)
+def test_how_far_the_first_tick_is(at: int | None, said: str) -> None:
+    assert f"No tick is over yet: {said}" == _first(
+        FirstTick(at=at, span=3_600_000_000, rows=40, least=200), 10**16 // 6
+    )
 
 
 @pytest.mark.parametrize("up", [True, False])

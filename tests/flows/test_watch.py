@@ -181,7 +181,7 @@ def test_outcomes_are_told_by_version_arm_and_field(version, logs):
 
 def test_it_can_be_read_and_drawn(version, logs, tmp_path, capsys):
     found = watch(version, *logs, PLAN, by="zone")
-    say(found, 6_500, Output(False))
+    say(found, 6_500, 1_000, Output(False))
     printed = capsys.readouterr().out
     assert "1 of 4 columns have an open alarm" in printed
     assert "version 2, challenger/2" in printed
@@ -191,9 +191,13 @@ def test_it_can_be_read_and_drawn(version, logs, tmp_path, capsys):
     assert "<tr><td>version 2, challenger/2<td>500<td>" in page
 
 
-def test_few_predictions_make_no_tick(version, logs):
+def test_few_predictions_make_no_tick_and_it_is_told_how_many_are_lacking(version, logs, capsys):
     predictions, feedback = logs
-    assert watch(version, predictions[:300], feedback, PLAN).ticks == ()
+    found = watch(version, predictions[:300], feedback, PLAN)
+    assert found.ticks == ()
+    for there, cure in ((300, "`--rows 300` makes one of them"), (40, "50 is the least that `--rows` takes")):
+        say(found, there, 1_000, Output(False))
+        assert f"{there} of the 1,000 predictions of a tick are in the log; {cure}." in capsys.readouterr().out
 
 
 def test_a_version_without_a_reference_says_so(version, logs, tmp_path):

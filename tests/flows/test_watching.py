@@ -25,6 +25,7 @@ from raypipe.flows.watching import actor
 from raypipe.flows.watching.actor import Round
 from raypipe.flows.watching.gauges import GAUGES, Part, RayGauges
 from raypipe.flows.watching.labels import TICKS
+from raypipe.flows.watching.start import FirstTick
 from raypipe.flows.watching.telling import RAISED, TOLD
 from raypipe.flows.watching.watcher import Watcher
 from raypipe.settings import Settings
@@ -143,6 +144,23 @@ def test_a_watcher_knows_the_hours_of_a_long_reference_and_goes_on_with_them(set
     assert first == second
     assert {report.calibrated for report in first} == {"seasonal, 21 days"}
     assert [c.column for report in first for c in report.raised][:1] == ["fare"]
+
+
+def test_what_the_first_tick_waits_for_is_told_until_it_is_over(settings, champion, clock) -> None:
+    with opened(settings, clock) as platform:
+        round_ = Round(platform, "rides")
+        round_.go()
+        assert round_.seen(watching=True).first == FirstTick(at=None, span=MINUTE, rows=0, least=100)
+        replica = Written(settings.home, champion, AT)
+        replica.count(asked(np.random.default_rng(0), 40), AT, failed=3)
+        round_.go()
+        assert round_.seen(watching=True).first == FirstTick(at=AT + MINUTE, span=MINUTE, rows=43, least=100)
+        replica.count(asked(np.random.default_rng(0), 60), AT)
+        clock.advance(MINUTE)
+        round_.go()
+        seen = round_.seen(watching=True)
+        assert (len(seen.versions), seen.first) == (1, None)
+        round_.close()
 
 
 def test_ticks_follow_the_counts_and_an_alarm_is_raised_and_told_once(settings, champion, clock, receiver) -> None:

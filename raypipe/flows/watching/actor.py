@@ -19,7 +19,7 @@ from raypipe.flows.retrain import drive
 from raypipe.flows.watching.gauges import Gauges, Part, RayGauges, cost, show, show_outcomes
 from raypipe.flows.watching.known import Known
 from raypipe.flows.watching.labels import TICKS
-from raypipe.flows.watching.start import Seen
+from raypipe.flows.watching.start import FirstTick, Seen
 from raypipe.flows.watching.state import Alarm, Tick
 from raypipe.flows.watching.telling import tell
 from raypipe.flows.watching.watcher import Watcher
@@ -84,7 +84,14 @@ class Round:
             untold=len(state.alarms),
             trouble=trouble,
             unreached=self._unreached if state.alarms else (),
+            first=None if versions else self._first(),
         )
+
+    def _first(self) -> FirstTick:
+        plan, began = self._platform.watching.plan, self._watcher.open_tick()
+        opened, rows = began or (None, 0)
+        at = None if opened is None else opened + plan.span
+        return FirstTick(at=at, span=plan.span, rows=rows, least=plan.least)
 
     def close(self) -> None:
         """Let somebody else watch."""

@@ -16,6 +16,22 @@ if TYPE_CHECKING:
     from raypipe.flows.watching.actor import Watch
 
 
+class FirstTick(Record, frozen=True, kw_only=True):
+    """What the first tick of a champion waits for.
+
+    Attributes:
+        at: before which it is not over, microseconds UTC; None: nothing was asked yet.
+        span: how long it lasts at least, from the first question on, microseconds.
+        rows: questions so far,
+        least: and how many it takes.
+    """
+
+    at: int | None
+    span: int
+    rows: int
+    least: int
+
+
 class Seen(Record, frozen=True, kw_only=True):
     """What is watched now.
 
@@ -26,6 +42,7 @@ class Seen(Record, frozen=True, kw_only=True):
         untold: alarms that could not be told yet.
         trouble: why its last look came to nothing; empty: it did not.
         unreached: what kept receivers from hearing of them, each once.
+        first: what the first tick waits for; None: one is over.
     """
 
     pipeline: str
@@ -34,6 +51,7 @@ class Seen(Record, frozen=True, kw_only=True):
     untold: int
     trouble: str = ""
     unreached: tuple[str, ...] = ()
+    first: FirstTick | None = None
 
 
 def start_watch(platform: Platform, name: str) -> "ActorHandle[Watch]":

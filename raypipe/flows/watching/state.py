@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from raypipe.contracts.decisions import Situation
 from raypipe.contracts.watching import DriftReport, PerformanceReport
@@ -85,6 +86,28 @@ class State(msgspec.Struct):
     usual: dict[int, dict[int, int]] = {}
     answered: dict[int, tuple[int, int]] = {}
     said: tuple[str, ...] = ()
+
+
+def file_of(workspace: Path, name: str) -> Path:
+    """Where the state of a pipeline's watcher is; beside it lies the lock that a watcher holds."""
+    return workspace / "watch" / f"{name}.state"
+
+
+def lock_of(path: Path) -> FileLock:
+    """Whoever watches holds it, and the system takes it from a process that is gone."""
+    return FileLock(path.with_suffix(".lock"))
+
+
+def watched(workspace: Path, name: str) -> bool:
+    """Whether somebody watches a pipeline now."""
+    lock = lock_of(file_of(workspace, name))
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def read(path: Path) -> State:

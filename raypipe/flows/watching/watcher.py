@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import polars as pl
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from msgspec import structs
 
 from raypipe.contracts import counts
@@ -56,9 +56,9 @@ class Watcher:
     def __init__(self, platform: Platform, name: str) -> None:
         self._platform, self._name, self._plan = platform, name, platform.watching.plan
         self.folder = log_folder(platform.workspace) / counts.NAME / name
-        self._path = platform.workspace / "watch" / f"{name}.state"
+        self._path = kept.file_of(platform.workspace, name)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self._path.with_suffix(".lock"))
+        self._lock = kept.lock_of(self._path)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -126,6 +126,14 @@ class Watcher:
             self.state.alarms = [one for one in self.state.alarms if one not in alarms]
             self.state.questions = [one for one in self.state.questions if one[0] not in questions]
             self._save(self._platform.clock.now())
+
+    def open_tick(self) -> tuple[int, int] | None:
+        """When the champion's tick that is not over began, and how much it was asked in it; None: nothing yet."""
+        version = self._champion()
+        monitor = self._monitors.get(version)
+        if monitor is None:
+            return None
+        return monitor.opened, monitor.rows + sum(part.failed for part in self._parts(version).values())
 
     def known(self, version: int) -> Known | None:
         """A version; None when it is not there any more, or not to be read."""
