@@ -79,7 +79,7 @@ COMMANDS = (
         "raypipe deploy examples/flights/pipeline.py",
         "raypipe deploy examples/flights/pipeline.py --to eu --to us",
     ),
-    command("regions:receive", MODEL, "raypipe receive parcel --serve"),
+    command("regions:receive", MODEL, "raypipe receive parcel --serve", "raypipe receive parcel --back"),
     command(
         "features:materialize",
         PIPELINE,

@@ -50,6 +50,9 @@ def receive(
     serve: Annotated[
         bool, typer.Option("--serve", metavar="", help="Let it answer, too; else it is checked and registered.")
     ] = False,
+    back: Annotated[
+        bool, typer.Option("--back", metavar="", help="Let the champion before it answer again, if it is champion.")
+    ] = False,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="For the record.")] = "sent by another cluster",
     json: AsJson = False,
 ) -> None:
@@ -64,13 +67,16 @@ def receive(
         cure = "Set it to the public key of the cluster that sends, as env:NAME or file:/path"
         raise SettingsError("is not set, so no signature can be checked", where="audit_public_key", cure=cure)
     from raypipe.cli.opened import opened
-    from raypipe.flows.receive import let_answer, take_in
+    from raypipe.flows.receive import go_back, let_answer, take_in
 
-    progress = watch(out.console)
+    progress, key = watch(out.console), settings.audit_public_key
     with opened(progress, "raypipe: receive") as platform:
-        received = take_in(platform, parcel, settings.audit_public_key)
-        if serve:
-            received = let_answer(platform, received, why, progress)
+        if back:
+            received = go_back(platform, parcel, key, why, progress)
+        else:
+            received = take_in(platform, parcel, key)
+            if serve:
+                received = let_answer(platform, received, why, progress)
     how = "answers" if received.serving else "is registered"
     out.say(f"{received.name}/{received.version} {how} ({received.digest[:12]})")
     out.result(received)

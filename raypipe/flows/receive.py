@@ -1,15 +1,20 @@
-"""What a region does with a version that another cluster sends: take it in, then let it answer, each by itself."""
+"""What a region does with a version that another cluster sends: take it in, let it answer, go back from it."""
 
+import time
 from pathlib import Path
 
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import ModelVersion, Record
-from raypipe.errors import ServingError
+from raypipe.errors import RaypipeError, ServingError
 from raypipe.flows.platform import Platform
 from raypipe.flows.swap import swap
 from raypipe.ledger.checkpoint import public_key
-from raypipe.registry.parcel import unpack
+from raypipe.registry.parcel import read, unpack
 from raypipe.services.http import ask
+
+WHO = "deploy --to"
+#: Replicas hold a version some moments before the front door, which hears of it from Serve, leads there.
+DOOR_SECONDS, ASK_SECONDS, POLL_SECONDS = 15.0, 5.0, 0.1
 
 
 class Received(Record, frozen=True, kw_only=True):
@@ -50,36 +55,56 @@ def let_answer(platform: Platform, received: Received, why: str, progress: Progr
 
     Raises:
         RegistryError: somebody else has changed the champion meanwhile.
-        ServingError: it does not answer; the champion before does again, in the registry too.
+        RaypipeError: it does not answer; the champion before does again, in the registry too.
     """
     name, before = received.name, received.before
     if before == received.version:
         version = platform.registry.get(name, before)
     else:
-        version = platform.registry.promote(name, received.version, expect=before, why=why, who="deploy --to")
+        version = platform.registry.promote(name, received.version, expect=before, why=why, who=WHO)
     try:
         swap(platform, version, progress)
         healthy(platform, version)
-    except ServingError as error:
+    except RaypipeError as error:
         if before is not None and before != received.version:
-            back = platform.registry.rollback(
-                name, f"did not answer: {error}", who="deploy --to", expect=version.version
-            )
-            swap(platform, back, progress)
+            why = f"did not answer: {error}"
+            swap(platform, platform.registry.rollback(name, why, who=WHO, expect=version.version), progress)
         raise
     return Received(name=name, version=version.version, digest=version.digest, before=before, serving=True)
 
 
-def healthy(platform: Platform, version: ModelVersion) -> None:
-    """Ask the service itself, through its front door, which files answer.
+def go_back(platform: Platform, parcel: Path, key: str, why: str, progress: Progress) -> Received:
+    """Let the champion before answer again where a parcel's version is champion; elsewhere the champion that there is.
+
+    Given again, it goes no further back: a region that has lost its connection can be asked whatever it has done.
 
     Raises:
-        ServingError: others than the version's, or none.
+        RegistryError: the parcel was not signed with this key, or there was no champion before.
+        ServingError: the champion does not answer.
+    """
+    there = read(parcel, public_key(key))
+    present = platform.registry.champion(there.name)
+    if present is None:
+        raise ServingError("has no champion", where=there.name)
+    if present.digest == there.digest:
+        present = platform.registry.rollback(there.name, why, who=WHO, expect=present.version)
+    swap(platform, present, progress)
+    healthy(platform, present)
+    return Received(name=present.name, version=present.version, digest=present.digest, before=None, serving=True)
+
+
+def healthy(platform: Platform, version: ModelVersion) -> None:
+    """Ask the service itself, through its front door, which files answer, until they are the version's.
+
+    Raises:
+        ServingError: others than the version's, or none, for `DOOR_SECONDS`.
     """
     url = f"{platform.services.serve_url}/{version.name}/health"
-    status, text = ask(url, seconds=10)
-    if status != 200 or version.digest not in text:
-        cure = "`raypipe status` says what answers"
-        raise ServingError(
-            f"does not answer with {version.digest[:12]} ({status or 'no answer'})", where=url, cure=cure
-        )
+    end, status = time.monotonic() + DOOR_SECONDS, 0
+    while time.monotonic() < end:
+        status, text = ask(url, seconds=ASK_SECONDS)
+        if status == 200 and version.digest in text:
+            return
+        time.sleep(POLL_SECONDS)
+    what = f"does not answer with {version.digest[:12]} ({status or 'no answer'})"
+    raise ServingError(what, where=url, cure="`raypipe status` says what answers")

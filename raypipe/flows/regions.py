@@ -26,8 +26,8 @@ class Region(Protocol):
         """Let it answer; errors as in `receive.let_answer`."""
         ...
 
-    def go_back(self, parcel: Path, received: Received, why: str) -> None:
-        """Let the champion before answer again; raises RaypipeError."""
+    def go_back(self, parcel: Path, why: str) -> Received:
+        """Let the champion before answer again, whatever came of a parcel; errors as in `receive.go_back`."""
         ...
 
 
@@ -51,17 +51,13 @@ class RemoteRegion:
         """Let it answer; errors as in `Region`."""
         return self._received(parcel, ["receive", ".", "--serve"])
 
-    def go_back(self, parcel: Path, received: Received, why: str) -> None:
+    def go_back(self, parcel: Path, why: str) -> Received:
         """Let the champion before answer again; errors as in `Region`."""
-        if received.before is None:
-            raise ServiceError("had no champion before to go back to", where=self.name)
-        self._run(parcel, ["rollback", received.name, "--why", why])
+        return self._received(parcel, ["receive", ".", "--back", "--why", why])
 
     def _received(self, parcel: Path, arguments: list[str]) -> Received:
-        return msgspec.convert(self._run(parcel, arguments), Received)
-
-    def _run(self, parcel: Path, arguments: list[str]) -> dict[str, object]:
-        return run_there(self.dashboard, parcel, arguments, f"raypipe: {arguments[0]}", self.name)
+        said = run_there(self.dashboard, parcel, arguments, f"raypipe: {arguments[0]}", self.name)
+        return msgspec.convert(said, Received)
 
 
 class Deployed(Record, frozen=True, kw_only=True):
@@ -97,26 +93,20 @@ def deploy_to(regions: Mapping[str, Region], parcel: Path, progress: Progress) -
         taken = {name: done.received for name, done in ready.items() if done.received is not None}
         begun = _each(regions, lambda name, region: region.let_answer(parcel, taken[name]), step.advance)
         if failed := [name for name, done in begun.items() if done.error is not None]:
-            answering = {name: done.received for name, done in begun.items() if done.received is not None}
-            _require(begun, _back(regions, parcel, answering, f"{failed[0]} did not answer with it"))
+            # Those that failed too: one of them may answer with it, and could not say so.
+            changed = {name: regions[name] for name, one in taken.items() if one.before != one.version}
+            _require(begun, _back(changed, parcel, f"{failed[0]} did not answer with it"))
     first = next(iter(taken.values()))
     return Deployed(
         name=first.name, digest=first.digest, versions={name: received.version for name, received in taken.items()}
     )
 
 
-def _back(regions: Mapping[str, Region], parcel: Path, answering: Mapping[str, Received], why: str) -> str:
-    changed = {name: region for name, region in regions.items() if name in answering}
-    done = _each(changed, lambda name, region: _go_back(region, parcel, answering[name], why), lambda *_: None)
-    stuck = [name for name, one in done.items() if one.error is not None]
-    told = f"{', '.join(sorted(set(changed) - set(stuck))) or 'no region'} went back"
-    return told + (f"; {', '.join(stuck)} could not: {done[stuck[0]].error}" if stuck else "")
-
-
-def _go_back(region: Region, parcel: Path, received: Received, why: str) -> Received:
-    if received.before != received.version:
-        region.go_back(parcel, received, why)
-    return received
+def _back(changed: Mapping[str, Region], parcel: Path, why: str) -> str:
+    done = _each(changed, lambda _, region: region.go_back(parcel, why), lambda *_: None)
+    stuck = [f"{name} could not: {one.error}" for name, one in done.items() if one.error is not None]
+    went = ", ".join(name for name, one in done.items() if one.error is None) or "no region"
+    return "; ".join([f"{went} went back", *stuck])
 
 
 def _each(

@@ -28,11 +28,11 @@ def pack(version: ModelVersion, folder: Path, key: Ed25519PrivateKey) -> Path:
     return folder
 
 
-def unpack(folder: Path, key: Ed25519PublicKey) -> tuple[Candidate, ModelVersion]:
-    """What a parcel holds, as a candidate for this cluster's registry, and the version that it is where it comes from.
+def read(folder: Path, key: Ed25519PublicKey) -> ModelVersion:
+    """What is known of the version in a parcel; its files are not looked at.
 
     Raises:
-        RegistryError: it was not signed with this key, or its files are not those that were signed.
+        RegistryError: it was not signed with this key.
     """
     try:
         about = (folder / ABOUT).read_bytes()
@@ -40,7 +40,16 @@ def unpack(folder: Path, key: Ed25519PublicKey) -> tuple[Candidate, ModelVersion
     except (OSError, ValueError, InvalidSignature):
         cure = "Sign and check with one pair of keys: `audit_key` there, `audit_public_key` here"
         raise RegistryError("was not signed with this key", where=str(folder), cure=cure) from None
-    version = ModelVersion.from_json(about)
+    return ModelVersion.from_json(about)
+
+
+def unpack(folder: Path, key: Ed25519PublicKey) -> tuple[Candidate, ModelVersion]:
+    """What a parcel holds, as a candidate for this cluster's registry, and the version that it is where it comes from.
+
+    Raises:
+        RegistryError: it was not signed with this key, or its files are not those that were signed.
+    """
+    version = read(folder, key)
     bundle.verify(folder / FILES, version.digest)
     candidate = Candidate(
         pipeline=version.name,

@@ -3,12 +3,20 @@
 import json
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from raypipe.errors import ServiceError
 
+if TYPE_CHECKING:
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
 POLL_SECONDS, JOB_SECONDS = 0.5, 600.0
+#: How many lines are told of a job that gave no reason.
+LINES = 3
 
 
 def run_there(dashboard: str, folder: Path, arguments: list[str], name: str, region: str) -> dict[str, object]:
@@ -38,26 +46,39 @@ def run_there(dashboard: str, folder: Path, arguments: list[str], name: str, reg
             runtime_env={"working_dir": str(folder)},
             metadata={"job_name": name},
         )
-        end = time.monotonic() + JOB_SECONDS
-        while not (status := client.get_job_status(job)).is_terminal():
-            if time.monotonic() > end:
-                client.stop_job(job)
-                raise ServiceError(f"did not finish within {JOB_SECONDS:.0f} s", where=f"{region}: job {job}")
-            time.sleep(POLL_SECONDS)
-        said, message = _last_document(client.get_job_logs(job)), client.get_job_info(job).message or ""
+        with _stopped_if_lost(client, job):
+            status = _ended(client, job, region)
+        log = client.get_job_logs(job)
     except (ConnectionError, RuntimeError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         cure = "Is the region's dashboard URL in `regions` right, and reachable?"
         raise ServiceError(f"does not answer: {reason}", where=f"{region} ({dashboard})", cure=cure) from None
+    said = _last_document(log)
     if status == JobStatus.SUCCEEDED and "error" not in said:
         return said
-    told = said.get("error")
-    reason = (
-        f"{told.get('where')}: {told.get('what')}"
-        if isinstance(told, dict)
-        else f"the job ended {status}: {message[:300]}"
-    )
+    told, last = said.get("error"), " / ".join(log.strip().splitlines()[-LINES:])
+    reason = f"{told.get('where')}: {told.get('what')}" if isinstance(told, dict) else f"the job {status}: {last}"
     raise ServiceError(reason, where=region, cure=f"Its log: `ray job logs --address {dashboard} {job}`")
+
+
+@contextmanager
+def _stopped_if_lost(client: "JobSubmissionClient", job: str) -> Iterator[None]:
+    """A job that is given up must not go on: whoever is asked to undo what it did would come before it."""
+    try:
+        yield
+    except BaseException:
+        with suppress(ConnectionError, RuntimeError, OSError):
+            client.stop_job(job)
+        raise
+
+
+def _ended(client: "JobSubmissionClient", job: str, region: str) -> "JobStatus":
+    end = time.monotonic() + JOB_SECONDS
+    while not (status := client.get_job_status(job)).is_terminal():
+        if time.monotonic() > end:
+            raise ServiceError(f"did not finish within {JOB_SECONDS:.0f} s", where=f"{region}: job {job}")
+        time.sleep(POLL_SECONDS)
+    return status
 
 
 def _last_document(text: str) -> dict[str, object]:

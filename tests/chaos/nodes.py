@@ -177,12 +177,15 @@ class Nodes:
 @contextmanager
 def nodes(config: ServicesConfig, workers: int = 2, **more: str) -> Iterator[Nodes]:
     """A cluster until the end of the block; ``more`` are variables of all its processes."""
-    found = Nodes(config, workers, more=more)
+    found, before = Nodes(config, workers, more=more), dict(os.environ)
     try:
         found.open()
         yield found
     finally:
         found.close()
+        # Ray's nodes inherit the variables of this process; what comes after them must not.
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def until(ready: Callable[[], object], seconds: float = WAIT) -> bool:

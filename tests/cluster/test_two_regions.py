@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,22 @@ import pytest
 from benchmarks.scale import rides
 from benchmarks.scale.command import free_ports
 from benchmarks.scale.past import Past
-from raypipe.ledger.checkpoint import make_keys
+from raypipe.clock import SystemClock
+from raypipe.contracts.progress import Silent
+from raypipe.contracts.records import ModelVersion
+from raypipe.errors import ServiceError
+from raypipe.flows.regions import RemoteRegion, deploy_to
+from raypipe.ledger import Ledger
+from raypipe.ledger.checkpoint import make_keys, private_key
+from raypipe.registry import Registry
+from raypipe.registry.parcel import FILES, pack
 from raypipe.services import ServicesConfig
 from tests.chaos.nodes import ROOT, Nodes, nodes, until
 
 NAME, SECONDS = "rides", 240.0
 QUESTION = {"ride": "r1", "zone": "a", "asked_at": "2013-07-01T09:00:00Z"}
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @dataclass
@@ -45,6 +56,98 @@ class Region:
         jobs = httpx.get(f"{self.nodes.config.dashboard_url}/api/jobs/", timeout=30).json()
         return sum("--serve" in job["entrypoint"] for job in jobs)
 
+    @contextmanager
+    def registry(self) -> Iterator[Registry]:
+        """Its models, as its own commands see them."""
+        ledger = Ledger.in_folder(self.workspace, SystemClock())
+        try:
+            yield Registry(self.workspace / "registry", ledger, "")
+        finally:
+            ledger.close()
+
+    @property
+    def history(self) -> tuple[list[int], list[int]]:
+        """The versions that are registered, and those that were put into service, in order."""
+        with self.registry() as registry:
+            versions = [one.version for one in registry.versions(NAME)]
+            return versions, [one.version for _, one in registry.deployments(NAME)]
+
+    @contextmanager
+    def deaf_from(self, version: int) -> Iterator[Callable[[], None]]:
+        """Its front door takes connections and answers nobody, from when a version is champion to the block's end."""
+        door = self.nodes.working("ProxyActor")
+        assert door is not None
+
+        def wait() -> None:
+            with self.registry() as registry:
+                assert until(lambda: registry.holder(NAME) == version)
+            os.kill(door, signal.SIGSTOP)
+
+        try:
+            yield wait
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(door, signal.SIGCONT)
+
+    def lose(self) -> None:
+        """Its cluster is gone when it has been told once more to let a version answer, and not before."""
+        times = self.told_to_answer + 1
+        assert until(lambda: self.told_to_answer == times)
+        self.nodes.cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
+@dataclass
+class World:
+    """Where models are made, and the regions that they are sent to."""
+
+    home: Past
+    folder: Path
+    there: dict[str, Region]
+    versions: int = 0
+
+    def better(self) -> ModelVersion:
+        """The next champion at home."""
+        self.versions += 1
+        return self.home.promoted(NAME, self.versions)
+
+    def deploy(self, meanwhile: Callable[[], object] = lambda: None) -> tuple[int, dict[str, object]]:
+        """Send it to both, as a user does; the exit code, and what the command says."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "raypipe.cli", "deploy", self.file, "--to", "eu", "--to", "us", "--json"],
+            env=self.environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        meanwhile()
+        said, _ = process.communicate(timeout=SECONDS)
+        return process.returncode, json.loads(said.splitlines()[-1])
+
+    @property
+    def file(self) -> str:
+        """The definition."""
+        return str(rides.definition(self.folder / "made", NAME))
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """The dashboards."""
+        return {name: one.nodes.config.dashboard_url for name, one in self.there.items()}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of home: nothing there knows of a cluster of its own."""
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("RAY", "MLFLOW"))},
+            "RAYPIPE_WORKSPACE": str(self.folder / "home"),
+            "RAYPIPE_AUDIT_KEY": f"file:{self.folder / 'keys' / 'audit.key'}",
+            "RAYPIPE_REGIONS": json.dumps(self.urls),
+        }
+
+    @property
+    def answering(self) -> dict[str, tuple[int, str]]:
+        """What each region answers with."""
+        return {name: one.answering for name, one in self.there.items()}
+
 
 @contextmanager
 def region(folder: Path, public: Path) -> Iterator[Region]:
@@ -66,50 +169,67 @@ def region(folder: Path, public: Path) -> Iterator[Region]:
         yield Region(cluster, config.workspace)
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Ray's sockets want short paths."""
-    with tempfile.TemporaryDirectory(prefix="two-", dir="/tmp") as name:
-        yield Path(name)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-def test_two_clusters_answer_with_the_same_files_or_both_go_back(folder: Path) -> None:
-    private, public = make_keys(folder / "keys")
-    home = Past(folder / "home", folder / "made")
-    with ExitStack() as stack:
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """Both regions answer with the first version. Ray's sockets want short paths."""
+    with tempfile.TemporaryDirectory(prefix="two-", dir="/tmp") as name, ExitStack() as stack:
+        folder = Path(name)
+        _, public = make_keys(folder / "keys")
+        home = Past(folder / "home", folder / "made")
+        stack.callback(home.close)
         there = {name: stack.enter_context(region(folder / name, public)) for name in ("eu", "us")}
-        urls = {name: one.nodes.config.dashboard_url for name, one in there.items()}
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("RAY", "MLFLOW"))},
-            "RAYPIPE_WORKSPACE": str(folder / "home"),
-            "RAYPIPE_AUDIT_KEY": f"file:{private}",
-            "RAYPIPE_REGIONS": json.dumps(urls),
-        }
-        file = str(rides.definition(folder / "made", NAME))
-        command = [sys.executable, "-m", "raypipe.cli", "deploy", file, "--to", "eu", "--to", "us", "--json"]
-
-        def deploy(meanwhile: Callable[[], object] = lambda: None) -> tuple[int, dict[str, object]]:
-            process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-            meanwhile()
-            said, _ = process.communicate(timeout=SECONDS)
-            return process.returncode, json.loads(said.splitlines()[-1])
-
-        first = home.promoted(NAME, 1)
-        code, said = deploy()
+        made = World(home, folder, there)
+        first = made.better()
+        code, said = made.deploy()
         assert code == 0, said
         assert said == {"name": NAME, "digest": first.digest, "versions": {"eu": 1, "us": 1}}
-        assert {one.answering for one in there.values()} == {(1, first.digest)}
-        home.promoted(NAME, 2)
+        yield made
 
-        def lose_us() -> None:
-            """Its cluster goes when it was told to answer with the second version, and not before."""
-            assert until(lambda: there["us"].told_to_answer == 2)
-            there["us"].nodes.cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
 
-        code, said = deploy(lose_us)
-        assert code == 1, said
-        assert "eu went back" in json.dumps(said)
-        assert there["eu"].answering == (1, first.digest)
-    home.close()
+def test_both_answer_with_the_same_files(world: World) -> None:
+    digest = world.home.registry.get(NAME, 1).digest
+    assert world.answering == {"eu": (1, digest), "us": (1, digest)}
+
+
+@pytest.mark.parametrize("change", ["files", "key"])
+def test_what_was_not_signed_so_is_refused_by_both(world: World, tmp_path: Path, change: str) -> None:
+    before = world.answering
+    keys = world.folder / "keys" if change == "files" else make_keys(tmp_path / "others")[0].parent
+    parcel = pack(
+        world.home.registry.get(NAME, "champion"), tmp_path / "parcel", private_key(f"file:{keys / 'audit.key'}")
+    )
+    if change == "files":
+        model = parcel / FILES / "model.onnx"
+        content = bytearray(model.read_bytes())
+        content[len(content) // 2] ^= 1
+        model.write_bytes(content)
+    why = {"files": r"[^;]*model\.onnx[^;]*", "key": r"[^;]*was not signed with this key[^;]*"}[change]
+    with pytest.raises(ServiceError, match=rf"eu: {why}; us: {why}\(nothing was changed anywhere\)"):
+        deploy_to({name: RemoteRegion(name, url) for name, url in world.urls.items()}, parcel, Silent())
+    assert world.answering == before
+    assert [one.history for one in world.there.values()] == [([1], [1])] * 2
+
+
+def test_where_one_fails_its_health_check_both_go_back(world: World) -> None:
+    before, eu, us = world.answering, world.there["eu"], world.there["us"]
+    better = world.better()
+    with us.deaf_from(better.version) as deaf:
+        code, said = world.deploy(deaf)
+        assert eu.answering == before["eu"]
+    assert code == 1, said
+    assert f"us: {us.nodes.config.serve_url}/{NAME}/health: does not answer with {better.digest[:12]}" in str(said)
+    assert "(eu went back" in str(said)
+    assert world.answering == before
+    # Both had put it into service.
+    assert [one.history for one in world.there.values()] == [([1, 2], [1, 2, 1])] * 2
+
+
+def test_where_one_is_lost_the_other_goes_back(world: World) -> None:
+    before, eu, us = world.answering, world.there["eu"], world.there["us"]
+    world.better()
+    code, said = world.deploy(us.lose)
+    assert code == 1, said
+    assert "(eu went back; us could not: us" in str(said)
+    assert eu.answering == before["eu"]
+    with pytest.raises(httpx.TransportError):
+        _ = us.answering

@@ -12,10 +12,10 @@ from raypipe.clock import ManualClock
 from raypipe.contracts import bundle
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import ModelVersion
-from raypipe.errors import RegistryError, ServiceError, ServingError
+from raypipe.errors import RaypipeError, RegistryError, ServiceError, ServingError
 from raypipe.flows import Platform
 from raypipe.flows import receive as module
-from raypipe.flows.receive import Received, let_answer, take_in
+from raypipe.flows.receive import Received, go_back, healthy, let_answer, take_in
 from raypipe.flows.regions import deploy_to
 from raypipe.ledger import Ledger
 from raypipe.ledger.checkpoint import make_keys, private_key
@@ -36,6 +36,7 @@ class Near:
     platform: Platform
     key: str
     works: Callable[[int], bool] = lambda _: True
+    fault: type[RaypipeError] = ServingError
 
     def take_in(self, parcel: Path) -> Received:
         return take_in(self.platform, parcel, self.key)
@@ -43,8 +44,8 @@ class Near:
     def let_answer(self, parcel: Path, received: Received) -> Received:
         return let_answer(self.platform, received, "test", Silent())
 
-    def go_back(self, parcel: Path, received: Received, why: str) -> None:
-        self.platform.registry.rollback(received.name, why)
+    def go_back(self, parcel: Path, why: str) -> Received:
+        return go_back(self.platform, parcel, self.key, why, Silent())
 
     @property
     def answering(self) -> int:
@@ -75,7 +76,7 @@ def regions(
 
     def swap(platform: SimpleNamespace, version: ModelVersion, _: object) -> None:
         if not found[platform.name].works(version.version):
-            raise ServingError("version is refused", where="rides")
+            raise found[platform.name].fault("version is refused", where="rides")
 
     monkeypatch.setattr(module, "swap", swap)
     monkeypatch.setattr(module, "healthy", lambda *_: None)
@@ -104,9 +105,12 @@ def test_the_same_files_answer_everywhere(regions: dict[str, Near], parcel: Path
     assert [len(r.platform.registry.history("rides")) for r in regions.values()] == [2, 2]
 
 
-def test_where_one_does_not_answer_all_are_back(regions: dict[str, Near], parcel: Path) -> None:
-    regions["us"].works = lambda version: version == 1
-    with pytest.raises(ServiceError, match=r"us: rides: version is refused.*\(eu went back\)"):
+@pytest.mark.parametrize("fault", [ServingError, ServiceError])
+def test_where_one_does_not_answer_all_are_back(
+    regions: dict[str, Near], parcel: Path, fault: type[RaypipeError]
+) -> None:
+    regions["us"].works, regions["us"].fault = lambda version: version == 1, fault
+    with pytest.raises(ServiceError, match=r"us: rides: version is refused.*\(eu, us went back\)"):
         deploy_to(regions, parcel, Silent())
     assert {name: region.answering for name, region in regions.items()} == {"eu": 1, "us": 1}
     regions["us"].works = lambda _: True
@@ -122,13 +126,46 @@ def test_where_one_does_not_take_it_in_nobody_changes(regions: dict[str, Near], 
 
 
 def test_a_region_that_cannot_go_back_is_named(regions: dict[str, Near], parcel: Path) -> None:
-    def stuck(*_: object) -> None:
+    def stuck(*_: object) -> Received:
         raise RegistryError("its disk is full", where="rides")
 
     regions["us"].works = lambda version: version == 1
     regions["eu"].go_back = stuck  # type: ignore[method-assign]
-    with pytest.raises(ServiceError, match=r"no region went back; eu could not: rides: its disk is full"):
+    with pytest.raises(ServiceError, match=r"\(us went back; eu could not: rides: its disk is full\)"):
         deploy_to(regions, parcel, Silent())
+
+
+def test_one_that_answers_and_could_not_say_so_goes_back_too(regions: dict[str, Near], parcel: Path) -> None:
+    us = regions["us"]
+    answer = us.let_answer
+
+    def lost(parcel: Path, received: Received) -> Received:
+        answer(parcel, received)
+        assert us.answering == 2
+        raise ServiceError("does not answer", where="us")
+
+    us.let_answer = lost  # type: ignore[method-assign]
+    with pytest.raises(ServiceError, match=r"us: us: does not answer \(eu, us went back\)"):
+        deploy_to(regions, parcel, Silent())
+    assert {name: region.answering for name, region in regions.items()} == {"eu": 1, "us": 1}
+
+
+def test_who_answered_with_it_before_keeps_it(regions: dict[str, Near], parcel: Path) -> None:
+    eu, us = regions["eu"], regions["us"]
+    eu.let_answer(parcel, eu.take_in(parcel))
+    us.works = lambda version: version == 1
+    with pytest.raises(ServiceError, match=r"\(us went back\)"):
+        deploy_to(regions, parcel, Silent())
+    assert (eu.answering, us.answering) == (2, 1)
+
+
+def test_to_go_back_twice_is_to_go_back_once(regions: dict[str, Near], parcel: Path, tmp_path: Path) -> None:
+    eu = regions["eu"]
+    registered(tmp_path / "eu", eu.platform.registry, 7.0)
+    eu.platform.registry.promote("rides", 2, expect=1, why="second")
+    assert eu.let_answer(parcel, eu.take_in(parcel)).version == 3
+    assert [eu.go_back(parcel, "test").version for _ in range(2)] == [2, 2]
+    assert eu.answering == 2
 
 
 @pytest.mark.parametrize("what", [ABOUT, f"{FILES}/model.onnx"])
@@ -139,3 +176,43 @@ def test_a_byte_that_was_changed_on_the_way_is_noticed(regions: dict[str, Near],
     with pytest.raises(RegistryError):
         regions["eu"].take_in(parcel)
     assert len(regions["eu"].platform.registry.versions("rides")) == 1
+
+
+class Door:
+    """A front door that says what it is told to, then the last of it for good."""
+
+    def __init__(self, *says: tuple[int, str]) -> None:
+        self.says, self.asked = list(says), 0
+
+    def __call__(self, url: str, *, seconds: float) -> tuple[int, str]:
+        self.asked += 1
+        return self.says.pop(0) if len(self.says) > 1 else self.says[0]
+
+
+@pytest.fixture
+def version(tmp_path: Path, clock: ManualClock) -> Iterator[ModelVersion]:
+    ledger = Ledger.in_folder(tmp_path / "one", clock)
+    yield registered(tmp_path / "one", Registry(tmp_path / "one" / "registry", ledger, ""), 2.0)
+    ledger.close()
+
+
+SERVED = cast(Platform, SimpleNamespace(services=SimpleNamespace(serve_url="http://127.0.0.1:8000")))
+
+
+def test_a_front_door_may_hear_of_a_version_later_than_its_replicas(
+    version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = Door((0, ""), (404, "no such path"), (200, "another digest"), (200, f'{{"digest":"{version.digest}"}}'))
+    monkeypatch.setattr(module, "ask", door)
+    healthy(SERVED, version)
+    assert door.asked == 4
+
+
+@pytest.mark.parametrize(("said", "told"), [((200, "another digest"), "200"), ((0, ""), "no answer")])
+def test_a_front_door_that_never_hears_of_it_is_not_healthy(
+    version: ModelVersion, monkeypatch: pytest.MonkeyPatch, said: tuple[int, str], told: str
+) -> None:
+    monkeypatch.setattr(module, "ask", Door(said))
+    monkeypatch.setattr(module, "DOOR_SECONDS", 0.3)
+    with pytest.raises(ServingError, match=rf"8000/rides/health: does not answer with \w+ \({told}\)"):
+        healthy(SERVED, version)
