@@ -54,6 +54,7 @@ COMMANDS = (
         PIPELINE,
         "raypipe ingest examples/flights/pipeline.py",
         "raypipe ingest pipeline.py --follow --every 5 --metrics-port 9108",
+        "raypipe ingest pipeline.py --anew",
     ),
     command(
         "gates:gates", PIPELINE, "raypipe gates flights", "raypipe gates examples/flights/pipeline.py --html gates.html"

@@ -80,6 +80,12 @@ def ingest(
         int | None,
         typer.Option(min=1, max=65535, show_default=False, help="With --follow: where Prometheus asks for metrics."),
     ] = None,
+    anew: Annotated[
+        bool,
+        typer.Option(
+            "--anew", metavar="", help="Read tables again, without rows of files that are gone or were changed."
+        ),
+    ] = False,
     as_of: AsOf = None,
     json: AsJson = False,
 ) -> None:
@@ -88,10 +94,15 @@ def ingest(
     Of a live log, what is there when the command begins. With --follow it keeps going until it is interrupted: rows
     come in batch by batch, and those that the gate passes are published. After an interruption or a kill the same
     command goes on exactly where it stopped.
+
+    Rows of a file that has been taken in stay when it is gone. --anew takes them out: tables that have such rows are
+    read again from the files that there are, and from their logs. Readers see it when the gate of the next run passes.
     """
     if not follow:
-        _go(file, None, Output(json), until="ingest")
+        _go(file, None, Output(json), until="ingest", anew=anew)
         return
+    if anew:
+        raise SettingsError("does not go with `--follow`", where="--anew", cure="Give `--anew` first, then `--follow`")
     pipeline, moment, out = read(file), moment_of(as_of), Output(json)
     from raypipe.cli.opened import opened
     from raypipe.flows.follow import Pace, follow_line
@@ -133,7 +144,14 @@ def deploy(
 
 
 def _go(
-    file: Path, as_of: str | None, out: Output, *, until: StageName = "deploy", fit: bool = True, bypass: str = ""
+    file: Path,
+    as_of: str | None,
+    out: Output,
+    *,
+    until: StageName = "deploy",
+    fit: bool = True,
+    bypass: str = "",
+    anew: bool = False,
 ) -> None:
     from raypipe.cli.absent import require_here
 
@@ -148,9 +166,8 @@ def _go(
         from raypipe.flows import as_of as decide
 
     with opened(progress, f"raypipe: {pipeline.name}") as platform:
-        work = Run(
-            pipeline, file, platform, progress, decide(pipeline, moment, platform.clock.now()), until, fit, bypass
-        )
+        now = decide(pipeline, moment, platform.clock.now())
+        work = Run(pipeline, file, platform, progress, now, until, fit, bypass, anew)
         results = list(_told(work, progress, out))
         report(work, results, out)
 

@@ -56,7 +56,8 @@ class Snapshot(Record, frozen=True, kw_only=True):
 
     ``rows`` is the whole table, ``added`` what this ingestion added, ``repeated`` what it read and already had;
     ``taken`` how far it has come with its log, for a stream that has one; ``changed`` how its files' columns changed;
-    ``differing`` which of the repeated rows have other values than those that stay, in words.
+    ``differing`` which of the repeated rows have other values than those that stay, in words; ``unnamed`` the files
+    whose rows are there, and that the source does not name any more.
     """
 
     table: str
@@ -69,6 +70,7 @@ class Snapshot(Record, frozen=True, kw_only=True):
     taken: Taken | None = None
     changed: tuple[str, ...] = ()
     differing: str = ""
+    unnamed: tuple[str, ...] = ()
 
 
 class Ingested(Record, frozen=True, kw_only=True):

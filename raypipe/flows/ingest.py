@@ -12,11 +12,13 @@ from raypipe.spec import Pipeline
 from raypipe.words import amount
 
 
-def ingest(platform: Platform, progress: Progress, *, pipeline: Pipeline) -> Ingested:
+def ingest(platform: Platform, progress: Progress, *, pipeline: Pipeline, anew: bool = False) -> Ingested:
     """Bring every source of a pipeline into the lake; what is there already is not read again.
 
     A source that cannot be read stops itself alone: the others are taken in before it is told. How the columns of
     files changed is written into the ledger. Sources that say how long snapshots stay forget older ones.
+
+    With ``anew``, tables that have rows of files which are not there any more are read again without them.
 
     Raises:
         SourceError: a source cannot be read as declared; its table is what it was.
@@ -27,7 +29,7 @@ def ingest(platform: Platform, progress: Progress, *, pipeline: Pipeline) -> Ing
     errors: list[SourceError | ServiceError] = []
     for source in pipeline.sources:
         try:
-            snapshots.append(platform.lake.ingest(source, progress))
+            snapshots.append(platform.lake.ingest(source, progress, anew=anew))
             if changed := snapshots[-1].changed:
                 _tell(platform, pipeline, "source.columns", table=source.name, changed=changed)
         except (SourceError, ServiceError) as error:
@@ -52,12 +54,23 @@ def _tell(platform: Platform, pipeline: Pipeline, kind: str, **body: object) -> 
     write_once(platform, pipeline, kind, json.dumps(body))
 
 
+def _unnamed(snapshot: Snapshot) -> str:
+    if not snapshot.unnamed:
+        return ""
+    rows = sum(file.rows for file in snapshot.files if file.path in snapshot.unnamed)
+    more = f" and {len(snapshot.unnamed) - 1} more" if len(snapshot.unnamed) > 1 else ""
+    what = f"{amount(rows, 'row')} came with {snapshot.unnamed[0]}{more}"
+    return f"{snapshot.table}: {what}, which its source does not name: they stay"
+
+
 def ingest_line(record: Ingested) -> str:
     """What came of it, in one line."""
     rows = sum(snapshot.rows for snapshot in record.snapshots)
     added = sum(snapshot.added for snapshot in record.snapshots)
     again = sum(snapshot.repeated for snapshot in record.snapshots)
-    said = [what for snapshot in record.snapshots for what in (*snapshot.changed, snapshot.differing) if what]
+    said = [what for one in record.snapshots for what in (*one.changed, one.differing, _unnamed(one)) if what]
+    if any(snapshot.differing or snapshot.unnamed for snapshot in record.snapshots):
+        said.append("`raypipe ingest FILE --anew` reads such tables again, from the files that the source has now")
     bad = sum(file.bad for snapshot in record.snapshots for file in snapshot.files)
     new = f"{added:,} new, {again:,} came again" if again else f"{added:,} new"
     line = f"{amount(len(record.snapshots), 'table')}, {amount(rows, 'row')} ({new})"

@@ -41,6 +41,7 @@ class Run:
         until: the last stage to run.
         fit: False: serve the champion that there is, with fresh features, and train nothing.
         bypass: why to go on although a gate fails; empty: do not.
+        anew: tables are read again without the files that are not there any more.
     """
 
     pipeline: Pipeline
@@ -51,6 +52,7 @@ class Run:
     until: StageName = "deploy"
     fit: bool = True
     bypass: str = ""
+    anew: bool = False
 
     @property
     def stages(self) -> tuple[StageName, ...]:
@@ -70,7 +72,9 @@ class Run:
         from raypipe.flows.ingest import ingest, ingest_line
 
         pipeline, as_of = self.pipeline, self.as_of
-        ingested, result = self._do(Stage("ingest", Ingested, partial(ingest, pipeline=pipeline)), ingest_line)
+        ingested, result = self._do(
+            Stage("ingest", Ingested, partial(ingest, pipeline=pipeline, anew=self.anew)), ingest_line
+        )
         yield result
 
         check = partial(gate, pipeline=pipeline, snapshots=ingested.snapshots, as_of=as_of, bypass=self.bypass)

@@ -1,5 +1,6 @@
 """From the path that a source declares to the files that are there."""
 
+import fnmatch
 import glob
 import hashlib
 import importlib.util
@@ -74,6 +75,12 @@ def find(files: Files) -> tuple[FoundFile, ...]:
         if isinstance(error, SourceError):
             raise
         raise unreadable(files.path, error) from None
+
+
+def named(files: Files, name: str) -> bool:
+    """Whether a file of this name would be among those that a path means, were it there."""
+    path = files.path if "://" in files.path else str(Path(files.path).expanduser())
+    return name == path or name.startswith(f"{path.rstrip('/')}/") or fnmatch.fnmatchcase(name, path)
 
 
 def _paths(files: Files, root: Path) -> list[Path]:

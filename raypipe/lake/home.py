@@ -93,5 +93,6 @@ def as_record(source: Source, held: Held) -> Snapshot:
         files=tuple(held.files.values()),
         changed=held.changed,
         differing=held.differing,
+        unnamed=held.unnamed,
         taken=held.taken if isinstance(source, Stream) and source.live is not None else None,
     )

@@ -1,7 +1,7 @@
 """From a source's files to a snapshot on the branch ``incoming``, whatever is there already."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import polars as pl
@@ -21,7 +21,7 @@ from raypipe.lake.columns import stored, widened
 from raypipe.lake.commit import Change, evolve, land, restore_columns, set_incoming
 from raypipe.lake.derive import looked_up, require_free_names
 from raypipe.lake.elsewhere import Connections, find_table, is_elsewhere
-from raypipe.lake.files import FoundFile, find
+from raypipe.lake.files import FoundFile, find, named
 from raypipe.lake.poison import keep_bad
 from raypipe.lake.salvage import require_share
 from raypipe.lake.settle import settle
@@ -47,6 +47,7 @@ class Load:
         lookups: the key and the wanted columns of each looked-up table.
         reading: names everything that decides what rows a file gives.
         spread_bytes: from how much on reading is spread over the cluster.
+        anew: rows of files that are not there any more go.
     """
 
     source: Source
@@ -54,27 +55,43 @@ class Load:
     lookups: Mapping[str, pl.DataFrame]
     reading: str
     spread_bytes: int
+    anew: bool = False
 
 
 def ingest(
-    catalog: SqlCatalog, source: Source, progress: Progress, spread_bytes: int, connections: Connections | None = None
+    catalog: SqlCatalog,
+    source: Source,
+    progress: Progress,
+    spread_bytes: int,
+    connections: Connections | None = None,
+    *,
+    anew: bool = False,
 ) -> Held:
     """Take in what a source's table does not hold yet; see ``Lake.ingest``."""
     require_free_names(source)
     columns = stored(source, in_lake(source))
     found = {file.digest: file for file in _found(source, connections or {})}
     lookups = lookups_of(catalog, source)
-    load = Load(source, found, lookups, reading_of(source, lookups), spread_bytes)
+    load = Load(source, found, lookups, reading_of(source, lookups), spread_bytes, anew)
     for _ in range(ATTEMPTS):
         table = open_table(catalog, source.name, columns)
         try:
             if (held := _there_already(table, load)) is not None:
-                return held
+                return replace(held, unnamed=_unnamed(held, load))
             _take_in(catalog, table, load, progress)
         except CommitFailedException:
             continue  # somebody else moved the table: look again what is left to do
     what = f"other runs changed it {ATTEMPTS} times in a row"
     raise WorkspaceError(what, where=f"table {source.name}", cure="Run again when they are done")
+
+
+def _unnamed(held: Held, load: Load) -> tuple[str, ...]:
+    """Files whose rows are there, and that the source neither finds nor would find by their name."""
+    files = load.source.source
+    if files is not None and is_elsewhere(files):
+        return ()
+    gone = [file.path for digest, file in held.files.items() if digest not in load.found]
+    return tuple(path for path in gone if files is None or not named(files, path))
 
 
 def _found(source: Source, connections: Connections) -> Sequence[FoundFile]:
@@ -95,15 +112,17 @@ def _there_already(table: IcebergTable, load: Load) -> Held | None:
     main = main_of(table)
     held = held_by(table, main)
     landed = candidate(table)
-    incoming = held_by(table, landed)
-    if held.reading == load.reading and load.found.keys() <= held.files.keys():
+    incoming, asked = held_by(table, landed), load.found.keys()
+    if landed != main and incoming.reading == load.reading and incoming.files.keys() == asked < held.files.keys():
+        return incoming  # made anew without files that are gone, and not judged yet
+    if held.reading == load.reading and asked <= held.files.keys() and (not load.anew or asked == held.files.keys()):
         alike = (incoming.reading, incoming.files.keys()) == (held.reading, held.files.keys())
         if alike and incoming.taken != held.taken:
             return incoming.standing  # main, and live rows on top of it
         if head(table, INCOMING) != main:  # rows that no gate has passed, of files that are gone or were changed
             set_incoming(table, main)
         return held.standing
-    wanted = load.found.keys() | (set() if _is_anew(held, load) else held.files.keys())
+    wanted = asked | (set() if _is_anew(held, load) else held.files.keys())
     there = landed != main and incoming.reading == load.reading and incoming.files.keys() == wanted
     return incoming if there else None
 
@@ -112,9 +131,9 @@ def _take_in(catalog: SqlCatalog, table: IcebergTable, load: Load, progress: Pro
     main = main_of(table)
     held, before = held_by(table, main), data_files(table, main)
     anew = _is_anew(held, load)
-    if anew:
+    if anew and not load.anew:
         _require_all(load, held)
-    else:
+    elif not anew:
         table = restore_columns(table)
     with attempt(table) as folder:
         transaction = table.transaction()
@@ -186,8 +205,9 @@ def _newest(load: Load, before: Sequence[str]) -> int | None:
 
 
 def _is_anew(held: Held, load: Load) -> bool:
-    """True when the rows that are there were read by another definition: all files are read again."""
-    return held.reading not in ("", load.reading)
+    """True when all files are read again: rows that are there were read by another definition, or are to go."""
+    gone = load.anew and not held.files.keys() <= load.found.keys()
+    return gone or held.reading not in ("", load.reading)
 
 
 def _require_all(load: Load, held: Held) -> None:
@@ -195,7 +215,9 @@ def _require_all(load: Load, held: Held) -> None:
     there = load.found.keys() | {file.name for file in load.found.values()}
     if lost := [file.path for digest, file in held.files.items() if not {digest, file.path} & there]:
         what = f"was read by another definition; to read it again, {lost[0]} is needed, which the source leaves out"
-        cure = "Give the source that file too, or give the table another name"
+        cure = (
+            "Give the source that file too, leave its rows out with `raypipe ingest FILE --anew`, or rename the table"
+        )
         raise SourceError(what, where=f"table {load.source.name} ({load.source.where})", cure=cure)
 
 

@@ -24,7 +24,7 @@ BATCH_SECONDS = 5.0
 class Intake(Reading):
     """The part of a lake that takes in."""
 
-    def ingest(self, source: Source, progress: Progress) -> Snapshot:
+    def ingest(self, source: Source, progress: Progress, *, anew: bool = False) -> Snapshot:
         """Take in the files of a source that its table does not hold yet, as one snapshot on the branch ``incoming``.
 
         Doing it again changes nothing. Tables that the source looks things up in must have been taken in before.
@@ -32,6 +32,7 @@ class Intake(Reading):
         Args:
             source: a table or a stream.
             progress: is told how far reading has come.
+            anew: rows of files that the source does not find any more go, and its files and log are read again.
 
         Returns:
             What ``incoming`` is now: ``main`` plus the new files, or ``main`` itself when there are none.
@@ -42,7 +43,7 @@ class Intake(Reading):
             WorkspaceError: the folder cannot be written to, or is full.
         """
         with self._workspace_errors():
-            held = ingest(self._catalog, source, progress, self._spread_bytes, self._connections)
+            held = ingest(self._catalog, source, progress, self._spread_bytes, self._connections, anew=anew)
             if isinstance(source, Stream) and source.live is not None:
                 held = self._catch_up(source, held, progress)
         return as_record(source, held)
@@ -74,7 +75,8 @@ class Intake(Reading):
                         waiting = sum(live.lag(batch.held).values())
             now, main = live.look(), self.published(source)
             added = now.rows - (main.rows if main else 0)
-            return replace(now, added=added, repeated=held.repeated, differing=held.differing)
+            now = replace(now, differing=held.differing, unnamed=held.unnamed)
+            return replace(now, added=added, repeated=held.repeated)
 
     @contextmanager
     def _opened(self, source: Stream) -> Iterator[StreamSource]:

@@ -46,6 +46,7 @@ class Held:
         taken: how far it has come with its log of live events.
         shape: what its columns looked like as they were shipped.
         changed: what of that changed with the snapshot, in words.
+        unnamed: files whose rows are there, and that whoever asked does not name.
         differing: what of the repeated rows has other values than what was there, in words; empty: nothing has.
     """
 
@@ -60,6 +61,7 @@ class Held:
     shape: Shape
     changed: tuple[str, ...]
     differing: str = ""
+    unnamed: tuple[str, ...] = ()
 
     @property
     def standing(self) -> "Held":

@@ -148,6 +148,13 @@ def test_ingest_alone(played: type[Played], capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "✓ ingest    2 tables, 338,234 rows (0 new)   3.1 s\n"
 
 
+def test_files_are_taken_out_when_that_is_asked_for(played: type[Played], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ingest", str(EXAMPLE), "--anew"]) == main(["run", str(EXAMPLE)]) == 0
+    assert [run.anew for run in played.asked] == [True, False]
+    assert main(["ingest", str(EXAMPLE), "--anew", "--follow", "--json"]) == 2
+    assert '"where":"--anew"' in capsys.readouterr().out.replace('": "', '":"')
+
+
 def test_deploy_fits_nothing(played: type[Played], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["deploy", str(EXAMPLE), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

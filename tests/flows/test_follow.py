@@ -177,10 +177,10 @@ def test_one_source_that_does_not_answer_stops_itself_alone(tmp_path: Path, monk
     house.ship("a", line(1))
     ingest_one = Lake.ingest
 
-    def silent(self: Lake, source: Source, progress: Progress) -> Snapshot:
+    def silent(self: Lake, source: Source, progress: Progress, *, anew: bool) -> Snapshot:
         if source.name == "towns":
             raise ServiceError("does not answer", where="sql shop/towns")
-        return ingest_one(self, source, progress)
+        return ingest_one(self, source, progress, anew=anew)
 
     monkeypatch.setattr(Lake, "ingest", silent)
     with pytest.raises(ServiceError, match="does not answer"):

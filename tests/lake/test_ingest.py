@@ -139,9 +139,50 @@ def test_rows_that_come_again_with_other_values_are_told(lake: Lake, data: Path)
     said = f"other values in `town`, `minutes`, which change nothing: the first is row 3 of {data / 'b.csv'}"
     assert snapshot.differing == f"trips: 2 of 3 rows that came again have {said}"
     assert snapshot.repeated == 3
-    shown = ingest_line(Ingested(snapshots=(snapshot,))).splitlines()
-    assert shown == ["1 table, 6 rows (1 new, 3 came again)", f"  {snapshot.differing}"]
+    line_, *said, cure = ingest_line(Ingested(snapshots=(snapshot,))).splitlines()
+    assert (line_, said) == ("1 table, 6 rows (1 new, 3 came again)", [f"  {snapshot.differing}"])
+    assert "--anew" in cure
     assert take(lake, trips(data)).differing == ""
+
+
+def test_rows_of_files_that_the_source_does_not_name_are_told_and_can_be_taken_out(lake: Lake, data: Path) -> None:
+    right, wrong = data / "right.csv", data / "wrong.csv"
+    right.write_text(HEADER + lines(1, 2))
+    wrong.write_text(HEADER + lines(2, 3, 4))
+    first = take(lake, trips(right))
+    before = take(lake, trips(wrong))
+    assert before.unnamed == (str(right),)
+    snapshot = take(lake, trips(right))
+    assert (snapshot.rows, snapshot.unnamed) == (4, (str(wrong),))
+    told = ingest_line(Ingested(snapshots=(snapshot,))).splitlines()
+    assert told[1] == f"  trips: 3 rows came with {wrong}, which its source does not name: they stay"
+    assert "--anew" in told[2]
+    # What is made anew waits for its gate, also when somebody ingests meanwhile without asking for it.
+    anew = lake.ingest(trips(right), Silent(), anew=True)
+    assert (anew.rows, anew.unnamed) == (2, ())
+    assert lake.published(trips(right)).rows == 4  # type: ignore[union-attr]
+    assert take(lake, trips(right)).snapshot_id == anew.snapshot_id == lake.ingest(trips(right), Silent()).snapshot_id
+    assert lake.published(trips(right)).rows == 2  # type: ignore[union-attr]
+    assert lake.ingest(trips(right), Silent(), anew=True).snapshot_id == anew.snapshot_id
+    assert ids(lake, before) == [1, 2, 3, 4]
+    assert ids(lake, first) == ids(lake, anew) == [1, 2]
+
+
+def test_a_corrected_file_takes_the_place_of_the_one_before_when_that_is_asked_for(lake: Lake, data: Path) -> None:
+    file = data / "a.csv"
+    file.write_text(HEADER + lines(1) + line(2, fare=9.0))
+    take(lake, trips(f"{data}/./*.csv"))  # type: ignore[arg-type]
+    file.write_text(HEADER + lines(1) + line(2, fare=8.0) + lines(3))
+    (data / "b.csv").write_text(HEADER + lines(4))
+    again = take(lake, trips(f"{data}/./*.csv"))  # type: ignore[arg-type]
+    assert again.unnamed == ()  # a file that was written to since is named
+    assert lake.frame(again, ["fare"]).collect()["fare"].to_list() == [7.5, 9.0, 7.5, 7.5]
+    anew = lake.ingest(trips(data), Silent(), anew=True)
+    assert lake.frame(anew, ["id", "fare"]).collect().rows() == [(1, 7.5), (2, 8.0), (3, 7.5), (4, 7.5)]
+    lake.publish([anew])
+    (data / "b.csv").unlink()
+    gone = take(lake, trips(f"{data}/./*.csv"))  # type: ignore[arg-type]
+    assert (gone.rows, gone.unnamed) == (4, ())  # of files that come and go nothing is said
 
 
 def test_a_file_that_grew_adds_its_new_rows(lake: Lake, data: Path) -> None:
