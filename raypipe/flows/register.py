@@ -8,7 +8,7 @@ from msgspec import structs
 from raypipe.contracts import bundle
 from raypipe.contracts.holdout import holdout
 from raypipe.contracts.progress import Progress
-from raypipe.contracts.records import Candidate, ModelVersion, TrainingSet
+from raypipe.contracts.records import Candidate, Lineage, ModelVersion, TrainingSet
 from raypipe.errors import NotAllowedError
 from raypipe.flows.model_gates import gate_candidate
 from raypipe.flows.platform import Platform
@@ -33,14 +33,19 @@ def register(
 ) -> ModelVersion:
     """Enter a candidate into the registry with its lineage, and promote it by the pipeline's rule, past its gate.
 
+    What is the champion's model, file by file, is no new version, whichever snapshots its training set was read from.
+
     Raises:
         GateError: a check before promotion failed, and ``bypass`` gives no reason to go on. The version is registered,
             and the champion is who it was.
     """
     # A search does not depend on all of a definition: not on the policy, say, that its watcher will read in the bundle.
     candidate = structs.replace(candidate, folder=str(bundle.redefined(Path(candidate.folder), pipeline)))
+    lineage, champion = capture(pipeline, file, candidate, training_set), platform.registry.champion(pipeline.name)
+    if champion is not None and _is_the_same(champion, candidate, lineage):
+        return champion
     with progress.step("register", 2) as step:
-        version = platform.registry.register(candidate, capture(pipeline, file, candidate, training_set))
+        version = platform.registry.register(candidate, lineage)
         step.advance(note=f"{version.name}/{version.version}")
         champion = platform.registry.champion(version.name)
         if champion is not None and champion.version == version.version:
@@ -54,6 +59,18 @@ def register(
                 "%s/%s: this role may not promote; `raypipe promote` by one that may", version.name, version.version
             )
             return version
+
+
+def _is_the_same(champion: ModelVersion, candidate: Candidate, lineage: Lineage) -> bool:
+    """Learned from the same rows by the same definition, and come out the same to the byte."""
+    if _learned(champion.lineage) != _learned(lineage):
+        return False
+    return champion.digest == bundle.verify(Path(candidate.folder)).digest
+
+
+def _learned(lineage: Lineage) -> tuple[object, ...]:
+    made_by = lineage.pipeline_definition, lineage.feature_definition
+    return *made_by, lineage.training_set, lineage.params, lineage.seed
 
 
 def _promote(

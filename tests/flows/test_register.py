@@ -22,9 +22,17 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "registry", Ledger.in_folder(tmp_path, ManualClock(1)), "")
 
 
-def run(registry: Registry, folder: Path, weight: float, auc: float, later: bool = False) -> str:
+def run(
+    registry: Registry,
+    folder: Path,
+    weight: float,
+    auc: float,
+    later: bool = False,
+    rows: str = "set-1",
+    snapshot: int = 11,
+) -> str:
     """What a run says of a candidate."""
-    candidate = make_candidate(folder, weight, auc, "set-1")
+    candidate = make_candidate(folder, weight, auc, rows)
     if later:
         definition = Path(candidate.folder) / PIPELINE
         told = json.loads(definition.read_text())
@@ -33,7 +41,8 @@ def run(registry: Registry, folder: Path, weight: float, auc: float, later: bool
         bundle.seal(Path(candidate.folder))
     pipeline = bundle.pipeline(Path(candidate.folder))
     file = Path(candidate.folder).parent / "definition" / "pipeline.py"
-    made = {"pipeline": pipeline, "file": file, "candidate": candidate, "training_set": make_training_set("set-1")}
+    learned_from = make_training_set(rows, snapshot)
+    made = {"pipeline": pipeline, "file": file, "candidate": candidate, "training_set": learned_from}
     platform = SimpleNamespace(registry=registry)
     return register_line(registry, register(platform, Silent(), **made))  # type: ignore[arg-type]
 
@@ -51,6 +60,15 @@ def test_the_same_run_again_does_not_undo_what_was_decided(registry: Registry, t
     said = run(registry, tmp_path / "again", 1.0, 0.8)
     assert said.startswith("rides/1 (not promoted, rides/2 stays: it was champion before")
     assert champion(registry) == 2
+
+
+def test_what_is_the_champion_to_the_byte_is_no_new_version(registry: Registry, tmp_path: Path) -> None:
+    """A table has another snapshot since, with no row that this model learned from."""
+    run(registry, tmp_path / "1", 1.0, 0.8)
+    assert run(registry, tmp_path / "again", 1.0, 0.8, snapshot=12) == "rides/1 (champion)"
+    assert len(registry.versions("rides")) == 1
+    assert run(registry, tmp_path / "rows", 1.0, 0.8, rows="set-2", snapshot=12).startswith("rides/2 ")
+    assert run(registry, tmp_path / "model", 2.0, 0.8, rows="set-2").startswith("rides/3 ")
 
 
 def test_a_better_one_on_the_same_holdout_takes_over_once(registry: Registry, tmp_path: Path) -> None:
