@@ -16,6 +16,7 @@ from raypipe.clock import iso, to_minute, to_second
 
 if TYPE_CHECKING:
     from raypipe.contracts.records import Deployment, ModelVersion
+    from raypipe.services import ServicesConfig
 
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the record.", show_default=False)]
 #: So many reigns are shown.
@@ -137,19 +138,28 @@ def _tell(found: Kept, before: int | None, after: "ModelVersion", why: str, out:
 
 def swapped(found: Kept, version: "ModelVersion", out: Output) -> "Deployment | None":
     """Swap a version in where the model is in service; None where it is not."""
-    from raypipe import services
     from raypipe.wiring import services_config
 
-    serve = next(service for service in services.status(services_config(found.settings)) if service.name == "serve")
-    if not serve.running or f"/{version.name}" not in serve.detail.split(", "):
+    config = services_config(found.settings)
+    if not config.ray_address and not _in_service(config, version.name):
         return None
     progress = watch(out.console)
     with progress.step("Load the libraries"):
         from raypipe.cli.opened import opened
-        from raypipe.flows.swap import swap
+        from raypipe.flows.swap import swap, swap_where_served
 
+    # Whether a cluster that others run serves it, only one who has joined is told: it may ask for a token.
+    work = swap_where_served if config.ray_address else swap
     with opened(progress, f"raypipe: {version.name}") as platform, progress.stage("deploy"):
-        return swap(platform, version, progress)
+        return work(platform, version, progress)
+
+
+def _in_service(config: "ServicesConfig", name: str) -> bool:
+    """Whether a model is in service on this machine; asked without the libraries that take seconds."""
+    from raypipe import services
+
+    serve = next(service for service in services.status(config) if service.name == "serve")
+    return serve.running and f"/{name}" in serve.detail.split(", ")
 
 
 def _reigns(found: Kept, name: str) -> list[Span]:

@@ -106,7 +106,9 @@ class ServicesConfig:
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """How one service is: whether ours runs and answers, where, as which process, and what else is worth knowing.
+    """How one service is: whether it runs and answers, where, as which process, and what else is worth knowing.
+
+    It is ours, or of the cluster that the settings name; who else answers there does not count.
 
     ``state`` is a word for it where up and down say too little.
     """

@@ -1,4 +1,4 @@
-"""How the services are: whether our processes live, and whether they really answer."""
+"""How the services are: whether our processes live, and whether they, or those of a cluster we join, really answer."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +23,7 @@ class _Service:
     process: ProcessId | None
     answers: Callable[[float], bool]
     detail: Callable[[], str]
+    ours: bool
 
 
 def status(config: ServicesConfig) -> tuple[ServiceStatus, ...]:
@@ -39,8 +40,8 @@ def statuses(config: ServicesConfig, found: Record, seconds: float = QUICK) -> t
 def _status(service: _Service, seconds: float) -> ServiceStatus:
     process = service.process.find() if service.process else None
     answers = service.answers(seconds if process else QUICK)
-    if process and answers:
-        return ServiceStatus(service.name, True, service.url, process.pid, service.detail())
+    if answers and (process or not service.ours):
+        return ServiceStatus(service.name, True, service.url, process.pid if process else None, service.detail())
     if process:
         return ServiceStatus(service.name, False, service.url, process.pid, "runs, but does not answer")
     by = holder(int(service.url.rpartition(":")[2])) if answers else ""
@@ -54,9 +55,9 @@ def head_lives(found: Record) -> bool:
 
 
 def _services(config: ServicesConfig, found: Record) -> tuple[_Service, ...]:
-    logs = config.logs
+    logs, ours = config.logs, not config.ray_address
     return (
-        _Service("serve", config.serve_url, found.ray, partial(is_open, config), lambda: applications(config)),
+        _Service("serve", config.serve_url, found.ray, partial(is_open, config), lambda: applications(config), ours),
         _Service(
             "ray",
             config.dashboard_url,
@@ -65,13 +66,15 @@ def _services(config: ServicesConfig, found: Record) -> tuple[_Service, ...]:
                 ask(f"{config.dashboard_url}/api/version", seconds=seconds)[0] == 200
                 and (found.ray is None or head_lives(found))
             ),
-            lambda: f"cluster {found.address}, logs in {logs / 'ray'}",
+            lambda: f"cluster {found.address}, logs in {logs / 'ray'}" if ours else f"cluster {config.ray_address}",
+            ours,
         ),
         _Service(
             "mlflow",
             config.mlflow_url,
             found.mlflow,
             lambda seconds: ask(f"{config.mlflow_url}/health", seconds=seconds)[0] == 200,
-            lambda: f"log in {logs / 'mlflow.log'}",
+            lambda: f"log in {logs / 'mlflow.log'}" if ours else "",
+            ours,
         ),
     )

@@ -166,6 +166,19 @@ def test_rollback(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "has no earlier champion to go back to" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_cluster_that_is_joined_is_asked_whether_it_serves_the_model(
+    in_service: list[ModelVersion], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], serves: bool
+) -> None:
+    """Nothing of it runs here, so to look at our own processes says nothing."""
+    monkeypatch.setenv("RAYPIPE_RAY_ADDRESS", "auto")
+    monkeypatch.setattr(services, "status", lambda config: ())
+    monkeypatch.setattr(swap, "served", lambda platform, name: serves)
+    assert main(["rollback", "flights", "--why", "complaints"]) == 0
+    assert [version.version for version in in_service] == [1] * serves
+    assert ("It is not in service" in capsys.readouterr().out) != serves
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -1,6 +1,9 @@
 """A cluster that others start and stop is joined, and otherwise left alone."""
 
+import http.server
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from ray._private import worker
@@ -60,3 +63,34 @@ def test_commands_join_what_is_named_and_start_what_is_not(
     with opened.opened(Silent(), "test"):
         pass
     assert done == expected
+
+
+class Anything(http.server.BaseHTTPRequestHandler):
+    """Answers whatever it is asked."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing of it."""
+
+
+@pytest.mark.parametrize("address", ["auto", ""])
+def test_what_answers_is_up_where_it_is_to_be_others_and_not_ours_elsewhere(
+    tmp_path: Path, free_port: Callable[[], int], address: str
+) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Anything) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        config = ServicesConfig(
+            tmp_path,
+            serve_port=server.server_port,
+            dashboard_port=server.server_port,
+            mlflow_port=free_port(),
+            ray_address=address,
+        )
+        found = services.status(config)
+        server.shutdown()
+    assert [one.running for one in found] == [bool(address)] * 2 + [False]
+    assert ["not ours" in one.detail for one in found] == [not address] * 2 + [False]
