@@ -87,10 +87,10 @@ class Run:
         if self.fit:
             yield from self._fit(snapshots, named(snapshots, as_of))
 
-        from raypipe.flows.deploy import deploy, deploy_line
+        from raypipe.flows.deploy import deploy
 
         serve = partial(deploy, pipeline=pipeline, snapshots=snapshots, as_of=as_of)
-        yield self._do(Stage("deploy", Deployment, serve), deploy_line)[1]
+        yield self._do(Stage("deploy", Deployment, serve), partial(self._served, snapshots))[1]
 
     def _fit(self, snapshots: tuple[Snapshot, ...], seen: tuple[str, ...]) -> Iterator[StageResult]:
         from raypipe.flows.register import register, register_line
@@ -120,6 +120,15 @@ class Run:
         )
         told = partial(register_line, self.platform.registry)
         yield self._do(Stage("register", ModelVersion, enter), told)[1]
+
+    def _served(self, snapshots: tuple[Snapshot, ...], record: Deployment) -> str:
+        """Which version answers, and what it will not see."""
+        from raypipe.flows.deploy import deploy_line
+        from raypipe.flows.stale import stale
+
+        by_name = {snapshot.table: snapshot for snapshot in snapshots}
+        old = stale(self.pipeline, by_name, self.platform.lake.frame, self.as_of)
+        return "\n  ".join((deploy_line(record), *old))
 
     def _do(self, stage: Stage[R], line: Callable[[R], str]) -> tuple[R, StageResult]:
         record, seconds, reused = stage.run(self.pipeline.name, self.platform, self.progress)
