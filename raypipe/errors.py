@@ -156,10 +156,19 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     'Did you mean `amount`?'
     """
     names = sorted(known)
-    if near := get_close_matches(wrong, names, n=1):
-        return f"Did you mean `{near[0]}`?"
+    if near := nearest(wrong, names):
+        return f"Did you mean `{near}`?"
     shown = ", ".join(f"`{name}`" for name in names[:12])
     return f"Known: {shown}{', …' if len(names) > 12 else ''}" if names else ""
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str | None:
+    """The known word that a misspelt one is most like; None when it is like none.
+
+    >>> nearest("amout", ["amount", "card"])
+    'amount'
+    """
+    return next(iter(get_close_matches(wrong, sorted(known), n=1)), None)
 
 
 def _sentence(what: str, where: str, cure: str) -> str:

@@ -70,7 +70,10 @@ def _windowed(
     op: Op, value: Value | None, window: timedelta, tail: timedelta | None, rank: float | None = None
 ) -> Aggregate:
     expression = None if value is None else Expression.of(value)
-    return Aggregate(op, expression, window, default_tail(window) if tail is None else tail, rank)
+    if tail is None:
+        # A window of the wrong kind, which types forbid, is kept, and told by `check` beside all other faults.
+        tail = default_tail(window) if isinstance(window, timedelta) else timedelta(0)  # type: ignore[redundant-expr]
+    return Aggregate(op, expression, window, tail, rank)
 
 
 def count(window: timedelta, value: Value | None = None, *, tail: timedelta | None = None) -> Aggregate:

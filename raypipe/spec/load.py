@@ -23,6 +23,9 @@ def load(path: str | Path) -> Pipeline:
         DefinitionError: the file fails to run, or holds no Pipeline, or more than one.
     """
     file = Path(path).absolute()
+    if file.is_dir():
+        cure = f"Give a file of it, such as {Path(path) / 'pipeline.py'}"
+        raise SourceError("is a folder, not a pipeline file", where=str(path), cure=cure)
     if not file.is_file():
         raise SourceError("no such pipeline file", where=str(path), cure="Give the path of a .py file")
     # A name of its own: two pipeline.py files may be loaded by one process.

@@ -82,6 +82,7 @@ def periods(
     >>> periods(train="2013-01..2013-04", tune="2013-05", holdout="2013-06").tune[1].isoformat()
     '2013-06-01T00:00:00+00:00'
     """
+    _require_zone(zone)
     return Periods(_period(train, zone), _period(tune, zone), _period(holdout, zone), walk_forward, apart)
 
 
@@ -98,9 +99,17 @@ def _period(text: str, zone: str) -> tuple[datetime, datetime]:
     first, _, last = text.partition("..")
     try:
         return _edges(first, zone)[0], _edges(last or first, zone)[1]
-    except (ValueError, ZoneInfoNotFoundError):
-        cure = "Write it as `2013-05`, `2013-01..2013-04` or `2013-05-01..2013-05-14`, in a zone such as `Europe/Paris`"
-        raise DefinitionError([Fault(written_at(), f"`{text}` in `{zone}` is not a period", cure)]) from None
+    except ValueError:
+        cure = "Write it as `2013-05`, `2013-01..2013-04` or `2013-05-01..2013-05-14`"
+        raise DefinitionError([Fault(written_at(), f"`{text}` is not a period", cure)]) from None
+
+
+def _require_zone(zone: str) -> None:
+    try:
+        ZoneInfo(zone)
+    except (ValueError, OSError, ZoneInfoNotFoundError):  # a folder of zones, such as `Europe`, cannot be opened
+        cure = "Write it as `Europe/Paris` or `UTC`"
+        raise DefinitionError([Fault(written_at(), f"`{zone}` is not a time zone", cure)]) from None
 
 
 def _edges(text: str, zone: str) -> tuple[datetime, datetime]:

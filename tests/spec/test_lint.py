@@ -75,6 +75,8 @@ KINDS = {
     "ask": ('rides.before("asked_at"),\n    inputs', "rides,\n    inputs", "stream.before("),
     "inputs": ("[asked, by_zone,", '["asked", by_zone,', "request("),
     "trials": ("trials=4", 'trials="4"', "int"),
+    "window": ('agg.mean("fare", hours(3))', 'agg.mean("fare", "3h")', "hours("),
+    "delay": ('    time="asked_at",', '    delay=2, time="asked_at",', "hours("),
     "gate": ("checks.not_null(", '"rows", checks.not_null(', "checks.not_null("),
 }
 
@@ -221,8 +223,23 @@ def test_lint_raises_nothing_but_faults_on_any_two_plants(tmp_path: Path) -> Non
         ('hour=pl.col("asked_at").dt.hour(),', 'hour=pl.col("asked_tt").dt.hour(),'),
         ('zone_fare=agg.mean("fare"', 'zone_fare=agg.mean("fair"'),
         ('ratio = derived(ratio=pl.col("zone_fare")', 'ratio = derived(part=pl.col("zone_far"), ratio=pl.col("part")'),
+        ('request("ride", "zone",', 'request("ride", "zoen",'),
+        ('"driver", "asked_at")', '"driver", "askd_at")'),
+        ('.by("zone")', '.by("zons")'),
+        (
+            'driver", float: "fare tip", datetime: "asked_at done_at"',
+            'driver asked_at", float: "fare tip", datetime: "done_at"',
+        ),
     ],
 )
 def test_what_follows_from_a_fault_is_not_told(tmp_path: Path, right: str, wrong: str) -> None:
     [fault] = faults_of(tmp_path, planted((right, wrong)))
-    assert any(word in fault.what for word in ("tip", "tap", "asked_tt", "fair", "zone_far"))
+    words = ("tip", "tap", "asked_tt", "fair", "zone_far", "zoen", "askd_at", "zons", "not a time in UTC")
+    assert any(word in fault.what for word in words)
+
+
+def test_a_text_that_is_to_be_a_time_may_be_declared_as_one(tmp_path: Path) -> None:
+    declared = 'driver", float: "fare tip", datetime: "asked_at done_at"'
+    text = planted((declared, 'driver done_at", float: "fare tip", datetime: "asked_at"'))
+    [fault] = faults_of(tmp_path, text)
+    assert fault.cure.startswith('Declare it as `datetime: "done_at"` if its texts name their zone; else')

@@ -37,7 +37,11 @@ def test_it_finds_the_pipeline(tmp_path: Path) -> None:
         ("open('/nowhere')\n", "Correct this line; `python pipeline.py` shows the whole trace."),
         ("x = '\\ud800'.encode()\n", "pipeline.py:1: UnicodeEncodeError"),
         ("from raypipe import periods\nperiods(train='13', tune='2013-05', holdout='2013-06')",
-         "pipeline.py:2: `13` in `UTC` is not a period"),
+         "pipeline.py:2: `13` is not a period. Write it as `2013-05`"),
+        ("from raypipe import periods\nperiods(train='2013-04', tune='2013-05', holdout='2013-06', zone='Utc/Foo')",
+         "pipeline.py:2: `Utc/Foo` is not a time zone. Write it as `Europe/Paris` or `UTC`."),
+        ("from raypipe import periods\nperiods(train='2013-04', tune='2013-05', holdout='2013-06', zone='Europe')",
+         "pipeline.py:2: `Europe` is not a time zone."),
         ("from raypipe import Table, csv\nTable('t', csv('x'), key='a', columns={str: 'a', int: 'a'})",
          "pipeline.py:2: ValueError: column `a` is declared twice"),
     ],
@@ -57,7 +61,12 @@ def test_a_file_that_is_no_text(tmp_path: Path, content: bytes) -> None:
         load(tmp_path / "pipeline.py")
 
 
-@pytest.mark.parametrize("name", ["missing.py", ".", "nothing/at/all.py"])
+def test_a_folder_is_told_from_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"is a folder, not a pipeline file\. Give .*pipeline\.py"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["missing.py", "nothing/at/all.py"])
 def test_a_missing_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match="no such pipeline file") as caught:
         load(tmp_path / name)

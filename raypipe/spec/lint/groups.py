@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 from polars.exceptions import PolarsError
 
-from raypipe.errors import Fault, did_you_mean
+from raypipe.errors import Fault, did_you_mean, nearest
 from raypipe.spec.agg import Aggregate
 from raypipe.spec.features import Request
 from raypipe.spec.lint.sources import TIME, Columns, beyond, columns, same_type, type_of, unknown
@@ -62,14 +62,24 @@ def _key(pipeline: Pipeline, group: FeatureGroup, known: Columns) -> Iterator[Fa
     for key, field in zip(group.key, group.asked, strict=False):
         yield from same_type(field, columns(pipeline.ask.stream), key, known, group.where, f"stream {stream.name}")
     for field in group.asked:
-        yield from asked_field(pipeline, field, group.where)
+        # A key that the stream lacks is told already.
+        if not (field in group.key and known.lacks(field)):
+            yield from asked_field(pipeline, field, group.where)
 
 
 def asked_field(pipeline: Pipeline, field: str, where: str) -> Iterator[Fault]:
     """A fault when a key is looked up by a field that nobody sends."""
-    fields = [name for item in pipeline.inputs if isinstance(item, Request) for name in item.fields]
-    if fields and field not in fields:
+    requests = [item for item in pipeline.inputs if isinstance(item, Request)]
+    fields = [name for asked in requests for name in asked.fields]
+    known = columns(pipeline.ask.stream)
+    if fields and field not in fields and not any(field in meant(asked, known) for asked in requests):
         yield Fault(where, f"key `{field}` is not a request field", did_you_mean(field, fields))
+
+
+def meant(asked: Request, known: Columns) -> set[str]:
+    """The columns that fields were to be which the stream lacks: each is told once, where it is asked for."""
+    near = {nearest(name, known) for name in asked.fields if known.lacks(name)}
+    return {name for name in near if name is not None}
 
 
 def _aggregate(group: FeatureGroup, name: str, aggregate: Aggregate, known: Columns) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from raypipe.errors import Fault, did_you_mean
 from raypipe.spec.agg import Aggregate
 from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
-from raypipe.spec.lint.groups import asked_field
+from raypipe.spec.lint.groups import asked_field, meant
 from raypipe.spec.lint.sources import Columns, beyond, columns, same_type, type_of, unknown
 from raypipe.spec.pipeline import Inputs, Pipeline
 from raypipe.spec.shape import is_known_at, known_from
@@ -34,7 +34,7 @@ def request_rule(pipeline: Pipeline) -> Iterator[Fault]:
         yield from unknown(name, known, asked.where, f"stream {ask.stream.name}")
         if name in known:
             yield from _from_the_future(pipeline, name, asked.where, f"request field `{name}`")
-    if ask.moment in known and ask.moment not in asked.fields:
+    if ask.moment in known and ask.moment not in {*asked.fields, *meant(asked, known)}:
         what = f"the request lacks `{ask.moment}`, by which the time of asking is told"
         yield Fault(asked.where, what, f"Add `{ask.moment}` to `request(...)`")
     for name, expression in asked.features.items():
@@ -135,8 +135,9 @@ def _types_of(item: Inputs) -> dict[str, pl.DataType]:
 
 
 def _fields(asked: Request, known: Columns) -> Columns:
-    # A field that the stream lacks is told once, and not again by each feature that reads it.
-    return Columns().with_types(asked.fields, {field: known[field] for field in asked.fields if field in known})
+    # A field that the stream lacks is told once, and not again by each feature that reads it, as written or as meant.
+    names = {*asked.fields, *meant(asked, known)}
+    return Columns().with_types(names, {field: known[field] for field in names if field in known})
 
 
 def _request_types(pipeline: Pipeline) -> Columns:

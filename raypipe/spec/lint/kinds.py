@@ -25,6 +25,7 @@ WRITTEN = {
     "Retrain": "retrain.hybrid()",
     "Search": "Search([models.LightGBM()])",
     "Shares": "shares()",
+    "timedelta": "hours(2)",
     "TableFeatures": 'table.columns_by("key", "column")',
 }
 

@@ -58,7 +58,7 @@ def source_name_rule(pipeline: Pipeline) -> Iterator[Fault]:
 
 
 def column_rule(pipeline: Pipeline) -> Iterator[Fault]:
-    """Keys, ids, derivations and look-ups name columns that exist."""
+    """Keys, ids, derivations and look-ups name columns that exist; moments are UTC times."""
     for source in pipeline.sources:
         known = columns(source)
         yield from _followed(source)[2]
@@ -69,17 +69,13 @@ def column_rule(pipeline: Pipeline) -> Iterator[Fault]:
 
 
 def time_rule(pipeline: Pipeline) -> Iterator[Fault]:
-    """The time of a stream and its moments are UTC times; its delay is not negative."""
+    """The time of a stream is a column; its delay is not negative."""
     for stream in pipeline.streams:
         known = columns(stream)
         yield from unknown(stream.time, known, stream.where, stream.name)
         published = () if stream.published is None else (stream.published,)
         for name in published:
             yield from unknown(name, known, stream.where, stream.name)
-        for name in (stream.time, *stream.reveals, *published):
-            if name in known and known[name] != TIME:
-                what = f"`{stream.name}.{name}` is {known[name]}, not a time in UTC"
-                yield Fault(stream.where, what, "Derive it with `to_utc`, or `.dt.convert_time_zone('UTC')`")
         if stream.delay.total_seconds() < 0:
             yield Fault(
                 stream.where, f"stream `{stream.name}` has a negative delay", "Nothing is known before it happens"
@@ -169,6 +165,8 @@ def _followed(source: Source) -> tuple[Mapping[str, pl.DataType], frozenset[str]
         for name, kind in source.columns.items()
         if kind not in POLARS_TYPES
     ]
+    # What reads a time that is none would be told of it again, in words of Polars.
+    untold |= _without_times_that_are_none(source, known, faults)
     for name, way in source.derive.items():
         reader = f"`{source.name}.{name}`"
         if isinstance(way, Expression):
@@ -196,7 +194,22 @@ def _followed(source: Source) -> tuple[Mapping[str, pl.DataType], frozenset[str]
         except PolarsError as error:
             faults.append(Fault(way.where, f"{reader} does not fit its columns: {str(error).splitlines()[0]}"))
             untold |= {name}
+    untold |= _without_times_that_are_none(source, known, faults)
     return known, frozenset(untold), tuple(faults)
+
+
+def _without_times_that_are_none(source: Source, known: dict[str, pl.DataType], faults: list[Fault]) -> set[str]:
+    """Tell of moments of a stream that are no times in UTC, and take them out of what is known."""
+    if not isinstance(source, Stream):
+        return set()
+    times = (source.time, *source.reveals, *filter(None, (source.published,)))
+    wrong = {name: known.pop(name) for name in times if name in known and known[name] != TIME}
+    for name, kind in wrong.items():
+        cure = "Derive it with `to_utc`, or `.dt.convert_time_zone('UTC')`"
+        if kind == pl.String and name in source.columns:
+            cure = f'Declare it as `datetime: "{name}"` if its texts name their zone; else derive it with `to_utc`'
+        faults.append(Fault(source.where, f"`{source.name}.{name}` is {kind}, not a time in UTC", cure))
+    return set(wrong)
 
 
 def _mentioned(pipeline: Pipeline) -> list[Source]:
