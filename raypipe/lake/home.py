@@ -19,8 +19,9 @@ from raypipe.lake.ingest import ATTEMPTS
 from raypipe.lake.state import Held
 from raypipe.spec import Source, Stream, fingerprint
 
-#: From this many bytes in more than one file, reading is spread over the cluster; below, workers start too slowly.
-SPREAD_BYTES = 256 * 2**20
+#: From this many bytes in more than one file, reading is spread over the cluster; below, this machine's cores are done
+#: before its workers have started.
+SPREAD_BYTES = 4 * 2**30
 
 
 class Home:

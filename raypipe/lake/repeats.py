@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from raypipe.lake import storage
+from raypipe.lake.apart import Extent, extent, suspects
 
 #: Rows whose hashed ids are in memory at a time: 8 bytes each, and as much again to sort them.
 ROWS_AT_A_TIME = 20_000_000
@@ -41,10 +43,27 @@ def repeated_rows(old: Sequence[str], new: Sequence[str], id: Sequence[str], shi
     if not new:
         return pl.Series(dtype=pl.UInt32)
     whole = pl.all_horizontal(pl.col(*id).is_not_null())
-    found = [*_repeats(old, new, id, whole)]
-    if storage.scan(new).select((~whole).any()).collect().item():
+    there, come = ([extent(path, id) for path in paths] for paths in (old, new))
+    old_near, near = suspects(there, come, id)
+    found = [_placed(one, come, near) for one in _repeats(_paths(old_near), _paths(near), id, whole)]
+    if any(one.gaps for one in come):
         found += _repeats(old, new, shipped, ~whole)
-    return pl.concat(found).sort()
+    return pl.concat([pl.Series(dtype=pl.UInt32), *found]).sort()
+
+
+def _paths(files: Sequence[Extent]) -> list[str]:
+    return [one.path for one in files]
+
+
+def _placed(rows: pl.Series, files: Sequence[Extent], near: Sequence[Extent]) -> pl.Series:
+    """Positions over the rows of some files as positions over those of all."""
+    if len(near) == len(files):
+        return rows
+    starts = dict(zip(_paths(files), accumulate([0, *(one.rows for one in files)]), strict=False))
+    here = np.cumsum([0, *(one.rows for one in near)])
+    moved = np.array([starts[one.path] for one in near], dtype=np.int64) - here[:-1]
+    places = rows.to_numpy()
+    return pl.Series(places + moved[np.searchsorted(here, places, side="right") - 1]).cast(pl.UInt32)
 
 
 def differing(
@@ -102,6 +121,8 @@ def drop_rows(paths: Sequence[str], rows: pl.Series, schema: pa.Schema) -> list[
 
 
 def _repeats(old: Sequence[str], new: Sequence[str], by: Sequence[str], which: pl.Expr) -> Iterator[pl.Series]:
+    if not new:
+        return
     key, buckets = pl.struct(by).hash(), _buckets(old, new)
     for bucket in range(buckets):
         mine = which & (key % buckets == bucket)

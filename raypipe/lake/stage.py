@@ -1,8 +1,11 @@
 """Files become Parquet in the warehouse, in blocks: read, derive, write. Nothing refers to them until a commit does."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from threading import Event, Lock
 
 import polars as pl
 import pyarrow as pa
@@ -135,11 +138,13 @@ class Task:
 
 
 class PartWriter:
-    """Writes blocks as Parquet files of a bounded number of rows."""
+    """Writes blocks as Parquet files of a bounded number of rows; while one is written the next can be read."""
 
     def __init__(self, folder: str, prefix: str, schema: pa.Schema) -> None:
         self._folder, self._prefix, self._schema = folder, prefix, schema
         self._writer: pq.ParquetWriter | None = None
+        self._hand = ThreadPoolExecutor(1, "write")
+        self._written: Future[None] | None = None
         self._in_part = 0
         self.paths: list[str] = []
         self.rows = 0
@@ -147,7 +152,10 @@ class PartWriter:
     def __enter__(self) -> "PartWriter":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._hand.shutdown()
+        if kind is None:
+            self._wait()
         self._close()
 
     def write(self, table: pa.Table) -> None:
@@ -157,19 +165,29 @@ class PartWriter:
         if self._writer is None:
             self.paths.append(f"{self._folder}/{self._prefix}-{len(self.paths):05d}.parquet")
             self._writer = storage.writer(self.paths[-1], self._schema)
-        self._writer.write_table(table.select(self._schema.names).cast(self._schema))
+        rows = table.select(self._schema.names).cast(self._schema)
+        self._wait()
+        self._written = self._hand.submit(self._writer.write_table, rows)
         self.rows += table.num_rows
         self._in_part += table.num_rows
         failpoint("ingest.while_reading")
         if self._in_part >= ROWS_PER_FILE:
+            self._wait()
             self._close()
 
     def discard(self) -> None:
         """Begin again with nothing."""
+        self._wait()
         self._close()
         for path in self.paths:
             storage.remove(path)
         self.paths, self.rows = [], 0
+
+    def _wait(self) -> None:
+        """Until the last block is written; what went wrong with it is raised here."""
+        if self._written is not None:
+            self._written.result()
+        self._written = None
 
     def _close(self) -> None:
         if self._writer is not None:
@@ -178,7 +196,7 @@ class PartWriter:
 
 
 def stage(tasks: Sequence[Task], progress: Progress, spread_bytes: int) -> list[Staged]:
-    """Stage files, results in the order of the tasks: here, or, from ``spread_bytes`` on, all over the cluster.
+    """Stage files, results in the order of the tasks: by all cores here, or, from ``spread_bytes`` on, by the cluster.
 
     Raises:
         SourceError: a file is not what its source declares.
@@ -189,15 +207,34 @@ def stage(tasks: Sequence[Task], progress: Progress, spread_bytes: int) -> list[
     with progress.step(f"read {tasks[0].source.name}", total) as step:
         if total >= spread_bytes and len(tasks) > 1:
             return _spread(tasks, step)
-        return [task.run(_advance(step, task)) for task in tasks]
+        return _here(tasks, step)
 
 
-def _advance(step: Step, task: Task) -> Callable[[float], None]:
+class _EndedError(Exception):
+    """Another file has a fault: what is left is not read."""
+
+
+def _here(tasks: Sequence[Task], step: Step) -> list[Staged]:
+    """A file a core at a time. Reading, deriving and writing leave Python alone."""
+    turn, ended = Lock(), Event()
+    with ThreadPoolExecutor(min(len(tasks), len(os.sched_getaffinity(0))), "stage") as pool:
+        found = [pool.submit(task.run, _advance(step, task, turn, ended)) for task in tasks]
+        try:
+            return [one.result() for one in found]
+        finally:
+            ended.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _advance(step: Step, task: Task, turn: Lock, ended: Event) -> Callable[[float], None]:
     done = 0.0
 
     def advance(share: float) -> None:
         nonlocal done
-        step.advance((share - done) * task.file.size, task.file.name)
+        if ended.is_set():
+            raise _EndedError
+        with turn:
+            step.advance((share - done) * task.file.size, task.file.name)
         done = share
 
     return advance

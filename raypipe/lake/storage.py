@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypedDict
 
 import polars as pl
 import pyarrow as pa
@@ -78,19 +79,35 @@ def read_arrow(path: str) -> pa.Table:
     return pq.read_table(bare(path), filesystem=filesystem(path), partitioning=None)
 
 
+def footer(path: str) -> pq.FileMetaData:
+    """What a file says of itself."""
+    return pq.read_metadata(bare(path), filesystem=filesystem(path))
+
+
 def height(path: str) -> int:
     """How many rows a file says it has."""
-    return int(pq.read_metadata(bare(path), filesystem=filesystem(path)).num_rows)
+    return int(footer(path).num_rows)
 
 
 def writer(path: str, schema: pa.Schema) -> pq.ParquetWriter:
     """Writes a file, block by block."""
-    return pq.ParquetWriter(bare(path), schema, filesystem=filesystem(path), compression="zstd")
+    return pq.ParquetWriter(bare(path), schema, filesystem=filesystem(path), **_encoding(schema))
 
 
 def write(rows: pa.Table, path: str) -> None:
     """Write a file."""
-    pq.write_table(rows, bare(path), filesystem=filesystem(path), compression="zstd")
+    pq.write_table(rows, bare(path), filesystem=filesystem(path), **_encoding(rows.schema))
+
+
+class _Encoding(TypedDict):
+    compression: str
+    use_dictionary: list[str] | bool
+
+
+def _encoding(schema: pa.Schema) -> _Encoding:
+    """Dictionaries for texts alone: of numbers and times, which mostly differ, they double a file and its time."""
+    texts = [one.name for one in schema if pa.types.is_large_string(one.type) or pa.types.is_string(one.type)]
+    return {"compression": "zstd", "use_dictionary": texts or False}
 
 
 def remove(path: str) -> None:
