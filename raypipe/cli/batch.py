@@ -11,6 +11,9 @@ from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
 from raypipe.words import amount
 
+#: The exit code where every row was refused: no answer came of it.
+NONE_ANSWERED = 1
+
 
 def job(
     name: Name,
@@ -48,3 +51,5 @@ def predict_batch(name: str, questions: str, since: str | None, out: Output) -> 
     )
     out.say(*(Text(f"  {amount(rows, 'row')}: {why}", "yellow") for why, rows in made.because.items()))
     out.result(made)
+    if made.rows and made.refused == made.rows:
+        raise typer.Exit(NONE_ANSWERED)

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.cli.kept import Name, kept
+from raypipe.cli.kept import Name, kept, require_known
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.clock import to_second
@@ -52,6 +52,7 @@ def drift(
     moment = moment_of(since, "--since")
     out = Output(json)
     with kept() as history:
+        require_known(history.registry, name)
         version = history.registry.champion(name)
         if version is None:
             raise RegistryError("has no champion", where=name, cure="Run `raypipe run` first")

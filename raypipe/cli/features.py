@@ -9,12 +9,11 @@ from rich import box
 from rich.table import Table
 
 from raypipe.cli.definition import read
-from raypipe.cli.kept import is_there, kept, split
+from raypipe.cli.kept import is_there, kept, require_known, split
 from raypipe.cli.life import AsOf, moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
 from raypipe.clock import to_minute
-from raypipe.errors import RegistryError
 
 if TYPE_CHECKING:
     from raypipe.flows.catalogue import Described
@@ -90,12 +89,11 @@ def _with_history(name: str, named: "Pipeline | None") -> "tuple[Pipeline, list[
     from raypipe.flows.catalogue import catalogue
 
     with kept() as found:
+        if named is None:
+            require_known(found.registry, name)
         versions = found.registry.versions(name if named is None else named.name)
         if named is None:
             # The last one that was registered speaks for the name.
-            if not versions:
-                cure = "Give the pipeline's file, or run `raypipe run FILE`"
-                raise RegistryError("no version is registered", where=name, cure=cure)
             named = bundle.pipeline(Path(max(versions, key=lambda one: one.version).folder))
         return named, catalogue(named, versions, found.ledger)
 

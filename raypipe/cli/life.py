@@ -13,7 +13,7 @@ from raypipe.cli.definition import PipelineFile, read
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import Watcher, watch
 from raypipe.cli.tables import stage_line, stage_row
-from raypipe.errors import SettingsError
+from raypipe.errors import RegistryError, SettingsError
 
 if TYPE_CHECKING:  # Ray, MLflow and the rest come with them, and take seconds
     from raypipe.flows import Run, StageResult
@@ -157,6 +157,8 @@ def _go(
 
     pipeline, moment = read(file), moment_of(as_of)
     require_here(pipeline)
+    if not fit:
+        _require_champion(pipeline.name, file)
     progress = watch(out.console)
     # Seconds of imports: a faulty definition is told before them.
     with progress.step("Load the libraries"):
@@ -170,6 +172,21 @@ def _go(
         work = Run(pipeline, file, platform, progress, now, until, fit, bypass, anew)
         results = list(_told(work, progress, out))
         report(work, results, out)
+
+
+def _require_champion(name: str, file: Path) -> None:
+    """Do nothing when somebody can answer: else a cluster would be started, and rows taken in, for nothing.
+
+    Raises:
+        RegistryError: the pipeline has no champion.
+    """
+    from raypipe.cli.kept import is_there, kept
+
+    if is_there():
+        with kept() as found:
+            if found.registry.holder(name) is not None:
+                return
+    raise RegistryError("has no champion to serve", where=name, cure=f"Make one with `raypipe run {file}`")
 
 
 def _told(work: "Run", progress: Watcher, out: Output) -> Iterator["StageResult"]:

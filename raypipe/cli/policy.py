@@ -141,6 +141,7 @@ def _in_service(name: str) -> "Pipeline":
     from raypipe.contracts import bundle
 
     with kept() as found:
+        require_known(found.registry, name)
         version = found.registry.champion(name)
     if version is None:
         raise RegistryError("has no champion", where=name, cure="Give the pipeline's file, or run `raypipe run FILE`")

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.cli.kept import Name
+from raypipe.cli.kept import Name, kept, require_known
 from raypipe.cli.output import AsJson, Output
 
 
@@ -42,6 +42,8 @@ def scale(
     given = {"most": most, "target": target, "batch": batch, "queue": queue, "cache": cache}
     given |= {"replicas": replicas, "most": 0} if replicas is not None else {"replicas": least}
     changes = {key: value for key, value in given.items() if value is not None}
+    with kept() as found:
+        require_known(found.registry, name)
     out, platform = Output(json), connect()
     try:
         now, serving = tuning(platform, name), True

@@ -28,6 +28,10 @@ def watch(name: Name, once: Once = False, stop: Stop = False, json: AsJson = Fal
     It comes back by itself when it dies, and nothing is lost or counted twice. Run again, it says what is seen now.
     Settings: `tick_seconds`, `tick_rows`, `false_alarm_days`, `alerts`, `cpu_price`.
     """
+    from raypipe.cli.kept import kept
+
+    with kept() as found:
+        found.registry.get(name, "champion")  # told before a cluster is started for it
     out = Output(json)
     seen = _once(name) if once else _on_cluster(name, out, stop=stop)
     _show(seen, out)
@@ -35,10 +39,6 @@ def watch(name: Name, once: Once = False, stop: Stop = False, json: AsJson = Fal
 
 
 def _once(name: str) -> "Seen":
-    from raypipe.cli.kept import kept
-
-    with kept() as found:
-        found.registry.get(name, "champion")
     from raypipe.flows.watching.actor import Round
     from raypipe.wiring import connect
 
@@ -58,7 +58,6 @@ def _on_cluster(name: str, out: Output, *, stop: bool) -> "Seen":
     from raypipe.flows.watching.start import Seen, seen_by, start_watch, stop_watch
 
     with opened(progress_of(out.console), f"raypipe: watch {name}") as platform:
-        platform.registry.get(name, "champion")
         if stop:
             stop_watch(name)
             return Seen(pipeline=name, watching=False, versions=(), untold=0)

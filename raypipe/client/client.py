@@ -226,7 +226,10 @@ class Client:
         """A better error where the reason is that no such pipeline is served."""
         if error.status != 404 or pipeline in (there := self._pipelines()):
             return error
-        cure = did_you_mean(pipeline, there) or "Deploy it with `raypipe run FILE`"
+        cure = (
+            did_you_mean(pipeline, there)
+            or "Deploy it with `raypipe deploy FILE`, or train it first with `raypipe run FILE`"
+        )
         return RequestError("no such pipeline is served", where=pipeline, cure=cure, status=404)
 
     def _pipelines(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from raypipe.contracts.records import CheckResult, GateReport
-from raypipe.errors import GateError
+from raypipe.errors import RaypipeError, nearest
 from raypipe.ledger import Ledger
 
 #: Kinds of rows that hold a report.
@@ -57,11 +57,13 @@ def last_judgements(ledger: Ledger, pipeline: str) -> list[Judgement]:
     """The last report of each gate of a pipeline, in the order of a run, with its history.
 
     Raises:
-        GateError: no gate of this pipeline has reported yet.
+        RaypipeError: no gate of this pipeline has reported yet.
     """
     told = _told(ledger, pipeline)
     if not told:
-        raise GateError("no gate has reported yet", where=pipeline, cure="Run `raypipe run FILE --until gate`")
+        near = nearest(pipeline, {name for kind in KINDS for name in ledger.subjects(kind)})
+        cure = f"Did you mean `{near}`?" if near else "Run `raypipe run FILE --until gate`"
+        raise RaypipeError("no gate of this pipeline has reported yet", where=pipeline, cure=cure)
     by_stage = {stage: [one for one in told if one[1].stage == stage] for stage in STAGES}
     return [_judgement(reports) for reports in by_stage.values() if reports]
 

@@ -97,8 +97,15 @@ def test_all_is_well(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_nothing_was_judged_yet(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["gates", "trips"]) == 4
-    assert "trips: no gate has reported yet" in capsys.readouterr().err
+    assert main(["gates", "trips"]) == 1  # not 4: no gate was closed
+    said = "trips: no gate of this pipeline has reported yet. Run `raypipe run FILE --until gate`."
+    assert said in capsys.readouterr().err
+
+
+def test_a_name_that_no_gate_knows_is_told(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(workspace, (0, "stage.gate"))
+    assert main(["gates", "tripps"]) == 1
+    assert "tripps: no gate of this pipeline has reported yet. Did you mean `trips`?" in capsys.readouterr().err
 
 
 def test_a_page_that_cannot_be_written(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

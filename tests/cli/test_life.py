@@ -79,6 +79,7 @@ def played(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Iterator[type[Pl
 
     monkeypatch.setattr(opened, "opened", open_it)
     monkeypatch.setattr(flows, "Run", Played)
+    monkeypatch.setattr("raypipe.registry.Registry.holder", lambda *_: 2)
     monkeypatch.setattr(Played, "asked", [], raising=False)
     monkeypatch.setattr(Played, "fails_at", "")
     return Played
@@ -235,3 +236,11 @@ def test_no_reason_passes_no_gate(played: type[Played], capsys: pytest.CaptureFi
     assert main(["run", str(EXAMPLE), "--bypass-gate", "  "]) == 2
     assert "--bypass-gate: the reason is empty. Say why" in capsys.readouterr().err
     assert played.asked == []
+
+
+def test_without_a_champion_nothing_is_started_to_deploy_it(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(opened, "opened", lambda *_: pytest.fail("a cluster was started"))
+    assert main(["deploy", str(EXAMPLE)]) == 1
+    assert f"flights: has no champion to serve. Make one with `raypipe run {EXAMPLE}`." in capsys.readouterr().err

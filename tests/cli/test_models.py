@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from raypipe.cli.tables import model_document
 from raypipe.clock import ManualClock
 from raypipe.contracts import bundle
 from raypipe.errors import RaypipeError
+from raypipe.flows.predict import BatchPrediction
 from raypipe.ledger import Ledger
 from raypipe.registry.rows import PROMOTED, REGISTERED, Promotion, Registered
 from raypipe.spec import to_json
@@ -187,7 +189,25 @@ def test_the_client_reads_the_same(registered: None) -> None:
             client.models("flihgts")
 
 
-@pytest.mark.parametrize("command", ["models", "log", "experiment"])
+@pytest.mark.parametrize(("refused", "code"), [(3, 1), (2, 0)])
+def test_a_batch_of_which_no_row_is_answered_has_failed(
+    refused: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = BatchPrediction(
+        name="flights", version=1, batch="b", table="batches.flights", snapshot_id=1, rows=3, refused=refused,
+        because={"scheduled_at: is older than the stored features": refused}, added=True,
+    )  # fmt: skip
+    monkeypatch.setattr("raypipe.cli.opened.opened", lambda *_: nullcontext(None))
+    monkeypatch.setattr("raypipe.flows.deploy.champion", lambda *_: version(1))
+    monkeypatch.setattr("raypipe.flows.predict.predict", lambda *_, **__: made)
+    assert main(["predict", "flights", "--batch", "rows.parquet", "--json"]) == code
+    assert json.loads(capsys.readouterr().out)["refused"] == refused
+
+
+@pytest.mark.parametrize(
+    "command", ["models", "log", "experiment", "scale", "features", "drift", "policy explain --policy hybrid"]
+)
 def test_a_name_that_is_misspelt_is_told(registered: None, capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert main([command, "flihgts"]) != 0
+    first, *rest = command.split()
+    assert main([first, *rest[:1], "flihgts", *rest[1:]]) != 0
     assert "flihgts: no model of this name is registered. Did you mean `flights`?" in capsys.readouterr().err

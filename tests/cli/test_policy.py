@@ -47,7 +47,7 @@ def test_a_name_stands_for_the_definition_of_its_champion(workspace, tmp_path, c
     decision = json.loads(capsys.readouterr().out)
     assert (decision["situation"]["version"], decision["policy"]) == (1, "hybrid")
     assert main(["policy", "explain", "ride", "--policy", "hybrid", "--json"]) == 1
-    assert told(capsys)["what"] == "has no champion"
+    assert told(capsys)["cure"] == "Did you mean `rides`?"
 
 
 def test_a_pinned_pipeline_does_not_age_by_the_clock(workspace, tmp_path, capsys):

@@ -28,7 +28,8 @@ def test_how_far_the_first_tick_is(at: int | None, said: str) -> None:
 def test_what_is_not_in_service_is_told(
     up: bool, workspace: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    platform = SimpleNamespace(registry=SimpleNamespace(get=lambda *_: None))
+    platform = SimpleNamespace()
+    monkeypatch.setattr("raypipe.registry.Registry.get", lambda *_: None)
     seen = Seen(pipeline="rides", watching=True, versions=(), untold=1, unreached=("env:SLACK: holds nothing",))
     monkeypatch.setattr("raypipe.cli.opened.opened", lambda *_: nullcontext(platform))
     monkeypatch.setattr("raypipe.flows.swap.served", lambda *_: up)
@@ -39,3 +40,11 @@ def test_what_is_not_in_service_is_told(
     assert "rides is watched." in out
     assert "1 alarms could not be told yet; they are tried again every minute.\n    env:SLACK: holds nothing\n" in out
     assert ("rides is not in service now: `raypipe up` brings back what was." in out) is not up
+
+
+def test_a_model_that_is_not_there_is_told_before_a_cluster_is_started(
+    workspace: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raypipe.cli.opened.opened", lambda *_: pytest.fail("a cluster was started"))
+    assert main(["watch", "rides"]) == 1
+    assert "rides: no version of this model is registered" in capsys.readouterr().err

@@ -104,7 +104,9 @@ def test_a_service_that_has_nothing_deployed(client: Client, server: Server) -> 
     status = client.status()
     assert status.pipelines == ()
     assert status.services[0].answers
-    with pytest.raises(RequestError, match=r"flights: no such pipeline is served. Deploy it with `raypipe run FILE`"):
+    with pytest.raises(
+        RequestError, match=r"flights: no such pipeline is served. Deploy it with `raypipe deploy FILE`"
+    ):
         client.predict("flights", flight=1)
 
 
