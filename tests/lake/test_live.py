@@ -16,7 +16,7 @@ from raypipe.errors import SourceError, WorkspaceError
 from raypipe.lake import Lake, ingest, live
 from raypipe.spec import Stream, days, hours, kafka
 from tests.lake.logs import Broker, ride
-from tests.lake.sources import HEADER, START, lines, trips
+from tests.lake.sources import HEADER, START, line, lines, trips
 from tests.processes import processes_with
 
 PROCESSES = processes_with("tests.lake.test_live")
@@ -240,6 +240,26 @@ def test_a_changed_definition_reads_the_log_again(tmp_path: Path, cluster: Broke
     assert ids(lake, snapshot) == [*range(4)]
     assert snapshot.taken is not None
     assert snapshot.taken.read == 4
+
+
+def test_without_a_wrong_file_the_log_is_read_again(tmp_path: Path, cluster: Broker, topic: str) -> None:
+    """Also the row that a wrong one of its id had come before."""
+    lake, right, wrong = opened(tmp_path, cluster), tmp_path / "right.csv", tmp_path / "wrong.csv"
+    right.write_text(HEADER + lines(100))
+    wrong.write_text(HEADER + line(1, fare=1.0) + lines(200))
+    cluster.send(topic, *[ride(i) for i in range(4)])
+    lake.publish([lake.ingest(rides(topic, wrong), Silent())])
+    stream = rides(topic, right)
+    there = lake.ingest(stream, Silent())
+    assert (ids(lake, there), there.unnamed) == ([*range(4), 100, 200], (str(wrong),))
+    lake.publish([there])
+    anew = lake.ingest(stream, Silent(), anew=True)
+    assert (ids(lake, anew), anew.unnamed) == ([*range(4), 100], ())
+    cluster.send(topic, ride(4))
+    after = lake.ingest(stream, Silent())
+    lake.publish([after])
+    assert ids(lake, after) == [*range(5), 100]
+    assert 1.0 not in lake.frame(after, ["fare"]).collect()["fare"].to_list()
 
 
 def test_a_log_made_anew_is_not_taken_for_the_old(tmp_path: Path, topic: str) -> None:
