@@ -32,6 +32,7 @@ class KafkaLog:
             "group.id": "raypipe",  # the client wants one; it is never joined
             "isolation.level": "read_committed",
             "log_level": 3,
+            "queued.min.messages": 250_000,  # what comes next is fetched while a batch is written
             "fetch.wait.max.ms": 100,  # questions about offsets wait behind it
             **connection,
             # These are what exactly-once rests on.
