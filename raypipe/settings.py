@@ -1,6 +1,7 @@
 """The only place that reads the environment: ``raypipe.toml``, then ``RAYPIPE_*`` variables, which win."""
 
 import os
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self
@@ -23,6 +24,25 @@ _OPEN = {"json", "jsons", "form", "forms", "xml", "xmls"}
 
 #: What variables of the environment that are settings begin with.
 PREFIX = "RAYPIPE_"
+
+#: Why a value is refused, by pydantic's name for it; where it has more names, its own words stand.
+_WORDS = {
+    "extra_forbidden": "there is no such setting",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "string_type": "must be a text",
+    "path_type": "must be a path",
+    "list_type": "must be a list",
+    "dict_type": "must be a table",
+}
 
 
 class Settings(BaseSettings):
@@ -162,12 +182,13 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks the values
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        told = first["msg"].removeprefix("Value error, ")
+        setting, name = str(next(iter(first["loc"]), "")), ".".join(str(part) for part in first["loc"])
+        told = _WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
+        told = told.format(**first["ctx"]) if first["type"] in _WORDS and "ctx" in first else told
         raise SettingsError(
-            f"setting `{name}`: {told.lower()}" if name else told,
-            where="raypipe.toml or environment",
-            cure="" if name in Settings.model_fields else did_you_mean(name, Settings.model_fields),
+            f"setting `{name}`: {told}" if name else told,
+            where=_origin(setting, overrides),
+            cure="" if setting in ("", *Settings.model_fields) else did_you_mean(setting, Settings.model_fields),
         ) from None
     except UnreadableVariable as error:  # lists and tables are JSON there; its words hold the setting in quotes
         name = str(error).split('"')[1]
@@ -175,6 +196,15 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError("is not JSON", where=f"{PREFIX}{name.upper()}", cure=cure) from None
     except ValueError as error:  # tomllib's own complaint about the file's syntax
         raise SettingsError(f"cannot be read: {error}", where="raypipe.toml") from None
+
+
+def _origin(setting: str, overrides: Mapping[str, object]) -> str:
+    """Where the value of a setting is from; of what several make together, all that there is."""
+    if setting in overrides:
+        return "arguments"
+    variable = f"{PREFIX}{setting.upper()}"
+    set_there = any(name.upper() == variable for name in os.environ)
+    return ("raypipe.toml" if setting else "raypipe.toml or environment") if not set_there else variable
 
 
 def _require_known() -> None:

@@ -39,10 +39,18 @@ def test_the_home_of_a_user_is_found(monkeypatch: pytest.MonkeyPatch, folder: Pa
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("serve_port = 0", "`serve_port`: input should be greater than or equal to 1"),
-        ("serve_port = 70000", "`serve_port`: input should be less than or equal to 65535"),
-        ('cpus = "many"', "`cpus`: input should be a valid integer"),
-        ("serve_prot = 8000", "`serve_prot`: extra inputs are not permitted"),
+        ("serve_port = 0", "raypipe.toml: setting `serve_port`: must be at least 1"),
+        ("serve_port = 70000", "`serve_port`: must be at most 65535"),
+        ('cpus = "many"', "`cpus`: must be a whole number"),
+        ("cpus = 1.5", "`cpus`: must be a whole number"),
+        ("trace_share = [1]", "`trace_share`: must be a number"),
+        ("false_alarm_days = 0", "`false_alarm_days`: must be more than 0"),
+        ("drift_material = 1", "`drift_material`: must be less than 1"),
+        ('log_format = "xml"', "`log_format`: must be 'text' or 'json'"),
+        ("kafka = 1", "`kafka`: must be a table"),
+        ("alerts = 1", "`alerts`: must be a list"),
+        ("[databases]\nshop = 1", "`databases.shop`: must be a text"),
+        ("serve_prot = 8000", "`serve_prot`: there is no such setting. Did you mean `serve_port`?"),
         ("serve_port = ", "cannot be read"),
         ("[workspace]\nx = 1", "`workspace`"),
     ],
@@ -68,8 +76,19 @@ def test_a_file_that_is_a_folder(folder: Path) -> None:
 
 def test_a_wrong_variable_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYPIPE_REPLICAS", "0")
-    with pytest.raises(SettingsError, match="setting `replicas`: input should be greater"):
+    with pytest.raises(SettingsError, match=r"^RAYPIPE_REPLICAS: setting `replicas`: must be at least 1$"):
         load_settings()
+
+
+def test_who_has_the_last_word_is_blamed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "raypipe.toml").write_text("replicas = 0")
+    with pytest.raises(SettingsError, match=r"^raypipe\.toml: setting `replicas`"):
+        load_settings()
+    monkeypatch.setenv("RAYPIPE_REPLICAS", "many")
+    with pytest.raises(SettingsError, match=r"^RAYPIPE_REPLICAS: setting `replicas`: must be a whole number$"):
+        load_settings()
+    with pytest.raises(SettingsError, match=r"^arguments: setting `replicas`"):
+        load_settings(replicas=-1)
 
 
 @pytest.mark.parametrize("name", ["ALERTS", "KAFKA"])

@@ -65,12 +65,16 @@ def audit(
         settings = found.settings
         file = checkpoints or Path(settings.audit_folder or settings.home / "audit") / checkpoint.NAME
         if what is What.CHECKPOINT:
-            key = _key(settings.audit_key, "audit_key")
-            made = checkpoint.sign(found.ledger, file, key, SystemClock().now())
+            if not settings.audit_key:
+                raise _unset("audit_key")
+            made = checkpoint.sign(found.ledger, file, settings.audit_key, SystemClock().now())
             out.say(Text(f"Rows 1 to {made.seq:,} are signed ({made.hash[:16]}…), in {file}", "green"))
             out.result(made)
             return
-        seen = checkpoint.audit(found.ledger, file, _key(settings.audit_public_key, "audit_public_key"))
+        if not settings.audit_public_key:
+            rows = amount(found.ledger.verify(), "row")
+            raise _unset("audit_public_key", f", so no signature was verified; the chain of hashes over {rows} holds")
+        seen = checkpoint.audit(found.ledger, file, settings.audit_public_key)
     unsigned = seen.rows - seen.signed
     until = "nothing was signed yet" if seen.signed_at is None else f"signed up to row {seen.signed:,}"
     out.say(Text(f"The ledger is what was written: {seen.rows:,} rows, {until}.", "green"))
@@ -82,8 +86,6 @@ def audit(
     out.result(seen)
 
 
-def _key(reference: str, setting: str) -> str:
-    if not reference:
-        cure = "Make keys with `raypipe audit keys`, and set it to file:/path"
-        raise SettingsError("is not set", where=f"setting `{setting}`", cure=cure)
-    return reference
+def _unset(setting: str, more: str = "") -> SettingsError:
+    cure = "Make keys with `raypipe audit keys`, and set it to file:/path"
+    return SettingsError(f"is not set{more}", where=f"setting `{setting}`", cure=cure)

@@ -131,8 +131,8 @@ def challenge(
 
 def sentence(verdict: Verdict) -> str:
     """A verdict in words."""
-    spares = f"spares {verdict.gain:.4f} a row (for certain at least {verdict.low:.4f})"
-    return f"the challenger {spares} on the newest {verdict.rows:,} rows, which neither had learned from"
+    better = f"lowers the mean loss by {verdict.gain:.4f} (for certain by {verdict.low:.4f} or more)"
+    return f"the challenger {better} on the newest {verdict.rows:,} rows, which neither had learned from"
 
 
 def rolled(pipeline: Pipeline, since: int, as_of: int, onset: int | None = None, *, forget: bool = False) -> Pipeline:

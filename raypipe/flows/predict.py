@@ -133,7 +133,8 @@ def _found(platform: Platform, pipeline: Pipeline, questions: str) -> tuple[list
             with path.open("rb") as file:
                 return [str(path.absolute())], hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise SourceError(f"cannot be read: {error.strerror}", where=questions) from None
+            cure = "Check the path, which is relative to the working folder, and the file's rights"
+            raise SourceError(f"cannot be read: {error.strerror}", where=questions, cure=cure) from None
     sources = {source.name: source for source in pipeline.sources if isinstance(source, Stream)}
     if questions not in sources:
         cure = did_you_mean(questions, sources) + f" A file ends in {', '.join(SUFFIXES)}"

@@ -18,6 +18,7 @@ from raypipe.contracts.watching import ColumnDrift, DriftReport, PerformanceRepo
 from raypipe.monitoring.sentinel import sentinel
 from raypipe.monitoring.units import converted
 from raypipe.stats.shift import Floats
+from raypipe.words import amount
 
 Matrix: TypeAlias = NDArray[np.float32]
 #: Fewer rows, of a segment or of a side, say nothing about it.
@@ -196,7 +197,7 @@ def _moved(report: DriftReport, blamed: Sequence[Blamed]) -> list[str]:
         said.append(what)
     rest = f" and {len(blamed) - _SHOWN} more" if len(blamed) > _SHOWN else ""
     ticks = max(columns[one.column].ticks for one in blamed[:_SHOWN])
-    return [f"Moved, for about {ticks} {'tick' if ticks == 1 else 'ticks'}: {', '.join(said)}{rest}."]
+    return [f"Inputs that have moved, over about {amount(ticks, 'tick')}: {', '.join(said)}{rest}."]
 
 
 def _direction(before: float | None, after: float | None, stream: str) -> str:

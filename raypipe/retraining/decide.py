@@ -125,15 +125,16 @@ def _asks(trigger: Trigger, now: Situation, history: Sequence[Training]) -> tupl
             due = _last_due(trigger, now.at)
             return now.looked < due <= now.at, f"schedule `{trigger.cron}`, due at {to_second(due)}"
         case Age():
-            # What is pinned to a moment does not age while the clock goes on.
-            known = now.at if now.known is None else now.known
+            known = _known_up_to(now)
             old = timedelta(microseconds=max(known - now.since, 0))
             told = f"learned from rows up to {iso(now.since)[:10]}, {old.days} d before {iso(known)[:10]}"
             return old >= trigger.above, f"{told}, limit {in_words(trigger.above)}"
         case Errors():
             return _errors(trigger, now)
         case Regret():
-            return _above(now.regret, trigger.above, "summed log loss that recalibrating would have saved", ".1f")
+            return _above(
+                now.regret, trigger.above, "regret, the log loss that a recalibration would have saved in all", ".1f"
+            )
         case EstimatedLoss():
             return _above(now.estimated_rise, trigger.rise, "rise of the estimated loss, in parts", ".3f")
         case NewRows():
@@ -144,6 +145,11 @@ def _asks(trigger: Trigger, now: Situation, history: Sequence[Training]) -> tupl
             return _drift(trigger, now)
         case Slower() | Failing() | Worse():
             return _serves(trigger, now)
+
+
+def _known_up_to(now: Situation) -> int:
+    """What is pinned to a moment does not age while the clock goes on."""
+    return now.at if now.known is None else now.known
 
 
 def _serves(trigger: Slower | Failing | Worse, now: Situation) -> tuple[bool, str]:
@@ -191,7 +197,12 @@ def _relearn(trigger: Relearn, now: Situation, history: Sequence[Training]) -> t
     lost = sum(1 for _ in takewhile(lambda one: one.outcome == "lost", done))
     if learned.anew is False:
         return False, f"what came since the change of {iso(learned.onset)[:10]} has nothing more to teach by itself"
-    then, today = (timedelta(microseconds=moment - learned.onset) for moment in (learned.at, now.at))
+    if (known := _known_up_to(now)) < learned.onset:
+        return (
+            False,
+            f"the change of {iso(learned.onset)[:10]} lies after {iso(known)[:10]}, where the pipeline is pinned",
+        )
+    then, today = (timedelta(microseconds=moment - learned.onset) for moment in (learned.at, known))
     text = f"the change of {iso(learned.onset)[:10]} is {today.days} d ago, {then.days} d when it was trained last"
     # What was lost by a little may be won with more: the wait grows with each challenge that was lost.
     times = trigger.times ** (1 + lost)

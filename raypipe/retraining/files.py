@@ -50,7 +50,8 @@ def read_policy(source: str) -> Retrain:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SourceError(f"cannot be read: {error.strerror}", where=source) from None
+        cure = f"Give a TOML file, by its path from the working folder, or a name: {', '.join(PRESETS)}"
+        raise SourceError(f"cannot be read: {error.strerror}", where=source, cure=cure) from None
     except ValueError as error:
         raise DefinitionError([Fault(path.name, f"is not TOML: {error}")]) from None
     return policy_of(content, path.name)

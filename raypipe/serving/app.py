@@ -238,7 +238,7 @@ class App:
         if not route.public:
             self.admit(call.headers.get(b"authorization", b""), route.scope)
         if call.method not in route.methods:
-            cure = f"Use {route.allow.decode()}"
+            cure = f"Use {' or '.join(route.methods)}"
             raise RequestError("is not allowed here", where="method", cure=cure, status=405)
         if self._held is None:
             raise RequestError("has no model yet", where="server", cure="Try again in a second", status=503)

@@ -160,7 +160,7 @@ class Parser:
         """Every field that is missing from a row, at once: who mends one need not come back for the next."""
         absent = [f.name for f in self.fields if f.required and f.name not in row] if name in self._names else []
         if len(absent) < 2:
-            return RequestError("is missing", where=_join(path, name))
+            return RequestError("is missing", where=_join(path, name), cure="Send it: it is not optional")
         what = f"{len(absent)} fields are missing: {', '.join(absent)}"
         return RequestError(what, where=_join(path, absent[0]), cure="Send every field that is not optional")
 
@@ -190,7 +190,12 @@ class Parser:
         where = self._field_before(body, at)
         if _NOT_A_NUMBER.match(body, at) or _NOT_A_NUMBER.match(body, max(0, at - 1)):
             return RequestError("must be a finite number: JSON has no NaN or Infinity", where=where, status=400)
-        return RequestError("is not JSON from here on" if where != "body" else "is not JSON", where=where, status=400)
+        if where == "body":
+            return RequestError("is not JSON", where=where, status=400)
+        cure = "Look at the quotes, commas and braces there"
+        return RequestError(
+            "has a value, or is followed by something, that is not JSON", where=where, cure=cure, status=400
+        )
 
     def _field_before(self, body: bytes, at: int) -> str:
         """The last known field whose key stands before a byte: where the caller should look."""

@@ -45,6 +45,11 @@ def test_a_file_of_one_row_group_becomes_many_parts(tmp_path: Path) -> None:
     assert [[int(n) for n in part] for part in numbers([text], out)] == tens
 
 
+def test_a_file_that_is_not_there_is_told_with_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"nope\.csv: cannot be read: No such file or directory\. Check the path"):
+        predict._found(None, None, str(tmp_path / "nope.csv"))  # type: ignore[arg-type]  # the file is looked for first
+
+
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "wrong.parquet").write_text("n\n1\n")
     with pytest.raises(SourceError, match="is not Parquet"):

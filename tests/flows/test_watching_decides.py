@@ -136,7 +136,7 @@ def test_what_a_policy_alerts_to_is_told_once_until_it_is_over(made) -> None:
         alerts = [one for one in watched.told(platform) if "the policy alerts" in one["title"]]
         assert len(alerts) == 1
         assert "drift of inputs" in alerts[0]["text"]
-        assert ". Moved, for about" in alerts[0]["text"]
+        assert ". Inputs that have moved, over about" in alerts[0]["text"]
         assert watched.decided(platform)[-1].action == "alert"
         watched.minutes(2, 45)  # all windows are calm again
         assert watched.decided(platform)[-1].action == "nothing"

@@ -129,7 +129,10 @@ def unforeseen(_: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("happens", "said"),
-    [(damaged_log, "Moved, for about 1 tick: "), (unforeseen, "could not be explained: nobody has thought of it. (")],
+    [
+        (damaged_log, "Inputs that have moved, over about 1 tick: "),
+        (unforeseen, "could not be explained: nobody has thought of it. ("),
+    ],
 )
 def test_an_alarm_that_cannot_be_explained_is_told_and_decided_on(made, monkeypatch, happens, said) -> None:
     with made() as watched:

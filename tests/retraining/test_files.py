@@ -155,7 +155,9 @@ def test_a_day_that_comes_every_four_years_comes(tmp_path):
 
 
 def test_a_missing_file_and_a_misspelt_preset_are_told():
-    with pytest.raises(SourceError):
+    with pytest.raises(
+        SourceError, match=r"Give a TOML file, by its path from the working folder, or a name: .*hybrid"
+    ):
         read_policy("nowhere.toml")
     with pytest.raises(DefinitionError, match="Did you mean `fraud`"):
         read_policy("frauds")

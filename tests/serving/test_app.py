@@ -146,6 +146,8 @@ def test_paths_and_methods(client: Open) -> None:
     assert get(client, "/late/predict/", "POST").status_code == 404
     wrong = get(client, "/late/predict")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "OPTIONS, POST")
+    assert wrong.json()["error"]["cure"] == "Use POST"
+    assert get(client, "/late", "DELETE").json()["error"]["cure"] == "Use GET or HEAD"
     assert get(client, "/late", "DELETE").headers["allow"] == "GET, HEAD, OPTIONS"
     options = get(client, "/late/predict", "OPTIONS")
     assert (options.status_code, options.headers["allow"], options.content) == (204, "OPTIONS, POST", b"")

@@ -79,6 +79,7 @@ def test_an_optional_field_may_be_left_out_or_null(parser: Parser, sent: dict[st
 def test_a_missing_field_is_named(parser: Parser, name: str) -> None:
     error = refusal(parser, {key: value for key, value in GOOD.items() if key != name})
     assert (error.status, error.where, error.what) == (422, name, "is missing")
+    assert error.cure == "Send it: it is not optional"
 
 
 WRONG = {
@@ -95,6 +96,13 @@ def test_a_wrong_value_is_named(parser: Parser, name: str, value: str) -> None:
     error = refusal(parser, json.dumps(GOOD | {name: "@"}).replace('"@"', value).encode())
     assert (error.status, error.where) == (422, name)
     assert error.what.startswith(("must be ", "is out of range", "is too long"))
+
+
+def test_what_breaks_off_is_no_json(parser: Parser) -> None:
+    error = refusal(parser, b'{"carrier": "UA" "flight": 1}')
+    assert (error.status, error.where) == (400, "carrier")
+    assert error.what == "has a value, or is followed by something, that is not JSON"
+    assert error.cure
 
 
 def test_a_naive_time_is_named_with_the_cure(parser: Parser) -> None:
