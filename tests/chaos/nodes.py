@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import ray
 from ray._common.utils import get_default_ray_temp_dir
+from ray._private.utils import write_ray_address
 from ray.cluster_utils import Cluster
 
 from raypipe.services.config import ServicesConfig
@@ -77,6 +78,8 @@ class Nodes:
         # Ray's class for tests writes an address where Ray is by default, also where nobody has used that before.
         Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        # `ray start` writes it there, and jobs look for it: without, they join any cluster that they find on a machine.
+        write_ray_address(self.cluster.address, str(self.config.ray_temp))
         for _ in range(self.workers):
             self.add()
         until(lambda: ask(f"{self.config.dashboard_url}/api/version")[0] == 200)

@@ -224,6 +224,17 @@ def test_where_one_fails_its_health_check_both_go_back(world: World) -> None:
     assert [one.history for one in world.there.values()] == [([1, 2], [1, 2, 1])] * 2
 
 
+def test_a_region_decides_for_itself_too(world: World) -> None:
+    """A promotion and a rollback that somebody asks for there are swaps of what answers there, and nowhere else."""
+    eu, before = world.there["eu"], world.answering
+    for command, version in ((("promote", NAME, "2"), 2), (("rollback", NAME), 1)):
+        given = eu.nodes.command(eu.workspace, *command, "--why", "test")
+        said, _ = given.communicate(timeout=SECONDS)
+        assert given.returncode == 0, said
+        assert eu.answering == (version, world.home.registry.get(NAME, version).digest)
+    assert world.answering == before
+
+
 def test_where_one_is_lost_the_other_goes_back(world: World) -> None:
     before, eu, us = world.answering, world.there["eu"], world.there["us"]
     world.better()
