@@ -149,7 +149,7 @@ def _outcomes(found: "Watch") -> Table:
 def outcome_rows(outcomes: "Sequence[Outcome]") -> list[tuple[str, ...]]:
     """What became of the answers, in words: the heads of the columns, then one row for each who."""
     figures = sorted({name for outcome in outcomes for name in (*outcome.outcomes, *outcome.value)})
-    rows = [("who", "predictions", "labelled", "log loss", "errors", "p50 ms", "p99 ms", *figures)]
+    rows = [("who", "predictions", "labelled", "loss", "errors", "p50 ms", "p99 ms", *figures)]
     for one in outcomes:
         loss = "" if one.loss is None else f"{one.loss:.4f}"
         error = "" if one.error is None else f"{one.error[0]:.1%} ({one.error[1]:.1%} to {one.error[2]:.1%})"

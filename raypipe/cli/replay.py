@@ -90,9 +90,6 @@ def replay(
     assert last is not None  # noqa: S101
     if last + _DAY <= first:
         raise SettingsError("the last day is before the first", where="--to", cure="Give a later day")
-    if pipeline.label.task != "binary":
-        what = f"only a label that is true or false can be replayed, not {pipeline.label.task}"
-        raise SettingsError(what, where=file.name, cure="Compare policies by `raypipe run --as-of` instead")
     if live:
         if policy or plot or daily is not None or tick_hours != 24:
             what = "takes no `--policy`, `--daily`, `--tick-hours` and `--plot`"
@@ -191,7 +188,7 @@ def _snapshots(
 def shown(results: "Sequence[Replayed]", out: Output) -> None:
     """A table of policies, and what each did."""
     table = Table(box=None, pad_edge=False)
-    for name in ("policy", "log loss", "gain", "trainings", "took over", "training s", "alarms", "recovery d"):
+    for name in ("policy", "loss", "gain", "trainings", "took over", "training s", "alarms", "recovery d"):
         table.add_column(name, justify="left" if name == "policy" else "right")
     frozen = next(result.loss for result in results if result.policy == "never")
     for result in sorted(results, key=lambda result: result.loss):

@@ -52,7 +52,7 @@ def _drawn(results: "Sequence[Replayed]", name: str) -> "Figure":
         trained.plot(lost, [row] * len(lost), "o", color=colour, fillstyle="none")
         _add_up(spent, [(one.day, one.seconds) for one in result.trained], first, last, colour)
         _add_up(alarms, result.raised, first, last, colour)
-    loss.set_ylabel("log loss, by week")
+    loss.set_ylabel("loss, by week")
     loss.legend()
     trained.set_ylabel("trainings\n(filled: took over)")
     trained.set_yticks(range(len(results)), [f"{one.policy}: {one.won} of {len(one.trained)}" for one in results])

@@ -1,9 +1,12 @@
 """How a model did on the rows that it was judged on: what its later answers are compared with."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.contracts.records import Record
+from raypipe.contracts.target import Target, chosen
 from raypipe.stats.estimate import log_loss, point_loss
 
 Ints = NDArray[np.int64]
@@ -103,6 +106,36 @@ class JudgedNumbers(Record, frozen=True, kw_only=True):
             losses=tuple(means.tolist()),
             spreads=tuple(squares.tolist()),
         )
+
+
+def judged(
+    target: Target,
+    truth: Floats,
+    scores: NDArray[np.floating],
+    threshold: float = 0.5,
+    costs: Sequence[Sequence[float]] = (),
+) -> Judged | JudgedNumbers:
+    """How a model did, whatever it predicts.
+
+    Args:
+        target: what that is.
+        truth: encoded labels, shape (rows,).
+        scores: shape (rows,), or of classes (rows, classes).
+        threshold: from which score on an answer is true.
+        costs: of classes: what each answer costs, by truth and then by answer.
+    """
+    if target.numeric:
+        return JudgedNumbers.of(truth, scores.astype(float), target.quantile)
+    if not target.classes:
+        return Judged.of(truth, scores.astype(float), threshold)
+    answer = chosen(scores, costs)
+    # Each answer says that it is right, however sure it is.
+    return Judged.of((answer == truth).astype(float), sure(scores, answer), threshold=0.0)
+
+
+def sure(scores: NDArray[np.floating], answer: NDArray[np.intp]) -> Floats:
+    """How sure a model is of the class that it answers, shape (rows,)."""
+    return scores[np.arange(len(scores)), answer].astype(float)
 
 
 def sliced(answer: Floats, starts: Floats) -> Ints:

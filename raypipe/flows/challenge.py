@@ -36,7 +36,7 @@ from raypipe.flows.run import Run, named
 from raypipe.flows.stage import Stage
 from raypipe.flows.train import build
 from raypipe.registry import capture
-from raypipe.retraining.challenge import LEAST, better_alone, held_out, judge
+from raypipe.retraining.challenge import LEAST, better_alone, comparable, held_out, judge
 from raypipe.retraining.work import Ended, Started, Trained, Work
 from raypipe.retraining.work import work as find
 from raypipe.spec import Periods, Pipeline, changed, fingerprint, micros
@@ -233,6 +233,7 @@ def _fit(platform: Platform, progress: Progress, *, lessons: Sequence[Lesson], c
                 continue
             new.append(losses(read(lesson.rows, "holdout"), made[-1].held_out, bundle.card(folder).target))
             step.advance(1, card.algorithm)
+        old, *new = comparable(card.target, old, *new)
         anew = better_alone(new[0], new[-1]) if len(new) > 1 else None
         place = len(new) - 1 if anew else 0
         verdict = structs.replace(judge(old, new[place]), anew=anew)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.contracts.decisions import Verdict
+from raypipe.contracts.target import Target
 
 #: The newest rows of so many microseconds, 14 days, are what both are judged on.
 NEWEST = 14 * 86_400_000_000
@@ -20,7 +21,7 @@ def judge(champion: NDArray[np.float64], challenger: NDArray[np.float64], margin
     """Compare losses row by row: it wins when it is better on average, and for certain not worse by the margin.
 
     Args:
-        champion: losses of the model in service, shape (rows,).
+        champion: losses of the model in service, see `comparable`; shape (rows,).
         challenger: of the same rows in the same order.
         margin: what is no loss worth speaking of.
 
@@ -33,6 +34,20 @@ def judge(champion: NDArray[np.float64], challenger: NDArray[np.float64], margin
     half = NormalDist().inv_cdf(_LEVEL) * float(gains.std()) / sqrt(len(gains))
     gain = float(gains.mean())
     return Verdict(gain=gain, low=gain - half, rows=len(gains), won=gain > 0 and gain - half > -margin)
+
+
+def comparable(target: Target, *losses: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Losses in units of log loss, whatever is predicted: the first are those of who is in service.
+
+    Of numbers it is the log loss if errors spread as those of the first do, normally or for quantiles by Laplace's law.
+
+    >>> [one.tolist() for one in comparable(Target(task="count"), np.array([4.0, 8.0]), np.array([3.0, 6.0]))]
+    [[0.3333333333333333, 0.6666666666666666], [0.25, 0.5]]
+    """
+    if not target.numeric or not len(losses[0]):
+        return list(losses)
+    usual = max(float(losses[0].mean()), float(np.finfo(np.float32).tiny))
+    return [one / (2 * usual if target.quantile is None else usual) for one in losses]
 
 
 def better_alone(whole: NDArray[np.float64], newer: NDArray[np.float64]) -> bool | None:

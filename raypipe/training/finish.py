@@ -15,12 +15,12 @@ import ray
 from threadpoolctl import threadpool_limits
 
 from raypipe.contracts import bins, bundle
-from raypipe.contracts import judged as contracts
 from raypipe.contracts.bins import Reference
 from raypipe.contracts.hours import Hourly
+from raypipe.contracts.judged import judged as outcome_of
 from raypipe.contracts.records import TrainingSet
 from raypipe.contracts.signature import Signature
-from raypipe.contracts.target import Target, chosen
+from raypipe.contracts.target import Target
 from raypipe.contracts.watched import Watched
 from raypipe.errors import TrainingError
 from raypipe.failpoints import failpoint
@@ -202,7 +202,8 @@ def seal(
         costs=model.costs,
     )
     bundle.write(part, signature=data.signature, pipeline=pipeline, card=card, golden=scored)
-    reference = Reference.of(held_out, data.signature, scores, target.classes, _outcome(judged))
+    outcome = outcome_of(target, rows.y.astype(float), scores, model.threshold, model.costs)
+    reference = Reference.of(held_out, data.signature, scores, target.classes, outcome)
     (part / bundle.BINS).write_text(reference.to_json(), encoding="utf-8")
     if pipeline.ask.timed:
         _keep_hours(part, beside, reference, data.signature, scores)
@@ -241,18 +242,6 @@ def _with_holdout(
         raise TrainingError(what, where=algorithm) from error
     check_scores(fresh.predict(rows.x), len(rows.y), "fitted with the holdout too the trainer", algorithm, data.target)
     return replace(model, trainer=fresh)
-
-
-def _outcome(judged: Judged) -> contracts.Judged | contracts.JudgedNumbers:
-    truth, scores, target = judged.rows.y.astype(np.float64), judged.scores.astype(np.float64), judged.target
-    if target.task == "binary":
-        return contracts.Judged.of(truth, scores, judged.threshold)
-    if target.numeric:
-        return contracts.JudgedNumbers.of(truth, scores, target.quantile)
-    answer = chosen(scores, judged.costs)
-    confidence = scores[np.arange(len(truth)), answer]
-    # Each answer says that it is right, however sure it is.
-    return contracts.Judged.of((answer == truth).astype(float), confidence, threshold=0.0)
 
 
 def golden_rows(frame: pl.DataFrame, signature: Signature) -> pl.DataFrame:

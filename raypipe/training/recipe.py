@@ -8,10 +8,11 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from raypipe.contracts.signature import Signature
+from raypipe.contracts.target import BINARY, Target
 from raypipe.spec import Pipeline
 from raypipe.training.data import examples, learn_signature
 from raypipe.training.space import Space
-from raypipe.training.trainer import Matrix, Params, Task, Trainer, Vector
+from raypipe.training.trainer import Matrix, Params, Scores, Task, Trainer
 from raypipe.training.trainers import trainer
 
 
@@ -24,10 +25,10 @@ class Recipe:
 
 
 class Answers(Protocol):
-    """What gives a probability for each row of an encoded matrix, float32 (rows,)."""
+    """What gives a score for each row of an encoded matrix, float32 (rows,), or of classes (rows, classes)."""
 
-    def score(self, x: Matrix) -> Vector:
-        """The probabilities."""
+    def score(self, x: Matrix) -> Scores:
+        """The scores."""
         ...
 
 
@@ -38,12 +39,12 @@ class Fitted:
     signature: Signature
     trainer: Trainer
 
-    def score(self, x: Matrix) -> Vector:
-        """One probability a row of an encoded matrix, float32 (rows,)."""
+    def score(self, x: Matrix) -> Scores:
+        """The scores of an encoded matrix, float32 (rows,), or of classes (rows, classes)."""
         return self.trainer.predict(x)
 
 
-def settle(pipeline: Pipeline, train: pl.DataFrame, tune: pl.DataFrame) -> Recipe:
+def settle(pipeline: Pipeline, train: pl.DataFrame, tune: pl.DataFrame, target: Target) -> Recipe:
     """The recipe of a pipeline that has no champion yet: its first algorithm's own defaults, stopped early on ``tune``.
 
     Raises:
@@ -52,14 +53,13 @@ def settle(pipeline: Pipeline, train: pl.DataFrame, tune: pl.DataFrame) -> Recip
     algorithm, defaults = next(iter(Space.of(pipeline.search).algorithms.items()))
     params = {name: default.first for name, default in defaults.items()}
     signature = learn_signature(train, pipeline.feature_names, pipeline.name)
-    task = Task(
-        examples(train, signature), examples(tune, signature), signature, pipeline.search.metric, pipeline.search.seed
-    )
+    first, then = (examples(some, signature, target) for some in (train, tune))
+    task = Task(first, then, signature, pipeline.search.metric, pipeline.search.seed, target=target)
     with threadpool_limits(1):
         return Recipe(algorithm, params | trainer(algorithm).fit(task, dict(params)))
 
 
-def fit(recipe: Recipe, pipeline: Pipeline, rows: pl.DataFrame) -> Fitted:
+def fit(recipe: Recipe, pipeline: Pipeline, rows: pl.DataFrame, target: Target = BINARY) -> Fitted:
     """Fit on rows of features and ``label``, in order of time; the same rows and recipe give the same model.
 
     Raises:
@@ -67,7 +67,8 @@ def fit(recipe: Recipe, pipeline: Pipeline, rows: pl.DataFrame) -> Fitted:
     """
     signature = learn_signature(rows, pipeline.feature_names, pipeline.name)
     model = trainer(recipe.algorithm)
-    task = Task(examples(rows, signature), None, signature, pipeline.search.metric, pipeline.search.seed)
+    search = pipeline.search
+    task = Task(examples(rows, signature, target), None, signature, search.metric, search.seed, target=target)
     with threadpool_limits(1):
         model.fit(task, dict(recipe.params))
     return Fitted(signature, model)

@@ -102,7 +102,7 @@ def test_a_replay_decides_on_what_production_would_know(service, monkeypatch):
     """The logs of production with the same answers and labels come to the same facts, day by day."""
     replayed, past, models, learned = service
     now = 0
-    scores = models.scores(learned, slice(0, len(past.at)))
+    scores = models.answers(learned, slice(0, len(past.at))).score
     ids = [f"q{i}" for i in range(len(past.at))]
     logged = pl.DataFrame({"id": ids, "at": past.at, "score": scores, "answered": True})
     told = pl.DataFrame({"id": ids, "label": past.truth > 0.5, "settled": past.settled})

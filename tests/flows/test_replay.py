@@ -12,11 +12,13 @@ from raypipe import Pipeline, Search, Stream, csv, days, hours, models, periods,
 from raypipe.clock import ManualClock, iso
 from raypipe.contracts.decisions import Decision
 from raypipe.contracts.progress import Silent
+from raypipe.contracts.target import Target
 from raypipe.errors import SettingsError
 from raypipe.flows.replay import Past, replay
 from raypipe.flows.replay.beside import beside
 from raypipe.flows.replay.service import DAY
 from raypipe.ledger import Ledger
+from raypipe.spec import changed
 from raypipe.spec.retrain import Errors, Regret, Relearn, Retrain, Schedule, daily, never
 from raypipe.stats.estimate import log_loss
 from raypipe.training.recipe import Recipe
@@ -156,9 +158,9 @@ def test_the_future_is_not_known(pipeline, past, tmp_path):
     other = past.frame.with_columns(
         pl.when(pl.int_range(pl.len()) < seen).then(pl.col("x")).otherwise(99.0).alias("x"),
     )
-    changed = Past(other, past.at, past.settled, past.truth, "other")
+    different = Past(other, past.at, past.settled, past.truth, "other")
     one, _ = run(pipeline, past, tmp_path / "a", policy, end=end)
-    two, _ = run(pipeline, changed, tmp_path / "b", policy, end=end)
+    two, _ = run(pipeline, different, tmp_path / "b", policy, end=end)
     assert one == two
     assert one[0].trainings == 2
 
@@ -223,3 +225,50 @@ def test_two_policies_of_one_name_and_a_start_without_history_are_refused(pipeli
         run(pipeline, past, tmp_path, never(), never())
     with pytest.raises(SettingsError, match=r"fewer than 1,000 labels"):
         run(pipeline, past, tmp_path, never(), start=15 * DAY)
+
+
+TASKS = {
+    "regression": (Target(task="regression"), "rmse"),
+    "quantile": (Target(task="quantile", quantile=0.8), "pinball"),
+    "multiclass": (Target(task="multiclass", classes=("high", "low", "middle")), "log_loss"),
+}
+
+
+def of_task(task, pipeline, past):
+    """The same world; its label is a number in large units, or one of three classes, one of which comes later."""
+    target, metric = TASKS[task]
+    rng, x = np.random.default_rng(3), past.frame["x"].to_numpy()
+    value = 1_000 * (np.where(past.at >= BREAK * DAY, -1.5, 1.5) * x + rng.normal(0, 0.3, len(x)))
+    label = pl.Series("label", value)
+    if target.classes:
+        names = np.where(value > 700, "high", np.where(value < -700, "low", "middle"))
+        label = pl.Series("label", np.where((past.at < 41 * DAY) & (names == "middle"), "low", names))
+    search = Search([models.LightGBM()], metric=metric)
+    asked = changed(pipeline, label=replace(pipeline.label, task=task, quantile=target.quantile), search=search)
+    truth = target.encode(label).astype(float)
+    return asked, replace(past, frame=past.frame.with_columns(label), truth=truth, target=target)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_policies_are_replayed_for_every_task(task, pipeline, past, tmp_path):
+    asked, world = of_task(task, pipeline, past)
+    policy = Retrain((Errors(), Relearn(2)), cooldown=timedelta(days=3), new_rows=500, name="looks")
+    trees = Recipe(
+        "lightgbm", {"num_leaves": 15, "learning_rate": 0.1, "num_iterations": 60, "early_stopping_round": 0}
+    )
+    clock = ManualClock(START)
+    ledger = Ledger.in_folder(tmp_path, clock)
+    frozen, looks = replay(asked, world, trees, [never(), policy], START, LAST * DAY, ledger, clock, Silent())
+    decisions = [Decision.from_json(one.body) for one in ledger.entries() if one.kind == "decision.train"]
+    ledger.close()
+    assert decisions
+    # Nobody has learned from a class that comes later.
+    known = {BREAK * DAY} | ({41 * DAY} if task == "multiclass" else set())
+    assert {one.onset for one in decisions} == known
+    assert looks.won >= 1
+    assert looks.weekly[-1][1] < 0.7 * frozen.weekly[-1][1]
+    calm = [loss for week, loss in looks.weekly if week < iso((BREAK - 7) * DAY)]
+    assert task == "multiclass" or calm == [loss for week, loss in frozen.weekly if week < iso((BREAK - 7) * DAY)]
+    # Before the change it answers as well as can be: what is left is the noise, in the label's own unit.
+    noise = {"regression": 300.0**2, "quantile": 300 * 0.28}
+    assert task == "multiclass" or 0.9 < min(calm) / noise[task] < 2

@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from raypipe.clock import iso
 from raypipe.contracts import bundle
 from raypipe.contracts.decisions import Decision
@@ -19,6 +17,7 @@ from raypipe.errors import RegistryError, SettingsError
 from raypipe.flows.challenge import learned_until
 from raypipe.flows.decide import decide_now
 from raypipe.flows.platform import Platform
+from raypipe.flows.replay.answers import Answered, Answers
 from raypipe.flows.replay.models import Learned
 from raypipe.flows.replay.past import Past, past
 from raypipe.flows.replay.service import DAY, Service, watching
@@ -26,9 +25,8 @@ from raypipe.flows.retrain import drive
 from raypipe.retraining.decide import looked_after
 from raypipe.retraining.standing import Standing, standing
 from raypipe.spec import Pipeline, micros
-from raypipe.stats.shift import Floats
 from raypipe.training.onnx_model import OnnxModel
-from raypipe.training.trainer import Matrix, Vector
+from raypipe.training.trainer import Matrix, Scores
 
 #: Seconds between two looks at a job.
 _LOOK = 0.5
@@ -48,22 +46,19 @@ class _Champion:
         folder = Path(version.folder)
         self.pipeline = bundle.pipeline(folder)
         self.past, self.signature, self._model = history, bundle.signature(folder), OnnxModel(folder)
-        self._scores: Floats = np.full(len(history.at), np.nan)
+        self._answers = Answered(history, bundle.card(folder).costs)
 
     def of(self, _: Learned) -> "_Champion":
         """It is the only one."""
         return self
 
-    def score(self, x: Matrix) -> Vector:
-        """One probability a row."""
+    def score(self, x: Matrix) -> Scores:
+        """Its scores, (rows,), or of classes (rows, classes)."""
         return self._model.predict(x)
 
-    def scores(self, _: Learned, rows: slice) -> Floats:
-        """Its answers to rows of the past."""
-        if np.isnan(self._scores[rows]).any():
-            self._scores[rows] = self.score(self.signature.encode(self.past.frame[rows]))
-        found: Floats = self._scores[rows].copy()
-        return found
+    def answers(self, _: Learned, rows: slice) -> Answers:
+        """What it answers to rows of the past."""
+        return self._answers.of(rows, lambda: self.score(self.signature.encode(self.past.frame[rows])))
 
 
 def live(

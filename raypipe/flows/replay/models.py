@@ -4,12 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
+from raypipe.flows.replay.answers import Answered, Answers
 from raypipe.flows.replay.past import Past
 from raypipe.spec import Pipeline
-from raypipe.stats.shift import Floats
 from raypipe.training.recipe import Fitted, Recipe, fit
+from raypipe.training.threshold import cost_matrix
 from raypipe.training.trainer import Matrix
 
 
@@ -32,7 +31,7 @@ class Models:
     past: Past
     recipe: Recipe
     _fitted: dict[Learned, Fitted] = field(default_factory=dict)
-    _scores: dict[Learned, Floats] = field(default_factory=dict)
+    _answers: dict[Learned, Answered] = field(default_factory=dict)
 
     def prepare(self, *learned: Learned) -> None:
         """Fit several models side by side."""
@@ -51,17 +50,17 @@ class Models:
         """Rows as that model sees them."""
         return self.of(learned).signature.encode(self.past.frame[rows])
 
-    def scores(self, learned: Learned, rows: slice) -> Floats:
-        """Its answers; each row is answered once."""
-        known = self._scores.setdefault(learned, np.full(len(self.past.at), np.nan))
-        if np.isnan(known[rows]).any():
-            known[rows] = self.of(learned).score(self.encoded(learned, rows))
-        found: Floats = known[rows].copy()
-        return found
+    def answers(self, learned: Learned, rows: slice) -> Answers:
+        """What that model answers; each row is answered once."""
+        known = self._answers.get(learned)
+        if known is None:
+            costs = cost_matrix(self.pipeline.finish, self.past.target, self.pipeline.name)
+            known = self._answers[learned] = Answered(self.past, costs)
+        return known.of(rows, lambda: self.of(learned).score(self.encoded(learned, rows)))
 
     def rows(self, learned: Learned) -> slice:
         """The rows that it learns from."""
         return slice(self.past.asked(0, learned.since).stop, self.past.before(learned.until))
 
     def _fit(self, learned: Learned) -> Fitted:
-        return fit(self.recipe, self.pipeline, self.past.frame[self.rows(learned)])
+        return fit(self.recipe, self.pipeline, self.past.frame[self.rows(learned)], self.past.target)

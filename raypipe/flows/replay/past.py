@@ -11,11 +11,13 @@ import polars as pl
 from raypipe import features
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Snapshot, TrainingSet
+from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import SourceError
 from raypipe.features.reading import Read
 from raypipe.spec import Periods, Pipeline, changed, micros
 from raypipe.stats.exact import Ints
 from raypipe.stats.shift import Floats
+from raypipe.training.data import learn_target
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
@@ -29,8 +31,9 @@ class Past:
         frame: request fields, features and ``label``.
         at: when each was asked, microseconds UTC.
         settled: when each label was known for good.
-        truth: the labels, 0 or 1.
+        truth: the encoded labels.
         digest: of the content.
+        target: what the labels are, with the classes that there ever were.
     """
 
     frame: pl.DataFrame
@@ -38,6 +41,7 @@ class Past:
     settled: Ints
     truth: Floats
     digest: str
+    target: Target = BINARY
 
     @property
     def settles(self) -> int:
@@ -92,5 +96,6 @@ def of(pipeline: Pipeline, record: TrainingSet, until: int) -> Past:
     if not rows:
         raise SourceError("nothing was asked until then", where=pipeline.name, cure="Give later dates")
     frame = frame[:rows].drop("asked_at")
-    truth = frame["label"].cast(pl.Float64).to_numpy()
-    return Past(frame, at[:rows], at[:rows] + micros(pipeline.label.settled_after), truth, record.digest)
+    target = learn_target(frame["label"], pipeline.label)
+    truth = target.encode(frame["label"]).astype(float)
+    return Past(frame, at[:rows], at[:rows] + micros(pipeline.label.settled_after), truth, record.digest, target)

@@ -16,15 +16,15 @@ from raypipe.contracts.decisions import Decision, Outcome, Training
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Record
 from raypipe.errors import SettingsError, TrainingError
+from raypipe.flows.measure import Measure
 from raypipe.flows.replay.models import Learned, Models
 from raypipe.flows.replay.past import Past
 from raypipe.flows.replay.service import DAY, HELD_OUT, Service, held_out, watching
 from raypipe.ledger import Ledger
-from raypipe.retraining.challenge import LEAST, better_alone, judge
+from raypipe.retraining.challenge import LEAST, better_alone, comparable, judge
 from raypipe.retraining.decide import decide, looked_after
 from raypipe.spec import Pipeline
 from raypipe.spec.retrain import Retrain
-from raypipe.stats.estimate import log_loss
 from raypipe.training.recipe import Recipe
 
 #: What a training is reckoned to take: seconds a row, on one core.
@@ -48,8 +48,8 @@ class Replayed(Record, frozen=True, kw_only=True):
     Attributes:
         policy: its name.
         rows: predictions that were made, and have a label.
-        loss: their mean log loss, each by the model that was in service.
-        weekly: start of each week, and its mean log loss.
+        loss: their mean loss, each by the model that was in service: log loss, of numbers as they are measured.
+        weekly: start of each week, and its mean loss.
         trainings: how many challengers were trained,
         won: and how many of them took over.
         seconds: reckoned training time.
@@ -186,7 +186,7 @@ class _Life:
             # What came since a change may be too alike to learn from: not a drop of rain in it.
             rehearsals = rehearsals[:1]
             models.prepare(*rehearsals, likely)
-        old, *new = (self._lost(one, judged) for one in (champion, *rehearsals))
+        old, *new = comparable(models.past.target, *(self._lost(one, judged) for one in (champion, *rehearsals)))
         # Who learned from everything stands first; whoever would forget must win against that one as well.
         anew = better_alone(new[0], new[-1]) if len(new) > 1 else None
         place = len(new) - 1 if anew else 0
@@ -222,7 +222,8 @@ class _Life:
         return [before, onset] if newer.stop - newer.start >= LEAST else [before]
 
     def _lost(self, learned: Learned, rows: slice) -> Floats:
-        return log_loss(self._models.past.truth[rows], self._models.scores(learned, rows))
+        said = self._models.answers(learned, rows)
+        return Measure(self._models.past.target).losses(said.score, said.truth)
 
     def result(self, start: int, end: int) -> Replayed:
         """Everything that was answered, by who answered it."""

@@ -110,7 +110,8 @@ def _recipe(platform: Platform, pipeline: Pipeline, history: Past, start: int, p
         return Recipe(card.algorithm, dict(card.params))
     with progress.step("settle a recipe", 1) as step:
         known, older = history.before(start), history.before(start - 2 * HELD_OUT)
-        recipe = settle(pipeline, _labelled(history, 0, older), _labelled(history, older, known))
+        lessons = _labelled(history, 0, older), _labelled(history, older, known)
+        recipe = settle(pipeline, *lessons, history.target)
         step.advance(1, recipe.algorithm)
     return recipe
 

@@ -8,10 +8,12 @@ from msgspec import structs
 
 from raypipe.contracts.bins import Reference
 from raypipe.contracts.decisions import Situation
-from raypipe.contracts.judged import Judged
+from raypipe.contracts.judged import Judged, JudgedNumbers
 from raypipe.contracts.signature import Signature
 from raypipe.contracts.watched import Watched
 from raypipe.contracts.watching import DriftReport, PerformanceReport
+from raypipe.flows.measure import Measure
+from raypipe.flows.replay.answers import Answers
 from raypipe.flows.replay.models import Learned
 from raypipe.flows.replay.past import Past
 from raypipe.flows.watching.facts import situation
@@ -21,10 +23,8 @@ from raypipe.monitoring.diagnosis import Losses, Sides, broken, diagnose
 from raypipe.monitoring.sums import Memory
 from raypipe.retraining import challenge
 from raypipe.spec import Pipeline, computed
-from raypipe.stats.estimate import log_loss
-from raypipe.stats.shift import Floats
 from raypipe.training.recipe import importance
-from raypipe.training.trainer import Matrix, Vector
+from raypipe.training.trainer import Matrix, Scores
 
 DAY = 86_400_000_000
 #: A model is judged on the newest rows of so many days that neither it nor the one before has learned from.
@@ -72,8 +72,8 @@ class Model(Protocol):
         """How rows are encoded."""
         ...
 
-    def score(self, x: Matrix) -> Vector:
-        """One probability a row."""
+    def score(self, x: Matrix) -> Scores:
+        """Its scores, (rows,), or of classes (rows, classes)."""
         ...
 
 
@@ -87,8 +87,8 @@ class Asked(Protocol):
         """The model that has learned from it."""
         ...
 
-    def scores(self, learned: Learned, rows: slice) -> Floats:
-        """Its answers."""
+    def answers(self, learned: Learned, rows: slice) -> Answers:
+        """What it answers."""
         ...
 
 
@@ -119,16 +119,22 @@ class Service:
     ) -> None:
         self.models, self.past, self.version, self.learned, self.since = models, models.past, version, learned, now
         self._rehearsal, self._judged, self._now = rehearsal, judged, now
-        signature, scores = models.of(rehearsal).signature, models.scores(rehearsal, judged)
-        frame = self.past.frame[judged]
-        answers = scores.astype(np.float32)
-        self.watched = Watched.of(Reference.of(frame, signature, answers))
-        weights = importance(models.of(rehearsal), signature.encode(frame))
+        model, frame = models.of(rehearsal), self.past.frame[judged]
+        scores = model.score(encoded := model.signature.encode(frame))
+        self.watched = Watched.of(Reference.of(frame, model.signature, scores, self.past.target.classes))
+        weights = importance(model, encoded)
         # Of the two weeks that a rehearsal is judged on, in ticks of a day, no season can be known.
         self.monitor = Monitor(name, version, self.watched, plan, importance=weights, at=now)
-        self.judged, self._memory = Judged.of(self.past.truth[judged], scores), Memory()
+        said = models.answers(rehearsal, judged)
+        self.judged, self._memory = self._judge(said), Memory()
         # Outcomes are taken together by the day however often one looks, as in production.
         self._span = max(DAY, plan.span)
+
+    def _judge(self, said: Answers) -> Judged | JudgedNumbers:
+        target = self.past.target
+        if target.numeric:
+            return JudgedNumbers.of(said.truth, said.score, target.quantile)
+        return Judged.of(said.truth, said.score, threshold=0.0 if target.classes else 0.5)
 
     def live(self, now: int) -> tuple[DriftReport | None, PerformanceReport]:
         """What was asked since the last call is answered and counted, what has settled is joined."""
@@ -152,14 +158,15 @@ class Service:
         """What it answered from a moment on, as ``at``, ``score`` and ``truth`` (NaN: not settled yet), by time."""
         # What was asked before belongs to the version before.
         rows, past = self.past.asked(max(since, self.since), self._now), self.past
-        truth = np.where(past.settled[rows] <= self._now, past.truth[rows], np.nan)
-        return pl.DataFrame({"at": past.at[rows], "score": self.models.scores(self.learned, rows), "truth": truth})
+        said = self.models.answers(self.learned, rows)
+        truth = np.where(past.settled[rows] <= self._now, said.truth, np.nan)
+        return pl.DataFrame({"at": past.at[rows], "score": said.score, "truth": truth})
 
     def _answer(self, rows: slice) -> None:
-        scores = self.models.scores(self.learned, rows)
+        counted = self.models.answers(self.learned, rows).counted
         # Categories are counted by the codes of the reference, whoever answers.
         signature, frame = self.models.of(self._rehearsal).signature, self.past.frame[rows]
-        counts = self.watched.count(signature, frame, scores.astype(np.float32))
+        counts = self.watched.count(signature, frame, counted)
         self.monitor.add(counts)
 
     def situation(self, now: int, looked: int, drift: DriftReport | None, performance: PerformanceReport) -> Situation:
@@ -189,7 +196,8 @@ class Service:
 
     def _losses(self, settled: slice) -> Losses:
         def lost(learned: Learned, rows: slice) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-            return log_loss(self.past.truth[rows], self.models.scores(learned, rows))
+            said = self.models.answers(learned, rows)
+            return Measure(self.past.target).losses(said.score, said.truth)
 
         frame = self.past.frame
         texts = [name for name, kind in frame.schema.items() if kind == pl.String and frame[name].n_unique() <= _VALUES]
