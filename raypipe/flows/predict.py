@@ -21,7 +21,7 @@ from raypipe.failpoints import failpoint
 from raypipe.flows.deploy import recipe
 from raypipe.flows.platform import Platform
 from raypipe.flows.remote import on_cluster
-from raypipe.serving.batch import BESIDE, Job, Part, Scorer
+from raypipe.serving.batch import Job, Part, Scorer, beside
 from raypipe.serving.fields import Field, request_fields
 from raypipe.serving.model import Model, Served
 from raypipe.serving.sheet import typed
@@ -92,7 +92,8 @@ def _work(
     added = (snapshot := table.snapshot(batch)) is None
     if snapshot is None:
         fields = request_fields(pipeline)
-        columns = BESIDE | {field.name: field.dtype for field in fields}
+        target = bundle.card(Path(version.folder)).target
+        columns = beside(target) | {field.name: field.dtype for field in fields}
         with table.begun(batch, columns) as (folder, schema), _as_parquet(paths, folder, fields) as files:
             job = Job(
                 batch=batch,

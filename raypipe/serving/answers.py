@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from raypipe.contracts.bundle import Card
@@ -55,6 +56,18 @@ class Answers:
             each = {name: round(p, 7) for name, p in zip(names, row, strict=True)}
             found.append({"label": names[k], "probability": each[names[k]], "probabilities": each})
         return found
+
+    def columns(self, scores: NDArray[np.float32]) -> dict[str, pl.Series]:
+        """The answers to many rows as columns; null where the score is NaN, for the row was not answered."""
+        if self._target.numeric:
+            return {"value": pl.Series(scores.astype(float), nan_to_null=True).round_sig_figs(7)}
+        if not self._target.classes:
+            probability = pl.Series(scores.astype(float), nan_to_null=True)
+            return {"probability": probability.round(7), "label": probability >= self._threshold}
+        places, names = chosen(scores, self._costs), pl.Series(self._target.classes)
+        sure = pl.Series(scores[np.arange(len(scores)), places].astype(float), nan_to_null=True)
+        category = names.gather(places).set(sure.is_null(), None)
+        return {"probability": sure.round(7), "category": category}
 
     @property
     def target(self) -> Target:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypipe.contracts.reader import OpenReader
+from raypipe.contracts.target import Target
 from raypipe.errors import RequestError
 from raypipe.failpoints import failpoint
 from raypipe.serving.engine import Engine
@@ -26,10 +27,20 @@ BESIDE: dict[str, pl.DataType] = {
     "at": pl.Datetime("us", "UTC"),
     "version": pl.Int32(),
     "digest": pl.String(),
-    "probability": pl.Float64(),
-    "label": pl.Boolean(),
     FAULT: pl.String(),
 }
+
+
+def beside(target: Target) -> dict[str, pl.DataType]:
+    """The columns of a result beside the request's fields: `BESIDE`, and what is answered.
+
+    >>> [name for name in beside(Target(task="count")) if name not in BESIDE]
+    ['value']
+    """
+    if target.numeric:
+        return BESIDE | {"value": pl.Float64()}
+    decided: dict[str, pl.DataType] = {"category": pl.String()} if target.classes else {"label": pl.Boolean()}
+    return BESIDE | {"probability": pl.Float64()} | decided
 
 
 @dataclass(frozen=True)
@@ -82,9 +93,6 @@ class Scorer:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._engine = Engine(job.served, job.open_reader, Meter())
-        if (task := self._engine.model.card.target.task) != "binary":
-            cure = "Ask over HTTP, with up to 4,096 rows a request"
-            raise RequestError(f"files are not answered by models of the task {task}", where=job.name, cure=cure)
 
     def __call__(self, item: dict[str, Part]) -> dict[str, int]:
         """Score a part and write its file, unless it is there. Gives how many rows it has."""
@@ -118,17 +126,17 @@ class Scorer:
         if job.since is not None and (moment := self._engine.model.pipeline.ask.moment):
             rows = rows.filter(pl.col(moment).is_null() | (pl.col(moment).dt.epoch("us") >= job.since))
         names = [field.name for field in parser.fields]
-        scores, faults = np.full(rows.height, np.nan), rows[FAULT].to_list()
+        classes = self._engine.answers.target.classes
+        scores = np.full((rows.height, len(classes)) if classes else rows.height, np.nan, np.float32)
+        faults = rows[FAULT].to_list()
         good = np.flatnonzero(rows[FAULT].is_null().to_numpy())
         self._score(rows.select(names), good, scores, faults)
-        probability = pl.Series("probability", scores.round(7), nan_to_null=True)
         beside: dict[str, pl.Expr | pl.Series] = {
             "batch": pl.lit(job.batch),
             "at": pl.lit(job.at).cast(BESIDE["at"]),
             "version": pl.lit(job.served.version, pl.Int32),
             "digest": pl.lit(job.served.digest),
-            "probability": probability,
-            "label": probability >= self._engine.model.card.threshold,
+            **self._engine.answers.columns(scores),
             FAULT: pl.Series(FAULT, faults, pl.String),
         }
         answered = rows.with_columns(pl.col("row").cast(pl.Int64), **beside)

@@ -1,5 +1,6 @@
 """Whole tables of questions: typed as strictly as single ones, each row answered or with its fault."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,9 +9,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 
+from raypipe.contracts import bundle
+from raypipe.contracts.target import Target
 from raypipe.errors import RequestError, SourceError
-from raypipe.serving.batch import BESIDE, Job, Part, Scorer
+from raypipe.serving.batch import Job, Part, Scorer, beside
 from raypipe.serving.engine import Engine
 from raypipe.serving.fields import request_fields
 from raypipe.serving.model import Served
@@ -34,7 +38,7 @@ class Choosy(FakeReader):
 
 
 def job(served: Served, since: int | None = None) -> Job:
-    columns = BESIDE | {field.name: field.dtype for field in FIELDS}
+    columns = beside(bundle.card(Path(served.folder)).target) | {field.name: field.dtype for field in FIELDS}
     schema = pl.DataFrame(schema=columns).to_arrow().schema.append(pa.field("earlier", pa.string()))
     return Job("b1", 5, served, Choosy, schema, "rows.parquet", since)
 
@@ -62,6 +66,37 @@ def test_every_row_is_answered_as_the_service_does_or_says_why(tmp_path: Path, s
     assert np.allclose(kept["probability"].drop_nulls(), [s for s in scores if s is not None], atol=1e-6)
     assert kept["label"].to_list() == [None if n == 7 else p.label for n, p in enumerate(answered)]
     assert found["earlier"].null_count() == 52
+
+
+@pytest.mark.parametrize("costs", [(), ((0.0, 1.0), (9.0, 0.0))])
+def test_numbers_and_classes_are_answered_as_well(tmp_path: Path, served: Served, monkeypatch, costs) -> None:
+    """By the same model: its score as a number, and as the probability of the first of two classes."""
+    plain = Scorer(job(served)).answer(pl.DataFrame(ROWS), 0)["probability"].to_list()
+
+    def of(target: Target) -> pl.DataFrame:
+        folder = tmp_path / target.task / str(len(costs))
+        shutil.copytree(served.folder, folder)
+        card = structs.replace(bundle.card(folder), target=target, costs=costs)
+        (folder / bundle.CARD).write_text(card.to_json())
+        other = Served(folder=str(folder), digest=bundle.seal(folder), version=served.version)
+        return Scorer(job(other)).answer(pl.DataFrame(ROWS), 0)
+
+    numbers = of(Target(task="regression"))
+    assert "label" not in numbers.columns
+    assert numbers["value"].is_null().to_list() == [p is None for p in plain]
+    assert numbers["value"].drop_nulls().to_list() == pytest.approx([p for p in plain if p is not None], rel=1e-6)
+    one = Engine.scores
+    monkeypatch.setattr(Engine, "scores", lambda *asked: np.column_stack([found := one(*asked), 1 - found]))
+    monkeypatch.setattr(Engine, "_rehearse", lambda _: None)
+    classes = of(Target(task="multiclass", classes=("late", "early")))
+    for p, sure, name in zip(plain, classes["probability"], classes["category"], strict=True):
+        if p is None:
+            assert (sure, name) == (None, None)
+            continue
+        # Without costs the likelier one; else the one of which an error costs less on average.
+        dear = (1 - p, p) if not costs else ((1 - p) * 9.0, p * 1.0)
+        assert name == ("late" if dear[0] <= dear[1] else "early")
+        assert sure == pytest.approx(p if name == "late" else 1 - p, abs=1e-6)
 
 
 def test_a_part_that_is_there_is_not_written_again(tmp_path: Path, served: Served) -> None:
