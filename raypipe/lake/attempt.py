@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from sqlalchemy.exc import DBAPIError
 
@@ -29,4 +30,6 @@ def attempt(table: Table) -> Iterator[str]:
                 return
         elif not isinstance(error, DBAPIError):
             storage.remove_folder(folder)
+        if isinstance(error, FileNotFoundError) and name in str(error):
+            raise CommitFailedException("what was written was taken away meanwhile, to be forgotten") from None
         raise

@@ -48,6 +48,11 @@ def bare(path: str) -> str:
     return path.removeprefix(S3)
 
 
+def like(path: str, other: str) -> str:
+    """A name that a filesystem gave, written as ``path`` is."""
+    return f"{S3}{other}" if remote(path) else other
+
+
 def make_folder(path: str) -> None:
     """Make a folder; S3 has none."""
     if not remote(path):

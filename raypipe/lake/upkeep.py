@@ -5,6 +5,7 @@ Each step is one atomic commit or may be done again; files go only when no snaps
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -151,18 +152,32 @@ def expire(table: Table, older_than: int | None = None) -> Kept:
 def erase_rows(table: Table, drop: pl.Expr) -> int:
     """Remove rows from ``main``, from every snapshot before it, and from the files; returns how many there were.
 
+    Files that a killed run has left go, too, if they hold such rows or cannot be read.
+
     Raises:
         CommitFailedException: somebody else moved the table meanwhile; doing it again goes on.
     """
     paths = [file.file_path for file in data_files(table, main_of(table))]
     many = storage.scan(paths).filter(drop.fill_null(value=False)).select(pl.len()).collect().item() if paths else 0
-    if many:
+    left = [path for path in _orphans(table) if _may_hold(path, drop)]
+    if many or left:  # whoever is just writing such a file must begin anew: its commit comes too late now
         rewrite(table, drop)
     table = table.refresh()
     if head(table, INCOMING) != main_of(table):  # what no gate has passed may hold such rows too
         set_incoming(table, main_of(table))
     expire(table.refresh())
+    for path in left:
+        storage.remove(path)
     return int(many)
+
+
+def _may_hold(path: str, drop: pl.Expr) -> bool:
+    if not path.endswith(".parquet"):
+        return False
+    try:
+        return not storage.scan([path]).filter(drop.fill_null(value=False)).head(1).collect().is_empty()
+    except (pl.exceptions.PolarsError, OSError):
+        return True  # it breaks off, and nobody knows before what
 
 
 def remove_orphans(table: Table, older_than: int) -> int:
@@ -172,23 +187,27 @@ def remove_orphans(table: Table, older_than: int) -> int:
         table: whose folder is looked through.
         older_than: files that were written later (microseconds UTC) may still be on their way.
     """
+    orphans = _orphans(table, older_than)
+    for path in orphans:
+        storage.remove(path)
+    return len(orphans)
+
+
+def _orphans(table: Table, older_than: float = inf) -> list[str]:
+    """Files of rows and manifests that no snapshot names."""
     from pyarrow.fs import FileSelector, FileType
 
     folder = table.location()
-    where = storage.filesystem(folder)
     known = {storage.bare(path) for path in _files(table, table.metadata.snapshots)}
-    found = where.get_file_info(FileSelector(storage.bare(folder), recursive=True, allow_not_found=True))
-    orphans = [
-        one.path
-        for one in found
+    selected = FileSelector(storage.bare(folder), recursive=True, allow_not_found=True)
+    return [
+        storage.like(folder, one.path)
+        for one in storage.filesystem(folder).get_file_info(selected)
         if one.type == FileType.File
         and one.path.endswith((".parquet", ".avro"))
         and one.path not in known
         and (one.mtime_ns or 0) // 1_000 < older_than
     ]
-    for path in orphans:
-        where.delete_file(path)
-    return len(orphans)
 
 
 def _sets(table: Table) -> str:

@@ -14,6 +14,7 @@ from raypipe.errors import SourceError
 from raypipe.flows.erase import erase
 from raypipe.flows.ingest import ingest
 from raypipe.lake import Lake, stage, upkeep
+from raypipe.lake import ingest as lake_ingest
 from raypipe.spec import checks, csv, days, kafka
 from tests.flows.gated import LATE, House, pipeline
 from tests.lake.logs import Broker, ride
@@ -205,8 +206,55 @@ def test_an_erasure_that_was_killed_goes_on(tmp_path: Path, window: str) -> None
     assert process.exitcode == -signal.SIGKILL
     erase(house, pipeline=pipeline(house.stream), column="town", value=SECRET, why="asked")  # type: ignore[arg-type]
     assert published(house).equals(before.filter(pl.col("town") != SECRET))
-    house.lake.tidy(house.stream, FAR, FAR)
     assert SECRET.encode() not in bytes_of(tmp_path / "lake")
+
+
+def ingest_with(folder: Path, window: str) -> None:
+    os.environ["RAYPIPE_FAILPOINT"] = f"{window}=kill"
+    House(folder, (checks.between("fare", 0, 100).quarantine(),)).run()
+
+
+@pytest.mark.parametrize("window", ["ingest.while_reading", "ingest.after_files_before_commit", "ingest.after_commit"])
+@pytest.mark.parametrize("again", [True, False])
+def test_what_a_killed_run_has_left_is_erased_too(tmp_path: Path, window: str, again: bool) -> None:
+    """Whether the rows came in with another run, or never did."""
+    house = House(tmp_path, (checks.between("fare", 0, 100).quarantine(),))
+    house.ship("d0", line(1))
+    house.run()
+    house.ship("d1", line(11), line(12, SECRET))
+    process = PROCESSES.Process(target=ingest_with, args=(tmp_path, window))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    if again:
+        house.run()
+        assert SECRET.encode() in bytes_of(tmp_path / "lake")
+    before = published(house)
+    record = erase(house, pipeline=pipeline(house.stream), column="town", value=SECRET, why="asked")  # type: ignore[arg-type]
+    assert record.rows == again
+    assert SECRET.encode() not in bytes_of(tmp_path / "lake")
+    assert published(house).equals(before.filter(pl.col("town") != SECRET))
+
+
+def test_who_is_just_writing_what_is_erased_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files are gone, so its commit must not be: what the source has by then comes in."""
+    house = House(tmp_path)
+    house.ship("d0", line(1))
+    house.run()
+    house.ship("d1", line(11), line(12, SECRET))
+    settle, erased = lake_ingest.settle, []
+
+    def late(*how: object) -> object:
+        settled = settle(*how)  # type: ignore[arg-type]
+        if not erased:
+            erased.append(erase(house, pipeline=pipeline(house.stream), column="town", value=SECRET, why="asked"))  # type: ignore[arg-type]
+            house.ship("d1", line(11))
+        return settled
+
+    monkeypatch.setattr(lake_ingest, "settle", late)
+    house.run()
+    assert erased
+    assert set(published(house)["id"]) >= {1, 11}
 
 
 def test_every_window_is_killed_at() -> None:
