@@ -6,8 +6,12 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from raypipe.errors import SourceError
+from raypipe.lake.years import YearError, require_years
 from raypipe.spec import Lookup, Source, Stream, Table, micros
 from raypipe.spec.shape import LATE, ROW_TIMES, in_lake, schema
+
+#: What is wrong with a row, not with the definition.
+FAULTS = (PolarsError, YearError)
 
 
 def looked_up(source: Source) -> dict[Table, tuple[str, ...]]:
@@ -35,7 +39,9 @@ def derive(
 
     Raises:
         PolarsError: an expression fails on a value.
+        YearError: a time, shipped or made, is none that a table can hold.
     """
+    require_years(block)  # first: expressions may break off on such times
     frame = block.lazy()
     for name, way in source.derive.items():
         frame = _look_up(frame, name, way, lookups) if isinstance(way, Lookup) else frame.with_columns(_as(name, way))
@@ -49,7 +55,9 @@ def derive(
             (complete + pl.duration(microseconds=micros(source.delay))).alias("known_at"),
             _late(source, newest).alias(LATE),
         )
-    return frame.select(list(in_lake(source))).collect()
+    made = frame.select(list(in_lake(source))).collect()
+    require_years(made)
+    return made
 
 
 def derive_good(
@@ -69,15 +77,23 @@ def derive_good(
     while True:
         try:
             return derive(block, source, lookups, newest)
-        except PolarsError as error:
+        except FAULTS as error:
             if (found := first_fault(block, source, lookups)) is None:
                 raise not_derived(source, error) from None
         row, name, fault = found
-        spare(row, f"`{name}` cannot be derived: {first_line(fault)}")
+        spare(row, what_is_wrong(source, name, fault))
         block = pl.concat([block[:row], block[row + 1 :]])
 
 
-def not_derived(source: Source, error: PolarsError) -> SourceError:
+def what_is_wrong(source: Source, name: str, fault: Exception) -> str:
+    """What to say of a row that has a fault in one of its columns."""
+    if not isinstance(fault, YearError):
+        return f"`{name}` cannot be derived: {first_line(fault)}"
+    made = "" if name in source.columns else ", as it is derived,"
+    return f"column `{name}`{made} {fault}"
+
+
+def not_derived(source: Source, error: Exception) -> SourceError:
     """What to say when only a block as a whole fails: it is the definition's fault, not a row's."""
     return SourceError(f"`{source.name}` cannot be derived: {first_line(error)}", where=source.where)
 
@@ -89,8 +105,8 @@ def first_line(error: Exception) -> str:
 
 def first_fault(
     block: pl.DataFrame, source: Source, lookups: Mapping[str, pl.DataFrame]
-) -> tuple[int, str, PolarsError] | None:
-    """The first row of a block that cannot be derived, the column at fault and Polars' words; None: all can."""
+) -> tuple[int, str, Exception] | None:
+    """The first row of a block that cannot be derived, the column at fault and what is wrong; None: all can."""
     low, high = 0, block.height
     if _failure(block, source, lookups) is None:
         return None
@@ -119,9 +135,12 @@ def _late(source: Stream, newest: int | None) -> pl.Expr:
     return (pl.col(source.time).dt.epoch("us") < newest - micros(source.late_by)).fill_null(value=False)
 
 
-def _failure(
-    block: pl.DataFrame, source: Source, lookups: Mapping[str, pl.DataFrame]
-) -> tuple[str, PolarsError] | None:
+def _failure(block: pl.DataFrame, source: Source, lookups: Mapping[str, pl.DataFrame]) -> tuple[str, Exception] | None:
+    shipped = block
+    try:
+        require_years(block)
+    except YearError as error:
+        return error.column, error
     for name, way in source.derive.items():
         try:
             lazy = block.lazy()
@@ -129,6 +148,10 @@ def _failure(
             block = made.collect()
         except PolarsError as error:
             return name, error
+    try:
+        derive(shipped, source, lookups)
+    except YearError as error:
+        return error.column, error
     return None
 
 

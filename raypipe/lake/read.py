@@ -252,16 +252,21 @@ def _avro(file: FoundFile, source: Source) -> Blocks:
             reader = fastavro.reader(raw)
             names = [one["name"] for one in reader.writer_schema.get("fields", [])]  # type: ignore[union-attr]
             require_columns(file, source, names)
-            while records := list(islice(reader, AVRO_ROWS)):
+            while True:
                 made = []
-                for record in records:
+                for record in islice(reader, AVRO_ROWS):
                     row += 1
                     made.append(rows.of(record))
+                if not made:
+                    break
                 table = rows.frame(made).to_arrow().cast(schema)
                 yield from ((batch, raw.tell() / max(file.size, 1)) for batch in table.to_batches())
     except msgspec.ValidationError as error:
         where = f"{file.name} row {row}"
         raise SourceError(str(error), where=where, cure=f"Change the file, or the types at {source.where}") from None
+    except OverflowError:
+        where = f"{file.name} row {row + 1}"
+        raise SourceError("holds a time outside of the years 1 to 9999", where=where, cure="Change the file") from None
     except OSError:
         raise
     except (ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error) as error:

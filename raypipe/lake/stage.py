@@ -10,14 +10,13 @@ from threading import Event, Lock
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from polars.exceptions import PolarsError
 
 from raypipe.contracts.progress import Progress, Step
 from raypipe.contracts.records import Record, SourceFile
 from raypipe.errors import SourceError
 from raypipe.failpoints import failpoint
 from raypipe.lake import storage
-from raypipe.lake.derive import derive, derive_good, first_fault, first_line, not_derived
+from raypipe.lake.derive import FAULTS, derive, derive_good, first_fault, not_derived, what_is_wrong
 from raypipe.lake.elsewhere import FoundTable
 from raypipe.lake.faults import line_of
 from raypipe.lake.files import BrokenFileError, FoundFile
@@ -125,16 +124,16 @@ class Task:
         block = pl.DataFrame(pl.from_arrow(batch))
         try:
             return derive(block, self.source, self.lookups, self.newest)
-        except PolarsError as error:
+        except FAULTS as error:
             found = first_fault(block, self.source, self.lookups)
             if found is None:
                 raise not_derived(self.source, error) from None
             row, name, fault = found
             line = line_of(self.file, files_of(self.source).format, before + row)
             where = f"{self.file.name}:{line}" if line else f"{self.file.name} row {before + row + 1}"
-            way = self.source.derive[name]
-            cure = f"Change the file, or the derivation at {way.where}"
-            raise SourceError(f"`{name}` cannot be derived: {first_line(fault)}", where=where, cure=cure) from None
+            way = self.source.derive.get(name)
+            cure = "Change the file" if way is None else f"Change the file, or the derivation at {way.where}"
+            raise SourceError(what_is_wrong(self.source, name, fault), where=where, cure=cure) from None
 
 
 class PartWriter:
