@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -32,14 +31,15 @@ from raypipe.errors import (
 from raypipe.failpoints import failpoint
 from raypipe.flows.model_gates import gate_candidate
 from raypipe.flows.platform import Platform
+from raypipe.flows.rolled import learned_until, rolled
 from raypipe.flows.run import Run, named
 from raypipe.flows.stage import Stage
 from raypipe.flows.train import build
 from raypipe.registry import capture
-from raypipe.retraining.challenge import LEAST, better_alone, comparable, held_out, judge
+from raypipe.retraining.challenge import LEAST, better_alone, comparable, judge
 from raypipe.retraining.work import Ended, Started, Trained, Work
 from raypipe.retraining.work import work as find
-from raypipe.spec import Periods, Pipeline, changed, fingerprint, micros
+from raypipe.spec import Pipeline, fingerprint
 from raypipe.training import rehearse
 from raypipe.training.data import read
 from raypipe.training.duel import losses, losses_of
@@ -47,7 +47,6 @@ from raypipe.training.trainer import Params
 
 log = logging.getLogger(__name__)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Another attempt would meet the same: a closed gate is as closed for it. What else is raised may pass.
 _FOR_GOOD = (DefinitionError, FeatureError, GateError, RegistryError, SourceError, TrainingError)
 
@@ -133,35 +132,6 @@ def sentence(verdict: Verdict) -> str:
     """A verdict in words."""
     better = f"lowers the mean loss by {verdict.gain:.4f} (for certain by {verdict.low:.4f} or more)"
     return f"the challenger {better} on the newest {verdict.rows:,} rows, which neither had learned from"
-
-
-def rolled(pipeline: Pipeline, since: int, as_of: int, onset: int | None = None, *, forget: bool = False) -> Pipeline:
-    """The definition with its periods moved on: judged on the newest settled rows, fitted on all before.
-
-    Args:
-        pipeline: the definition of the champion.
-        since: up to when the champion has learned.
-        as_of: the moment; labels that settle later are not known.
-        onset: when the world changed last, if it did; all in microseconds UTC.
-        forget: learn from nothing that is older than that.
-    """
-    settled = as_of - micros(pipeline.label.settled_after)
-    until = _time(held_out(since, settled, onset))
-    before = pipeline.periods
-    first = _time(onset) if forget and onset is not None else before.train[0]
-    # Nothing is tuned any more: what is called so is part of what is learned from.
-    tune = max(until - (before.tune[1] - before.tune[0]), first + (until - first) / 2)
-    split = Periods(
-        (first, tune), (tune, until), (until, _time(settled)), apart=before.apart, where=pipeline.split.where
-    )
-    pretended = None if pipeline.as_of is None else _time(as_of)
-    return changed(pipeline, split=split, finish=changed(pipeline.finish, whole=True), as_of=pretended)
-
-
-def learned_until(pipeline: Pipeline) -> int:
-    """Up to when the model of a bundle has learned, by when a row was asked; microseconds UTC."""
-    end = pipeline.periods.holdout[1] if pipeline.finish.whole else pipeline.periods.tune[1]
-    return micros(end - _EPOCH)
 
 
 def _challenger(platform: Platform, progress: Progress, work: Work) -> tuple[Verdict, ModelVersion | None]:
@@ -303,7 +273,3 @@ def _do(stage: Stage[R], platform: Platform, progress: Progress, pipeline: Pipel
 
 def _kept(record: TrainingSet | Candidate) -> bool:
     return Path(record.folder).is_dir()
-
-
-def _time(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)

@@ -23,9 +23,10 @@ from raypipe.contracts.records import Candidate, GateReport, ModelVersion, Train
 from raypipe.errors import GateError, TrainingError
 from raypipe.flows import Platform
 from raypipe.flows import challenge as flows_challenge
-from raypipe.flows.challenge import Lesson, _fit, rolled
+from raypipe.flows.challenge import Lesson, _fit
 from raypipe.flows.register import register
 from raypipe.flows.reproduce import reproduce
+from raypipe.flows.rolled import rolled
 from raypipe.flows.train import build
 from raypipe.lake import Lake
 from raypipe.ledger import Ledger

@@ -57,7 +57,7 @@ def test_a_killed_watcher_comes_back_and_has_lost_nothing(tmp_path: Path) -> Non
         replica.count(asked(rng, 200), clock.now() + 2_000_000)
         watcher = _next(platform)
         watcher.look()
-        monitor = watcher._monitors[1]
+        monitor = watcher._versions.monitors[1]
         assert monitor._ring[-1][-1].sum() + monitor._pending[-1].sum() == rows + 200
         watcher.close()
     with pytest.raises(ValueError, match="Failed to look up actor"):

@@ -353,7 +353,7 @@ def _until_death(platform: Platform) -> bool:
 def _total(settings: Settings, platform: Platform) -> int:
     """All answers that the newest window has seen: eight ticks, of which the monitor keeps 32."""
     watcher = Watcher(platform, "rides")
-    monitor = watcher._monitors[1]
+    monitor = watcher._versions.monitors[1]
     total = int(monitor._ring[-1][-1].sum())
     watcher.close()
     return total

@@ -160,7 +160,7 @@ def test_a_look_that_failed_is_taken_again_and_nothing_is_lost_or_counted_twice(
                     watched.minute(by=2.0 if minute > 6 else 0.0)
         assert watched.round.seen(watching=True).versions[0].tick == watched.decisions() == 9
         assert "fare" in watched.told()[0]["title"]
-        assert int(watched.round._watcher._monitors[1]._ring[-1][-1].sum()) == 10 * 150
+        assert int(watched.round._watcher._versions.monitors[1]._ring[-1][-1].sum()) == 10 * 150
 
 
 def _gone(*_: object) -> None:

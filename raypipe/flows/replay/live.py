@@ -14,7 +14,6 @@ from raypipe.contracts.decisions import Decision
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import ModelVersion, Record, Snapshot
 from raypipe.errors import RegistryError, SettingsError
-from raypipe.flows.challenge import learned_until
 from raypipe.flows.decide import decide_now
 from raypipe.flows.platform import Platform
 from raypipe.flows.replay.answers import Answered, Answers
@@ -22,6 +21,7 @@ from raypipe.flows.replay.models import Learned
 from raypipe.flows.replay.past import Past, past
 from raypipe.flows.replay.service import DAY, Service, watching
 from raypipe.flows.retrain import drive
+from raypipe.flows.rolled import learned_until
 from raypipe.retraining.decide import looked_after
 from raypipe.retraining.standing import Standing, standing
 from raypipe.spec import Pipeline, micros

@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import msgspec
 import polars as pl
 from filelock import Timeout
 from msgspec import structs
@@ -16,7 +15,7 @@ from raypipe.contracts.counts import Counted
 from raypipe.contracts.decisions import Decision, Situation
 from raypipe.contracts.segment import left, segments
 from raypipe.contracts.watching import PerformanceReport
-from raypipe.errors import RaypipeError, ServiceError, WorkspaceError
+from raypipe.errors import ServiceError, WorkspaceError
 from raypipe.failpoints import failpoint
 from raypipe.flows.collect import log_folder
 from raypipe.flows.platform import Platform
@@ -26,6 +25,7 @@ from raypipe.flows.watching.facts import failing, situation, slower
 from raypipe.flows.watching.known import Known
 from raypipe.flows.watching.labels import Told, oldest, outcome
 from raypipe.flows.watching.state import Alarm, Part, Tick
+from raypipe.flows.watching.versions import Versions
 from raypipe.flows.watching.why import why
 from raypipe.monitoring import Monitor
 from raypipe.monitoring.sums import Memory
@@ -34,8 +34,6 @@ from raypipe.stats.seasonal import hour_of_week
 
 logger = logging.getLogger(__name__)
 
-#: Versions that are watched at a time: the champion, those beside it, and a few that were.
-_VERSIONS = 8
 #: Questions that nobody answers are kept up to so many, the newest.
 _QUESTIONS = 100
 #: What was read without closing a tick is covered by a new state after so long (microseconds), so that it can go.
@@ -71,17 +69,8 @@ class Watcher:
         self.state = kept.read(self._path)
         if not self.state.asked:
             self.state.looked = self.state.asked = self._platform.clock.now()
-        self._known: dict[int, Known | None] = {}
-        self._monitors: dict[int, Monitor] = {}
+        self._versions = Versions(self._platform, self._name, self.state.monitors)
         self._told: dict[int, Told] = {}
-        for version, snapshot in self.state.monitors.items():
-            if (monitor := self._monitor(version, 0)) is None:
-                continue
-            try:
-                monitor.restore(snapshot)
-            except (msgspec.MsgspecError, ValueError):
-                logger.warning("what was seen of version %d was written by another release: it begins anew", version)
-                del self._monitors[version]
         self._saved = self._platform.clock.now()
 
     def close(self) -> None:
@@ -111,7 +100,7 @@ class Watcher:
         for counted in self._news(done):
             ticks += self._count(counted)
         now = self._platform.clock.now()
-        for version, monitor in list(self._monitors.items()):
+        for version, monitor in list(self._versions.monitors.items()):
             if self._ready(version, monitor, now):
                 ticks.append(self._close(version, monitor, now))
         asked = self._ask_in_a_pause(now)
@@ -130,20 +119,14 @@ class Watcher:
     def open_tick(self) -> tuple[int, int] | None:
         """When the champion's tick that is not over began, and how much it was asked in it; None: nothing yet."""
         version = self._champion()
-        monitor = self._monitors.get(version)
+        monitor = self._versions.monitors.get(version)
         if monitor is None:
             return None
         return monitor.opened, monitor.rows + sum(part.failed for part in self._parts(version).values())
 
     def known(self, version: int) -> Known | None:
         """A version; None when it is not there any more, or not to be read."""
-        if version not in self._known:
-            try:
-                self._known[version] = Known.of(self._platform.registry.get(self._name, version))
-            except RaypipeError:
-                logger.exception("version %s is not watched", version)
-                self._known[version] = None
-        return self._known[version]
+        return self._versions.known(version)
 
     def _news(self, done: list[Path]) -> Iterator[Counted]:
         """What replicas have counted since the last look, in order of time; files that are read to their end."""
@@ -168,7 +151,7 @@ class Watcher:
         part = self.state.parts.setdefault(f"{version} {counted.arm}", Part())
         part.add(counted.rows, counted.failed, counted.cpu, counted.latency)
         self._answered(version, counted.at)
-        monitor = self._monitor(version, counted.at)
+        monitor = self._versions.monitor(version, counted.at)
         if monitor is None:
             return
         try:
@@ -179,25 +162,6 @@ class Watcher:
             logger.exception("counts of version %s are not those of its columns", version)
         if self._ready(version, monitor, counted.at):
             yield self._close(version, monitor, counted.at)
-
-    def _monitor(self, version: int, at: int) -> Monitor | None:
-        if (monitor := self._monitors.pop(version, None)) is None:
-            known = self.known(version)
-            if known is None or (watched := known.watched) is None:
-                return None
-            try:
-                usual = known.season(watched, self._plan)
-            except RaypipeError:
-                logger.exception("version %s is watched as if all hours were alike", version)
-                usual = None
-            monitor = Monitor(
-                self._name, version, watched, self._plan, importance=known.importance, seasonal=usual, at=at
-            )
-        # The one that was used last stands last.
-        self._monitors[version] = monitor
-        while len(self._monitors) > _VERSIONS:
-            self._monitors.pop(next(iter(self._monitors)))
-        return monitor
 
     def _ready(self, version: int, monitor: Monitor, at: int) -> bool:
         """A model that answers nothing closes ticks as well: that is when a policy has to look."""
@@ -298,18 +262,18 @@ class Watcher:
     def _save(self, now: int) -> None:
         present = {path.name for path in segments(self.folder)}
         self.state.positions = {name: end for name, end in self.state.positions.items() if name in present}
-        self.state.monitors = {version: monitor.snapshot() for version, monitor in self._monitors.items()}
-        self.state.memories = {v: m for v, m in self.state.memories.items() if v in self._monitors}
-        self.state.last = {v: tick for v, tick in self.state.last.items() if v in self._monitors}
+        self.state.monitors = self._versions.snapshots()
+        self.state.memories = {v: m for v, m in self.state.memories.items() if v in self._versions.monitors}
+        self.state.last = {v: tick for v, tick in self.state.last.items() if v in self._versions.monitors}
         self.state.parts = {key: part for key, part in self.state.parts.items() if self._is_watched(key)}
-        self.state.usual = {v: cells for v, cells in self.state.usual.items() if v in self._monitors}
-        self.state.answered = {v: times for v, times in self.state.answered.items() if v in self._monitors}
+        self.state.usual = {v: cells for v, cells in self.state.usual.items() if v in self._versions.monitors}
+        self.state.answered = {v: times for v, times in self.state.answered.items() if v in self._versions.monitors}
         kept.write(self._path, self.state)
         self._saved = now
 
     def _is_watched(self, part: str) -> bool:
         version = int(part.partition(" ")[0])
-        return version in self._monitors or version == self._champion()
+        return version in self._versions.monitors or version == self._champion()
 
     def _remove(self, done: list[Path]) -> None:
         for path in done:
