@@ -18,24 +18,28 @@ class Messages:
 
     Attributes:
         partitions, offsets: where each stands in the log.
-        times: when the log took it in, microseconds UTC.
+        times: when it came, microseconds UTC, by a clock that its sender has no say in: when the log took it in, as the
+            log itself says, or else when it was read.
         values: what it holds; None when it holds nothing.
+        stamps: when its sender says that it was written, microseconds UTC; 0 when nobody says so.
     """
 
     partitions: list[str] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
+    stamps: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def add(self, partition: str, offset: int, time: int, value: bytes | None) -> None:
+    def add(self, partition: str, offset: int, time: int, value: bytes | None, stamp: int = 0) -> None:
         """Append one message."""
         self.partitions.append(partition)
         self.offsets.append(offset)
         self.times.append(time)
         self.values.append(value)
+        self.stamps.append(stamp)
 
     @property
     def first(self) -> dict[str, int]:

@@ -3,13 +3,14 @@
 import json
 import os
 import signal
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from sqlalchemy.exc import OperationalError
 
+from raypipe.clock import ManualClock, SystemClock
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Snapshot, Taken
 from raypipe.errors import SourceError, WorkspaceError
@@ -34,8 +35,9 @@ def topic(request: pytest.FixtureRequest) -> str:
     return "".join(c if c.isalnum() else "-" for c in request.node.name)[:200]
 
 
-def opened(folder: Path, cluster: Broker) -> Lake:
-    return Lake(folder / "lake", connections={"kafka": cluster.connection})
+def opened(folder: Path, cluster: Broker, now: datetime | None = None) -> Lake:
+    clock = ManualClock(int(now.timestamp()) * 1_000_000) if now else SystemClock()
+    return Lake(folder / "lake", connections={"kafka": cluster.connection}, clock=clock)
 
 
 def rides(topic: str, history: Path | None = None, **changes: object) -> Stream:
@@ -187,8 +189,8 @@ def test_avro_messages(tmp_path: Path, cluster: Broker, topic: str) -> None:
 
 
 def test_late_rows_land_marked_and_known_when_they_came(tmp_path: Path, cluster: Broker, topic: str) -> None:
-    lake, stream = opened(tmp_path, cluster), rides(topic, late_by=hours(2))
     came = START + days(3)
+    lake, stream = opened(tmp_path, cluster, came), rides(topic, late_by=hours(2))
     at = int(came.timestamp() * 1000)
     far = ride(900, started=(came + days(365)).isoformat())
     cluster.send(topic, far, ride(10), ride(8), ride(7), ride(11), at=at)
@@ -211,6 +213,42 @@ def test_late_rows_land_marked_and_known_when_they_came(tmp_path: Path, cluster:
     assert second.taken is not None
     assert (first.taken.late, second.taken.late) == (1, 2)
     assert second.taken.newest == {"0": int((START + hours(11)).timestamp()) * 1_000_000}, "the future holds nothing"
+
+
+def test_a_producer_of_the_future_makes_nothing_late(tmp_path: Path, cluster: Broker, topic: str) -> None:
+    """Its stamp agrees with its event; our own clock does not."""
+    lake, stream = opened(tmp_path, cluster), rides(topic, late_by=hours(2))
+    far = datetime(2099, 1, 1, tzinfo=UTC)
+    cluster.send(topic, ride(1))
+    for at in (int(far.timestamp() * 1000), 2**62):  # later than any time that can be written down
+        cluster.send(topic, ride(100, started=far.isoformat()), at=at)
+    cluster.send(topic, ride(2), ride(0))
+    snapshot = lake.ingest(stream, Silent())
+    assert lake.frame(snapshot).collect().filter("late").height == 0
+    assert snapshot.taken is not None
+    assert snapshot.taken.newest == {"0": int((START + hours(2)).timestamp()) * 1_000_000}
+
+
+def test_a_late_row_is_not_known_before_it_was_read(tmp_path: Path, cluster: Broker, topic: str) -> None:
+    """Also when its producer stamps it with the time of its event, or a clock that is behind."""
+    now = START + days(30)
+    lake, stream = opened(tmp_path, cluster, now), rides(topic, late_by=hours(2))
+    cluster.send(topic, ride(50))
+    for id, at in ((-10, START - timedelta(hours=10)), (-9, datetime(1970, 1, 2, tzinfo=UTC))):
+        cluster.send(topic, ride(id), at=int(at.timestamp() * 1000))
+    rows = lake.frame(lake.ingest(stream, Silent())).collect()
+    assert rows.filter("late").select("id", "known_at").sort("id").rows() == [(-10, now), (-9, now)]
+
+
+def test_an_event_ahead_of_its_stamp_holds_nothing_when_an_old_topic_is_read(
+    tmp_path: Path, cluster: Broker, topic: str
+) -> None:
+    """By now its time has come: it is the stamp that shows that it lay in the future then."""
+    lake, stream = opened(tmp_path, cluster, START + days(900)), rides(topic, late_by=hours(2))
+    then = int((START + hours(3)).timestamp() * 1000)
+    cluster.send(topic, ride(1), ride(24 * 365), ride(2), at=then)
+    snapshot = lake.ingest(stream, Silent())
+    assert lake.frame(snapshot).collect().filter("late").height == 0
 
 
 def test_late_files_are_marked(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_NOT_AVAILABLE
 
-from raypipe.clock import SystemClock
+from raypipe.clock import ManualClock, SystemClock
 from raypipe.contracts.progress import Silent
-from raypipe.contracts.streaming import StreamSource
+from raypipe.contracts.streaming import Messages, StreamSource
 from raypipe.errors import SourceError
 from raypipe.lake import Lake
 from raypipe.lake.feeds import open_log
@@ -53,6 +54,49 @@ class TestKafka(LogContract):
     @pytest.fixture
     def open(self, cluster: Broker, topic: str) -> Callable[[], StreamSource]:
         return lambda: open_log(kafka(topic), {"kafka": cluster.connection}, SystemClock())
+
+
+class Stamped:
+    """A message as the client gives it: on the mock cluster no broker stamps."""
+
+    def __init__(self, kind: int, milliseconds: int) -> None:
+        self._stamp = kind, milliseconds
+
+    def error(self) -> None: ...
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 7
+
+    def value(self) -> bytes:
+        return b"x"
+
+    def timestamp(self) -> tuple[int, int]:
+        return self._stamp
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "came", "stamp"),
+    [
+        (TIMESTAMP_CREATE_TIME, 5, 9_000, 5_000),  # the producer's word is no arrival
+        (TIMESTAMP_CREATE_TIME, 500, 9_000, 500_000),
+        (TIMESTAMP_CREATE_TIME, 2**62, 9_000, 0),
+        (TIMESTAMP_LOG_APPEND_TIME, 5, 5_000, 5_000),  # the broker's is
+        (TIMESTAMP_LOG_APPEND_TIME, 500, 9_000, 500_000),  # but nothing comes after it was read
+        (TIMESTAMP_NOT_AVAILABLE, -1, 9_000, 0),
+    ],
+)
+def test_when_a_kafka_message_came(
+    monkeypatch: pytest.MonkeyPatch, kind: int, said: int, came: int, stamp: int
+) -> None:
+    monkeypatch.setattr("raypipe.lake.feeds.kafka.Message", Stamped)
+    log = open_log(kafka("t"), {"kafka": {"bootstrap.servers": "127.0.0.1:1"}}, ManualClock(9_000))
+    found = Messages()
+    log._add([Stamped(kind, said)], found)  # type: ignore[attr-defined]
+    log.close()
+    assert (found.times, found.stamps) == ([came], [stamp])
 
 
 def test_kafka_topic_made_anew_is_not_read_on(cluster: Broker) -> None:

@@ -3,7 +3,15 @@
 from collections.abc import Mapping, Sequence
 from time import monotonic
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from raypipe.clock import Clock
 from raypipe.contracts.streaming import Messages, Offsets
@@ -13,6 +21,8 @@ from raypipe.errors import ServiceError, SourceError
 AT_A_TIME = 5_000
 MOST_BYTES = 64 * 2**20
 ANSWER_SECONDS = 10.0
+#: No producer's clock, in milliseconds, is taken at its word from here on (the year 9999).
+NO_TIME = 253_000_000_000_000
 _GONE = frozenset((KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET))
 _NO_TOPIC = frozenset((KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION))
 
@@ -23,7 +33,7 @@ class KafkaLog:
     Args:
         topic: its name.
         connection: settings of librdkafka, ``bootstrap.servers`` at least.
-        clock: says when a message came that does not say it itself.
+        clock: says when a message came of which the broker does not say it: its stamp is the producer's, by default.
     """
 
     def __init__(self, topic: str, connection: Mapping[str, str], clock: Clock) -> None:
@@ -125,8 +135,11 @@ class KafkaLog:
         values = list(map(Message.value, read))
         found.partitions.extend(map(names.__getitem__, numbers))
         found.offsets.extend([offset or 0 for offset in map(Message.offset, read)])
-        stamps = map(Message.timestamp, read)
-        found.times.extend([time * 1_000 if kind else self._clock.now() for kind, time in stamps])
+        stamps, now = list(map(Message.timestamp, read)), self._clock.now()
+        found.times.extend(
+            [min(time * 1_000, now) if kind == TIMESTAMP_LOG_APPEND_TIME else now for kind, time in stamps]
+        )
+        found.stamps.extend([time * 1_000 if 0 < time < NO_TIME else 0 for _, time in stamps])
         found.values.extend(values)
         return sum(map(len, filter(None, values)))
 
