@@ -133,7 +133,7 @@ def _told(answer: "Prediction") -> str:
 
 def _table(answers: "list[Prediction]") -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("row", "probability", "version"):
+    for heading in ("row", "answer", "version"):
         table.add_column(heading, justify="right")
     table.add_column("request")
     for number, answer in enumerate(answers, 1):

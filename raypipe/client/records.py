@@ -1,5 +1,6 @@
 """What the client gives back."""
 
+from math import nan
 from typing import Any
 
 import msgspec
@@ -20,11 +21,11 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         request_id: names the request in the service's logs; the rows of one request share it.
     """
 
-    probability: float
-    label: bool | str | None
     model: str
     version: int
     request_id: str
+    probability: float = nan
+    label: bool | str | None = None
     value: float | None = None
     probabilities: dict[str, float] = {}
     arm: str = "champion"

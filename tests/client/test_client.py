@@ -1,5 +1,6 @@
 """The client against a server that answers as the service does."""
 
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -7,9 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import run
 
+import msgspec
 import pytest
 
 from raypipe import Client
+from raypipe.cli.models import _told
 from raypipe.client.transport import ATTEMPTS, Transport
 from raypipe.errors import RequestError, ServingError
 from tests.client.server import Asked, Server, flights, serving
@@ -200,3 +203,30 @@ def test_importing_the_client_is_light() -> None:
     done = run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     heavy = {"ray", "torch", "mlflow", "pyiceberg", "lightgbm", "onnxruntime", "sqlalchemy"}
     assert not heavy & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ({"value": 12.5}, "12.5"),
+        ({"label": "late", "probability": 0.6, "probabilities": {"late": 0.6, "early": 0.4}}, "late 60.0%"),
+    ],
+)
+def test_numbers_and_classes_are_answered_to_one_and_to_many(client: Client, server: Server, told, shown) -> None:
+    """As the service words them, see `raypipe.serving.answers`; and as `raypipe predict` tells them."""
+
+    def predict(asked: Asked) -> tuple[int, object]:
+        about = {"request_id": "r", "model": "flights"}
+        how = {"version": 3, "arm": "champion", "features_as_of": "2013-07-03T00:00:00Z"}
+        many = [told | how for _ in asked.body.get("rows", [])]
+        return 200, about | ({"predictions": many} if many else told | how)
+
+    server.answers["/flights/predict"] = predict
+    one, *others = client.predict("flights", flight=1), *client.predict_many("flights", [{"flight": 1}] * 2)
+    for answer in (one, *others):
+        assert (answer.value, answer.label) == (told.get("value"), told.get("label"))
+        assert answer.probability == told.get("probability") or math.isnan(answer.probability)
+        assert answer.probabilities == told.get("probabilities", {})
+        assert _told(answer) == shown
+        assert msgspec.json.decode(msgspec.json.encode(answer)).items() >= told.items()
+        assert ("probability" in msgspec.json.decode(msgspec.json.encode(answer))) == ("probability" in told)
