@@ -38,7 +38,8 @@ class Taken(Record, frozen=True, kw_only=True):
     ``first`` and ``last`` are offsets by partition, of the first and the last message taken in; ``newest`` the latest
     event time by partition, in microseconds UTC, without times that lie ahead of their message's. Of all messages
     ``read``, ``repeated`` were there already and ``bad`` are in the quarantine; the others are rows, ``late`` of them
-    behind their time.
+    behind their time. ``recent`` is the newest part of them, oldest first: how many were read, and how many of these
+    were bad.
     """
 
     log: str = ""
@@ -49,6 +50,7 @@ class Taken(Record, frozen=True, kw_only=True):
     repeated: int = 0
     bad: int = 0
     late: int = 0
+    recent: tuple[tuple[int, int], ...] = ()
 
 
 class Snapshot(Record, frozen=True, kw_only=True):

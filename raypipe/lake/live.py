@@ -26,7 +26,7 @@ from raypipe.lake.decode import Decoded, Decoder, Poison
 from raypipe.lake.derive import derive_good
 from raypipe.lake.ingest import ATTEMPTS, lookups_of, reading_of
 from raypipe.lake.known import KnownIds
-from raypipe.lake.poison import BadShare, keep_poison, name_of
+from raypipe.lake.poison import keep_poison, name_of, recent_after, require_few_bad
 from raypipe.lake.repeats import drop_rows, repeated_rows
 from raypipe.lake.shipped import Shape, after, scales_of
 from raypipe.lake.stage import PartWriter
@@ -82,7 +82,7 @@ class LiveIngest:
         self._catalog, self._source, self._log, self._writer = catalog, source, log, writer
         self._lookups = lookups_of(catalog, source)
         self._reading = reading_of(source, self._lookups)
-        self._decoder, self._known, self._share = Decoder(source), KnownIds(source.id), BadShare(source)
+        self._decoder, self._known = Decoder(source), KnownIds(source.id)
         self._identity = log.identity()
 
     def lag(self, held: Held) -> dict[str, int]:
@@ -111,7 +111,6 @@ class LiveIngest:
                 batch = self._take_in(work)
             except CommitFailedException:
                 continue  # somebody else moved the table: look again what is left to do
-            self._share.count(batch.read, batch.bad)
             self._log.done(batch.held.taken.last)
             return batch
         what = f"other runs changed it {ATTEMPTS} times in a row"
@@ -147,7 +146,7 @@ class LiveIngest:
     def _take_in(self, work: _Work) -> Batch:
         decoded = self._decoder.decode(work.messages)
         rows, places, poison = self._derived(work, decoded)
-        self._share.require(len(work.messages), poison)
+        self._require_few(work, poison)
         now = Shape(scales=scales_of(self._source, rows))
         shape, _ = after(self._source, work.held.shape, now, f"{work.table.name()[-1]}, the next messages")
         rows = mark_late(self._source, rows, places, work.messages, work.held.taken)
@@ -212,6 +211,7 @@ class LiveIngest:
             read=taken.read + len(messages),
             repeated=taken.repeated + again,
             bad=taken.bad + bad,
+            recent=recent_after(taken.recent, len(messages), bad),
             late=taken.late + (rows.filter(LATE).height if LATE in rows.columns else 0),
         )
 
@@ -222,7 +222,10 @@ class LiveIngest:
 
         def spare(row: int, why: str) -> None:
             poison.append(Poison(places.pop(row), why))
-            self._share.require(len(work.messages), poison)
+            self._require_few(work, poison)
 
         made = derive_good(decoded.rows, self._source, self._lookups, spare)
         return made, places, sorted(poison, key=lambda one: one.place)
+
+    def _require_few(self, work: _Work, poison: list[Poison]) -> None:
+        require_few_bad(self._source, work.held.taken.recent, len(work.messages), poison)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import TypeAlias
 
 import polars as pl
 from pyiceberg.catalog.sql import SqlCatalog
@@ -16,6 +17,8 @@ from raypipe.spec import Stream
 CHECK = "readable"
 #: Below so many messages a share says little; among more than so many, old ones do not count.
 FEW, MANY = 1_000, 10_000
+#: How many messages were read, and how many of these were bad, part by part.
+Recent: TypeAlias = tuple[tuple[int, int], ...]
 #: So many bytes are shown as text too.
 MOST_TEXT = 2**20
 
@@ -84,35 +87,35 @@ def keep_bad(catalog: SqlCatalog, source: str, name: str, bad: Sequence[Bad]) ->
     append_rows(catalog, name, frame)
 
 
-class BadShare:
-    """How many of the last messages were bad; too many stop the source.
+def require_few_bad(source: Stream, recent: Recent, read: int, poison: Sequence[Poison]) -> None:
+    """Judge a batch with the messages that were taken in before it, by whomever.
 
     Args:
-        source: says how many may be.
+        source: says how large a share may be bad.
+        recent: what was taken in last, as ``Taken`` has it.
+        read: how many messages the batch has.
+        poison: those of them that are no rows.
+
+    Raises:
+        SourceError: more messages are bad than may be; says why the first of them is.
     """
+    live = source.live
+    assert live is not None  # noqa: S101  # its messages were read
+    many = sum(count for count, _ in recent) + read
+    bad = sum(count for _, count in recent) + len(poison)
+    if not poison or bad <= live.at_most_bad * max(many, FEW):
+        return
+    what = f"{bad:,} of the last {many:,} messages cannot be read, such as: {poison[0].reason}"
+    cure = (
+        f"Correct what writes them, the columns at {source.where}, or `at_most_bad`; nothing of this batch was taken in"
+    )
+    raise SourceError(what, where=f"{live.kind} {live.topic} ({live.where})", cure=cure)
 
-    def __init__(self, source: Stream) -> None:
-        self._source = source
-        self._recent: list[tuple[int, int]] = []
 
-    def require(self, read: int, poison: Sequence[Poison]) -> None:
-        """Judge a batch with those before it.
-
-        Raises:
-            SourceError: more messages are bad than may be; says why the first of them is.
-        """
-        live = self._source.live
-        assert live is not None  # noqa: S101  # its messages were read
-        many = sum(count for count, _ in self._recent) + read
-        bad = sum(count for _, count in self._recent) + len(poison)
-        if not poison or bad <= live.at_most_bad * max(many, FEW):
-            return
-        what = f"{bad:,} of the last {many:,} messages cannot be read, such as: {poison[0].reason}"
-        cure = f"Correct what writes them, or the columns at {self._source.where}; nothing of this batch was taken in"
-        raise SourceError(what, where=f"{live.kind} {live.topic} ({live.where})", cure=cure)
-
-    def count(self, read: int, bad: int) -> None:
-        """A batch was taken in."""
-        self._recent.append((read, bad))
-        while sum(count for count, _ in self._recent[1:]) >= MANY:
-            self._recent.pop(0)
+def recent_after(recent: Recent, read: int, bad: int) -> Recent:
+    """The newest part of what was taken in, with a batch more: ``MANY`` messages at least, in a dozen parts or so."""
+    *before, last = recent or ((0, 0),)
+    parts = [*before, (last[0] + read, last[1] + bad)] if last[0] < FEW else [*recent, (read, bad)]
+    while sum(count for count, _ in parts[1:]) >= MANY:
+        parts.pop(0)
+    return tuple(parts)

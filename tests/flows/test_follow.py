@@ -106,7 +106,7 @@ def test_a_closed_gate_ends_it_and_publishes_nothing(tmp_path: Path, cluster: Br
 def test_a_source_that_cannot_go_on_is_written_down(tmp_path: Path, cluster: Broker) -> None:
     house = LiveHouse(tmp_path, topic="stops", connection=cluster.connection)
     cluster.send("stops", ride(1))
-    with pytest.raises(SourceError, match="11 of the last 11 messages cannot be read"):
+    with pytest.raises(SourceError, match="11 of the last 12 messages cannot be read"):
         house.follow(cluster, *[b"x"] * 11)
     (entry,) = house.ledger.entries(subject="trips")
     assert (entry.kind, json.loads(entry.body)["table"]) == ("source.stopped", "trips")

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyiceberg.catalog.sql import SqlCatalog
 from sqlalchemy.exc import OperationalError
 
@@ -15,6 +17,7 @@ from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Snapshot, Taken
 from raypipe.errors import SourceError, WorkspaceError
 from raypipe.lake import Lake, ingest, live
+from raypipe.lake.poison import recent_after
 from raypipe.spec import Stream, days, hours, kafka
 from tests.lake.logs import Broker, ride
 from tests.lake.sources import HEADER, START, line, lines, trips
@@ -140,10 +143,41 @@ def test_too_much_poison_stops_and_takes_nothing_in(tmp_path: Path, cluster: Bro
     cluster.send(topic, *[b"x"] * 10, ride(1))
     assert lake.ingest(strict, Silent()).rows == 1, "few messages say little"
     cluster.send(topic, *[b"x"] * 11, ride(2))
-    with pytest.raises(SourceError, match=r"11 of the last 12 messages cannot be read, such as: JSON is malformed"):
+    with pytest.raises(SourceError, match=r"21 of the last 23 messages cannot be read, such as: JSON is malformed"):
         lake.ingest(strict, Silent())
     lake.publish([snapshot := lake.ingest(rides(topic), Silent())])
     assert (snapshot.rows, lake.quarantined(strict).collect().height) == (2, 21)
+
+
+def test_a_trickle_of_poison_stops_whoever_reads(tmp_path: Path, cluster: Broker, topic: str) -> None:
+    """Each run sees ten messages; what those before it saw stands with the offsets."""
+    stream = trips(None, live=kafka(topic, at_most_bad=0.025))
+    cluster.send(topic, ride(1))
+    for _ in range(2):
+        cluster.send(topic, *[b"x"] * 10)
+        opened(tmp_path, cluster).ingest(stream, Silent())
+    cluster.send(topic, *[b"x"] * 10)
+    for _ in range(2):
+        with pytest.raises(SourceError, match=r"30 of the last 31 messages cannot be read"):
+            opened(tmp_path, cluster).ingest(stream, Silent())
+    taken = opened(tmp_path, cluster).ingest(rides(topic), Silent()).taken
+    assert taken is not None
+    assert (taken.read, taken.bad, taken.recent) == (31, 30, ((31, 30),))
+
+
+@given(st.lists(st.tuples(st.integers(1, 4_000), st.integers(0, 4_000)), min_size=1, max_size=60))
+def test_the_recent_messages_are_the_last_ten_thousand(batches: list[tuple[int, int]]) -> None:
+    """In few parts; none is counted twice, and none of the last ten thousand is left out."""
+    recent: tuple[tuple[int, int], ...] = ()
+    for read, bad in batches:
+        recent = recent_after(recent, read, min(read, bad))
+    seen = [min(read, bad) for read, bad in batches]
+    read = sum(part for part, _ in recent)
+    ends = {sum(one for one, _ in batches[place:]): sum(seen[place:]) for place in range(len(batches))}
+    assert ends[read] == sum(bad for _, bad in recent), "it is an end of what came"
+    assert read >= min(10_000, sum(one for one, _ in batches))
+    assert read < 10_000 + 1_000 + 2 * 4_000
+    assert len(recent) <= 20
 
 
 def test_a_removed_column_stops_and_an_added_one_does_not(tmp_path: Path, cluster: Broker, topic: str) -> None:
