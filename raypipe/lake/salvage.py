@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from raypipe.errors import SourceError
 from raypipe.lake import faults
+from raypipe.lake.declared import files_of, require_columns
 from raypipe.lake.files import FoundFile, opened
 from raypipe.lake.poison import FEW, Bad
-from raypipe.lake.read import files_of, require_columns, rows_of_text
+from raypipe.lake.texts import rows_of_text
 from raypipe.spec import Source
 
 if TYPE_CHECKING:

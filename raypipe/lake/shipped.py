@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from raypipe.contracts.records import Record
 from raypipe.errors import SourceError
 from raypipe.lake import faults
+from raypipe.lake.declared import files_of
 from raypipe.lake.elsewhere import FoundTable
 from raypipe.lake.files import FoundFile
-from raypipe.lake.read import files_of
 from raypipe.spec import Source
 
 #: Rows of a JSON file that are asked for their keys.

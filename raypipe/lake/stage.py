@@ -16,12 +16,13 @@ from raypipe.contracts.records import Record, SourceFile
 from raypipe.errors import SourceError
 from raypipe.failpoints import failpoint
 from raypipe.lake import storage
+from raypipe.lake.declared import files_of, require_columns
 from raypipe.lake.derive import FAULTS, derive, derive_good, first_fault, not_derived, what_is_wrong
 from raypipe.lake.elsewhere import FoundTable
 from raypipe.lake.faults import line_of
 from raypipe.lake.files import BrokenFileError, FoundFile
 from raypipe.lake.poison import Bad
-from raypipe.lake.read import blocks, files_of, require_columns
+from raypipe.lake.read import blocks
 from raypipe.lake.salvage import Line, bad_line, names_of, salvage, whole
 from raypipe.lake.shipped import Shape, columns_of, scales_of
 from raypipe.spec import Source

@@ -96,7 +96,7 @@ def test_progress_is_told_in_bytes(lake: Lake, data: Path) -> None:
 
 
 def test_many_rows_are_kept_in_many_files_in_order(lake: Lake, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raypipe.lake.read.BLOCK_BYTES", 2**12)
+    monkeypatch.setattr("raypipe.lake.texts.BLOCK_BYTES", 2**12)
     monkeypatch.setattr("raypipe.lake.stage.ROWS_PER_FILE", 100)
     (data / "a.csv").write_text(HEADER + lines(*range(1000)))
     snapshot = take(lake, trips(data))

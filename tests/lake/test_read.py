@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raypipe.errors import SourceError
+from raypipe.lake.declared import BLOCK_BYTES
 from raypipe.lake.files import find
-from raypipe.lake.read import BLOCK_BYTES, blocks
+from raypipe.lake.read import blocks
 from raypipe.spec import Files, Table, csv, json_lines, parquet
 
 COLUMNS = {int: "id", str: "name", float: "size", bool: "open", datetime: "at"}
