@@ -8,7 +8,7 @@ from polars.exceptions import PolarsError
 from raypipe.clock import iso
 from raypipe.spec.checks import Check
 from raypipe.validation.rules import Keys
-from raypipe.validation.whole import Table
+from raypipe.validation.table import Table
 
 #: Failing rows that are looked at; what the first of them have in common is told.
 LOOKED_AT = 100_000

@@ -5,7 +5,8 @@ from polars.exceptions import PolarsError
 
 from raypipe.spec.checks import Check
 from raypipe.validation.cause import unit
-from raypipe.validation.whole import Seen, Table, number
+from raypipe.validation.table import Table
+from raypipe.validation.whole import Seen, number
 
 
 def cause_of_whole(table: Table, check: Check, seen: Seen, value: float | None) -> str:

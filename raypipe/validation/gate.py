@@ -22,7 +22,7 @@ from raypipe.validation.reference import reference
 from raypipe.validation.rules import Keys
 from raypipe.validation.sieve import no_faulty
 from raypipe.validation.subject import Subject
-from raypipe.validation.whole import Table
+from raypipe.validation.table import Table
 
 Read = Callable[[Snapshot], pl.LazyFrame]
 
@@ -42,8 +42,7 @@ def check(pipeline: Pipeline, snapshots: Sequence[Snapshot], read: Read, as_of: 
         pipeline: declares the sources and their gates.
         snapshots: the state of each source's table that is judged.
         read: gives the rows of a snapshot.
-        as_of: the run's moment, in microseconds UTC: of a stream, the rows known by then are judged. Tables are
-            judged whole.
+        as_of: the run's moment, in microseconds UTC: freshness is of what is known by then.
         progress: is told which table is under way.
 
     Returns:
@@ -102,13 +101,15 @@ def examine(
                 frame,
                 None if was is None else read(was),
                 as_of,
+                by_table[name].rows,
                 _new_files(by_table[name], was),
-                kept=None if changed is None else changed.kept,
+                published=None if changed is None else changed.kept,
                 gained=None if changed is None else changed.gained,
-                blocks=None if blocks is None else blocks(by_table[name]),
+                blocks=None if blocks is None else blocks(by_table[name] if was is None or changed is None else was),
             )
             file = None if was is None or kept is None else kept / name / f"{was.snapshot_id}"
-            verdict = _judged(table, keys, file)
+            # Where all rows are published anew, they are compared with all that were there.
+            verdict = _judged(table, keys, file, None if changed is None else as_of)
             results += verdict.results
             if verdict.fits:
                 good[name] = verdict.good
@@ -135,29 +136,27 @@ def examine_rows(
         as_of: the run's moment, in microseconds UTC.
         before: what checks that compare compare with; None: there is nothing.
     """
-    return _judged(Table(subject, rows, before, as_of), keys, None)
+    return _judged(Table(subject, rows, before, as_of), keys, None, as_of)
 
 
-def _judged(table: Table, keys: Keys, kept: Path | None) -> Verdict:
-    """Judge a table, of which all rows are given, by its columns and its checks."""
-    subject, as_of = table.subject, table.as_of
+def _judged(table: Table, keys: Keys, kept: Path | None, until: int | None) -> Verdict:
+    """Judge a table by its columns and its checks; what is compared with is what was known by ``until``, if given."""
+    subject = table.subject
     columns = check_columns(subject, table.rows)
     if not columns.passed:
         return Verdict((columns,), table.rows, no_faulty())
     compared, why = None, ""
     try:
-        compared = reference(subject, table.before, as_of, kept)
+        compared = reference(subject, table.before, until, kept)
     except (PolarsError, OSError) as error:  # OSError: what it is to be compared with is gone
         why = str(error).strip().splitlines()[0]
-    known = replace(
+    compares = replace(
         table,
-        before=None if table.before is None else subject.known(table.before, as_of),
-        kept=None if table.kept is None else subject.known(table.kept, as_of),
-        gained=None if table.gained is None else subject.known(table.gained, as_of),
+        before=None if table.before is None else subject.known(table.before, until),
         reference=compared,
         incomparable=why,
     )
-    verdict = judge(known, keys)
+    verdict = judge(compares, keys)
     return replace(verdict, results=(columns, *verdict.results))
 
 

@@ -13,12 +13,12 @@ from raypipe.spec.checks import ROW_KINDS, Check
 from raypipe.validation.cause import cause_of_rows
 from raypipe.validation.columns import SCHEMA
 from raypipe.validation.compare import cause_of_whole
-from raypipe.validation.parts import Ask, Asked, Merge, Part, State, asked_of_blocks, state, states
+from raypipe.validation.parts import Ask, Asked, Merge, Part, State, asked_of_blocks, merged, state, states
 from raypipe.validation.results import judge_rows, result_of
 from raypipe.validation.rules import Keys, row_rule
 from raypipe.validation.sieve import no_faulty, sieve
-from raypipe.validation.subject import Subject
-from raypipe.validation.whole import Seen, Table, ask_whole, judge_whole
+from raypipe.validation.table import Table
+from raypipe.validation.whole import Seen, ask_whole, judge_whole
 
 Questions = dict[int, Asked]
 ROWS = Part(pl.len())
@@ -30,7 +30,7 @@ class Verdict:
 
     Attributes:
         results: one a check, in the gate's order.
-        good: the whole table without the rows that are to be set aside, whether they are known yet or not.
+        good: the whole table without the rows that are to be set aside, whether they were judged or not.
         faulty: the rows to be set aside: their place in the table, the first check that each fails, and why.
     """
 
@@ -47,22 +47,27 @@ class Verdict:
 def judge(table: Table, keys: Keys) -> Verdict:
     """Judge a table by its gate: first what is to be set aside, then all that is left by the other checks.
 
-    A stream is judged by the rows that are known at its moment; a row that does not tell when it was known is judged
-    too, lest a gap in its times let it slip through. Where nothing is to be set aside, one pass is all.
+    All rows are judged but those that were published before and are not known yet; a row that does not tell when it was
+    known is judged too, lest a gap in its times let it slip through. Where nothing is to be set aside, one pass is all.
 
     Args:
-        table: all its rows, whether they are known yet or not, with their columns as declared.
+        table: all its rows, with their columns as declared.
         keys: by table name, the keys of the tables that checks refer to.
     """
     subject, whole = table.subject, table.rows
-    known = replace(table, rows=subject.known(whole, table.as_of))
+    known = replace(table, rows=table.judged)
     asked, broken = questions(table, keys)
     seen, broken = _look(known, asked, broken)
+    if taken := table.taken(seen.rows):
+        keys = {**keys, **taken}
+        again = {i: questions(table, keys)[0][i] for i in seen.found if subject.gate[i].name in taken}
+        asked |= again
+        seen = replace(seen, found=seen.found | _seen(known, again).found)
     aside = [i for i, check in enumerate(subject.gate) if check.action == "quarantine"]
     if all(i in seen.found and not seen.found[i]["fails"] for i in aside):
         return Verdict(tuple(_results(known, seen, broken, keys)), whole, no_faulty())
     sieved = sieve(table, keys)
-    left = replace(table, rows=subject.known(sieved.good, table.as_of), kept=None, gained=None, blocks=None)
+    left = replace(table, rows=table.without_waiting(sieved.good), published=None, gained=None, blocks=None)
     others = {i: parts for i, parts in asked.items() if i not in aside}
     seen, broken = _look(left, others, {i: why for i, why in broken.items() if i not in aside})
     done = {id(check): result for check, result in sieved.results}
@@ -106,7 +111,12 @@ def _look(table: Table, asked: Questions, broken: dict[int, str]) -> tuple[Seen,
 
 
 def _seen(table: Table, asked: Questions) -> Seen:
-    every = {"rows": ROWS, "newest": Part(_newest(table.subject), "max")}
+    waits = table.subject.waits(table.as_of)
+    every = {
+        "rows": ROWS,
+        "known": ROWS if waits is None else Part((~waits).sum()),
+        "newest": Part(_newest(table), "max"),
+    }
     among_all, among_new = [*every.values()], list[Part]()
     for i, parts in asked.items():
         (among_new if _compares(table, i) else among_all).extend(parts.values())
@@ -115,7 +125,8 @@ def _seen(table: Table, asked: Questions) -> Seen:
         i: {label: _value(new if _compares(table, i) else found, part) for label, part in parts.items()}
         for i, parts in asked.items()
     }
-    return Seen(found[every["rows"].name].item(), found[every["newest"].name].item(), values)
+    rows, known, newest = (found[part.name].item() for part in every.values())
+    return Seen(rows, known, newest, values)
 
 
 def _found(table: Table, among_all: Sequence[Part], among_new: Sequence[Part]) -> tuple[State, State]:
@@ -129,23 +140,25 @@ def _found(table: Table, among_all: Sequence[Part], among_new: Sequence[Part]) -
     return _state(table, among_all), state(table.new_rows, among_new)
 
 
-def _newest(subject: Subject) -> pl.Expr:
-    """When the last thing happened that rows tell of; one that is known before it happens counts from then on."""
-    if subject.time is None or subject.happened is None:
+def _newest(table: Table) -> pl.Expr:
+    """When the last thing happened that known rows tell of; what is known before it happens counts from then on."""
+    subject, waits = table.subject, table.subject.waits(table.as_of)
+    if subject.time is None or subject.happened is None or waits is None:
         return pl.lit(None, pl.Int64)
-    told = pl.when(pl.col(subject.time).is_not_null()).then(pl.min_horizontal(subject.happened, subject.time))
+    tells = pl.col(subject.time).is_not_null() & ~waits
+    told = pl.when(tells).then(pl.min_horizontal(subject.happened, subject.time))
     return told.max().dt.epoch("us")
 
 
 def _state(table: Table, parts: Sequence[Part]) -> State:
-    """What all rows come to: in one scan, or, where there are blocks, in theirs, and a scan for what needs all rows."""
+    """What all rows come to: in one scan, or, where there are blocks, in theirs, and a scan for what is not in them."""
     if table.blocks is None:
         return state(table.rows, parts)
-    ask = Ask(
-        tuple(part for part in parts if part.merge is not None),
-        partial(table.subject.known, as_of=table.as_of),
-    )
+    mergeable = tuple(part for part in parts if part.merge is not None)
+    ask = Ask(mergeable, partial(table.subject.known, as_of=None if table.gained is None else table.as_of))
     found = asked_of_blocks(table.blocks, ask, table.subject.time)
+    if table.gained is not None:
+        found = merged([found, state(table.gained, mergeable)], mergeable)
     alone = [part for part in parts if part.merge is None]
     return found.hstack(state(table.rows, alone)) if alone else found
 

@@ -49,13 +49,15 @@ class Reference(Record, frozen=True, kw_only=True):
     columns: dict[str, Profile]
 
 
-def reference(subject: Subject, before: pl.LazyFrame | None, as_of: int, kept: Path | None = None) -> Reference | None:
+def reference(
+    subject: Subject, before: pl.LazyFrame | None, as_of: int | None, kept: Path | None = None
+) -> Reference | None:
     """What checks compare with; None when there is nothing.
 
     Args:
         subject: whose checks compare.
         before: all rows that were published, known at ``as_of`` or later.
-        as_of: rows known by then are meant, microseconds UTC.
+        as_of: rows known by then are meant, microseconds UTC; None: all.
         kept: a path that names a table's folder and the snapshot: what was found is kept there, and what was found of
             other snapshots goes; None: it is not kept.
     """
@@ -65,7 +67,7 @@ def reference(subject: Subject, before: pl.LazyFrame | None, as_of: int, kept: P
     file = None if kept is None else kept.with_name(f"{kept.name}-{_digest(compared)}.json")
     if file is not None and file.is_file():
         newest, found = msgspec.json.decode(file.read_bytes(), type=tuple[int | None, Reference])
-        if newest is None or newest <= as_of:
+        if newest is None or as_of is None or newest <= as_of:
             return found
     schema = before.collect_schema()
     rows = subject.known(before, as_of).select(pl.len(), *sorted(compared & set(schema))).collect(engine="streaming")
@@ -75,7 +77,7 @@ def reference(subject: Subject, before: pl.LazyFrame | None, as_of: int, kept: P
         newest = (
             None if subject.time is None else before.select(pl.col(subject.time).max().dt.epoch("us")).collect().item()
         )
-        if newest is None or newest <= as_of:  # a later moment sees the same rows
+        if newest is None or as_of is None or newest <= as_of:  # a later moment sees the same rows
             _write(file, msgspec.json.encode((newest, found)))
     return found
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from raypipe.spec.checks import Check, Kind
 
+#: The keys of tables by their names; by the name of a check ``unique``, values that are taken by rows not judged.
 Keys = Mapping[str, pl.Series]
 #: Up to so many texts, one comparison each is quicker than a look into a set.
 FEW = 8
@@ -70,11 +71,13 @@ def _matches(check: Check, _: pl.Schema, __: Keys) -> Rule:
     return _of_values(name, ~pl.col(name).cast(pl.String).str.contains(rf"\A(?:{check.pattern})\z"))
 
 
-def _unique(check: Check, _: pl.Schema, __: Keys) -> Rule:
+def _unique(check: Check, _: pl.Schema, keys: Keys) -> Rule:
     # The first of them is no fault: as many rows fail as must go.
     # A struct of one column is the same, and slower.
     values = pl.col(check.columns[0]) if len(check.columns) == 1 else pl.struct(check.columns)
-    return Rule(pl.len(), ~values.is_first_distinct())
+    repeated = ~values.is_first_distinct()
+    taken = keys.get(check.name)
+    return Rule(pl.len(), repeated if taken is None else repeated | values.is_in(taken.implode(), nulls_equal=True))
 
 
 def _refers(check: Check, _: pl.Schema, keys: Keys) -> Rule:

@@ -11,7 +11,7 @@ from raypipe.spec.checks import Check
 from raypipe.validation.cause import cause_of_rows
 from raypipe.validation.results import judge_rows, result_of
 from raypipe.validation.rules import Keys, Rule, row_rule
-from raypipe.validation.whole import Table
+from raypipe.validation.table import Table
 
 PLACE = "__row"
 
@@ -32,15 +32,15 @@ def sieve(table: Table, keys: Keys) -> Sieved:
     a repeated row is not the first one's fault when that one goes for another reason.
 
     Args:
-        table: all its rows, whether they are known yet or not.
+        table: all its rows, also those that are not judged.
         keys: by table name, the keys of the tables that checks refer to.
     """
-    subject, rows, as_of = table.subject, table.rows, table.as_of
+    subject, rows = table.subject, table.rows
     wanted = [check for check in subject.gate if check.action == "quarantine"]
     found = [no_faulty()]
     results: list[tuple[Check, CheckResult]] = []
     whole = rows.with_row_index(PLACE) if wanted else rows
-    left = subject.known(whole, as_of)
+    left = table.without_waiting(whole)
     for check in wanted:
         result, bad = _made(replace(table, rows=left), check, keys)
         results.append((check, result))

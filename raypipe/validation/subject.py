@@ -49,9 +49,14 @@ class Subject:
             where=source.where,
         )
 
-    def known(self, rows: pl.LazyFrame, as_of: int) -> pl.LazyFrame:
-        """The rows that are judged: those known by then, or that do not tell when."""
+    def known(self, rows: pl.LazyFrame, as_of: int | None) -> pl.LazyFrame:
+        """The rows that are known by then, or that do not tell when; None: all of them."""
+        waits = None if as_of is None else self.waits(as_of)
+        return rows if waits is None else rows.filter(~waits)
+
+    def waits(self, as_of: int) -> pl.Expr | None:
+        """True for each row that is known later only, never null; None: no row tells when it is known."""
         if self.time is None:
-            return rows
+            return None
         now = pl.lit(as_of, pl.Int64).cast(pl.Datetime("us", "UTC"))
-        return rows.filter((pl.col(self.time) <= now) | pl.col(self.time).is_null())
+        return (pl.col(self.time) > now).fill_null(value=False)

@@ -1,7 +1,6 @@
 """Checks that judge a table as a whole: its size, its age, its values taken together, and what they were before."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -14,10 +13,10 @@ from raypipe.spec.checks import Check
 from raypipe.stats.cuts import gap
 from raypipe.stats.distances import total_variation
 from raypipe.stats.percentile import place_one
-from raypipe.validation.parts import Asked, Blocks, Part, counted, tally
+from raypipe.validation.parts import Asked, Part, counted, tally
 from raypipe.validation.reference import Profile, Reference, below_cuts, present
 from raypipe.validation.results import result_of
-from raypipe.validation.subject import Subject
+from raypipe.validation.table import Table
 
 #: What the parts of one check came to, by what they are for.
 Found: TypeAlias = dict[str, int | pl.Series | None]
@@ -29,61 +28,15 @@ class Seen:
 
     Attributes:
         rows: how many there are.
-        newest: when the newest event happened, in microseconds UTC; None when no row tells.
+        known: how many of them are known at the run's moment.
+        newest: when the newest event of those happened, in microseconds UTC; None when no row tells.
         found: by check, what its parts came to.
     """
 
     rows: int
+    known: int
     newest: int | None
     found: dict[int, Found] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table to be judged as a whole.
-
-    Attributes:
-        subject: declares it.
-        rows: what is known of it.
-        before: what is known of it as published before; None when nothing was.
-        as_of: the run's moment, in microseconds UTC.
-        files: those that came since.
-        reference: what checks compare with; None when nothing was published.
-        incomparable: why what was published before cannot be read; empty when it can.
-        kept: the rows of files that were there before, when nothing is lost of them; None: it is not known.
-        gained: the rows of all other files; None: it is not known.
-        blocks: asks the blocks of all rows, where the cluster is to do that; None: one scan here.
-    """
-
-    subject: Subject
-    rows: pl.LazyFrame
-    before: pl.LazyFrame | None
-    as_of: int
-    files: tuple[str, ...] = ()
-    reference: Reference | None = None
-    incomparable: str = ""
-    kept: pl.LazyFrame | None = None
-    gained: pl.LazyFrame | None = None
-    blocks: Blocks | None = None
-
-    @cached_property
-    def new_rows(self) -> pl.LazyFrame:
-        """The rows that were not there before; all when there are none, or where rows do not join others.
-
-        By the files that came, where they are known to hold nothing else, otherwise by their ids. They are found once,
-        for all checks that compare, with the columns that these compare.
-        """
-        if self.before is None or not self.subject.grows:
-            return self.rows
-        if self.gained is not None:
-            # Of its one column a few values are read; of all columns it would be a group of rows.
-            some = self.gained.select(self.subject.id[0]).head(1).collect(engine="streaming").height
-            return self.gained if some else self.rows
-        ids = list(self.subject.id)
-        compared = {name for check in self.subject.gate if check.kind == "drift" for name in check.columns}
-        rows = self.rows.select(list(dict.fromkeys((*ids, *sorted(compared)))))
-        new = rows.join(self.before.select(ids), on=ids, how="anti", nulls_equal=True).collect()
-        return new.lazy() if new.height else self.rows
 
 
 def number(check: Check, schema: pl.Schema) -> pl.Expr | None:
@@ -144,7 +97,7 @@ def judge_whole(table: Table, check: Check, seen: Seen, found: Found) -> tuple[C
     value: float | None = None
     match check.kind:
         case "rows":
-            passed, detail = _between(check, seen.rows, "rows")
+            passed, detail = _size(check, seen)
         case "cardinality":
             value = len(_series(found["values"]).explode(empty_as_null=False))
             passed, detail = _between(check, value, "different values")
@@ -157,6 +110,13 @@ def judge_whole(table: Table, check: Check, seen: Seen, found: Found) -> tuple[C
         case _:
             passed, detail = _age(table, check, seen)
     return result_of(table.subject, check, seen.rows, int(not passed), passed=passed, detail=detail), value
+
+
+def _size(check: Check, seen: Seen) -> tuple[bool, str]:
+    """Rows that are not known yet do not fill a table, and do not hide in it."""
+    waiting = seen.rows - seen.known
+    passed, detail = _between(check, seen.rows, f"rows, {waiting:,} of them not known yet" if waiting else "rows")
+    return passed and (check.low is None or seen.known >= check.low), detail
 
 
 def _between(check: Check, value: float, what: str) -> tuple[bool, str]:

@@ -14,7 +14,7 @@ from raypipe.validation import Subject
 from raypipe.validation.judge import questions
 from raypipe.validation.parts import Part, merged, state
 from raypipe.validation.reference import reference
-from raypipe.validation.whole import Table
+from raypipe.validation.table import Table
 from tests.validation.test_gate import AS_OF, EVERY_CHECK, KNOWN_PLACES, NOW, odd_rows, rows, visits
 
 STREAM = visits(

@@ -128,8 +128,10 @@ def test_a_rule_means_the_same_in_blocks(rule: pl.Expr, failed: int) -> None:
     assert one(judged(many, stream)).failed == failed
 
 
-def test_a_gate_without_checks_counts_rows() -> None:
-    stream = visits(checks.rows(3, 3))
+@pytest.mark.parametrize(("low", "high", "passed"), [(3, 4, True), (4, 4, False), (3, 3, False)])
+def test_a_row_that_is_not_known_yet_fills_no_table_and_does_not_hide_in_it(low: int, high: int, passed: bool) -> None:
+    stream = visits(checks.rows(low, high))
     later = AS_OF + timedelta(seconds=1)
-    report = judged(rows(stream, {}, {}, {}, {"known_at": later}), stream)
-    assert one(report).passed
+    result = one(judged(rows(stream, {}, {}, {}, {"known_at": later}), stream))
+    assert (result.passed, result.rows) == (passed, 4)
+    assert result.detail == f"4 rows, 1 of them not known yet; at least {low}, at most {high}"
