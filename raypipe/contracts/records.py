@@ -35,11 +35,11 @@ class SourceFile(Record, frozen=True, kw_only=True):
 class Taken(Record, frozen=True, kw_only=True):
     """How far a table has come with its log of live events: what ``last`` names is in it, and nothing after it.
 
-    ``first`` and ``last`` are offsets by partition, of the first and the last message taken in; ``newest`` the latest
-    event time by partition, in microseconds UTC, without times that lie ahead of their message's. Of all messages
-    ``read``, ``repeated`` were there already and ``bad`` are in the quarantine; the others are rows, ``late`` of them
-    behind their time. ``recent`` is the newest part of them, oldest first: how many were read, and how many of these
-    were bad.
+    ``first`` and ``last`` are offsets by partition, of the first and the last message taken in; ``marks`` tell that one
+    from others; ``newest`` is the latest event time by partition, in microseconds UTC, without times that lie ahead
+    of their message's. Of all messages ``read``, ``repeated`` were there already and ``bad`` are in the quarantine; the
+    others are rows, ``late`` of them behind their time. ``recent`` is the newest part of them, oldest first: how many
+    were read, and how many of these were bad.
     """
 
     log: str = ""
@@ -51,6 +51,7 @@ class Taken(Record, frozen=True, kw_only=True):
     bad: int = 0
     late: int = 0
     recent: tuple[tuple[int, int], ...] = ()
+    marks: dict[str, str] = {}
 
 
 class Snapshot(Record, frozen=True, kw_only=True):

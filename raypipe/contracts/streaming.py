@@ -6,7 +6,8 @@ come to, with the rows themselves, and hands them in: a source remembers nothing
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from hashlib import sha256
+from typing import Protocol, TypeAlias, runtime_checkable
 
 #: By partition, the offset of the last message that was taken in. A partition that is left out is read from its start.
 Offsets: TypeAlias = Mapping[str, int]
@@ -51,12 +52,22 @@ class Messages:
         """The last offset of each partition."""
         return dict(zip(self.partitions, self.offsets, strict=True))
 
+    @property
+    def marks(self) -> dict[str, str]:
+        """A digest of the last message of each partition, its stamp and its bytes: another one has another."""
+        places = dict(zip(self.partitions, range(len(self)), strict=True))
+        return {name: _mark(self.stamps[place], self.values[place]) for name, place in places.items()}
+
+
+def _mark(stamp: int, value: bytes | None) -> str:
+    return sha256(b"%d %d " % (stamp, value is None) + (value or b"")).hexdigest()[:16]
+
 
 class StreamSource(Protocol):
     """One log that is read by one reader at a time."""
 
     def identity(self) -> str:
-        """Names the log for good: a log that was deleted and made again under its name has another identity.
+        """Names the log for good: best so that one which was deleted and made again under its name has another.
 
         Raises:
             SourceError: there is no such log.
@@ -92,4 +103,17 @@ class StreamSource(Protocol):
 
     def close(self) -> None:
         """Let the log go."""
+        ...
+
+
+@runtime_checkable
+class Rereadable(Protocol):
+    """What a log may do, too: give messages again, so that one which was made anew under its name is found out."""
+
+    def again(self, at: Offsets) -> Messages:
+        """The messages at these offsets, of those that are still there; whoever reads goes on where they were.
+
+        Raises:
+            ServiceError: the log cannot be reached.
+        """
         ...

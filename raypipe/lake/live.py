@@ -18,6 +18,7 @@ from raypipe.contracts.records import Taken
 from raypipe.contracts.streaming import Messages, StreamSource
 from raypipe.errors import SourceError, WorkspaceError
 from raypipe.failpoints import failpoint
+from raypipe.lake.anew import require_same
 from raypipe.lake.aside import SET
 from raypipe.lake.attempt import attempt
 from raypipe.lake.columns import widened
@@ -83,7 +84,7 @@ class LiveIngest:
         self._lookups = lookups_of(catalog, source)
         self._reading = reading_of(source, self._lookups)
         self._decoder, self._known = Decoder(source), KnownIds(source.id)
-        self._identity = log.identity()
+        self._identity, self._is_same = log.identity(), False
 
     def lag(self, held: Held) -> dict[str, int]:
         """By partition, how much waits to be taken in."""
@@ -132,6 +133,9 @@ class LiveIngest:
         if held.taken.log and held.taken.log != self._identity:
             what = f"came from the log {held.taken.log}; this is {self._identity}"
             raise SourceError(what, where=where, cure="Give the table another name, or the stream its old log")
+        if not self._is_same:
+            require_same(self._log, held.taken, where)
+            self._is_same = True
         return table, base, held
 
     def _require_complete(self, taken: Taken, messages: Messages) -> None:
@@ -207,6 +211,7 @@ class LiveIngest:
             log=self._identity,
             first=messages.first | taken.first,
             last=taken.last | messages.last,
+            marks=taken.marks | messages.marks,
             newest=newest_after(taken.newest, rows),
             read=taken.read + len(messages),
             repeated=taken.repeated + again,

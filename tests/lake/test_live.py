@@ -17,6 +17,7 @@ from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Snapshot, Taken
 from raypipe.errors import SourceError, WorkspaceError
 from raypipe.lake import Lake, ingest, live
+from raypipe.lake.feeds.kafka import KafkaLog
 from raypipe.lake.poison import recent_after
 from raypipe.spec import Stream, days, hours, kafka
 from tests.lake.logs import Broker, ride
@@ -340,6 +341,38 @@ def test_a_log_made_anew_is_not_taken_for_the_old(tmp_path: Path, topic: str) ->
     opened(tmp_path, first).ingest(rides(topic), Silent())
     second.send(topic, ride(7))
     with pytest.raises(SourceError, match=r"came from the log|was made anew"):
+        opened(tmp_path, second).ingest(rides(topic), Silent())
+
+
+@pytest.mark.parametrize("many", [5, 8])
+def test_a_topic_that_was_filled_again_is_not_read_on(
+    tmp_path: Path, topic: str, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    """The same cluster and name, and as many messages as were read, or more; a mock cluster can delete no topic."""
+    monkeypatch.setattr(KafkaLog, "identity", lambda self: f"cluster/{topic}")
+    first, second = Broker(), Broker()
+    first.send(topic, *[ride(i) for i in range(5)])
+    before = opened(tmp_path, first).ingest(rides(topic), Silent())
+    first.send(topic, ride(5))
+    assert opened(tmp_path, first).ingest(rides(topic), Silent()).rows == 6, "the old one is read on"
+    second.send(topic, *[ride(i) for i in range(100, 100 + many + 1)])
+    with pytest.raises(SourceError, match=r"partition 0 holds another message at offset 5 .* the log was made anew"):
+        opened(tmp_path, second).ingest(rides(topic), Silent())
+    assert before.taken is not None
+    assert set(before.taken.marks) == {"0"}
+
+
+def test_one_partition_of_two_that_was_filled_again_is_found_out(
+    tmp_path: Path, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by its stamp alone: the same bytes were sent at another time."""
+    monkeypatch.setattr(KafkaLog, "identity", lambda self: f"cluster/{topic}")
+    first, second = Broker(), Broker()
+    for cluster, at in ((first, 1_700_000_000_000), (second, 1_700_000_000_001)):
+        cluster.send(topic, *[ride(i) for i in range(3)], at=1_700_000_000_000)
+        cluster.send(topic, *[ride(i) for i in range(3, 6)], partition=1, at=at)
+    opened(tmp_path, first).ingest(rides(topic), Silent())
+    with pytest.raises(SourceError, match=r"partition 1 holds another message at offset 2"):
         opened(tmp_path, second).ingest(rides(topic), Silent())
 
 

@@ -10,7 +10,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, TI
 
 from raypipe.clock import ManualClock, SystemClock
 from raypipe.contracts.progress import Silent
-from raypipe.contracts.streaming import Messages, StreamSource
+from raypipe.contracts.streaming import Messages, Rereadable, StreamSource
 from raypipe.errors import SourceError
 from raypipe.lake import Lake
 from raypipe.lake.feeds import open_log
@@ -111,6 +111,33 @@ def test_kafka_topic_made_anew_is_not_read_on(cluster: Broker) -> None:
     with pytest.raises(SourceError, match=r"partition 0 ends at 2, but 9 was taken in: it was made anew\. Give"):
         log.lag({"0": 9})
     log.close()
+
+
+def test_kafka_gives_a_message_again_if_it_is_there(cluster: Broker) -> None:
+    """What comes next is read as if nothing had been asked."""
+    topic = uuid4().hex
+    cluster.send(topic, b"1", b"2", b"3")
+    cluster.send(topic, b"4", None, partition=1)
+    log = open_log(kafka(topic), {"kafka": cluster.connection}, SystemClock())
+    assert isinstance(log, Rereadable)
+    first = log.read({"0": 0, "1": 0}, 1, 10.0)
+    found = log.again({"0": 1, "1": 1, "2": 0, "77": 0})
+    assert sorted(zip(found.partitions, found.offsets, found.values, strict=True)) == [("0", 1, b"2"), ("1", 1, None)]
+    assert len(log.again({"0": 3})) == len(log.again({})) == 0
+    rest = log.read({"0": 0, "1": 0} | first.last, 10, 1.0)
+    assert sorted([*first.values, *rest.values], key=str) == [None, b"2", b"3"]
+    log.close()
+
+
+def test_the_mark_of_a_message_is_its_own() -> None:
+    said = [(0, b"a"), (1, b"a"), (0, b"b"), (0, b""), (0, None)]
+    marks = set()
+    for stamp, value in said:
+        found = Messages()
+        found.add("0", 7, 5, b"before")
+        found.add("0", 8, 6, value, stamp)
+        marks.add(found.marks["0"])
+    assert len(marks) == len(said)
 
 
 def put(aws: dict[str, str], stream: str, *values: bytes) -> None:

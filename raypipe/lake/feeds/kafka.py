@@ -49,6 +49,7 @@ class KafkaLog:
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
         }
+        self._settings = settings
         try:
             self._consumer = Consumer(settings)
         except KafkaException as error:
@@ -73,6 +74,30 @@ class KafkaLog:
         self._at.update(found.last)
         return found
 
+    def again(self, at: Offsets) -> Messages:
+        """The messages at these offsets, of those that are still there; see ``Rereadable``."""
+        names, _ = self._known_partitions()
+        try:
+            ends = {name: self._ends(name) for name in at if name in names}
+        except KafkaException as error:
+            raise self._unreachable(error) from None
+        waiting = {name: at[name] for name, (low, high) in ends.items() if low <= at[name] < high}
+        found, until = Messages(), monotonic() + ANSWER_SECONDS
+        if not waiting:
+            return found
+        # One of its own: what the other fetched ahead is not lost. An end is told: the message may be compacted away.
+        consumer = Consumer({**self._settings, "enable.partition.eof": True, "queued.min.messages": 1})
+        consumer.assign([TopicPartition(self._topic, int(name), offset) for name, offset in waiting.items()])
+        try:
+            while waiting and (left := until - monotonic()) > 0:
+                if (message := consumer.poll(left)) is not None:
+                    self._give(message, waiting, found)
+        finally:
+            consumer.close()
+        if waiting:
+            raise ServiceError("does not answer", where=f"kafka {self._topic}")
+        return found
+
     def lag(self, after: Offsets) -> dict[str, int]:
         """Messages up to the end of each partition, those that hold no data included."""
         names, _ = self._known_partitions()
@@ -92,6 +117,13 @@ class KafkaLog:
     def close(self) -> None:
         """Close the connection."""
         self._consumer.close()
+
+    def _give(self, message: Message, waiting: dict[str, int], found: Messages) -> None:
+        """Keep the first message of a partition if it is the one that is waited for: if not, that one is gone."""
+        if (error := message.error()) and error.code() != KafkaError._PARTITION_EOF:
+            self._say(error, message)
+        elif (wanted := waiting.pop(str(message.partition()), None)) is not None and message.offset() == wanted:
+            self._add([] if error else [message], found)
 
     def _ends(self, name: str) -> tuple[int, int]:
         low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, int(name)), ANSWER_SECONDS)
