@@ -9,7 +9,7 @@ from raypipe.contracts import bundle
 from raypipe.contracts.holdout import holdout
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Candidate, Lineage, ModelVersion, TrainingSet
-from raypipe.errors import NotAllowedError
+from raypipe.errors import NotAllowedError, TrainingError
 from raypipe.flows.model_gates import gate_candidate
 from raypipe.flows.platform import Platform
 from raypipe.registry import Registry, capture, should_promote
@@ -52,7 +52,7 @@ def register(
             return champion
         gate_candidate(platform, pipeline, version, training_set, champion, bypass)
         try:
-            return _promote(platform, pipeline, version, champion)
+            return _promote(platform, pipeline, version, champion, training_set)
         except NotAllowedError:
             # Whoever trains need not be who decides: the version is there, for somebody else to promote.
             log.warning(
@@ -74,12 +74,16 @@ def _learned(lineage: Lineage) -> tuple[object, ...]:
 
 
 def _promote(
-    platform: Platform, pipeline: Pipeline, version: ModelVersion, champion: ModelVersion | None
+    platform: Platform,
+    pipeline: Pipeline,
+    version: ModelVersion,
+    champion: ModelVersion | None,
+    training_set: TrainingSet,
 ) -> ModelVersion:
     metric = pipeline.search.metric
     if _left_to_people(platform.registry, version, champion):
         return version
-    old = None if champion is None else champion.metrics[metric]
+    old = None if champion is None else _on_the_same_rows(champion, version, training_set, metric)
     margin = pipeline.promote.champion_plus
     if not should_promote(version.metrics[metric], old, more_is_better(metric), margin):
         return version
@@ -88,6 +92,26 @@ def _promote(
     return platform.registry.promote(
         version.name, version.version, expect=None if champion is None else champion.version, why=why, who=RULE
     )
+
+
+def _on_the_same_rows(champion: ModelVersion, version: ModelVersion, training_set: TrainingSet, metric: str) -> float:
+    """The champion's figure. Where it was judged on other rows it is judged on these: some may be mended.
+
+    Who has learned from the rows itself, or cannot answer them, keeps the figure that it has.
+    """
+    folder = Path(champion.folder)
+    if champion.lineage.training_set == version.lineage.training_set or bundle.pipeline(folder).finish.whole:
+        return champion.metrics[metric]
+    # Not imported before: it brings the runtime of models with it.
+    from raypipe.training.duel import quality_of
+
+    try:
+        if bundle.card(folder).target != bundle.card(Path(version.folder)).target:
+            return champion.metrics[metric]
+        return quality_of(training_set, folder, metric)
+    except TrainingError as error:
+        log.warning("%s/%s keeps the figure of other rows: %s", champion.name, champion.version, error)
+        return champion.metrics[metric]
 
 
 def register_line(registry: Registry, version: ModelVersion) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
+from math import nan
 from time import perf_counter, thread_time
 from typing import NamedTuple, TypeAlias
 
@@ -39,15 +40,20 @@ class Prediction(NamedTuple):
     """The answer for one row.
 
     Attributes:
-        probability: of the label being true, or of the class that is answered; of numbers the number.
+        score: the probability of the label being true, or of the class that is answered; of numbers the number.
         label: True when the probability is at least the model's threshold; of classes the class; of numbers None.
         version: of the model that answered.
         features_as_of: what was known by then was in the stored features, ISO 8601 UTC.
         arm: the part that it played, such as ``champion``.
         other: what callers are told where it is not probability and label.
+
+    >>> Prediction(12.5, None, 3, "2013-07-03T00:00:00Z", other={"value": 12.5}).value
+    12.5
+    >>> Prediction(0.25, False, 3, "2013-07-03T00:00:00Z").probability
+    0.25
     """
 
-    probability: float
+    score: float
     label: bool | str | None
     version: int
     features_as_of: str
@@ -55,9 +61,19 @@ class Prediction(NamedTuple):
     other: Told | None = None
 
     @property
+    def value(self) -> float | None:
+        """The number that is answered; None where it is a probability."""
+        return self.score if self.other is not None and "value" in self.other else None
+
+    @property
+    def probability(self) -> float:
+        """Of the label being true, or of the class that is answered; NaN where a number is."""
+        return nan if self.value is not None else self.score
+
+    @property
     def told(self) -> Told:
         """What the caller is told of the row."""
-        return {"probability": self.probability, "label": self.label} if self.other is None else self.other
+        return {"probability": self.score, "label": self.label} if self.other is None else self.other
 
     @property
     def about(self) -> Told:

@@ -44,7 +44,7 @@ def face(ask: Ask) -> Paths:
         rows = read(engine.parser, await ask.body(call))
         predictions = await ask.ask(engine, rows, call.id)
         told = {
-            "predictions": [prediction.probability for prediction in predictions],
+            "predictions": [prediction.score for prediction in predictions],
             "model": engine.model.pipeline.name,
             "version": engine.model.served.version,
             "request_id": call.id.decode(),

@@ -215,7 +215,7 @@ def output(name: str, predictions: Sequence[Prediction]) -> list[float] | list[b
     if len(labels) != len(predictions):
         cure = "Ask at /predict, which answers for every task"
         raise RequestError("is not of a model of true or false", where=f"output `{name}`", cure=cure, status=400)
-    return labels if name == "label" else [prediction.probability for prediction in predictions]
+    return labels if name == "label" else [prediction.score for prediction in predictions]
 
 
 def raw_output(name: str, predictions: Sequence[Prediction]) -> bytes:

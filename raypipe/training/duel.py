@@ -12,6 +12,7 @@ from raypipe.contracts.target import Target
 from raypipe.errors import TrainingError
 from raypipe.stats.estimate import point_loss
 from raypipe.training.data import LABEL, read
+from raypipe.training.metrics import quality
 from raypipe.training.onnx_model import OnnxModel
 from raypipe.training.trainer import Scores
 
@@ -25,12 +26,24 @@ def losses_of(training_set: TrainingSet, folder: Path) -> Losses:
     Raises:
         TrainingError: it sees other columns than the training set has.
     """
+    frame, scores = _answered(training_set, folder)
+    return losses(frame, scores, bundle.card(folder).target)
+
+
+def quality_of(training_set: TrainingSet, folder: Path, metric: str) -> float:
+    """A metric of the model of a bundle on the holdout; errors as in `losses_of`."""
+    frame, scores = _answered(training_set, folder)
+    target = bundle.card(folder).target
+    return quality(target.encode(frame[LABEL]), scores, target, metric)[metric]
+
+
+def _answered(training_set: TrainingSet, folder: Path) -> tuple[pl.DataFrame, Scores]:
     signature, names = bundle.signature(folder), set(training_set.features)
     if missing := [column.name for column in signature.columns if column.name not in names]:
         what = f"the model in service sees `{missing[0]}`, which the definition has no more"
         raise TrainingError(what, where=training_set.pipeline, cure="Run `raypipe run` for the new definition")
     frame = read(training_set, "holdout")
-    return losses(frame, OnnxModel(folder).predict(signature.encode(frame)), bundle.card(folder).target)
+    return frame, OnnxModel(folder).predict(signature.encode(frame))
 
 
 def losses(frame: pl.DataFrame, scores: Scores, target: Target) -> Losses:

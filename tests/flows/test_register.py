@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import polars as pl
 import pytest
+from msgspec import structs
+from sklearn.metrics import roc_auc_score
 
 from raypipe.clock import ManualClock
 from raypipe.contracts import bundle
@@ -30,6 +34,7 @@ def run(
     later: bool = False,
     rows: str = "set-1",
     snapshot: int = 11,
+    kept: Path | None = None,
 ) -> str:
     """What a run says of a candidate."""
     candidate = make_candidate(folder, weight, auc, rows)
@@ -41,7 +46,7 @@ def run(
         bundle.seal(Path(candidate.folder))
     pipeline = bundle.pipeline(Path(candidate.folder))
     file = Path(candidate.folder).parent / "definition" / "pipeline.py"
-    learned_from = make_training_set(rows, snapshot)
+    learned_from = structs.replace(make_training_set(rows, snapshot), folder=str(kept or ""))
     made = {"pipeline": pipeline, "file": file, "candidate": candidate, "training_set": learned_from}
     platform = SimpleNamespace(registry=registry)
     return register_line(registry, register(platform, Silent(), **made))  # type: ignore[arg-type]
@@ -96,3 +101,30 @@ def test_figures_of_different_periods_decide_nothing(registry: Registry, tmp_pat
     run(registry, tmp_path / "1", 1.0, 0.7)
     assert "judged on different periods" in run(registry, tmp_path / "2", 2.0, 0.9, later=True)
     assert champion(registry) == 1
+
+
+def holdout(folder: Path, *, turned: bool) -> float:
+    """Labels that are true where the fare is high, or where it is low; gives the AUC of the model of these bundles."""
+    fare = np.random.default_rng(0).normal(size=500)
+    label = (fare > 0) ^ turned
+    folder.mkdir()
+    frame = pl.DataFrame({"zone": ["a"] * 500, "fare": fare, "hour": [3] * 500, "label": label})
+    frame.cast({"hour": pl.Int8}).write_parquet(folder / "holdout.parquet")
+    return float(roc_auc_score(label, fare))  # it rises with the fare
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_champion_is_judged_on_the_rows_of_its_rival(registry: Registry, tmp_path: Path, turned: bool) -> None:
+    """The data was mended since: what the champion learned is wrong by now, whatever it was told of old rows."""
+    run(registry, tmp_path / "1", 1.0, 0.9)
+    real = holdout(tmp_path / "kept", turned=turned)
+    said = run(registry, tmp_path / "2", 2.0, 0.8, rows="set-2", kept=tmp_path / "kept")
+    assert real == (0.0 if turned else 1.0)
+    assert (said == "rides/2 (champion)") is turned
+    if turned:
+        assert registry.history("rides")[-1][1].why == "holdout auc 0.8000 against 0.0000 of version 1"
+
+
+def test_a_champion_that_cannot_answer_the_rows_keeps_its_figure(registry: Registry, tmp_path: Path) -> None:
+    run(registry, tmp_path / "1", 1.0, 0.9)
+    assert "rides/1 stays" in run(registry, tmp_path / "2", 2.0, 0.8, rows="set-2", kept=tmp_path / "gone")
