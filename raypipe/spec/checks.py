@@ -180,8 +180,9 @@ def cardinality(column: str, low: int, high: int | None = None) -> Check:
 
 
 def rows_like_before(*, within: float) -> Check:
-    """There are as many rows as were published before, give or take this share; both as known at the as-of time.
+    """There are as many rows as were published before, give or take this share.
 
+    Those of before are counted as known at the as-of time; new ones count whenever they are known.
     The first rows of a table have nothing to be compared with, and pass.
     """
     return Check("rows_like_before", share=within)
