@@ -41,7 +41,8 @@ MOST = 2
 
 def stage_line(stage: str, line: str, seconds: float, reused: bool) -> Text:
     """One stage's result for a log: ``✓ ingest    5 tables, 365,033 rows (0 new)   3.1 s``."""
-    return Text.assemble("✓ ", (f"{stage:<9}", "bold"), f" {line}   ", _took(seconds, reused))
+    first, *more = line.split("\n")
+    return Text.assemble("✓ ", (f"{stage:<9}", "bold"), f" {first}   ", "\n".join((_took(seconds, reused), *more)))
 
 
 def stage_row(stage: str, line: str, seconds: float, reused: bool) -> Table:

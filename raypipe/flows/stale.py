@@ -38,7 +38,7 @@ def stale(pipeline: Pipeline, snapshots: Mapping[str, Snapshot], read: Rows, as_
         newest: datetime | None = past.select(at.max()).collect().item()
         if newest is not None:
             empty = [name for name, reach in back.items() if newest < now - reach]
-            yield f"{stream}: {_words(now - newest, as_of, empty)}"
+            yield f"{stream} by {moment}: {_words(now - newest, as_of, empty)}"
 
 
 def _words(age: timedelta, as_of: int, empty: list[str]) -> str:

@@ -30,6 +30,7 @@ WORDS = "5 tables, 365,033 rows (0 new)"
 def test_a_stage_in_a_log() -> None:
     assert stage_line("ingest", WORDS, 3.14, False).plain == f"✓ ingest    {WORDS}   3.1 s"
     assert stage_line("ingest", WORDS, 0.01, True).plain == f"✓ ingest    {WORDS}   done before"
+    assert stage_line("ingest", f"{WORDS}\n  more", 3.14, False).plain == f"✓ ingest    {WORDS}   3.1 s\n  more"
 
 
 def test_a_stage_in_a_terminal() -> None:

@@ -41,7 +41,8 @@ def told(folder, later, moments=None, text=None):
 def test_features_that_look_back_less_far_than_the_newest_event_are_named(tmp_path, later, age, empty):
     moment = (NEWEST + later).strftime("%Y-%m-%dT%H:%M:%SZ")
     verb = "is" if len(empty) == 1 else "are"
-    said = f"rides: the newest event is {age} before {moment}: {', '.join(empty)} {verb} empty until newer ones come"
+    what = f"{', '.join(empty)} {verb} empty until newer ones come"
+    said = f"rides by done_at: the newest event is {age} before {moment}: {what}"
     assert told(tmp_path, later) == [said][: len(empty)]
 
 
@@ -63,4 +64,4 @@ def test_a_run_says_so_below_which_version_answers(tmp_path):
     deployment = Deployment(name="rides", version=2, digest="d", url="http://h", at=as_of)
     first, second = run._served((SNAPSHOT,), deployment).splitlines()
     assert first == "rides/2 answers at http://h"
-    assert second.startswith("  rides: the newest event is 9 d before 2013-05-15")
+    assert second.startswith("  rides by done_at: the newest event is 9 d before 2013-05-15")
