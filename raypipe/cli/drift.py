@@ -129,6 +129,7 @@ def _columns(report: "DriftReport", shown: int = 12) -> Table:
 def row_of(one: "ColumnDrift") -> tuple[str, ...]:
     """A column in words, below `HEADS`."""
     alarm = "" if one.open_for is None else "raised" if one.open_for == 0 else f"for {one.open_for} ticks"
+    alarm = "the clock" if one.clock else alarm
     median = "" if one.median_before is None else f"{one.median_before:.4g}"
     median += "" if one.median_after is None else f" to {one.median_after:.4g}"
     what = one.column if one.stream == "values" else f"{one.column} ({one.stream})"

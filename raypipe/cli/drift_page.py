@@ -55,7 +55,8 @@ def _picture(found: "Watch") -> str:
     sure, far, asked = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))
     places = range(1, len(found.ticks) + 1)
     marker = "." if len(found.ticks) < _DOTTED else None
-    for column in [one.column for one in found.ticks[-1].columns[:_SHOWN]]:
+    # What follows the clock would lie above all others, and is no alarm.
+    for column in [one.column for one in found.ticks[-1].columns if not one.clock][:_SHOWN]:
         line = [next(c for c in tick.columns if c.column == column) for tick in found.ticks]
         sure.plot(places, [one.excess for one in line], label=column, marker=marker)
         far.plot(places, [one.distance for one in line], marker=marker)

@@ -23,16 +23,18 @@ class Watched:
         binning: counts rows of encoded features with their score beside them.
         counts: of the reference, shape (columns, cells).
         vocabularies: of each column the category of each bin; empty for a number.
+        clock: columns that follow from the moment of asking alone: they move with the clock, which is no news.
     """
 
     names: tuple[str, ...]
     binning: Binning
     counts: Ints
     vocabularies: tuple[tuple[str, ...], ...]
+    clock: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, reference: Reference) -> "Watched":
-        """From the record in a model's bundle.
+    def of(cls, reference: Reference, clock: frozenset[str] = frozenset()) -> "Watched":
+        """From the record in a model's bundle, and what its definition says of the ``clock``.
 
         >>> column = Bins.of_numbers("score", np.array([0.25, 0.75, 0.75], dtype=np.float32))
         >>> Watched.of(Reference(rows=3, features=(), prediction=column)).counts[0, :4].tolist()
@@ -44,6 +46,7 @@ class Watched:
             binning=_binning(columns),
             counts=np.stack([_cells(column) for column in columns]),
             vocabularies=tuple(column.values for column in columns),
+            clock=clock,
         )
 
     def count(self, signature: Signature, frame: pl.DataFrame, answers: NDArray[np.float32]) -> Ints:
@@ -62,6 +65,11 @@ class Watched:
     def is_category(self) -> NDArray[np.bool_]:
         """Which columns are categories, shape (columns,)."""
         return np.array([bool(words) for words in self.vocabularies])
+
+    @property
+    def is_clock(self) -> NDArray[np.bool_]:
+        """Which columns follow the clock, shape (columns,)."""
+        return np.array([name in self.clock for name in self.names])
 
 
 def _binning(columns: Sequence[Bins]) -> Binning:

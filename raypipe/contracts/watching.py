@@ -13,13 +13,14 @@ class ColumnDrift(Record, frozen=True, kw_only=True):
         excess: the deviation as a multiple of what is an alarm; above 1 it is significant.
         distance: how far: the largest gap between cumulative shares, of a category between shares, or of gaps.
         material: whether it is large enough to matter, as well as certain.
-        importance: by how much the score depends on the column, as a share of all columns.
+        importance: by how much the score depends on the column, as a share of all that can raise an alarm.
         psi: population stability index, over the same window.
         jensen_shannon: distance in base 2.
         wasserstein: in standard deviations of the reference; 0 for a category.
         median_before: of the reference; None for a category.
         median_after: of the window.
         open_for: ticks since the alarm was raised; 0: raised now; None: no alarm is open.
+        clock: whether it follows from the moment of asking alone: that it moves is no news, and raises no alarm.
     """
 
     column: str
@@ -35,6 +36,7 @@ class ColumnDrift(Record, frozen=True, kw_only=True):
     median_before: float | None
     median_after: float | None
     open_for: int | None
+    clock: bool = False
 
 
 class DriftReport(Record, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from raypipe.flows.watching.why import explained, upstream
 from raypipe.ledger import Ledger
 from raypipe.monitoring import Monitor, Plan
 from raypipe.monitoring.season import season
+from raypipe.spec import of_clock
 from raypipe.stats.seasonal import hours_of
 
 
@@ -126,7 +127,8 @@ def _seen(version: ModelVersion) -> _Seen:
     )
     golden = bundle.golden(folder).schema
     columns = tuple(column for column in signature.columns if column.name in kept)
-    return _Seen(Watched.of(part), structs.replace(signature, columns=columns), {name: golden[name] for name in kept})
+    watched, types = Watched.of(part, of_clock(pipeline)), {name: golden[name] for name in kept}
+    return _Seen(watched, structs.replace(signature, columns=columns), types)
 
 
 def _counts(seen: _Seen, rows: pl.DataFrame) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:

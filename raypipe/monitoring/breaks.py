@@ -1,6 +1,7 @@
 """Broken data looks like drift, and must not be learned from: the faults that can be told from counts alone.
 
-Values beyond all that the reference had are none of them: a column that counts days leaves its range every day.
+Values beyond all that the reference had are none of them: a column that counts days leaves its range every day. What
+follows from the moment of asking alone may have any value, and the same one all day; only gaps are no moment.
 """
 
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ _LEAST = 50
 _MANY = CELLS // 20
 #: One of fewer values is not stuck if it has less than three, or was ever nearly so before.
 _FEW, _NEARLY = 3, 0.9
+_WORDS = ((MISSING, "missing"), (UNSEEN, "never seen before"))
 
 
 def breaks(window: Ints, watched: Watched, usual: Usual) -> tuple[str, ...]:
@@ -37,11 +39,11 @@ def breaks(window: Ints, watched: Watched, usual: Usual) -> tuple[str, ...]:
         return ()
     now, before = window / rows, watched.counts / known
     for i, name in enumerate(watched.names):
-        for cell, word in ((MISSING, "missing"), (UNSEEN, "never seen before")):
+        for cell, word in _WORDS[:1] if name in watched.clock else _WORDS:
             share, share_before = float(now[i, cell]), float(before[i, cell])
             if share - share_before >= _JUMP:
                 found.append((share - share_before, f"{name}: {share:.0%} {word}, {share_before:.0%} in the reference"))
-    stuck = dict(_stuck(now, before, usual))
+    stuck = {i: worse for i, worse in _stuck(now, before, usual) if watched.names[i] not in watched.clock}
     found += [(worse, f"{watched.names[i]}: the same value in all {rows:,} rows") for i, worse in stuck.items()]
     usual.see(window, set(stuck))
     return tuple(text for _, text in sorted(found, key=lambda item: -item[0]))

@@ -71,7 +71,8 @@ class Monitor:
         version: of the model.
         watched: its reference.
         plan: how it is watched.
-        importance: by how much the score depends on each input, shape (columns - 1,); None: alike.
+        importance: by how much the score depends on each input, shape (columns - 1,); None: alike. What follows the
+            clock counts for nothing.
         seasonal: what is usual at which time; None: all ticks are alike.
         at: when watching begins, microseconds UTC.
     """
@@ -88,11 +89,12 @@ class Monitor:
         at: int = 0,
     ) -> None:
         self.pipeline, self.version, self.watched, self.plan = pipeline, version, watched, plan
-        self._seasonal, self._is_category = seasonal, watched.is_category
+        self._seasonal, self._is_category, self._is_clock = seasonal, watched.is_category, watched.is_clock
         inputs = len(watched.names) - 1
         weights = np.ones(inputs) if importance is None or not importance.sum() else importance
+        weights = np.where(self._is_clock[:-1], 0.0, weights)
         self._importance = np.append(weights / max(weights.sum(), 1e-12), 0.0)
-        self._limit = threshold(plan.budget, tried(watched.counts))
+        self._limit = threshold(plan.budget, tried(watched.counts[~self._is_clock]))
         self._centres = _centres(watched)
         self._spread = effect.spread(watched.counts, self._centres)
         self._spread[self._spread == 0] = 1.0
@@ -202,7 +204,7 @@ class Monitor:
         material: NDArray[np.bool_],
     ) -> list[ColumnDrift]:
         """Each column where it shows most; what is certain and small must not hide what is certain and large."""
-        loud = (excess > 1) & material
+        loud = (excess > 1) & material & ~self._is_clock[:, None]
         raised = np.logical_or.reduce(loud, axis=(0, 2))
         shown = np.where(loud | ~raised[:, None], excess, -np.inf)
         scale, stream = np.divmod(shown.transpose(1, 0, 2).reshape(len(raised), -1).argmax(axis=1), len(STREAMS))
@@ -225,6 +227,7 @@ class Monitor:
                 median_before=_known(self._median[i]),
                 median_after=_known(sizes["median"][i]),
                 open_for=self._latch(i, float(top[i]), raised=bool(raised[i])),
+                clock=bool(self._is_clock[i]),
             )
             for i in every.tolist()
         ]
@@ -276,7 +279,9 @@ class Monitor:
         self._tick, self._opened = state.tick, state.opened
         self._pending = self._read(state.pending).copy()
         self._ring = [self._read(counts) for counts in state.ring]
-        self._hours, self._sequences, self._open = state.hours, state.sequences, state.open
+        self._hours, self._sequences = state.hours, state.sequences
+        # Another release raised alarms on columns that follow the clock.
+        self._open = {i: since for i, since in state.open.items() if not self._is_clock[i]}
         self._usual = state.usual
         # Another release has not kept them: what moves now is taken to have begun with the open tick.
         self._closed = state.closed or [state.opened] * len(self._ring)

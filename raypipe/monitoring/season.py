@@ -12,7 +12,10 @@ def season(hourly: Hourly | None, watched: Watched, plan: Plan) -> Seasonal | No
     """Learn it; None: there is no such reference, or too few of its days hold a tick."""
     if hourly is None:
         return None
-    return Seasonal.fit(hourly.counts, hourly.at, list(_ends(hourly, plan)), watched.is_category, plan.budget)
+    ends = list(_ends(hourly, plan))
+    return Seasonal.fit(
+        hourly.counts, hourly.at, ends, watched.is_category, plan.budget, is_tested=~watched.is_clock
+    )
 
 
 def _ends(hourly: Hourly, plan: Plan) -> Iterator[int]:

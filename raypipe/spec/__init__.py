@@ -1,7 +1,7 @@
 """What a user declares: frozen values. No Ray, no reading or writing."""
 
 from raypipe.spec.codec import fingerprint, from_json, to_json
-from raypipe.spec.computed import computed
+from raypipe.spec.computed import computed, of_clock
 from raypipe.spec.elsewhere import bigquery, clickhouse, databricks, delta, iceberg, snowflake
 from raypipe.spec.expressions import Expression, to_utc
 from raypipe.spec.features import Derived, Request, derived, request
@@ -90,6 +90,7 @@ __all__ = [
     "micros",
     "minutes",
     "more_is_better",
+    "of_clock",
     "orc",
     "parquet",
     "periods",

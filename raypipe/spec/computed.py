@@ -1,8 +1,9 @@
-"""Which features are computed of values, and which hold one value of a source, or of whoever asks, as it came."""
+"""What features are made of: one value as it came, of a source or of whoever asks; computed ones; the clock alone."""
 
 from collections.abc import Collection
 
 from raypipe.spec.agg import Aggregate
+from raypipe.spec.expressions import Expression
 from raypipe.spec.features import Derived, Request
 from raypipe.spec.pipeline import Inputs, Pipeline
 from raypipe.spec.sources import FeatureGroup, Stream
@@ -19,6 +20,23 @@ def computed(pipeline: Pipeline) -> frozenset[str]:
     found: set[str] = set()
     for item in pipeline.inputs:
         found.update(_computed(item, found))
+    return frozenset(found)
+
+
+def of_clock(pipeline: Pipeline) -> frozenset[str]:
+    """The features that follow from the moment of asking alone, such as its weekday, or how much of the year is over.
+
+    They move as the clock does, whatever happens in the world. None where rows have no moment.
+    """
+    if not pipeline.ask.timed:
+        return frozenset()
+    known, found = {pipeline.ask.moment}, set[str]()
+    for item in pipeline.inputs:
+        for name, read in item.features.items():
+            # What reads nothing is a constant, and stands still.
+            if isinstance(read, Expression) and read.roots and known.issuperset(read.roots):
+                found.add(name)
+                known.add(name)
     return frozenset(found)
 
 

@@ -70,7 +70,14 @@ class Seasonal:
 
     @classmethod
     def fit(
-        cls, counts: _Part, at: Ints, ends: Sequence[int], is_category: NDArray[np.bool_], between_alarms: float
+        cls,
+        counts: _Part,
+        at: Ints,
+        ends: Sequence[int],
+        is_category: NDArray[np.bool_],
+        between_alarms: float,
+        *,
+        is_tested: NDArray[np.bool_] | None = None,
     ) -> "Seasonal | None":
         """Learn from the reference's own ticks, each judged without the days it lies in.
 
@@ -80,6 +87,8 @@ class Seasonal:
             ends: of each tick how many hours are over at its end, rising.
             is_category: shape (columns,).
             between_alarms: ticks between two false alarms.
+            is_tested: the columns that can raise an alarm, shape (columns,); None: all. Of the others nothing is
+                learned for them: a calendar is each day as far from all other days as can be.
 
         Returns:
             None: fewer than `LEAST_DAYS` days have a tick.
@@ -95,9 +104,11 @@ class Seasonal:
             for first in range(scale - 1, len(ends), _TOGETHER):
                 ticks = np.arange(first, min(first + _TOGETHER, len(ends)))
                 deviations[ticks, place] = past.deviations(edges[ticks + 1 - scale], edges[ticks + 1])
-        usual = _usual(deviations)
+        tested = np.ones(counts.shape[1], np.bool_) if is_tested is None else is_tested
+        usual = _usual(deviations, tested)
         # Each day is held to what is usual on the others, as a new one is: what it did itself is not usual by that.
-        maxima = np.array([_largest(deviations[blocks == day], _usual(deviations[blocks != day])) for day in days])
+        own = deviations[:, :, tested]
+        maxima = np.array([_largest(own[blocks == day], _usual(own[blocks != day])) for day in days])
         limit = _limit(maxima, len(ends) / len(days), between_alarms)
         return cls(past.phases(), is_category, usual, limit, len(days))
 
@@ -190,12 +201,12 @@ def _mixed(counts: _Part, rows: Floats, phase: Ints, weights: Floats) -> Ints:
     return mixed.reshape(-1, *counts.shape[1:])
 
 
-def _usual(deviations: Floats) -> Floats:
+def _usual(deviations: Floats, tested: NDArray[np.bool_] | slice = slice(None)) -> Floats:
     usual = np.full(deviations.shape[1:], np.inf)
     seen = ~np.isnan(deviations[..., 0, 0]).all(axis=0)
     found = np.nanquantile(deviations[:, seen], 0.9, axis=0)
     # A column that never moved in the reference would alarm at its first move: it is held to what others do.
-    floor = np.maximum(np.median(found, axis=1, keepdims=True), 0.5)
+    floor = np.maximum(np.median(found[:, tested], axis=1, keepdims=True), 0.5)
     usual[seen] = np.maximum(found, floor)
     # Windows longer than the reference has: deviations of days that are independent stay alike from one length to the
     # next; where they have grown, they are taken to go on growing.

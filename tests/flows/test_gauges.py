@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from ray.util import metrics
 
-from raypipe.contracts.watching import DriftReport
+from raypipe.contracts.watching import ColumnDrift, DriftReport
 from raypipe.flows.figures import Outcome
 from raypipe.flows.watching.gauges import GAUGES, Part, RayGauges, show, show_outcomes
 from raypipe.flows.watching.state import Tick
@@ -99,3 +99,19 @@ def test_where_nothing_is_true_or_false_no_error_has_risen_or_not() -> None:
     show(shown, Tick(drift, {}, replace(report((900, GOOD)), reference=None), None), 0.05)
     assert ("raypipe_drift_mass", "2") in shown.series
     assert not {name for name, *_ in shown.series} & {"raypipe_errors_risen", "raypipe_regret"}
+
+
+def test_of_what_follows_the_clock_it_is_told_how_far_it_is_and_of_no_alarm() -> None:
+    shown = Shown()
+    moved = ColumnDrift(
+        column="fare", stream="values", ticks=1, excess=7.0, distance=0.5, material=True, importance=0.5, psi=1.0,
+        jensen_shannon=0.5, wasserstein=1.0, median_before=1.0, median_after=2.0, open_for=0,
+    )  # fmt: skip
+    columns = (moved, replace(moved, column="weekday", open_for=None, clock=True))
+    drift = DriftReport(
+        pipeline="rides", version=2, at=0, tick=1, rows=0, columns=columns, breaks=(), budget=1.0, calibrated="even"
+    )
+    show(shown, Tick(drift, {}, report((900, GOOD)), None), 0.05)
+    told = {name for name, *labels in shown.series if "weekday" in labels}
+    assert told == {"raypipe_drift_distance"}
+    assert shown.series["raypipe_drift_excess", "2", "fare"] == 7.0

@@ -272,3 +272,11 @@ def test_policies_are_replayed_for_every_task(task, pipeline, past, tmp_path):
     # Before the change it answers as well as can be: what is left is the noise, in the label's own unit.
     noise = {"regression": 300.0**2, "quantile": 300 * 0.28}
     assert task == "multiclass" or 0.9 < min(calm) / noise[task] < 2
+
+
+def test_what_follows_the_clock_raises_no_alarm_in_a_replay(pipeline, past, tmp_path):
+    """A model of January is asked in February: its days are others, and nothing has happened."""
+    fields = request("city", "x", "at").with_features(city="city", x="x", day=pl.col("at").dt.ordinal_day())
+    dated = replace(past, frame=past.frame.with_columns(day=pl.from_epoch(pl.Series(past.at), "us").dt.ordinal_day()))
+    (frozen,), _ = run(changed(pipeline, inputs=(fields,)), dated, tmp_path, never(), end=(BREAK - 1) * DAY)
+    assert (frozen.alarms, frozen.raised) == (0, ())

@@ -111,6 +111,18 @@ def test_the_column_that_moved_is_found_and_no_other(version, logs):
     assert "fare (median" in found.diagnosis
 
 
+def test_a_feature_of_the_clock_moves_and_is_no_news(version, logs, capsys):
+    """`hour` follows from the moment of asking: all is asked at noon, which raises nothing, and is told."""
+    noon = [json.dumps(json.loads(row) | {"hour": 12}) for row in logs[0]["features"][:2_000]]
+    found = watch(version, logs[0][:2_000].with_columns(features=pl.Series(noon)), logs[1], PLAN)
+    assert len(found.ticks) == 4
+    assert not any(tick.alarms or tick.breaks for tick in found.ticks)
+    assert found.ticks[-1].columns[0].column == "hour"
+    say(found, 2_000, 500, Output(False))
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("hour ")]
+    assert "the clock" in line
+
+
 def by_night(rng, at, by=0.0):
     """Fares that follow the hour of the day."""
     fare = np.cos(2 * np.pi * (at / HOUR % 24) / 24) + rng.normal(by, 0.5, len(at))

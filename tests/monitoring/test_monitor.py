@@ -1,6 +1,7 @@
 """A monitor: ticks, alarms that are raised once, exact snapshots, counts that come twice, flat memory."""
 
 import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from raypipe.contracts.bins import Bins, Reference
 from raypipe.contracts.watched import Watched
 from raypipe.monitoring import Monitor, Plan
-from raypipe.stats.bins import FIRST, MISSING
+from raypipe.stats.bins import FIRST, MISSING, UNSEEN
 
 COLUMNS, ROWS = 5, 1_000
 
@@ -175,3 +176,47 @@ def test_a_few_gaps_do_not_hide_a_move_that_matters():
     [column] = raised
     assert (column.column, column.stream, column.material) == ("x", "values", True)
     assert report.columns[0].stream == "values"
+
+
+def test_a_column_that_follows_the_clock_is_shown_and_is_no_alarm(watched):
+    """Its move is told and marked; the others are watched as before, and share all importance among them."""
+    of_clock, rng = replace(watched, clock=frozenset({"c2"})), np.random.default_rng(8)
+    monitor = Monitor("m", 1, of_clock, Plan(budget=1_000), importance=np.array([1.0, 1.0, 6.0, 1.0, 1.0]))
+    monitor.add(counted(watched, rng, by=0.6))
+    report = monitor.close(at=0)
+    [moved] = [column for column in report.columns if column.clock]
+    assert (moved.column, moved.material, moved.open_for) == ("c2", True, None)
+    assert moved.excess > 1
+    assert (report.alarms, report.mass) == ((), 0.0)
+    monitor.add(counted(watched, rng, by=0.6, gaps=0.15))
+    report = monitor.close(at=1)
+    assert [column.column for column in report.alarms] == ["c3"]
+    assert report.mass == 0.25
+
+
+def test_an_alarm_that_another_release_raised_on_the_clock_is_over(watched):
+    rng, before = np.random.default_rng(8), Monitor("m", 1, watched, Plan(budget=1_000))
+    before.add(counted(watched, rng, by=0.6))
+    assert before.close(at=0).alarms
+    after = Monitor("m", 1, replace(watched, clock=frozenset({"c2"})), Plan(budget=1_000))
+    after.restore(before.snapshot())
+    after.add(counted(watched, rng, by=0.6))
+    assert not after.close(at=1).alarms
+
+
+def test_the_same_moment_all_tick_and_values_never_seen_are_no_break_of_the_clock_but_gaps_are(watched):
+    rng = np.random.default_rng(9)
+    rows = rng.normal(size=(ROWS, COLUMNS + 1)).astype(np.float32)
+    rows[:, 2], rows[:, -1] = 0.5, rng.random(ROWS)
+    cells = watched.binning.count(rows)
+    for clock, broken in ((frozenset(), ["c2"]), (frozenset({"c2"}), [])):
+        monitor = Monitor("m", 1, replace(watched, clock=clock), Plan())
+        monitor.add(cells)
+        assert [text.partition(":")[0] for text in monitor.close(at=0).breaks] == broken
+    unseen, gaps = cells.copy(), cells.copy()
+    for changed, cell in ((unseen, UNSEEN), (gaps, MISSING)):
+        changed[2, cell], changed[2, FIRST:] = ROWS, 0
+    for changed, broken in ((unseen, []), (gaps, ["c2"])):
+        monitor = Monitor("m", 1, replace(watched, clock=frozenset({"c2"})), Plan())
+        monitor.add(changed)
+        assert [text.partition(":")[0] for text in monitor.close(at=0).breaks] == broken

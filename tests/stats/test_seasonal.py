@@ -107,3 +107,27 @@ def test_a_day_of_the_reference_is_judged_by_what_the_other_days_did(monkeypatch
     fitted(past, 20 * HOURS)
     maxima = learned[0]
     assert maxima[[4, 9]].min() > 2 * np.delete(maxima, [4, 9]).max()
+
+
+def test_a_calendar_teaches_nothing_of_how_far_other_columns_may_be():
+    """Its days have nothing in common: with two of them, what is usual among them would hide a move of the third."""
+    rng = np.random.default_rng(3)
+    past, moved = week(rng, 21), week(rng, 1, by=0.3)
+    calendars, ends = past.copy(), range(1, len(past) + 1)
+    for column in (0, 2):
+        calendars[:, column] = 0
+        calendars[np.arange(len(past)), column, FIRST + np.arange(len(past)) // HOURS] = ROWS
+    tested = np.array([False, True, False])
+    hours = [{hour_of_week(int(at)): ROWS} for at in began(moved)]
+
+    def fit(counts, **more):
+        return Seasonal.fit(counts.astype("f4"), began(past), ends, NONE[: counts.shape[1]], 20 * HOURS, **more)
+
+    def seen(seasonal):
+        return bool((seasonal.scores(moved, hours).z[:, 1] > seasonal.limit).any())
+
+    alone, known, unknown = fit(past[:, 1:2]), fit(calendars, is_tested=tested), fit(calendars)
+    assert known.limit == pytest.approx(alone.limit)
+    np.testing.assert_allclose(known.usual[:, 1], alone.usual[:, 0])
+    assert seen(known)
+    assert not seen(unknown)

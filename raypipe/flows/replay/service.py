@@ -22,7 +22,7 @@ from raypipe.monitoring import Monitor, Plan
 from raypipe.monitoring.diagnosis import Losses, Sides, broken, diagnose
 from raypipe.monitoring.sums import Memory
 from raypipe.retraining import challenge
-from raypipe.spec import Pipeline, computed
+from raypipe.spec import Pipeline, computed, of_clock
 from raypipe.training.recipe import importance
 from raypipe.training.trainer import Matrix, Scores
 
@@ -121,7 +121,8 @@ class Service:
         self._rehearsal, self._judged, self._now = rehearsal, judged, now
         model, frame = models.of(rehearsal), self.past.frame[judged]
         scores = model.score(encoded := model.signature.encode(frame))
-        self.watched = Watched.of(Reference.of(frame, model.signature, scores, self.past.target.classes))
+        reference = Reference.of(frame, model.signature, scores, self.past.target.classes)
+        self.watched = Watched.of(reference, of_clock(models.pipeline))
         weights = importance(model, encoded)
         # Of the two weeks that a rehearsal is judged on, in ticks of a day, no season can be known.
         self.monitor = Monitor(name, version, self.watched, plan, importance=weights, at=now)

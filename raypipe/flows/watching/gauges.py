@@ -100,9 +100,10 @@ def show(gauges: Gauges, tick: Tick, price: float) -> None:
     report, version = tick.report, {"version": str(tick.report.version)}
     for column in report.columns:
         labels = version | {"column": column.column}
-        gauges.set("raypipe_drift_excess", column.excess, labels)
         gauges.set("raypipe_drift_distance", column.distance, labels)
-        gauges.set("raypipe_drift_alarm", float(column.open_for is not None), labels)
+        if not column.clock:
+            gauges.set("raypipe_drift_excess", column.excess, labels)
+            gauges.set("raypipe_drift_alarm", float(column.open_for is not None), labels)
     gauges.set("raypipe_drift_mass", report.mass, version)
     gauges.set("raypipe_data_breaks", len(report.breaks), version)
     gauges.set("raypipe_watch_ticks", report.tick, version)

@@ -14,7 +14,7 @@ from raypipe.contracts.watched import Watched
 from raypipe.flows.measure import Measure
 from raypipe.monitoring import Plan
 from raypipe.monitoring.season import season
-from raypipe.spec import Pipeline
+from raypipe.spec import Pipeline, of_clock
 from raypipe.stats.seasonal import Seasonal
 from raypipe.stats.shift import Floats
 
@@ -68,7 +68,7 @@ class Known:
     @property
     def watched(self) -> Watched | None:
         """Its reference, ready to be compared with."""
-        return None if self.reference is None else Watched.of(self.reference)
+        return None if self.reference is None else Watched.of(self.reference, of_clock(self.pipeline))
 
     def season(self, watched: Watched, plan: Plan) -> Seasonal | None:
         """What is usual at which hour; None where its reference is too short to know.
