@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,11 @@ from raypipe.errors import Fault, did_you_mean
 _MISSING_NAME = re.compile(r"^cannot import name '(\w+)' from '([\w.]+)'")
 _UNKNOWN_KEYWORD = re.compile(r"got an unexpected keyword argument '(\w+)'")
 _MISSING_ARGUMENT = re.compile(r"missing \d+ required [\w\- ]+ arguments?: (.+)$")
+_TOO_MANY = re.compile(r"(\w+)\(\) takes .*positional arguments? but \d+ (?:was|were) given")
+#: What all pipeline files import, and how like one of them a name is that was meant to be it.
+_IMPORTED, _LIKE = ("raypipe", "polars"), 0.8
+#: They read one path, whatever it stands for.
+_FILES = frozenset({"avro", "csv", "json_lines", "orc", "parquet"})
 
 
 def explain(file: Path, error: BaseException) -> Fault:
@@ -53,6 +59,8 @@ def _module(name: str) -> str:
     if package and (found := find_spec(package)) is not None:
         return did_you_mean(last, [module.name for module in pkgutil.iter_modules(found.submodule_search_locations)])
     top = name.partition(".")[0]
+    if near := get_close_matches(top, _IMPORTED, n=1, cutoff=_LIKE):
+        return f"Did you mean `{near[0]}`?"
     return f"Correct the name, or install the package that has it, such as with `pip install {top}`"
 
 
@@ -70,6 +78,9 @@ def _argument(file: Path, error: TypeError) -> str:
     """Which argument of a call was meant, or is missing."""
     if found := _MISSING_ARGUMENT.search(str(error)):
         return f"Give {found[1].replace(chr(39), '`')}"
+    if found := _TOO_MANY.search(str(error)):
+        many = "Give one path: of a folder, or with a pattern such as `data/*.csv`"
+        return many if found[1] in _FILES else "Give the others by their names, or leave them out"
     if not (found := _UNKNOWN_KEYWORD.search(str(error))):
         return ""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):

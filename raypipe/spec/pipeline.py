@@ -108,7 +108,8 @@ class Pipeline:
             "inputs": tuple(_derived(item) if isinstance(item, pl.Expr) else item for item in inputs),
             "label": label,
             "split": split,
-            "search": search,
+            # What is no search or no label is told by lint.
+            "search": search.of_task(label.task) if isinstance(search, Search) and isinstance(label, Label) else search,
             "promote": promote or AtLeast(),
             "as_of": None if as_of is None else _moment(as_of),
             "finish": finish or _AS_IS,

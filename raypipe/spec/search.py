@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
-from raypipe.spec.values import FrozenMap, place, written_at
+from raypipe.spec.values import FrozenMap, changed, place, written_at
 
 #: The name of a metric, or ``module:function`` of a gain of one's own: it takes labels and scores, and more is better.
 Metric: TypeAlias = str
@@ -17,6 +17,14 @@ TASK_METRICS: Mapping[str, tuple[str, ...]] = {
     "regression": ("rmse", "mae", "r2"),
     "quantile": ("pinball", "mae"),
     "count": ("poisson_deviance", "rmse", "mae"),
+}
+#: What they are chosen by where nothing is said.
+USUAL_METRIC: Mapping[str, str] = {
+    "binary": "auc",
+    "multiclass": "auc",
+    "regression": "rmse",
+    "quantile": "pinball",
+    "count": "poisson_deviance",
 }
 #: Metrics of which more is better; of the others less is.
 HIGHER_IS_BETTER = frozenset({"auc", "average_precision", "accuracy", "r2"})
@@ -108,7 +116,8 @@ class Search:
     Args:
         models: the algorithms, all in one search.
         trials: how many are tried in all.
-        metric: what is best on the tuning period: one of `TASK_METRICS`, or ``module:function`` of your own.
+        metric: what is best on the tuning period: one of `TASK_METRICS`, or ``module:function`` of your own. None: the
+            usual one of the task (`USUAL_METRIC`), which the pipeline fills in; of true or false until then.
         p99_ms: leave out models that need longer than this for one row (99th percentile, in the serving path).
         seed: the same seed tries the same parameters.
         seconds: begin no more trials after so long; those under way end as they would. None: no limit. How many trials
@@ -142,13 +151,14 @@ class Search:
     ensemble: bool = False
     by: str = ""
     where: str = place()
+    _says_metric: ClassVar[bool] = True
 
     def __init__(
         self,
         models: Sequence[Model],
         *,
         trials: int = 12,
-        metric: Metric = "auc",
+        metric: Metric | None = None,
         p99_ms: float | None = None,
         seed: int = 0,
         class_weights: Mapping[str, float] | str | None = None,
@@ -165,7 +175,8 @@ class Search:
         fields: dict[str, object] = {
             "models": tuple(models),
             "trials": trials,
-            "metric": metric,
+            "metric": USUAL_METRIC["binary"] if metric is None else metric,
+            "_says_metric": metric is not None,
             "p99_ms": p99_ms,
             "seed": seed,
         }
@@ -174,3 +185,13 @@ class Search:
         fields |= {"ensemble": ensemble, "by": by}
         for name, content in (fields | {"where": written_at()}).items():
             object.__setattr__(self, name, content)
+
+    def of_task(self, task: str) -> "Search":
+        """The same search, by the usual metric of the task where none was named.
+
+        >>> Search([]).of_task("regression").metric, Search([], metric="mae").of_task("regression").metric
+        ('rmse', 'mae')
+        """
+        if self._says_metric or task not in USUAL_METRIC:
+            return self
+        return changed(self, metric=USUAL_METRIC[task])

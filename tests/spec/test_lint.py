@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raypipe.errors import DefinitionError
-from raypipe.spec import lint, load
+from raypipe.spec import Pipeline, from_json, lint, load, to_json
 from tests.architecture.source import ROOT
 from tests.spec.plants import PLANTS
 from tests.spec.rides import RIDES, faults_of, line_of, pipeline_of, planted
@@ -87,6 +87,45 @@ def test_a_value_of_the_wrong_kind_is_a_fault(tmp_path: Path, name: str) -> None
     [fault] = [fault for fault in faults_of(tmp_path, planted((old, new))) if f"`{name}` is a" in fault.what]
     assert fault.where.startswith("pipeline.py:")
     assert cure in fault.cure
+
+
+@pytest.mark.parametrize(("written", "cure"), [("3", "`days(3)` or `hours(3)`"), ('"2d"', "`days(2)` or `hours(2)`")])
+def test_a_time_without_a_unit_is_shown_with_one(tmp_path: Path, written: str, cure: str) -> None:
+    [fault] = faults_of(tmp_path, planted(("settled_after=days(1)", f"settled_after={written}")))
+    assert fault.cure == f"Write it as {cure}"
+
+
+#: What a label of each task may be, in rides.
+TASKS = {
+    "binary": ('pl.col("tip") > 0', "", "auc"),
+    "multiclass": ('pl.col("tip").cast(pl.String)', "", "auc"),
+    "regression": ('pl.col("tip")', "", "rmse"),
+    "quantile": ('pl.col("tip")', ", quantile=0.9", "pinball"),
+    "count": ('pl.col("tip").cast(pl.Int64)', "", "poisson_deviance"),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_usual_metric_is_that_of_the_task(tmp_path: Path, task: str) -> None:
+    truth, more, metric = TASKS[task]
+    label = ('pl.col("tip") > 0, settled_after=days(1)', f'{truth}, settled_after=days(1), task="{task}"{more}')
+    pipeline = pipeline_of(tmp_path, planted(label, (", models.Linear()]", "]")))
+    lint(pipeline)
+    assert pipeline.search.metric == metric
+    assert from_json(to_json(pipeline), Pipeline) == pipeline
+    named = pipeline_of(tmp_path, planted(label, ("trials=4", 'trials=4, metric="auc"'), (", models.Linear()]", "]")))
+    assert named.search.metric == "auc"
+
+
+def test_of_an_unknown_task_nothing_that_follows_from_it_is_told(tmp_path: Path) -> None:
+    label = ("settled_after=days(1)", 'settled_after=days(1), task="regresion"')
+    search = ("trials=4", 'trials=4, metric="rmse"')
+    finish = ("trials=4", 'trials=4), finish=Finish(calibrate="platt", costs={"true": {"false": 2.0}}')
+    for more in (search, finish):
+        [fault] = faults_of(tmp_path, planted(label, more))
+        assert (fault.what, fault.cure) == ("unknown task `regresion`", "Did you mean `regression`?")
+    misspelt = faults_of(tmp_path, planted(label, ("trials=4", 'trials=4, metric="rsme"')))
+    assert [fault.cure for fault in misspelt] == ["Did you mean `regression`?", "Did you mean `rmse`?"]
 
 
 def test_a_value_of_the_wrong_kind_hides_no_other_fault(tmp_path: Path) -> None:

@@ -167,9 +167,11 @@ def _metric(pipeline: Pipeline) -> Iterator[Fault]:
         else:
             yield from own_faults(metric, pipeline.search.where)
         return
-    fitting = TASK_METRICS.get(task, TASK_METRICS["binary"])
+    every = dict.fromkeys(name for names in TASK_METRICS.values() for name in names)
+    # Which of them an unknown task may be chosen by is told when it is known.
+    fitting = TASK_METRICS.get(task, tuple(every))
     if metric not in fitting:
-        known = any(metric in names for names in TASK_METRICS.values())
+        known = metric in every
         what = f"the metric {metric} is not for the task {task}" if known else f"unknown metric `{metric}`"
         cure = did_you_mean(metric, fitting) if not known else f"Choose by {', '.join(fitting)}"
         yield Fault(pipeline.search.where, what, cure or f"Choose by {', '.join(fitting)}")
@@ -188,11 +190,12 @@ def finish_rule(pipeline: Pipeline) -> Iterator[Fault]:
             finish.where, f"unknown calibration `{finish.calibrate}`", did_you_mean(finish.calibrate, CALIBRATIONS)
         )
     task = pipeline.label.task
-    if finish.calibrate in ("platt", "isotonic") and task != "binary":
+    # What an unknown task has no use for is told when it is known.
+    if finish.calibrate in ("platt", "isotonic") and task in {*LABELS} - {"binary"}:
         yield Fault(
             finish.where, f"{finish.calibrate} calibration is for true or false, not for {task}", "Leave it out"
         )
-    if finish.costs is not None and task not in ("binary", "multiclass"):
+    if finish.costs is not None and task in {*LABELS} - {"binary", "multiclass"}:
         yield Fault(finish.where, f"costs by answer mean nothing to the task {task}", "Leave them out")
     for truth, row in (finish.costs or {}).items():
         for answer, cost in row.items():

@@ -25,7 +25,6 @@ WRITTEN = {
     "Retrain": "retrain.hybrid()",
     "Search": "Search([models.LightGBM()])",
     "Shares": "shares()",
-    "timedelta": "hours(2)",
     "TableFeatures": 'table.columns_by("key", "column")',
 }
 
@@ -60,11 +59,19 @@ def _of(value: object, hint: object, name: str, where: str, seen: set[int]) -> I
         for key, item in value.items():
             yield from _of(item, get_args(hint)[0], f"{name}: {key}", where, seen)
     elif not _fits(value, hint):
-        found, expected = type(value).__name__, _kinds(hint)
-        ways = [WRITTEN.get(kind, kind) for kind in expected]
+        found = type(value).__name__
+        ways = [way for kind in _kinds(hint) for way in _written(kind, value)]
         yield Fault(where, f"`{name}` is {_with_article(found)}", f"Write it as {' or '.join(f'`{w}`' for w in ways)}")
     elif is_dataclass(value) and not isinstance(value, type):
         yield from _of_fields(value, where, seen)
+
+
+def _written(kind: str, value: object) -> list[str]:
+    """How a value of a kind is written; a number where a time belongs has lost its unit alone."""
+    if kind != "timedelta":
+        return [WRITTEN.get(kind, kind)]
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else 2
+    return [f"days({number})", f"hours({number})"]
 
 
 def _items(hint: object) -> tuple[object, ...]:
