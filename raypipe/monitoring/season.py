@@ -13,9 +13,7 @@ def season(hourly: Hourly | None, watched: Watched, plan: Plan) -> Seasonal | No
     if hourly is None:
         return None
     ends = list(_ends(hourly, plan))
-    return Seasonal.fit(
-        hourly.counts, hourly.at, ends, watched.is_category, plan.budget, is_tested=~watched.is_clock
-    )
+    return Seasonal.fit(hourly.counts, hourly.at, ends, watched.is_category, plan.budget, is_tested=~watched.is_clock)
 
 
 def _ends(hourly: Hourly, plan: Plan) -> Iterator[int]:

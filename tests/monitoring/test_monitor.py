@@ -215,7 +215,8 @@ def test_the_same_moment_all_tick_and_values_never_seen_are_no_break_of_the_cloc
         assert [text.partition(":")[0] for text in monitor.close(at=0).breaks] == broken
     unseen, gaps = cells.copy(), cells.copy()
     for changed, cell in ((unseen, UNSEEN), (gaps, MISSING)):
-        changed[2, cell], changed[2, FIRST:] = ROWS, 0
+        changed[2] = 0
+        changed[2, cell] = ROWS
     for changed, broken in ((unseen, []), (gaps, ["c2"])):
         monitor = Monitor("m", 1, replace(watched, clock=frozenset({"c2"})), Plan())
         monitor.add(changed)

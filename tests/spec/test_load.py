@@ -32,7 +32,7 @@ def test_it_finds_the_pipeline(tmp_path: Path) -> None:
         ("from raypip import agg\n", "No module named 'raypip'. Did you mean `raypipe`?"),
         ("import polras as pl\n", "No module named 'polras'. Did you mean `polars`?"),
         ("from raypipe import csv\nx = csv('a.csv', 'b.csv')\n",
-         "pipeline.py:2: TypeError: csv() takes 1 positional argument but 2 were given. Give one path: of a folder, or "),
+         "pipeline.py:2: TypeError: csv() takes 1 positional argument but 2 were given. Give one path: of a folder"),
         ("from raypipe import agg, hours\nx = agg.mean('a', hours(1), hours(2))\n",
          "but 3 were given. Give the others by their names"),
         ("import sys\nsys.exit(3)\n", "pipeline.py:2: SystemExit: 3. Take it out"),
