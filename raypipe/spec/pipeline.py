@@ -108,8 +108,7 @@ class Pipeline:
             "inputs": tuple(_derived(item) if isinstance(item, pl.Expr) else item for item in inputs),
             "label": label,
             "split": split,
-            # What is no search or no label is told by lint.
-            "search": search.of_task(label.task) if isinstance(search, Search) and isinstance(label, Label) else search,
+            "search": _by_task(search, label),
             "promote": promote or AtLeast(),
             "as_of": None if as_of is None else _moment(as_of),
             "finish": finish or _AS_IS,
@@ -169,6 +168,13 @@ class Pipeline:
     def streams(self) -> tuple[Stream, ...]:
         """The streams among the sources."""
         return tuple(source for source in self.sources if isinstance(source, Stream))
+
+
+def _by_task(search: object, label: object) -> object:
+    """The search by the task's own metric; of what is no search, or no label, lint tells."""
+    if isinstance(search, Search) and isinstance(label, Label):
+        return search.of_task(label.task)
+    return search
 
 
 def _moment(text: str) -> datetime:
