@@ -75,7 +75,7 @@ def drift(
     if html is not None:
         from raypipe.cli.drift_page import write
 
-        write(found, html, f"{name}/{version.version}")
+        write(found, html, f"{name}/{version.version}", waiting(answered, rows))
         out.say(f"{html} shows it.")
     out.result(found)
 
@@ -98,12 +98,28 @@ def say(found: "Watch", predictions: int, rows: int, out: Output) -> None:
         out.say(_head(newest, len(found.ticks)))
         out.say(_columns(newest))
     else:
-        least = f"{LEAST_ROWS} is the least that `--rows` takes"
-        smaller = f"`--rows {predictions}` makes one of them" if predictions >= LEAST_ROWS else least
-        out.say(f"{predictions:,} of the {rows:,} predictions of a tick are in the log; {smaller}.")
+        out.say(waiting(predictions, rows))
     if found.diagnosis:
         out.say(found.diagnosis)
     out.say(_outcomes(found))
+    if unlabelled(found.outcomes):
+        out.say(Text(UNLABELLED, "dim"))
+
+
+#: Why nothing is said of losses and errors.
+UNLABELLED = "Nobody has told yet what came true of them (`POST /NAME/feedback`): loss and errors stay empty till then."
+
+
+def unlabelled(outcomes: "Sequence[Outcome]") -> bool:
+    """Whether there are answers, and no label of any."""
+    return bool(outcomes) and not any(one.labelled for one in outcomes)
+
+
+def waiting(predictions: int, rows: int) -> str:
+    """What to say while there is no tick: how many of its ``rows`` are there, and what makes one of them."""
+    least = f"{LEAST_ROWS} is the least that `--rows` takes"
+    smaller = f"`--rows {predictions}` makes one of them" if predictions >= LEAST_ROWS else least
+    return f"{predictions:,} of the {rows:,} predictions of a tick are in the log; {smaller}."
 
 
 def _head(report: "DriftReport", ticks: int) -> Text:

@@ -6,7 +6,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raypipe.cli.drift import HEADS, outcome_rows, row_of
+from raypipe.cli.drift import HEADS, UNLABELLED, outcome_rows, row_of, unlabelled
 from raypipe.cli.output import save
 from raypipe.clock import to_second
 
@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 _SHOWN, _DOTTED = 8, 50
 
 
-def write(found: "Watch", file: Path, name: str) -> None:
+def write(found: "Watch", file: Path, name: str, waiting: str = "") -> None:
     """Write the page.
+
+    Args:
+        found: what it shows.
+        file: where it is written.
+        name: of the version.
+        waiting: what it says while there is no tick to show.
 
     Raises:
         WorkspaceError: the file cannot be written.
@@ -31,10 +37,14 @@ def write(found: "Watch", file: Path, name: str) -> None:
         parts.append(f"<p>{len(found.ticks)} ticks to {to_second(newest.at)}. {escape(found.diagnosis)}</p>")
         parts.append(_picture(found))
         parts.append(_table(HEADS, (row_of(column) for column in newest.columns)))
+    elif waiting:
+        parts.append(f"<p>{escape(waiting)}</p>")
     if found.outcomes:
         heads, *rows = outcome_rows(found.outcomes)
         parts.append("<h2>What became of its answers</h2>")
         parts.append(_table(heads, rows))
+    if unlabelled(found.outcomes):
+        parts.append(f"<p>{escape(UNLABELLED)}</p>")
     save(file, "\n".join(parts))
 
 

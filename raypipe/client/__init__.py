@@ -2,6 +2,6 @@
 
 from raypipe.client.client import Client
 from raypipe.client.jobs import Job
-from raypipe.client.records import Field, Model, Prediction, Served, Service, Status
+from raypipe.client.records import Accepted, Field, Model, Prediction, Served, Service, Status
 
-__all__ = ["Client", "Field", "Job", "Model", "Prediction", "Served", "Service", "Status"]
+__all__ = ["Accepted", "Client", "Field", "Job", "Model", "Prediction", "Served", "Service", "Status"]

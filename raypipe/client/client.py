@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from raypipe.client.jobs import Job, submit, told
-from raypipe.client.records import Model, Prediction, Served, Service, Status
+from raypipe.client.records import Accepted, Model, Prediction, Served, Service, Status
 from raypipe.client.transport import Transport, decoded
 from raypipe.errors import RaypipeError, RequestError, ServingError, did_you_mean
 from raypipe.settings import Settings, load_settings
@@ -136,7 +136,7 @@ class Client:
         label: bool | float | str | None = None,
         outcomes: Mapping[str, float | None] | None = None,
         row: int = 0,
-    ) -> None:
+    ) -> Accepted:
         """Tell what became of a prediction; again, and later, as often as it is corrected: what is told last stands.
 
         Args:
@@ -146,13 +146,16 @@ class Client:
             outcomes: business figures by name, such as what it cost.
             row: which row of a request of many.
 
+        Returns:
+            That it is kept, with a ``warning`` where the label is a class that the model has never seen.
+
         Raises:
             RequestError: it tells nothing, or not in a way that can be kept.
             ServingError: it is not kept; tell it again.
         """
         told = {"request_id": request_id, "row": row, "label": label, "outcomes": outcomes}
         try:
-            self._service.send("POST", f"/{pipeline}/feedback", told)
+            return decoded(self._service.send("POST", f"/{pipeline}/feedback", told), Accepted)
         except RequestError as error:
             raise self._unknown(pipeline, error) from None
 

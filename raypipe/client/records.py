@@ -32,6 +32,22 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     features_as_of: str = ""
 
 
+class Accepted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of feedback: it is kept.
+
+    Attributes:
+        accepted: how many predictions it is about.
+        request_id: names this request in the service's logs.
+        unknown: labels among it that are no class which the model has seen: true all the same, or misspelt.
+        warning: says so, in words.
+    """
+
+    accepted: int
+    request_id: str = ""
+    unknown: int = 0
+    warning: str = ""
+
+
 class Field(msgspec.Struct, frozen=True, kw_only=True):
     """One field of a request. ``type`` is JSON's: string, integer, number or boolean; ``format`` such as date-time."""
 

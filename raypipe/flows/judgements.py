@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from raypipe.contracts.records import CheckResult, GateReport
-from raypipe.errors import RaypipeError, nearest
+from raypipe.errors import RaypipeError, did_you_mean, nearest
 from raypipe.ledger import Ledger
 
 #: Kinds of rows that hold a report.
@@ -57,15 +57,23 @@ def last_judgements(ledger: Ledger, pipeline: str) -> list[Judgement]:
     """The last report of each gate of a pipeline, in the order of a run, with its history.
 
     Raises:
-        RaypipeError: no gate of this pipeline has reported yet.
+        RaypipeError: no gate of this pipeline has reported yet, or there is none of this name.
     """
     told = _told(ledger, pipeline)
     if not told:
-        near = nearest(pipeline, {name for kind in KINDS for name in ledger.subjects(kind)})
-        cure = f"Did you mean `{near}`?" if near else "Run `raypipe run FILE --until gate`"
-        raise RaypipeError("no gate of this pipeline has reported yet", where=pipeline, cure=cure)
+        raise _nothing(ledger, pipeline)
     by_stage = {stage: [one for one in told if one[1].stage == stage] for stage in STAGES}
     return [_judgement(reports) for reports in by_stage.values() if reports]
+
+
+def _nothing(ledger: Ledger, pipeline: str) -> RaypipeError:
+    judged = {name for kind in KINDS for name in ledger.subjects(kind)}
+    what, near = "no gate of this pipeline has reported yet", nearest(pipeline, judged)
+    # One that has done something, such as taking rows in, is no wrong name.
+    if near is None and judged and not ledger.entries(subject=pipeline):
+        return RaypipeError("no pipeline of this name is known", where=pipeline, cure=did_you_mean(pipeline, judged))
+    cure = f"Did you mean `{near}`?" if near else "Run `raypipe run FILE --until gate`"
+    return RaypipeError(what, where=pipeline, cure=cure)
 
 
 def judgement(ledger: Ledger, report: GateReport, now: int) -> Judgement:

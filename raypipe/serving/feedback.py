@@ -6,6 +6,7 @@ Nobody asks whether the prediction is known: its log may reach the lake later th
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Annotated
@@ -18,13 +19,15 @@ from raypipe.clock import Clock
 from raypipe.contracts.logs import FEEDBACK, told_in
 from raypipe.contracts.segment import Segment, frames
 from raypipe.contracts.target import BINARY, Target
-from raypipe.errors import RequestError
+from raypipe.errors import RequestError, did_you_mean
 from raypipe.serving.call import Call, Paths, Route
 from raypipe.serving.describe import Description
 from raypipe.serving.engine import Engine
 from raypipe.serving.http import Response, failure, read_body, require_json
 
 MOST = 4_096
+#: So much of a class that is not known is compared with those that are.
+_WORD = 64
 _Name = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -103,10 +106,31 @@ class FeedbackFace(Paths):
     async def _take(self, engine: Engine, description: Description, call: Call) -> Response:
         require_json(call.headers)
         body = await read_body(call.headers, call.receive, most=self._bytes, seconds=self._seconds)
-        told = parse(body, engine.answers.target)
+        target = engine.answers.target
+        told = parse(body, target)
         # A file is synced in a blink, but not at once: others are answered meanwhile.
         await asyncio.to_thread(self._log.add, told)
-        return Response(200, msgspec.json.encode({"accepted": len(told), "request_id": call.id.decode()}))
+        said = {"accepted": len(told), "request_id": call.id.decode()} | unknown_classes(told, target)
+        return Response(200, msgspec.json.encode(said))
+
+
+def unknown_classes(told: Sequence[Told], target: Target) -> dict[str, object]:
+    """What to say of labels that are no class of the model: they may be true, or misspelt. Empty: there are none.
+
+    >>> told = [Told("a", label="slwo"), Told("b", label="slow")]
+    >>> unknown_classes(told, Target(task="multiclass", classes=("normal", "slow")))["unknown"]
+    1
+    """
+    if not (known := frozenset(target.classes)):
+        return {}
+    places = [place for place, one in enumerate(told) if one.label is not None and one.label not in known]
+    if not places:
+        return {}
+    first = str(told[places[0]].label)
+    more = f" and {len(places) - 1:,} more" if len(places) > 1 else ""
+    # What was told is not repeated: answers are written down elsewhere.
+    what = f"feedback[{places[0]}].label{more}: no class that the model has seen, so that it counts as wrong"
+    return {"unknown": len(places), "warning": f"{what}. {did_you_mean(first[:_WORD], target.classes)}"}
 
 
 def parse(body: bytes, target: Target = BINARY) -> list[Told]:

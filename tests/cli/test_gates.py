@@ -108,6 +108,19 @@ def test_a_name_that_no_gate_knows_is_told(workspace: Path, capsys: pytest.Captu
     assert "tripps: no gate of this pipeline has reported yet. Did you mean `trips`?" in capsys.readouterr().err
 
 
+def test_a_name_like_none_that_is_known_is_told_with_those_that_are(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(workspace, (0, "stage.gate"))
+    assert main(["gates", "nothere"]) == 1
+    assert "nothere: no pipeline of this name is known. Known: `trips`." in capsys.readouterr().err
+    ledger = Ledger.in_folder(workspace, ManualClock(0))
+    ledger.append("i", "stage.ingest", "nothere", "{}")
+    ledger.close()
+    assert main(["gates", "nothere"]) == 1
+    assert "no gate of this pipeline has reported yet. Run `raypipe run" in capsys.readouterr().err
+
+
 def test_a_page_that_cannot_be_written(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told(workspace, (1, "gate.stopped"))
     assert main(["gates", "trips", "--html", str(workspace / "none" / "x.html")]) == 1

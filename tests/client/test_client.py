@@ -13,6 +13,7 @@ import pytest
 
 from raypipe import Client
 from raypipe.cli.models import _told
+from raypipe.client import Accepted
 from raypipe.client.transport import ATTEMPTS, Transport
 from raypipe.errors import RequestError, ServingError
 from tests.client.server import Asked, Server, flights, serving
@@ -59,6 +60,15 @@ def test_a_refused_field_is_named(client: Client) -> None:
     with pytest.raises(RequestError, match=r"flight: must be a whole number, not text. Send 1545.") as caught:
         client.predict("flights", flight="UA1545")
     assert (caught.value.where, caught.value.status) == ("flight", 422)
+
+
+def test_feedback_gives_back_what_the_service_says_of_it(client: Client, server: Server) -> None:
+    server.answers["/flights/feedback"] = (200, {"accepted": 1, "request_id": "f"})
+    assert client.feedback("flights", "q", label=True) == Accepted(accepted=1, request_id="f")
+    assert server.asked[-1].body == {"request_id": "q", "row": 0, "label": True, "outcomes": None}
+    server.answers["/flights/feedback"] = (200, {"accepted": 1, "request_id": "f", "unknown": 1, "warning": "slow?"})
+    told = client.feedback("flights", "q", label="slwo")
+    assert (told.unknown, told.warning) == (1, "slow?")
 
 
 def test_a_refused_row_is_counted_from_the_first_of_all(client: Client) -> None:

@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 from sklearn.metrics import log_loss
 
-from raypipe.cli.drift import say
+from raypipe.cli.drift import say, waiting
 from raypipe.cli.drift_page import write
 from raypipe.cli.output import Output
 from raypipe.clock import ManualClock
@@ -210,6 +210,18 @@ def test_few_predictions_make_no_tick_and_it_is_told_how_many_are_lacking(versio
     for there, cure in ((300, "`--rows 300` makes one of them"), (40, "50 is the least that `--rows` takes")):
         say(found, there, 1_000, Output(False))
         assert f"{there} of the 1,000 predictions of a tick are in the log; {cure}." in capsys.readouterr().out
+
+
+def test_a_page_without_a_tick_or_a_label_says_why_it_is_empty(version, logs, tmp_path, capsys):
+    predictions, feedback = logs
+    few = watch(version, predictions[:300], feedback.clear(), PLAN)
+    write(few, page := tmp_path / "drift.html", "rides/1", waiting(300, 1_000))
+    say(few, 300, 1_000, Output(False))
+    for told in (page.read_text(), capsys.readouterr().out):
+        assert "300 of the 1,000 predictions of a tick are in the log" in told
+        assert "Nobody has told yet what came true" in told
+    write(watch(version, predictions[:300], feedback, PLAN), page, "rides/1", waiting(300, 1_000))
+    assert "Nobody has told yet" not in page.read_text()
 
 
 def test_a_version_without_a_reference_says_so(version, logs, tmp_path):

@@ -14,6 +14,7 @@ from raypipe.contracts.target import Target
 from raypipe.errors import RequestError
 from raypipe.flows.collect import collect
 from raypipe.lake import Lake
+from raypipe.serving.answers import Answers
 from raypipe.serving.app import App
 from raypipe.serving.feedback import FeedbackFace, FeedbackLog, parse
 
@@ -118,3 +119,19 @@ def test_a_label_is_told_as_the_model_predicts_and_kept_as_it_is(target, label, 
         with pytest.raises(RequestError, match="must be") as refusal:
             parse(json.dumps({"feedback": [{"request_id": "a", "label": wrong}]}).encode(), target)
         assert refusal.value.where == "feedback[0].label"
+
+
+def test_a_class_that_the_model_has_never_seen_is_kept_and_the_answer_says_so(
+    told, app: App, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Target(task="multiclass", classes=("normal", "quick", "slow"))
+    monkeypatch.setattr(Answers, "target", property(lambda _: target))
+    labels = ["slow", "slwo", "never", None]
+    rows = [{"request_id": f"id{n}", "label": label, "outcomes": {"cost": 1}} for n, label in enumerate(labels)]
+    answer = told({"feedback": rows}).json()
+    assert (answer["accepted"], answer["unknown"]) == (4, 2)
+    assert answer["warning"].startswith("feedback[1].label and 1 more: no class that the model has seen")
+    assert answer["warning"].endswith("Did you mean `slow`?")
+    assert "slwo" not in answer["warning"]
+    assert kept(tmp_path, clock).sort("request_id")["category"].to_list() == labels
+    assert told({"request_id": "a", "label": "quick"}).json().keys() == {"accepted", "request_id"}
