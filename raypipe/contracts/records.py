@@ -23,13 +23,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class SourceFile(Record, frozen=True, kw_only=True):
     """One file that was read: its path as declared, the SHA-256 of its bytes, the rows in it.
 
-    ``bad`` counts what of it is no row and is in the quarantine.
+    ``bad`` counts what of it is no row and is in the quarantine, ``again`` those of a stream's rows that were there
+    already.
     """
 
     path: str
     digest: str
     rows: int
     bad: int = 0
+    again: int = 0
 
 
 class Taken(Record, frozen=True, kw_only=True):
@@ -60,7 +62,8 @@ class Snapshot(Record, frozen=True, kw_only=True):
     ``rows`` is the whole table, ``added`` what this ingestion added, ``repeated`` what it read and already had;
     ``taken`` how far it has come with its log, for a stream that has one; ``changed`` how its files' columns changed;
     ``differing`` which of the repeated rows have other values than those that stay, in words; ``unnamed`` the files
-    whose rows are there, and that the source does not name any more.
+    whose rows are there, and that the source does not name any more; ``dropped`` says of rows that were read anew, and
+    waited for their gate, that they are not there any more.
     """
 
     table: str
@@ -74,12 +77,14 @@ class Snapshot(Record, frozen=True, kw_only=True):
     changed: tuple[str, ...] = ()
     differing: str = ""
     unnamed: tuple[str, ...] = ()
+    dropped: str = ""
 
 
 class Ingested(Record, frozen=True, kw_only=True):
-    """All tables of a pipeline after ingestion."""
+    """All tables of a pipeline after ingestion; what those ``waiting`` added was there, and no gate has judged it."""
 
     snapshots: tuple[Snapshot, ...]
+    waiting: tuple[str, ...] = ()
 
 
 class Followed(Record, frozen=True, kw_only=True):

@@ -26,10 +26,13 @@ def ingest(platform: Platform, progress: Progress, *, pipeline: Pipeline, anew: 
     """
     retain(platform, pipeline=pipeline)
     snapshots: list[Snapshot] = []
+    waiting: list[str] = []
     errors: list[SourceError | ServiceError] = []
     for source in pipeline.sources:
         try:
+            before = platform.lake.landed(source)
             snapshots.append(platform.lake.ingest(source, progress, anew=anew))
+            waiting += [source.name] if snapshots[-1].snapshot_id == before else []
             if changed := snapshots[-1].changed:
                 _tell(platform, pipeline, "source.columns", table=source.name, changed=changed)
         except (SourceError, ServiceError) as error:
@@ -40,7 +43,7 @@ def ingest(platform: Platform, progress: Progress, *, pipeline: Pipeline, anew: 
         raise SourceError(what, where=pipeline.name)
     if errors:
         raise errors[0]
-    return Ingested(snapshots=tuple(snapshots))
+    return Ingested(snapshots=tuple(snapshots), waiting=tuple(waiting))
 
 
 def write_once(platform: Platform, pipeline: Pipeline, kind: str, body: str) -> None:
@@ -57,7 +60,8 @@ def _tell(platform: Platform, pipeline: Pipeline, kind: str, **body: object) -> 
 def _unnamed(snapshot: Snapshot) -> str:
     if not snapshot.unnamed:
         return ""
-    rows = sum(file.rows for file in snapshot.files if file.path in snapshot.unnamed)
+    there = sum(file.rows - file.again for file in snapshot.files if file.path in snapshot.unnamed)
+    rows = min(there, snapshot.rows)  # rows of a table take the place of others
     more = f" and {len(snapshot.unnamed) - 1} more" if len(snapshot.unnamed) > 1 else ""
     what = f"{amount(rows, 'row')} came with {snapshot.unnamed[0]}{more}"
     return f"{snapshot.table}: {what}, which its source does not name: they stay"
@@ -66,13 +70,15 @@ def _unnamed(snapshot: Snapshot) -> str:
 def ingest_line(record: Ingested) -> str:
     """What came of it, in one line."""
     rows = sum(snapshot.rows for snapshot in record.snapshots)
-    added = sum(snapshot.added for snapshot in record.snapshots)
-    again = sum(snapshot.repeated for snapshot in record.snapshots)
-    said = [what for one in record.snapshots for what in (*one.changed, one.differing, _unnamed(one)) if what]
-    if any(snapshot.differing or snapshot.unnamed for snapshot in record.snapshots):
+    came = [snapshot for snapshot in record.snapshots if snapshot.table not in record.waiting]
+    added, again = sum(one.added for one in came), sum(one.repeated for one in came)
+    waiting = sum(snapshot.added for snapshot in record.snapshots) - added
+    said = [w for one in record.snapshots for w in (*one.changed, one.differing, one.dropped, _unnamed(one)) if w]
+    if any(snapshot.differing or snapshot.unnamed or snapshot.dropped for snapshot in record.snapshots):
         said.append("`raypipe ingest FILE --anew` reads such tables again, from the files that the source has now")
     bad = sum(file.bad for snapshot in record.snapshots for file in snapshot.files)
     new = f"{added:,} new, {again:,} came again" if again else f"{added:,} new"
+    new += f", {waiting:,} read before and not published yet" if waiting else ""
     line = f"{amount(len(record.snapshots), 'table')}, {amount(rows, 'row')} ({new})"
     line += f", {amount(bad, 'record')} of files in the quarantine" if bad else ""
     return "\n".join((line, *(f"  {what}" for what in said)))

@@ -71,7 +71,8 @@ def _nothing(ledger: Ledger, pipeline: str) -> RaypipeError:
     what, near = "no gate of this pipeline has reported yet", nearest(pipeline, judged)
     # One that has done something, such as taking rows in, is no wrong name.
     if near is None and judged and not ledger.entries(subject=pipeline):
-        return RaypipeError("no pipeline of this name is known", where=pipeline, cure=did_you_mean(pipeline, judged))
+        what = "no gate has judged a pipeline of this name"
+        return RaypipeError(what, where=pipeline, cure=did_you_mean(pipeline, judged))
     cure = f"Did you mean `{near}`?" if near else "Run `raypipe run FILE --until gate`"
     return RaypipeError(what, where=pipeline, cure=cure)
 

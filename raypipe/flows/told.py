@@ -71,7 +71,8 @@ def counts(record: Record) -> Mapping[str, int]:
     {'new': 0, 'repeated': 0}
     """
     match record:
-        case Ingested(snapshots=found):
+        case Ingested():
+            found = [one for one in record.snapshots if one.table not in record.waiting]
             return {"new": sum(one.added for one in found), "repeated": sum(one.repeated for one in found)}
         case GateReport():
             failed = sum(not result.passed for result in record.results)

@@ -95,5 +95,6 @@ def as_record(source: Source, held: Held) -> Snapshot:
         changed=held.changed,
         differing=held.differing,
         unnamed=held.unnamed,
+        dropped=held.dropped,
         taken=held.taken if isinstance(source, Stream) and source.live is not None else None,
     )

@@ -8,7 +8,9 @@ import polars as pl
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
+from raypipe.clock import to_second
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Taken
 from raypipe.errors import SourceError, WorkspaceError
@@ -27,7 +29,18 @@ from raypipe.lake.salvage import require_share
 from raypipe.lake.settle import settle
 from raypipe.lake.shipped import Shape, after
 from raypipe.lake.stage import Staged, Task, stage
-from raypipe.lake.state import INCOMING, Held, candidate, data_files, head, held_by, main_of, rows_of
+from raypipe.lake.state import (
+    INCOMING,
+    Held,
+    candidate,
+    data_files,
+    descends,
+    head,
+    held_by,
+    made_anew,
+    main_of,
+    rows_of,
+)
 from raypipe.spec import Lookup, Source, Stream, Table, fingerprint
 from raypipe.spec.shape import in_lake
 
@@ -73,11 +86,13 @@ def ingest(
     found = {file.digest: file for file in _found(source, connections or {})}
     lookups = lookups_of(catalog, source)
     load = Load(source, found, lookups, reading_of(source, lookups), spread_bytes, anew)
+    waited: IcebergSnapshot | None = None
     for _ in range(ATTEMPTS):
         table = open_table(catalog, source.name, columns)
+        waited = waited or made_anew(table)
         try:
             if (held := _there_already(table, load)) is not None:
-                return replace(held, unnamed=_unnamed(held, load))
+                return replace(held, unnamed=_unnamed(held, load), dropped=_dropped(table, load, waited))
             _take_in(catalog, table, load, progress)
         except CommitFailedException:
             continue  # somebody else moved the table: look again what is left to do
@@ -90,8 +105,17 @@ def _unnamed(held: Held, load: Load) -> tuple[str, ...]:
     files = load.source.source
     if files is not None and is_elsewhere(files):
         return ()
-    gone = [file.path for digest, file in held.files.items() if digest not in load.found]
-    return tuple(path for path in gone if files is None or not named(files, path))
+    # A file whose rows had all been there has none; one may have come with other bytes each time.
+    gone = [f.path for digest, f in held.files.items() if digest not in load.found and f.rows > f.again]
+    return tuple(path for path in dict.fromkeys(gone) if files is None or not named(files, path))
+
+
+def _dropped(table: IcebergTable, load: Load, waited: IcebergSnapshot | None) -> str:
+    """What is to be said of rows that were read anew, and waited for their gate until this ingestion."""
+    if waited is None or load.anew or descends(table, candidate(table), waited):
+        return ""
+    at = to_second(waited.timestamp_ms * 1_000)
+    return f"{load.source.name}: the rows read with `--anew` at {at} were not published, and are dropped"
 
 
 def _found(source: Source, connections: Connections) -> Sequence[FoundFile]:
@@ -150,7 +174,7 @@ def _take_in(catalog: SqlCatalog, table: IcebergTable, load: Load, progress: Pro
         settled = settle(load.source, staged, [] if anew else [file.file_path for file in before], schema, folder)
         change = Change(
             attempt=folder.rpartition("/")[2],
-            files=[one.file for one in staged],
+            files=settled.files,
             paths=settled.paths,
             replaces=before if anew or settled.replaces else [],
             from_nothing=anew,

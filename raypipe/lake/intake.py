@@ -75,7 +75,7 @@ class Intake(Reading):
                         waiting = sum(live.lag(batch.held).values())
             now, main = live.look(), self.published(source)
             added = now.rows - (main.rows if main else 0)
-            now = replace(now, differing=held.differing, unnamed=held.unnamed)
+            now = replace(now, differing=held.differing, unnamed=held.unnamed, dropped=held.dropped)
             return replace(now, added=added, repeated=held.repeated)
 
     @contextmanager

@@ -15,7 +15,7 @@ from raypipe.lake.columns import arrow_type, given_back
 from raypipe.lake.home import Home, as_record
 from raypipe.lake.log import LogTable
 from raypipe.lake.portions import Portion, portions
-from raypipe.lake.state import changes, data_files, held_by, main_of, rows_of
+from raypipe.lake.state import candidate, changes, data_files, held_by, main_of, rows_of
 from raypipe.spec import Source
 
 if TYPE_CHECKING:
@@ -32,6 +32,15 @@ class Reading(Home):
         if table is None or not (held := held_by(table, main_of(table)).standing).reading:
             return None
         return as_record(source, held)
+
+    def landed(self, source: Source) -> int | None:
+        """The snapshot of what has come of a source and waits for its gate; None: nothing does."""
+        with self._workspace_errors():
+            table = load_table(self._catalog, source.name)
+        if table is None:
+            return None
+        waiting, main = candidate(table).snapshot_id, main_of(table).snapshot_id
+        return None if waiting == main else waiting
 
     def frame(self, snapshot: Snapshot, columns: Sequence[str] | None = None) -> pl.LazyFrame:
         """Exactly the rows of a snapshot, in the order in which they came; only the columns asked for are read.

@@ -3,11 +3,13 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import polars as pl
 import pyarrow as pa
+from msgspec import structs
 
+from raypipe.contracts.records import SourceFile
 from raypipe.errors import SourceError
 from raypipe.lake import storage
 from raypipe.lake.repeats import COMPARED, Differing, differing, drop_rows, repeated_rows
@@ -28,6 +30,7 @@ class Settled:
         added: rows that are new, or take the place of another.
         repeated: rows that were there already.
         differing: what of these has other values, in words; empty: nothing has.
+        files: the source files that were read, each with how many of its rows these are, as far as that is known.
     """
 
     paths: Sequence[str]
@@ -35,6 +38,7 @@ class Settled:
     added: int
     repeated: int
     differing: str = ""
+    files: Sequence[SourceFile] = ()
 
 
 def settle(source: Source, staged: Sequence[Staged], before: Sequence[str], schema: pa.Schema, folder: str) -> Settled:
@@ -58,7 +62,17 @@ def settle(source: Source, staged: Sequence[Staged], before: Sequence[str], sche
     kept = drop_rows(paths, again, schema)
     rows = sum(one.file.rows for one in staged)
     said = "" if other is None else _told(source, other, staged)
-    return Settled(kept, replaces=False, added=rows - again.len(), repeated=again.len(), differing=said)
+    files = _counted(staged, again)
+    return Settled(kept, replaces=False, added=rows - again.len(), repeated=again.len(), differing=said, files=files)
+
+
+def _counted(staged: Sequence[Staged], again: pl.Series) -> list[SourceFile]:
+    """The files, each with how many of its rows came again, of whose positions over all files we know."""
+    ends = pl.Series(accumulate(one.file.rows for one in staged), dtype=pl.UInt32)
+    until = [0, *again.cast(pl.UInt32).search_sorted(ends, side="left").to_list()]
+    return [
+        structs.replace(one.file, again=end - start) for one, (start, end) in zip(staged, pairwise(until), strict=True)
+    ]
 
 
 def _told(source: Source, found: Differing, staged: Sequence[Staged]) -> str:
@@ -86,7 +100,8 @@ def _latest(source: Table, staged: Sequence[Staged], before: Sequence[str], sche
         for path in one.paths:
             storage.remove(path)
     read = sum(one.file.rows for one in staged)
-    return Settled(writer.paths, replaces=True, added=added, repeated=read - added)
+    files = [one.file for one in staged]
+    return Settled(writer.paths, replaces=True, added=added, repeated=read - added, files=files)
 
 
 def _one_a_key(source: Table, staged: Staged, rows: pl.DataFrame) -> pl.DataFrame:

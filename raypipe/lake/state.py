@@ -47,6 +47,7 @@ class Held:
         shape: what its columns looked like as they were shipped.
         changed: what of that changed with the snapshot, in words.
         unnamed: files whose rows are there, and that whoever asked does not name.
+        dropped: what was read anew and went unjudged, in words; empty: nothing did.
         differing: what of the repeated rows has other values than what was there, in words; empty: nothing has.
     """
 
@@ -62,6 +63,7 @@ class Held:
     changed: tuple[str, ...]
     differing: str = ""
     unnamed: tuple[str, ...] = ()
+    dropped: str = ""
 
     @property
     def standing(self) -> "Held":
@@ -85,6 +87,17 @@ def candidate(table: Table) -> Snapshot:
     """What has landed on top of main; main itself when nothing has."""
     incoming, main = head(table, INCOMING), main_of(table)
     return incoming if incoming is not None and descends(table, incoming, main) else main
+
+
+def made_anew(table: Table) -> Snapshot | None:
+    """What was read anew by the same definition, and waits on top of main for its gate; None: nothing does."""
+    main = main_of(table)
+    for one in ancestors_of(candidate(table), table.metadata):
+        if one.snapshot_id == main.snapshot_id:
+            break
+        if says(one).get("raypipe.from") == "nothing":
+            return one if says(one).get("raypipe.reading") == held_by(table, main).reading else None
+    return None
 
 
 def descends(table: Table, snapshot: Snapshot, ancestor: Snapshot) -> bool:

@@ -113,7 +113,7 @@ def test_a_name_like_none_that_is_known_is_told_with_those_that_are(
 ) -> None:
     told(workspace, (0, "stage.gate"))
     assert main(["gates", "nothere"]) == 1
-    assert "nothere: no pipeline of this name is known. Known: `trips`." in capsys.readouterr().err
+    assert "nothere: no gate has judged a pipeline of this name. Known: `trips`." in capsys.readouterr().err
     ledger = Ledger.in_folder(workspace, ManualClock(0))
     ledger.append("i", "stage.ingest", "nothere", "{}")
     ledger.close()

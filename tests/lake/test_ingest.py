@@ -14,6 +14,7 @@ from raypipe.contracts.progress import Silent, Step
 from raypipe.contracts.records import Ingested, Snapshot
 from raypipe.errors import SourceError
 from raypipe.flows.ingest import ingest_line
+from raypipe.flows.told import counts
 from raypipe.lake import Lake
 from raypipe.lake.catalog import load_table, open_catalog
 from raypipe.lake.state import INCOMING, MAIN, head
@@ -155,7 +156,7 @@ def test_rows_of_files_that_the_source_does_not_name_are_told_and_can_be_taken_o
     snapshot = take(lake, trips(right))
     assert (snapshot.rows, snapshot.unnamed) == (4, (str(wrong),))
     told = ingest_line(Ingested(snapshots=(snapshot,))).splitlines()
-    assert told[1] == f"  trips: 3 rows came with {wrong}, which its source does not name: they stay"
+    assert told[1] == f"  trips: 2 rows came with {wrong}, which its source does not name: they stay"
     assert "--anew" in told[2]
     # What is made anew waits for its gate, also when somebody ingests meanwhile without asking for it.
     anew = lake.ingest(trips(right), Silent(), anew=True)
@@ -430,3 +431,51 @@ def test_a_removed_lake_is_simply_filled_again(lake: Lake, data: Path) -> None:
     take(lake, trips(data))
     shutil.rmtree(lake._folder)
     assert take(Lake(lake._folder), trips(data)).added == 1
+
+
+def test_what_was_read_anew_and_goes_unjudged_is_told(lake: Lake, data: Path) -> None:
+    """Another file comes in between, or only files that are gone are asked for: the rows are not carried on."""
+    one, other = data / "one.csv", data / "other.csv"
+    one.write_text(HEADER + lines(1, 2))
+    take(lake, trips(one))
+    one.write_text(HEADER + line(1, fare=9.0) + line(2, fare=9.0))
+    take(lake, trips(one))
+    anew = lake.ingest(trips(one), Silent(), anew=True)
+    assert (anew.added, anew.dropped) == (2, "")
+    assert lake.ingest(trips(one), Silent()).dropped == "", "it waits still"
+    other.write_text(HEADER + lines(3))
+    snapshot = lake.ingest(trips(other), Silent())
+    assert lake.frame(snapshot, ["fare"]).collect()["fare"].to_list() == [7.5, 7.5, 7.5]
+    assert "the rows read with `--anew` at 20" in snapshot.dropped
+    told = ingest_line(Ingested(snapshots=(snapshot,))).splitlines()
+    assert f"  {snapshot.dropped}" in told
+    assert "reads such tables again" in told[-1]
+    assert take(lake, trips(other)).dropped == "", "it is told once"
+
+
+def test_rows_of_a_file_that_came_twice_are_counted_once(lake: Lake, data: Path) -> None:
+    one, other = data / "one.csv", data / "other.csv"
+    one.write_text(HEADER + lines(1, 2, 3))
+    take(lake, trips(one))
+    one.write_text(HEADER + lines(1, 2) + line(3, fare=9.0) + lines(4))
+    (data / "same.csv").write_text(HEADER + lines(4, 2))
+    take(lake, trips(data))
+    other.write_text(HEADER + lines(5, 3))
+    snapshot = take(lake, trips(other))
+    assert {(Path(file.path).name, file.rows, file.again) for file in snapshot.files} == {
+        ("one.csv", 3, 0), ("one.csv", 4, 3), ("same.csv", 2, 2), ("other.csv", 2, 1),
+    }  # fmt: skip
+    assert snapshot.unnamed == (str(one),)
+    assert f"4 rows came with {one}, which" in ingest_line(Ingested(snapshots=(snapshot,)))
+
+
+def test_what_waits_for_its_gate_is_not_said_to_be_new_again(lake: Lake, data: Path) -> None:
+    (data / "a.csv").write_text(HEADER + lines(1, 2))
+    assert lake.landed(trips(data)) is None
+    first = lake.ingest(trips(data), Silent())
+    assert lake.landed(trips(data)) == first.snapshot_id == lake.ingest(trips(data), Silent()).snapshot_id
+    again = Ingested(snapshots=(first,), waiting=("trips",))
+    assert ingest_line(again) == "1 table, 2 rows (0 new, 2 read before and not published yet)"
+    assert counts(again) == {"new": 0, "repeated": 0}
+    lake.publish([first])
+    assert lake.landed(trips(data)) is None
