@@ -148,6 +148,20 @@ def test_the_watermark_is_that_of_the_partition_farthest_behind() -> None:
     assert meter.watermark(stream, moved, {"1": 0}) == 160_000_000, "it is silent"
 
 
+def test_what_waits_for_its_gate_is_told_as_read_before(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.ship("a", line(1))
+
+    def told() -> tuple[tuple[str, ...], str]:
+        record = ingest(cast(Platform, house), Silent(), pipeline=pipeline(house.stream))
+        return record.waiting, ingest_line(record)
+
+    assert told() == ((), "1 table, 1 row (1 new)")
+    assert told() == (("trips",), "1 table, 1 row (0 new, 1 read before and not published yet)")
+    house.run()
+    assert told() == ((), "1 table, 1 row (0 new)")
+
+
 def test_a_column_more_in_a_file_is_written_down(tmp_path: Path) -> None:
     house = House(tmp_path)
     house.ship("a", line(1))
