@@ -43,7 +43,7 @@ def fit(parts: Sequence[Summed], unit: float, quantile: float | None = None) -> 
     >>> round(fit([summed(np.full(1_800, 2.0), unit=1.0)], unit=1.0), 2)
     1.8
     >>> round(fit([summed(np.arange(9_801.0), unit=100.0)], unit=100.0, quantile=0.5))
-    4800
+    4802
     """
     cells = np.array([cell for part in parts for cell in part], dtype=float).reshape(-1, 3)
     if not len(cells):
