@@ -1,6 +1,7 @@
 """Files become Parquet in the warehouse, in blocks: read, derive, write. Nothing refers to them until a commit does."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -217,13 +218,18 @@ class _EndedError(Exception):
 def _here(tasks: Sequence[Task], step: Step) -> list[Staged]:
     """A file a core at a time. Reading, deriving and writing leave Python alone."""
     turn, ended = Lock(), Event()
-    with ThreadPoolExecutor(min(len(tasks), len(os.sched_getaffinity(0))), "stage") as pool:
+    with ThreadPoolExecutor(min(len(tasks), _cores()), "stage") as pool:
         found = [pool.submit(task.run, _advance(step, task, turn, ended)) for task in tasks]
         try:
             return [one.result() for one in found]
         finally:
             ended.set()
             pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    """How many this process may use; not every system lets one ask that."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _advance(step: Step, task: Task, turn: Lock, ended: Event) -> Callable[[float], None]:

@@ -77,3 +77,10 @@ def test_numbers_and_times_that_all_differ_take_little_room(tmp_path: Path) -> N
     column = [pq.read_metadata(tmp_path / "written.parquet").row_group(0).column(i) for i in (0, 1)]
     assert ["RLE_DICTIONARY" in one.encodings for one in column] == [False, True]
     assert column[0].total_uncompressed_size < 1.01 * 8 * 100_000
+
+
+def test_where_a_process_cannot_ask_for_its_cores_the_machines_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage.sys, "platform", "darwin")
+    monkeypatch.delattr(stage.os, "sched_getaffinity")
+    monkeypatch.setattr(stage.os, "cpu_count", lambda: 7)
+    assert stage._cores() == 7
