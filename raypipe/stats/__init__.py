@@ -1,7 +1,7 @@
 """Pure maths that merges: state per event, added in any order, read at any point. NumPy only.
 
-The aggregates of features are here and nowhere else. Each begins with events as columns (init), takes in more (update),
-joins what others have (merge) and is read for many ranges at once, or for one (finalize):
+The maths of the aggregates of features. Each begins with events as columns (init), takes in more (update), joins what
+others have (merge) and is read for many ranges at once, or for one (finalize):
 
 ====================  =======================  =======================  ============================================
 aggregate             init                     update, merge            finalize
@@ -16,5 +16,5 @@ decayed               the values, ones         `running`, `faded`       `latest.
 ====================  =======================  =======================  ============================================
 
 `windows` and `latest` ask them of a `tracks.Track`; what is kept of one, and how it is cut, packed and found, is the
-business of the room ``features``.
+business of the room ``features``, where `raypipe.features.single` says some of it again in plain numbers, for one row.
 """
