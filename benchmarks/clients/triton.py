@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import tritonclient.grpc as over_grpc
 import tritonclient.http as over_http
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 ROWS = 3
 
@@ -21,7 +21,7 @@ def main(http_url, grpc_url, model, example):
     """Every call, through both clients."""
     grpc_client = over_grpc.InferenceServerClient(grpc_url)
     http_client = over_http.InferenceServerClient(http_url)
-    probabilities = {}
+    said = {}
     for name, module, client in (("http", over_http, http_client), ("grpc", over_grpc, grpc_client)):
         held(f"{name}: live, ready, model ready", client.is_server_live() and client.is_server_ready())
         held(f"{name}: model ready", client.is_model_ready(model) and not client.is_model_ready("no-such-model"))
@@ -32,13 +32,13 @@ def main(http_url, grpc_url, model, example):
         for binary in (True, False) if name == "http" else (True,):
             inputs = tensors(module, told, example, binary if name == "http" else None)
             answer = client.infer(model, inputs, request_id="r1")
-            scores, labels = answer.as_numpy("probability"), answer.as_numpy("label")
-            shaped = scores.shape == labels.shape == (ROWS,) and scores.dtype == np.float64 and labels.dtype == np.bool_
-            held(f"{name}: infer{' in binary' if binary else ' in JSON'}", shaped and np.isfinite(scores).all())
-            probabilities[name, binary] = scores.tolist()
-        outputs = [module.InferRequestedOutput("probability")]
+            held(f"{name}: infer{' in binary' if binary else ' in JSON'}", all(as_stated(told["outputs"], answer)))
+            said[name, binary] = elements(told["outputs"], answer)
+        names = [one["name"] for one in told["outputs"]]
+        outputs = [module.InferRequestedOutput(names[0])]
         only = client.infer(model, tensors(module, told, example, None), outputs=outputs)
-        held(f"{name}: asked outputs only", only.as_numpy("label") is None)
+        others = [only.as_numpy(other) for other in names[1:]]
+        held(f"{name}: asked outputs only", only.as_numpy(names[0]) is not None and others == [None] * len(others))
         failed = refused(client, model, tensors(module, told, example, None)[:1])
         held(f"{name}: a missing input is told", "missing" in failed)
         failed = refused(client, "no-such-model", tensors(module, told, example, None))
@@ -46,10 +46,10 @@ def main(http_url, grpc_url, model, example):
     for method in ("gzip", "deflate"):
         inputs = tensors(over_http, told, example, None)
         answer = http_client.infer(model, inputs, request_compression_algorithm=method)
-        held(f"http: {method}", answer.as_numpy("probability").tolist() == probabilities["http", True])
+        held(f"http: {method}", elements(told["outputs"], answer) == said["http", True])
     waiting = grpc_client.infer(model, tensors(over_grpc, told, example, None), client_timeout=5)
-    held("grpc: with a deadline", waiting.as_numpy("probability").shape == (ROWS,))
-    held("both say the same", len({tuple(scores) for scores in probabilities.values()}) == 1)
+    held("grpc: with a deadline", all(as_stated(told["outputs"], waiting)))
+    held("both say the same", all(one == said["grpc", True] for one in said.values()))
 
 
 def tensors(module, told, example, binary):
@@ -64,6 +64,20 @@ def tensors(module, told, example, binary):
         tensor.set_data_from_numpy(values, **({} if binary is None else {"binary_data": binary}))
         made.append(tensor)
     return made
+
+
+def as_stated(outputs, answer):
+    """Of each output whether it is there as the metadata states it."""
+    for one in outputs:
+        found, columns = answer.as_numpy(one["name"]), [int(size) for size in one["shape"][1:]]
+        numbers = one["datatype"] != "FP64" or np.isfinite(found).all()
+        yield found.shape == (ROWS, *columns) and found.dtype == triton_to_np_dtype(one["datatype"]) and numbers
+
+
+def elements(outputs, answer):
+    """What every output holds; texts come as bytes or as they are."""
+    found = {one["name"]: answer.as_numpy(one["name"]).ravel().tolist() for one in outputs}
+    return {name: [v.decode() if isinstance(v, bytes) else v for v in each] for name, each in found.items()}
 
 
 def refused(client, model, inputs):

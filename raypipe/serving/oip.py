@@ -7,7 +7,8 @@ from importlib.metadata import version
 from raypipe.errors import RequestError
 from raypipe.serving.ask import answered_by
 from raypipe.serving.engine import Engine, Prediction
-from raypipe.serving.tensors import DECLARED, OUTPUTS
+from raypipe.serving.outputs import Outputs, outputs_of
+from raypipe.serving.tensors import DECLARED
 
 SERVER = "raypipe"
 EXTENSIONS = ["binary_tensor_data"]
@@ -22,15 +23,20 @@ def server() -> dict[str, object]:
 
 
 def model(engine: Engine) -> dict[str, object]:
-    """What the model is: request fields in, probability and label out; -1 is any number of rows."""
+    """What the model is: request fields in, answers out; -1 is any number of rows."""
     inputs = [(field.name, DECLARED[field.kind]) for field in engine.parser.fields]
     return {
         "name": engine.model.pipeline.name,
         "versions": [str(engine.model.served.version)],
         "platform": PLATFORM,
         "inputs": [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in inputs],
-        "outputs": [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in OUTPUTS.items()],
+        "outputs": outputs(engine).metadata,
     }
+
+
+def outputs(engine: Engine) -> Outputs:
+    """The tensors that the model answers with."""
+    return outputs_of(engine.answers.target)
 
 
 def require(engine: Engine, name: str, number: str = "") -> None:

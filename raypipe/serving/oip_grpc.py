@@ -109,7 +109,7 @@ class GrpcService:
 
         async def infer(engine: Engine) -> Any:  # noqa: ANN401
             oip.require(engine, request.model_name, request.model_version)
-            names = tensors.asked_outputs([one.name for one in request.outputs])
+            names = oip.outputs(engine).asked([one.name for one in request.outputs])
             rows = tensors.rows(engine.parser, _tensors(request, engine.parser.max_rows))
             id_ = request.id.encode() if oip.SANE_ID.fullmatch(request.id) else new_id()
             grpc_context.set_trailing_metadata([("request_id", id_.decode())])
@@ -122,7 +122,7 @@ class GrpcService:
         """Predictions for calls that no other server has seen: bounded and counted, as `App.direct` does it."""
         app = self._app
         if app.under_way >= app.most:
-            return self._refused("ModelInferResponse", overloaded(), context)
+            return self.refused("ModelInferResponse", overloaded(), context)
         app.under_way += 1
         try:
             return await self.ModelInfer(request, context)
@@ -142,9 +142,10 @@ class GrpcService:
         except (Exception, PanicException):
             logger.exception("a gRPC request failed")
             refused = RequestError("failed to answer", where="server", status=500)
-        return self._refused(kind, refused, context)
+        return self.refused(kind, refused, context)
 
-    def _refused(self, kind: str, refused: RequestError, context: Context) -> Any:  # noqa: ANN401
+    def refused(self, kind: str, refused: RequestError, context: Context) -> Any:  # noqa: ANN401
+        """An empty answer whose status says why; counted."""
         self._meter.refused(refused.status)
         context.set_code(_CODES.get(refused.status, grpc.StatusCode.INVALID_ARGUMENT))
         context.set_details(str(refused))
@@ -186,15 +187,21 @@ def _typed(name: str, one: Any, count: int) -> Tensor:  # noqa: ANN401
 
 def _answer(engine: Engine, names: list[str], predictions: list[Prediction], id_: str) -> Any:  # noqa: ANN401
     # Clients take raw contents for granted; some find nothing in typed ones.
-    outputs = [{"name": name, "datatype": tensors.OUTPUTS[name], "shape": [len(predictions)]} for name in names]
+    outputs = oip.outputs(engine)
     version, parameters = oip.answered(engine, predictions)
     answer = message("ModelInferResponse")(
         model_name=engine.model.pipeline.name,
         model_version=version,
         id=id_,
-        outputs=outputs,
-        raw_output_contents=[tensors.raw_output(name, predictions) for name in names],
+        outputs=[
+            {"name": name, "datatype": outputs.kinds[name], "shape": outputs.shape(name, len(predictions))}
+            for name in names
+        ],
+        raw_output_contents=[outputs.raw(name, predictions) for name in names],
     )
+    for one in answer.outputs:
+        for name, told in outputs.parameters(one.name).items():
+            one.parameters[name].string_param = told
     for name, told in parameters.items():
         answer.parameters[name].string_param = told
     return answer

@@ -13,6 +13,7 @@ from raypipe.serving.call import Call, Route
 from raypipe.serving.describe import Description
 from raypipe.serving.engine import Engine, Prediction
 from raypipe.serving.http import JSON, Response
+from raypipe.serving.outputs import Outputs
 from raypipe.serving.strict import decode
 from raypipe.serving.tensors import Tensor
 
@@ -99,14 +100,14 @@ class Rest:
         alone = _meant(engine, call)
         head, raw = _split(call, await self._ask.body(call))
         asked = decode(head, _Infer, _keys)
-        outputs = asked.outputs or []
-        names = tensors.asked_outputs([one.name for one in outputs])
+        wanted, outputs = asked.outputs or [], oip.outputs(engine)
+        names = outputs.asked([one.name for one in wanted])
         rows = tensors.rows(engine.parser, _tensors(asked.inputs, raw, engine.parser.max_rows))
         given = asked.id or ""
         id_ = given.encode() if oip.SANE_ID.fullmatch(given) else call.id
         predictions = await self._ask.ask(engine, rows, id_, alone=alone)
         whole = bool((asked.parameters or {}).get("binary_data_output", False))
-        binary = {one.name: (one.parameters or {}).get("binary_data", whole) is True for one in outputs}
+        binary = {one.name: (one.parameters or {}).get("binary_data", whole) is True for one in wanted}
         version, parameters = oip.answered(engine, predictions)
         about: dict[str, object] = {
             "model_name": engine.model.pipeline.name,
@@ -114,7 +115,7 @@ class Rest:
             "id": given or id_.decode(),
             "parameters": parameters,
         }
-        return _answer(about, names, predictions, {name for name in names if binary.get(name, whole)})
+        return _answer(about, outputs, names, predictions, {name for name in names if binary.get(name, whole)})
 
 
 def tell(error: RequestError, _: bytes) -> Response:
@@ -172,20 +173,25 @@ def _tensors(inputs: Sequence[_Input], raw: memoryview, most: int) -> list[Tenso
 
 
 def _answer(
-    about: dict[str, object], names: Sequence[str], predictions: list[Prediction], binary: set[str]
+    about: dict[str, object],
+    outputs: Outputs,
+    names: Sequence[str],
+    predictions: list[Prediction],
+    binary: set[str],
 ) -> Response:
-    outputs: list[dict[str, object]] = []
+    all_: list[dict[str, object]] = []
     raw = b""
     for name in names:
-        told: dict[str, object] = {"name": name, "shape": [len(predictions)], "datatype": tensors.OUTPUTS[name]}
+        shape, parameters = outputs.shape(name, len(predictions)), dict[str, object](outputs.parameters(name))
+        told: dict[str, object] = {"name": name, "shape": shape, "datatype": outputs.kinds[name]}
         if name in binary:
-            piece = tensors.raw_output(name, predictions)
-            told["parameters"] = {"binary_data_size": len(piece)}
+            piece = outputs.raw(name, predictions)
+            parameters["binary_data_size"] = len(piece)
             raw += piece
         else:
-            told["data"] = tensors.output(name, predictions)
-        outputs.append(told)
-    head = _encode(about | {"outputs": outputs})
+            told["data"] = outputs.values(name, predictions)
+        all_.append(told | ({"parameters": parameters} if parameters else {}))
+    head = _encode(about | {"outputs": all_})
     if not binary:
         return Response(200, head)
     return Response(200, head + raw, OCTETS, [(LENGTH, str(len(head)).encode())])

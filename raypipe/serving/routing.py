@@ -14,6 +14,7 @@ from raypipe.errors import RequestError, ServingError
 from raypipe.serving.engine import Engine, Prediction
 from raypipe.serving.log import Asked, Question
 from raypipe.serving.meter import Meter
+from raypipe.serving.outputs import outputs_of
 from raypipe.serving.parse import Row
 
 #: How many requests may wait for shadows; beyond it they are left out, for answers come first.
@@ -46,7 +47,8 @@ class Router:
         meter: counts what happens.
 
     Raises:
-        ServingError: an arm's model asks for other fields, or an arm wants a field that there is not.
+        ServingError: an arm's model asks for other fields or predicts something else, or an arm wants a field that
+            there is not.
     """
 
     def __init__(
@@ -128,6 +130,8 @@ class Router:
         where = f"{engine.model.pipeline.name}/{arm.version}"
         if engine.parser.fields != self.champion.parser.fields:
             raise ServingError("asks for other fields than the champion", where=where, cure="Promote it instead")
+        if outputs_of(engine.answers.target).kinds != outputs_of(self.champion.answers.target).kinds:
+            raise ServingError("predicts something else than the champion", where=where, cure="Promote it instead")
         names = self.champion.parser.names
         for name, _ in arm.where:
             if name not in names:

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol as columns of request fields, and predictions as tensors.
+"""Tensors of the Open Inference Protocol as columns of request fields.
 
 Every input is one request field, of shape ``[n]`` or ``[n, 1]``: a row is what stands at one place in all of them.
 Times are INT64 microseconds UTC, or BYTES as in JSON. NaN in a floating-point input is a missing value.
@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 
 from raypipe.errors import RequestError, did_you_mean
-from raypipe.serving.engine import Prediction
 from raypipe.serving.fields import LONGEST_TEXT, Field, Value
 from raypipe.serving.parse import Parser, Row
 
@@ -33,7 +32,6 @@ RAW: dict[str, str] = {
     "FP64": "<f8",
 }
 BYTES = "BYTES"
-OUTPUTS = {"probability": "FP64", "label": "BOOL"}
 _KINDS = {name: np.dtype(kind) for name, kind in RAW.items()}
 _WHOLE = {name for name in RAW if "INT" in name}
 _FLOAT = {"FP16", "FP32", "FP64"}
@@ -108,6 +106,15 @@ def _texts(where: str, count: int, raw: bytes) -> list[object]:
     if len(found) != count or at != len(raw):
         raise RequestError(f"does not hold {count} texts", where=where, status=400)
     return found
+
+
+def raw_texts(texts: Sequence[str]) -> bytes:
+    """Texts as raw contents.
+
+    >>> len(raw_texts(["UA", ""]))
+    10
+    """
+    return b"".join(_LENGTH.pack(len(text)) + text for text in map(str.encode, texts))
 
 
 def from_json(name: str, datatype: str, count: int, data: object) -> Tensor:
@@ -203,36 +210,3 @@ _ASKED: dict[type, str] = {
     datetime: "must be RFC 3339 with a zone, such as 2026-01-01T12:00:00Z",
     date: "must be a date such as 2026-01-01",
 }
-
-
-def output(name: str, predictions: Sequence[Prediction]) -> list[float] | list[bool]:
-    """One output: an element a row.
-
-    Raises:
-        RequestError: the model predicts classes or numbers, for which these outputs have no place.
-    """
-    labels = [prediction.label for prediction in predictions if isinstance(prediction.label, bool)]
-    if len(labels) != len(predictions):
-        cure = "Ask at /predict, which answers for every task"
-        raise RequestError("is not of a model of true or false", where=f"output `{name}`", cure=cure, status=400)
-    return labels if name == "label" else [prediction.score for prediction in predictions]
-
-
-def raw_output(name: str, predictions: Sequence[Prediction]) -> bytes:
-    """The same as raw contents."""
-    return np.array(output(name, predictions), dtype=RAW[OUTPUTS[name]]).tobytes()
-
-
-def asked_outputs(names: Sequence[str]) -> list[str]:
-    """Which outputs are meant: those that are named, else all.
-
-    Raises:
-        RequestError: one is none, or stands twice.
-    """
-    for place, name in enumerate(names):
-        if name not in OUTPUTS:
-            cure = f"There are {', '.join(OUTPUTS)}"
-            raise RequestError("is not an output of this model", where=f"outputs[{place}].name", cure=cure, status=400)
-        if name in names[:place]:
-            raise RequestError("stands twice", where=f"outputs.{name}", status=400)
-    return list(names) or list(OUTPUTS)
