@@ -22,13 +22,42 @@ GRPC_BYTES = 16 * 2**20
 # HAProxy is told to listen for its own metrics and statistics on every network card, and to pass a request on before
 # its body is there: then it holds no copy that it could send to another replica when the first one dies. Ray offers no
 # setting for either; it does let one name the program to run. So this one corrects the file and becomes HAProxy.
-LAUNCHER = """#!/bin/sh
+_LAUNCHER = """#!/bin/sh
 for word; do
-  [ "$before" = -f ] && sed -i -e 's/bind \\*:/bind 127.0.0.1:/' -e 's/bind :/bind 127.0.0.1:/' \\
-    -e '/^frontend \\(http\\|grpc\\)_frontend/a\\    option http-buffer-request' "$word"
+  if [ "$before" = -f ]; then
+    sed -i -e 's/bind \\*:/bind 127.0.0.1:/' -e 's/bind :/bind 127.0.0.1:/' \\
+      -e '/^frontend \\(http\\|grpc\\)_frontend/a\\    option http-buffer-request' "$word"
+    grep -q '^backend infer-' "$word" || {{
+      awk {infer} "$word" "$word" > "$word.new" && cat "$word.new" > "$word"
+    }}
+  fi
   before=$word
 done
 exec {haproxy} "$@"
+"""
+
+# Predictions over gRPC go to the replicas as HTTP/1.1, see `raypipe.serving.grpc_http`: each application that has both
+# every other call, goes the way that Serve means it to. The file is read twice, for its end is needed at its start.
+# every other call, goes the way that Serve means it to. The file is read twice: its end is needed at its beginning.
+_INFER = r"""
+/^[a-z]/ { section = $1; name = $2; app = substr($2, 6) }
+NR == FNR {
+  if (section != "backend" || !/^ / || $1 ~ /^#/) next
+  if (name ~ /^http-/ && $NF != "backup") http[app] = http[app] $0 "\n"
+  if (name ~ /^grpc-/) grpc[app] = app in grpc ? grpc[app] : ""
+  if (name ~ /^grpc-/ && $NF == "backup")
+    grpc[app] = "    server " $2 " " $3 " proto h2 no-check track " name "/" $2 " backup\n"
+  next
+}
+name == "grpc_frontend" && $1 ~ /^(use|default)_backend$/ && $2 ~ /^grpc-/ && (substr($2, 6) in http) {
+  print "    use_backend infer-" substr($2, 6) " if is_infer !is_packed" ($1 == "use_backend" ? " is_" $2 : "")
+}
+{ print }
+/^frontend grpc_frontend/ {
+  print "    acl is_infer path /inference.GRPCInferenceService/ModelInfer"
+  print "    acl is_packed req.hdr(grpc-encoding) -m found"
+}
+END { for (app in grpc) if (app in http) printf "backend infer-%s\n%s%s", app, http[app], grpc[app] }
 """
 
 # A replica's requests run on its own event loop: the fastest way for an application that never blocks it.
@@ -75,13 +104,13 @@ def front_door_environment(config: ServicesConfig, ports: PortBlock) -> tuple[di
     if haproxy is None:
         return FAST, {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
     folder = config.temp / "h"  # short, see config.LONGEST_TEMP; Ray makes a folder of the node's name in it
-    launcher = config.run / "haproxy"
-    launcher.write_text(LAUNCHER.format(haproxy=shlex.quote(haproxy)))
-    launcher.chmod(stat.S_IRWXU)
+    program = config.run / "haproxy"
+    program.write_text(launcher(haproxy))
+    program.chmod(stat.S_IRWXU)
     (http_first, http_last), (grpc_first, grpc_last) = ports.http_replicas, ports.grpc_replicas
     return FAST | PROMPT, {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(program),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "a"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "m"),
@@ -96,6 +125,11 @@ def front_door_environment(config: ServicesConfig, ports: PortBlock) -> tuple[di
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc_first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc_last),
     }
+
+
+def launcher(haproxy: str) -> str:
+    """A shell program that corrects the file that Ray has written and becomes HAProxy, which is at this path."""
+    return _LAUNCHER.format(haproxy=shlex.quote(haproxy), infer=shlex.quote(_INFER))
 
 
 def is_open(config: ServicesConfig, seconds: float = 0.5) -> bool:

@@ -3,11 +3,12 @@
 Serve makes three tasks, a queue and some dozen records for a request that comes straight from its front door: more
 work than the answer itself. It lets one name middlewares, which stand before all that, in ``ENVIRONMENT``. What Serve
 did there is done here or in `App`: the id of a request, the bound on how many are under way, and how many there are
-for those who scale. Health checks, other paths and other processes go on to Serve.
+for those who scale. Health checks, other paths and other processes go on to Serve. Calls of gRPC that the front door
+has turned into HTTP/1.1 come this way, too.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.middleware import Middleware
 
@@ -24,10 +25,17 @@ class _Here:
     loop: asyncio.AbstractEventLoop | None = None
     path: str = ""
     below: str = ""
+    calls: Mapping[str, Behind] = {}
 
 
-def open_to(app: App) -> None:
-    """Let requests in this process go straight to an application; to be called on its event loop."""
+def open_to(app: App, calls: Mapping[str, Behind] | None = None) -> None:
+    """Let requests in this process go straight to an application; to be called on its event loop.
+
+    Args:
+        app: answers what is below its own path.
+        calls: what else is answered here, by path.
+    """
+    _Here.calls = calls or {}
     _Here.app, _Here.loop, _Here.path, _Here.below = app, asyncio.get_running_loop(), f"/{app.name}", f"/{app.name}/"
 
 
@@ -54,6 +62,9 @@ class Door:
             path = scope["path"]
             if (path.startswith(_Here.below) or path == _Here.path) and self._same_loop():
                 await app.direct(scope, receive, send)
+                return
+            if (call := _Here.calls.get(path)) is not None and self._same_loop():
+                await call(scope, receive, send)
                 return
         await self._behind(scope, receive, send)
 

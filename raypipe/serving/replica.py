@@ -14,7 +14,7 @@ from raypipe.contracts.reader import OpenReader
 from raypipe.contracts.records import Record
 from raypipe.errors import RaypipeError, ServingError
 from raypipe.observe import Observing, start
-from raypipe.serving import door, grpc_door
+from raypipe.serving import door, grpc_door, grpc_http
 from raypipe.serving.access import Guard
 from raypipe.serving.app import App, Limits
 from raypipe.serving.counter import Counts
@@ -107,7 +107,7 @@ class Replica(GrpcService):
 
     def __serve_build_asgi_app__(self) -> App:  # the name that Serve looks for
         """What Serve hands requests to that did not come straight to it; asked on the event loop that it lives on."""
-        door.open_to(self._app)
+        door.open_to(self._app, {grpc_http.PATH: grpc_http.Infer(self, self._app.limits.body_seconds)})
         grpc_door.open_to(self, self._app.name)
         return self._app
 

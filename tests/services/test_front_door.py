@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from raypipe.services import front_door
-from raypipe.services.front_door import LAUNCHER, PROMPT
+from raypipe.services.front_door import PROMPT
 
 CONFIG = """
 defaults
@@ -93,10 +93,10 @@ def answers(folder: Path, port: int, servers: list[str], many: int) -> list[byte
         pytest.skip("there is no HAProxy for this machine")
     names = ("retry_on", "retries", "observe_error_limit")
     settings = {name: PROMPT[f"RAY_SERVE_HAPROXY_{name.upper()}"] for name in names}
-    config, launcher = folder / "haproxy.cfg", folder / "haproxy"
+    config, program = folder / "haproxy.cfg", folder / "haproxy"
     config.write_text(CONFIG.format(port=port, servers="\n    ".join(servers), **settings))
-    launcher.write_text(LAUNCHER.format(haproxy=haproxy))
-    running = subprocess.Popen(["sh", str(launcher), "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
+    program.write_text(front_door.launcher(haproxy))
+    running = subprocess.Popen(["sh", str(program), "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
     try:
         until_it_listens(port)
         return [asked(port) for _ in range(many)]
