@@ -1,8 +1,8 @@
 """`make bench-lost`: requests that arrive at a rate, while versions, replicas and configurations come and go.
 
-It needs a workspace in which `raypipe run examples/flights/pipeline.py` has been run, and nothing else going on in it:
-replicas are killed. Every request must be answered with 200, and be in the prediction log exactly once.
-`RAYPIPE_BENCH_PARTS=kill,hang` plays some cases.
+It needs a workspace in which `raypipe run examples/flights/pipeline.py` has been run, with the setting `grpc_port`, and
+nothing else going on in it: replicas are killed. Half of the requests come over HTTP and half over gRPC. Every one must
+be answered well, and be in the prediction log exactly once. `RAYPIPE_BENCH_PARTS=kill,hang` plays some cases.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from benchmarks.clients.arrivals import PATIENCE, arriving, reconciled
+from benchmarks.clients.arrivals import PATIENCE, arriving, over_grpc, over_http, reconciled
 from benchmarks.report import QUICK, Aim, Row, versions, write
 from raypipe.cli.logs import read_log
 from raypipe.cli.opened import opened
@@ -34,6 +34,7 @@ from raypipe.flows.deploy import put_into_service
 from raypipe.serving.api import Config, ServeApi
 from raypipe.serving.recipe import DEPLOYMENT
 from raypipe.serving.tuning import Tuned, Tuning
+from raypipe.settings import load_settings
 from raypipe.spec import fingerprint
 
 NAME, WHY = "flights", "a benchmark of lost requests"
@@ -57,6 +58,7 @@ class Bench:
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
+        self.target = f"127.0.0.1:{load_settings().grpc_port}"
         self.url = f"{platform.services.serve_url}/{NAME}"
         self.api = ServeApi(platform.services.dashboard_url, platform.services.serve_url)
         self.question = httpx.get(self.url, timeout=30).json()["example"]
@@ -182,16 +184,21 @@ def twin(platform: Platform, version: ModelVersion) -> ModelVersion:
 async def measure(bench: Bench, case: str, least: int) -> Row:
     """One case under load, until so many requests have come."""
     run, since = f"lost-{uuid.uuid4().hex[:8]}", bench.platform.clock.now()
-    async with arriving(f"{bench.url}/predict", bench.question, RATE, run) as answers:
+    async with (
+        over_http(f"{bench.url}/predict", bench.question) as http,
+        over_grpc(bench.target, NAME, bench.question) as grpc,
+        arriving((http, grpc), RATE, run) as answers,
+    ):
         await asyncio.sleep(1)
         rounds: list[float] = []
         while len(rounds) < ROUNDS[case] or len(answers) < least:
             rounds.append(await asyncio.to_thread(getattr(bench, case)))
         await asyncio.sleep(1)
     found = reconciled(answers, await asyncio.to_thread(read_log, PREDICTIONS, NAME, since))
+    by_grpc = sum(int(id_.rpartition("-")[2]) % 2 for id_ in answers)
     slowest = max(answer.seconds for answer in answers.values())
     times = {"slowest_s": round(slowest, 2), "longest_round_s": round(max(rounds), 2)}
-    return Row("raypipe", f"{case} x {len(rounds)}", found._asdict() | times)
+    return Row("raypipe", f"{case} x {len(rounds)}", found._asdict() | {"by_grpc": by_grpc} | times)
 
 
 def aims(rows: list[Row]) -> list[Aim]:
@@ -211,6 +218,9 @@ def aims(rows: list[Row]) -> list[Aim]:
 
 
 def main() -> int:
+    if not load_settings().grpc_port:
+        print("Set RAYPIPE_GRPC_PORT, and start the service with it", file=sys.stderr)
+        return 2
     wanted = os.environ.get("RAYPIPE_BENCH_PARTS", ",".join(ROUNDS)).split(",")
     rows = []
     with opened(Silent(), "raypipe: lost requests") as platform:

@@ -1,10 +1,10 @@
 """`make bench-serving`: the flights winner behind HTTP, gRPC and in process, beside bare and packaged servers.
 
 It needs a workspace in which `raypipe run examples/flights/pipeline.py` has been run, its service up, the setting
-`grpc_port`, and the program `wrk`. raypipe does all of its work: strict reading, 26 features from the store, the
-prediction log. Each peer serves the same ONNX file alone: its callers send the 26 numbers, nothing is looked up and
-nothing is written. Load generator and server share the machine. Peers with pins of their own get environments below
-`.raypipe-bench/`.
+`grpc_port`, and the programs `wrk` and `h2load` (of nghttp2). raypipe does all of its work: strict reading, 26 features
+from the store, the prediction log. Each peer serves the same ONNX file alone: its callers send the 26 numbers, nothing
+is looked up and nothing is written. Load generator and server share the machine. Peers with pins of their own get
+environments below `.raypipe-bench/`.
 
 `RAYPIPE_BENCH_PARTS=raypipe,fastapi` runs some parts and keeps what earlier runs have found of the others.
 """

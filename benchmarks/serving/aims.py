@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from benchmarks.report import Aim, Row
+from benchmarks.serving.load import h2_case
 from raypipe.words import amount
 
 #: The case by which services are compared.
@@ -41,10 +42,9 @@ def _against_peers(by: dict[tuple[str, str], Row]) -> Iterator[Aim]:
 
 def _grpc_against_rest(by: dict[tuple[str, str], Row]) -> Iterator[Aim]:
     for count, times in GRPC_TIMES.items():
-        rows = amount(count, "row")
-        grpc, rest = (by.get((f"raypipe {way}", f"16 callers in Python, {rows}")) for way in ("gRPC", "REST"))
+        grpc, rest = (by.get((f"raypipe {way}", h2_case(count))) for way in ("gRPC", "REST"))
         if grpc and rest:
-            yield _faster(f"gRPC against REST, {rows}", grpc, rest, times)
+            yield _faster(f"gRPC against REST, {amount(count, 'row')}", grpc, rest, times)
 
 
 def _alone(row: Row) -> Iterator[Aim]:

@@ -14,6 +14,8 @@ from raypipe.contracts import bundle
 from raypipe.features import OnlineFeatures
 from raypipe.ledger import Ledger
 from raypipe.serving.fields import Value
+from raypipe.serving.oip_messages import message
+from raypipe.serving.tensors import raw_texts
 from raypipe.settings import Settings, load_settings
 from raypipe.wiring import connect, open_registry
 
@@ -60,6 +62,17 @@ class Asked:
         """Requests of one row each, or one of all, as callers of raypipe send them."""
         asked = self.questions
         return [json.dumps(one).encode() for one in asked] if rows == 1 else [json.dumps({"rows": asked}).encode()]
+
+    def tensors(self, rows: int) -> bytes:
+        """The first so many, as raw tensors in a message of the Open Inference Protocol."""
+        inputs, raw = [], []
+        for column in self.frame.head(rows).iter_columns():
+            texts = column.dtype == pl.String
+            inputs.append({"name": column.name, "datatype": "BYTES" if texts else "INT64", "shape": [rows]})
+            raw.append(raw_texts(column.to_list()) if texts else column.cast(pl.Int64).to_numpy().tobytes())
+        asked = message("ModelInferRequest")(model_name="flights", inputs=inputs, raw_input_contents=raw)
+        content: bytes = asked.SerializeToString()
+        return content
 
     def numbers(self, rows: int) -> list[bytes]:
         """Requests of so many rows, as callers of a peer send them."""

@@ -1,4 +1,4 @@
-"""What systems are loaded with: `wrk`, the same for all; and how a peer is started, waited for and ended."""
+"""What systems are loaded with: `wrk`, and `h2load` for HTTP/2; and how a peer is started, waited for and ended."""
 
 import os
 import re
@@ -8,9 +8,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TypeAlias
 
 import httpx
+import polars as pl
 
 from benchmarks.report import QUICK, Figure, Row
 from benchmarks.serving.asked import DIFFERENT
@@ -18,6 +20,8 @@ from raypipe.words import amount
 
 CONNECTIONS = (64,) if QUICK else (1, 16, 64, 256, 512)
 SECONDS = 2 if QUICK else 4
+#: Of `h2load`.
+H2_CONNECTIONS = 16
 #: How long a server may take to come up.
 START_SECONDS = 90
 #: The requests of so many rows each.
@@ -61,6 +65,28 @@ def one_and_many(url: str, system: str, bodies: Bodies) -> Iterator[Row]:
     for connections in CONNECTIONS:
         yield wrk(url, bodies(1), connections, 1, system)
     yield wrk(url, bodies(DIFFERENT), 64, DIFFERENT, system)
+
+
+def h2load(url: str, body: bytes, rows: int, system: str, *options: str) -> Row:
+    """Closed loop like `wrk`'s, over HTTP/2 (gRPC) or, with ``--h1``, HTTP/1.1: one body again and again."""
+    with tempfile.TemporaryDirectory() as folder:
+        sent, log = Path(folder, "body"), Path(folder, "log")
+        sent.write_bytes(body)
+        load = f"-t1 -c{H2_CONNECTIONS} -m1 -D{SECONDS} --warm-up-time=1 -d {sent} --log-file={log}"
+        said = subprocess.run(["h2load", *load.split(), *options, url], capture_output=True, text=True, check=True)
+        # Without another word from it, those of the warm-up stand there, too.
+        times = pl.read_csv(log, separator="\t", has_header=False, new_columns=["began", "status", "took"])
+    rate = re.search(r"finished in [\d.]+\w+, ([\d.]+) req/s", said.stdout)
+    p50, p99 = (float(times["took"].quantile(share) or 0) / 1e3 for share in (0.5, 0.99))
+    figures: dict[str, Figure] = {"requests_s": float(rate[1]) if rate else 0.0, "p50_ms": p50, "p99_ms": p99}
+    if failed := times.filter(pl.col("status") != 200).height:
+        figures["failed"] = failed
+    return Row(system, h2_case(rows), figures)
+
+
+def h2_case(rows: int) -> str:
+    """What `h2load` does."""
+    return f"{H2_CONNECTIONS} connections by h2load, {amount(rows, 'row')}"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import grpc as grpc_io
 import httpx
 import numpy as np
 import polars as pl
@@ -18,8 +19,11 @@ import raypipe
 from benchmarks.clients import callers
 from benchmarks.report import QUICK, Row
 from benchmarks.serving.asked import DIFFERENT, Asked
-from benchmarks.serving.load import SECONDS, one_and_many, wrk
+from benchmarks.serving.load import SECONDS, h2load, one_and_many, wrk
+from raypipe.serving.oip_messages import SERVICE, message
 from raypipe.words import amount
+
+INFER = f"/{SERVICE}/ModelInfer"
 
 
 def service(asked: Asked) -> Iterator[Row]:
@@ -46,11 +50,25 @@ def in_process(asked: Asked) -> Iterator[Row]:
 
 
 def grpc(asked: Asked) -> Iterator[Row]:
-    """Raw tensors over gRPC and JSON over REST, both from one asyncio client with 16 callers."""
+    """Raw tensors over gRPC and JSON over REST, both by the same program in C."""
     target = f"127.0.0.1:{asked.settings.grpc_port}"
+    as_json = ("--h1", "-H", "content-type: application/json")
+    as_grpc = ("-H", "content-type: application/grpc", "-H", "te: trailers")
     for rows in (1, DIFFERENT):
-        yield callers.rest(_url(asked), asked.fields(rows), rows, SECONDS)
-        yield callers.grpc(target, asked.frame, rows, SECONDS)
+        yield h2load(_url(asked), asked.fields(rows)[0], rows, "raypipe REST", *as_json)
+        content = asked.tensors(rows)
+        with grpc_io.insecure_channel(target) as channel:
+            told = message("ModelInferResponse").FromString(channel.unary_unary(INFER)(content))  # type: ignore[attr-defined]
+        assert told.outputs[0].shape == [rows]
+        before = _refused(asked)
+        # A message stands behind its length. Whatever comes of it has status 200 in HTTP.
+        framed = b"\0" + len(content).to_bytes(4, "big") + content
+        yield h2load(f"http://{target}{INFER}", framed, rows, "raypipe gRPC", *as_grpc)
+        assert _refused(asked) == before, "errors were answered, too"
+
+
+def _refused(asked: Asked) -> object:
+    return httpx.get(_url(asked).removesuffix("/predict")).json()["counts"]["refused"]
 
 
 def rate(asked: Asked) -> Iterator[Row]:
