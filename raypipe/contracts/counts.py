@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.contracts.segment import frames
+from raypipe.stats.arrays import Ints
 from raypipe.stats.bins import CELLS
-from raypipe.stats.exact import Ints
 
 #: The folder of such segments beside those of the logs, as ``{NAME}/{pipeline}/*.seg``.
 NAME = "counts"

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from raypipe.contracts.signature import Signature
 from raypipe.contracts.watched import Watched
+from raypipe.stats.arrays import Ints
 from raypipe.stats.bins import CELLS
-from raypipe.stats.exact import Ints
 from raypipe.stats.seasonal import DAY, HOUR, LEAST_DAYS
 
 #: The newest days are enough to know a season, and little to keep.

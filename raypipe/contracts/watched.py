@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from raypipe.contracts import bins
 from raypipe.contracts.bins import Bins, Reference
 from raypipe.contracts.signature import Signature
+from raypipe.stats.arrays import Ints
 from raypipe.stats.bins import ABOVE, BELOW, BINS, CELLS, FIRST, MISSING, UNSEEN, Binning
-from raypipe.stats.exact import Ints
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
 """The stored states that a process has read since the store last changed: decoded once, asked about many times."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.features.blocks import Block, Slots
 from raypipe.features.layout import parsed, require_version
-from raypipe.features.plan import GroupPlan, TrackPlan
+from raypipe.features.plan import GroupPlan
 from raypipe.features.state import matrices_of, track_block
-from raypipe.stats.exact import Exact, Ints
-from raypipe.stats.tracks import Kept, Texts, Track
+from raypipe.stats import stored
+from raypipe.stats.arrays import Ints
+from raypipe.stats.blocks import Slots
+from raypipe.stats.tracks import Texts, Track
 
 
 class Arena:
@@ -77,7 +78,9 @@ class Arena:
             self._tracks = []
             for i, rows in enumerate(self._layout.tracks):
                 block = track_block(rows, matrices[rows.lot], slots[rows.lot])
-                self._tracks.append(_track(self._plan.tracks[i], block, self._texts[i], self._memos[i]))
+                track = stored.track(self._plan.tracks[i], block, self._texts[i])
+                track.memo = self._memos[i]
+                self._tracks.append(track)
         return self._tracks
 
 
@@ -98,37 +101,3 @@ class _Rows:
 
     def view(self) -> Ints:
         return self._room[:, : self.used]
-
-
-def _track(
-    shape: TrackPlan,
-    block: Block,
-    texts: Texts | None,
-    memo: dict[tuple[str, float | None], dict[tuple[int, int], float]],
-) -> Track:
-    a = len(block.totals)
-    b = a + len(block.squares)
-    plain = iter(block.plain)
-    fading = dict(enumerate(block.fading))
-    split = len(shape.half_lives) if shape.value is not None else 0
-    return Track(
-        starts=block.slots.starts,
-        times=block.slots.times,
-        totals=Exact(block.totals, block.running[:a]) if shape.totals else None,
-        squares=Exact(block.squares, block.running[a:b]) if shape.squares else None,
-        infinite=block.running[b:] if block.infinite else None,
-        numbers=next(plain).view(np.float64) if shape.numbers else None,
-        hashes=next(plain).view(np.uint64) if shape.hashes else None,
-        kept=_kept(shape, texts, plain) if shape.kept else None,
-        decayed={h: fading[i] for i, h in enumerate(block.half_lives[:split])},
-        decayed_counts={h: fading[split + i] for i, h in enumerate(block.half_lives[split:])},
-        firsts=block.firsts[0] if shape.firsts else None,
-        memo=memo,
-    )
-
-
-def _kept(shape: TrackPlan, texts: Texts | None, plain: Iterator[Ints]) -> Kept:
-    if texts is not None:
-        return texts
-    row = next(plain)
-    return row.view(np.float64) if shape.is_float else row

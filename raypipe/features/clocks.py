@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import polars as pl
 
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 
 HOUR, DAY = 3_600_000_000, 86_400_000_000
 #: No zone changes its clocks twice within so long.

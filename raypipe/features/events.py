@@ -1,7 +1,5 @@
 """From rows of a table to the events of a feature group, and from events to the arrays that the kernel reads."""
 
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 
@@ -9,10 +7,9 @@ from raypipe.features import keys
 from raypipe.features.logic import of_history
 from raypipe.features.plan import GroupPlan, TrackPlan
 from raypipe.spec.shape import schema
-from raypipe.stats import decay, distinct
-from raypipe.stats.distinct import Hashes
-from raypipe.stats.exact import Floats, Ints, exact, squares
-from raypipe.stats.tracks import Track, Values
+from raypipe.stats import kernel
+from raypipe.stats.arrays import Ints, Values
+from raypipe.stats.tracks import Track
 
 TIME = "__time"
 KEY = "__key"
@@ -122,69 +119,16 @@ def _track(
     starts = np.searchsorted(numbers, np.arange(many + 1, dtype=np.int64))
     doubles = None
     if values is not None and (values.dtype.is_numeric() or values.dtype == pl.Boolean):
-        doubles = unsigned(values.cast(pl.Float64).to_numpy())
-    return replace(build(shape, starts, times, doubles, values), known=known)
-
-
-def build(shape: TrackPlan, starts: Ints, times: Ints, doubles: Floats | None, values: pl.Series | None) -> Track:
-    """The arrays of a track from values that are there, also as doubles if they are numbers."""
-    finite, infinite = doubles, None
-    if doubles is not None and np.isinf(doubles).any():
-        finite = np.where(np.isinf(doubles), 0.0, doubles)
-        signs = np.stack([doubles == np.inf, doubles == -np.inf])
-        infinite = np.concatenate([np.zeros((2, 1), np.int64), np.cumsum(signs, axis=1)], axis=1)
-    fading, weighed = {}, None
-    if shape.half_lives:
-        weighed = decay.scaled(np.stack([*([] if finite is None else [finite]), np.ones(len(times))]))
-        fading = {h: decay.running(weighed, times, starts, h) for h in shape.half_lives}
-    return Track(
-        starts=starts,
-        times=times,
-        totals=exact(_given(finite)).running() if shape.totals else None,
-        squares=squares(_given(finite)).running() if shape.squares else None,
-        infinite=infinite,
-        numbers=doubles if shape.numbers else None,
-        hashes=hashed(values) if shape.hashes and values is not None else None,
-        kept=storable(values) if shape.kept and values is not None else None,
-        decayed={h: rows[0] for h, rows in fading.items() if finite is not None},
-        decayed_counts={h: rows[-1] for h, rows in fading.items()},
-        firsts=np.repeat(np.append(times, 0)[starts[:-1]], np.diff(starts)) if shape.firsts else None,
-        weighed=None if weighed is None else dict.fromkeys(shape.half_lives, weighed),
-    )
+        doubles = kernel.unsigned(values.cast(pl.Float64).to_numpy())
+    kept = storable(values) if values is not None and (shape.kept or shape.hashes) else None
+    return kernel.init(shape, starts, times, doubles, kept, known)
 
 
 def storable(values: pl.Series) -> Values:
     """Values without nulls as NumPy holds them: doubles, 64-bit integers, or texts."""
     kind = values.dtype
     if kind.is_float():
-        return unsigned(values.cast(pl.Float64).to_numpy())
+        return kernel.unsigned(values.cast(pl.Float64).to_numpy())
     if kind == pl.Boolean or kind.is_integer() or kind.is_temporal():
         return values.to_physical().cast(pl.Int64).to_numpy()
     return values.cast(pl.String).to_numpy()
-
-
-def unsigned(values: Floats) -> Floats:
-    """The same with one zero: which of two zeros is the smaller is told one way by NumPy, another by Python."""
-    positive: Floats = values + 0.0
-    return positive
-
-
-def hashed(values: pl.Series) -> Hashes:
-    """Hashes of values without nulls, the same on every machine."""
-    stored = storable(values)
-    if stored.dtype == np.float64:
-        return distinct.of_doubles(stored)
-    if stored.dtype == np.int64:
-        return distinct.of_integers(stored)
-    if values.is_empty():
-        return np.zeros(0, np.uint64)
-    texts = values.cast(pl.String)
-    known = texts.unique()
-    hashes = pl.Series([distinct.of_text(text) for text in known], dtype=pl.UInt64)
-    return texts.replace_strict(known, hashes, return_dtype=pl.UInt64).to_numpy()
-
-
-def _given(values: Floats | None) -> Floats:
-    if values is None:
-        raise AssertionError("a track of no numbers cannot be added up")
-    return values

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import polars as pl
 
 from raypipe.features import events, gaps
-from raypipe.features.kernel import compute
+from raypipe.features.asking import compute
 from raypipe.features.plan import GroupPlan
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 from raypipe.stats.tracks import Answer, Track
 
 

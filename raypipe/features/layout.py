@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from raypipe.errors import FeatureError
 from raypipe.features.plan import GroupPlan, TrackPlan
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 
 VERSION = 4
 SLOT = 8

@@ -19,7 +19,7 @@ from raypipe.features.seen import Seen
 from raypipe.features.single import Value
 from raypipe.spec import Pipeline, TableFeatures, micros
 from raypipe.spec.shape import schema
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 
 #: How often reading is begun anew when the store is updated all the time.
 ATTEMPTS = 5

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.features.blocks import FOREVER, NEVER, Block, Slots
 from raypipe.features.layout import SLOT, Layout, Rows, rows_of, spots_of, stretches
 from raypipe.features.plan import GroupPlan
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
+from raypipe.stats.blocks import FOREVER, NEVER, Block, Slots
 
 #: Limbs that fewer than one in so many entities need are stored for those alone.
 RARE = 100

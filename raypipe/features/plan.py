@@ -11,7 +11,7 @@ import polars as pl
 from raypipe.spec import Expression, FeatureGroup, Pipeline, Stream, micros
 from raypipe.spec.agg import Aggregate, Op
 from raypipe.spec.shape import LATE, schema
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 
 _TOTALS = frozenset({"sum", "mean", "std"})
 _NUMBERS = frozenset({"min", "max", "percentile"})
@@ -90,6 +90,11 @@ class TrackPlan:
     rows: tuple[int, ...]
     max_age: int | None
     endless: bool
+
+    @property
+    def valued(self) -> bool:
+        """Something is read of each event, not only that it happened."""
+        return self.value is not None
 
     @property
     def is_float(self) -> bool:

@@ -6,12 +6,12 @@ import numpy as np
 
 from raypipe.features import early, state
 from raypipe.features.arena import Arena
-from raypipe.features.kernel import compute
+from raypipe.features.asking import compute
 from raypipe.features.layout import Layout, head_of
 from raypipe.features.plan import GroupPlan
 from raypipe.features.single import Program, Value, nobody
 from raypipe.features.state import Stored
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 from raypipe.stats.tracks import Answer, there, together
 
 #: More questions than these about one group are answered by arrays: to make one takes as long as so many looks.

@@ -8,19 +8,15 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-import numpy as np
-
 from raypipe.features.layout import Layout, Rows
 from raypipe.features.plan import Batch, GroupPlan, TrackPlan
 from raypipe.features.state import Stored
-from raypipe.stats import decay, distinct, exact, percentile
-from raypipe.stats.exact import BITS, Floats
+from raypipe.stats import kernel, one
 
 #: A feature's value: times and truth values are integers; None where there is nothing.
 Value: TypeAlias = float | int | str | None
 #: Longer ranges are left to NumPy, and what was found in them is remembered.
 LONG = 48
-_EMPTY: dict[str, Value] = {"count": 0, "distinct": 0, "sum": 0.0, "decayed_sum": 0.0, "decayed_count": 0.0}
 
 
 class Look:
@@ -122,7 +118,7 @@ class Program:
 
 def nobody(plan: GroupPlan) -> list[Value]:
     """The features of an entity without any history."""
-    return [_EMPTY.get(feature.op) for feature in plan.features]
+    return [kernel.EMPTY.get(feature.op) for feature in plan.features]
 
 
 def _readers(batch: Batch, shape: TrackPlan, rows: Rows, text: int) -> list[_Reader]:
@@ -142,7 +138,7 @@ def _windowed(batch: Batch, shape: TrackPlan, rows: Rows, text: int, window: int
         case "count":
             return lambda look: look.end - look.lows[window]
         case "sum":
-            return _with_infinities(rows, window, lambda look: exact.rounded_one(totals(look, window), totals.unit))
+            return _with_infinities(rows, window, lambda look: one.total(totals(look, window), totals.unit))
         case "mean":
             return _with_infinities(rows, window, _mean(totals, window))
         case "std":
@@ -155,18 +151,16 @@ def _windowed(batch: Batch, shape: TrackPlan, rows: Rows, text: int, window: int
             return lambda look: kept(look, look.end - 1) if look.lows[window] < look.end else None
         case "distinct":
             return _different(numbers + shape.numbers, window)
-        case "percentile":
-            return _ordered(("percentile", batch.rank), _ranked(batch.rank or 0.0), numbers, window)
         case _:
-            return _ordered((batch.op, None), min if batch.op == "min" else max, numbers, window)
+            return _ordered(batch, numbers, window)
 
 
 class _Sums:
     """The exact sum over a window from the rows of its running totals, in units of ``2**unit``."""
 
     def __init__(self, first: int, places: Sequence[int]) -> None:
-        self.places, self.unit = places, BITS * places[0] if places else 0
-        self._rows = [(first + i, BITS * place - self.unit) for i, place in enumerate(places)]
+        self.places, self.unit = places, one.BITS * places[0] if places else 0
+        self._rows = [(first + i, one.BITS * place - self.unit) for i, place in enumerate(places)]
         self._first = first
 
     def __call__(self, look: Look, window: int) -> int:
@@ -182,21 +176,20 @@ class _Sums:
 
 def _mean(totals: _Sums, window: int) -> _Reader:
     def read(look: Look) -> Value:
-        many = look.end - look.lows[window]
-        return exact.mean_one(totals(look, window), totals.unit, many) if many else None
+        return one.mean(totals(look, window), totals.unit, look.end - look.lows[window])
 
     return read
 
 
 def _deviation(totals: _Sums, squares: _Sums, rows: Rows, window: int) -> _Reader:
-    unit = min([*totals.places[:1], *squares.places[:1]], default=0) * BITS
+    unit = min([*totals.places[:1], *squares.places[:1]], default=0) * one.BITS
     up, up_squares = totals.unit - unit if totals.places else 0, squares.unit - 2 * unit if squares.places else 0
 
     def read(look: Look) -> Value:
         many = look.end - look.lows[window]
         if many < 2 or _signs(look, rows, window) != (False, False):
             return None
-        return exact.deviation_one(totals(look, window) << up, squares(look, window) << up_squares, unit, many)
+        return one.deviation(totals(look, window) << up, squares(look, window) << up_squares, unit, many)
 
     return read
 
@@ -207,13 +200,8 @@ def _with_infinities(rows: Rows, window: int, finite: _Reader) -> _Reader:
         return finite
 
     def read(look: Look) -> Value:
-        match _signs(look, rows, window):
-            case (False, False):
-                return finite(look)
-            case (True, True):
-                return None
-            case (plus, _):
-                return np.inf if plus else -np.inf
+        plus, minus = _signs(look, rows, window)
+        return one.infinite(plus, minus) if plus or minus else finite(look)
 
     return read
 
@@ -228,8 +216,9 @@ def _signs(look: Look, rows: Rows, window: int) -> tuple[bool, bool]:
     return plus, minus
 
 
-def _ordered(what: tuple[str, float | None], of_few: Callable[..., float], row: int, window: int) -> _Reader:
+def _ordered(batch: Batch, row: int, window: int) -> _Reader:
     """The smallest, the largest, or that of a rank."""
+    what, of_few = (batch.op, batch.rank), one.ordered(batch.op, batch.rank)
 
     def read(look: Look) -> Value:
         low, end = look.span(row, window)
@@ -237,32 +226,22 @@ def _ordered(what: tuple[str, float | None], of_few: Callable[..., float], row: 
             return of_few(look.stored.doubles[low:end].tolist()) if low < end else None
         memo, place = look.stored.memo, (what, low, end)
         if (found := memo.get(place)) is None:
-            found = memo[place] = _of_many(*what, look.stored.floats(low, end))
+            found = memo[place] = one.ordered_of_many(*what, look.stored.floats(low, end))
         return found
 
     return read
 
 
-def _ranked(rank: float) -> Callable[[list[float]], float]:
-    return lambda values: sorted(values)[percentile.place_one(rank, len(values))]
-
-
-def _of_many(op: str, rank: float | None, values: Floats) -> float:
-    if rank is None:
-        return float(values.min() if op == "min" else values.max())
-    place = percentile.place_one(rank, len(values))
-    found = np.partition(values, place)[place : place + 1]
-    return float((percentile.coarse(found) if len(values) > percentile.EXACT_UP_TO else found)[0])
-
-
 def _different(row: int, window: int) -> _Reader:
+    few = one.few_hashes()
+
     def read(look: Look) -> Value:
         low, end = look.span(row, window)
-        if end - low <= distinct.EXACT_UP_TO // 8:
-            return len(set(look.stored.ints[low:end].tolist()))
+        if end - low <= few:
+            return one.different(look.stored.ints[low:end].tolist())
         memo, place = look.stored.memo, (("distinct", None), low, end)
         if (found := memo.get(place)) is None:
-            found = memo[place] = distinct.count_one(look.stored.floats(low, end).view(np.uint64))
+            found = memo[place] = one.different_of_many(look.stored.hashes(low, end))
         return found
 
     return read
@@ -298,8 +277,7 @@ def _since(max_age: int | None) -> _Reader:
     def read(look: Look) -> Value:
         if look.latest < 0:
             return None
-        age = look.asked - look.stored.ints[look.at + look.latest]
-        return None if max_age is not None and age > max_age else age / 1e6
+        return one.age(look.asked, look.stored.ints[look.at + look.latest], max_age)
 
     return read
 
@@ -308,7 +286,7 @@ def _tenure(row: int) -> _Reader:
     def read(look: Look) -> Value:
         if look.latest < 0:
             return None
-        return (look.asked - look.stored.ints[look.at + row * look.width + look.latest]) / 1e6
+        return one.age(look.asked, look.stored.ints[look.at + row * look.width + look.latest], None)
 
     return read
 
@@ -320,11 +298,11 @@ def _decayed(batch: Batch, shape: TrackPlan, rows: Rows) -> _Reader:
 
     def read(look: Look) -> Value:
         if not look.end:
-            return _EMPTY.get(batch.op)
+            return kernel.EMPTY.get(batch.op)
         doubles, last = look.stored.doubles, look.at + look.end - 1
         total = doubles[last + row * look.width]
         if batch.op == "decayed_mean":
-            return total / doubles[last + counts * look.width] + 0.0
-        return decay.read_one(total, look.asked - look.stored.ints[last], batch.half_life)
+            return one.faded_mean(total, doubles[last + counts * look.width])
+        return one.faded(total, look.asked - look.stored.ints[last], batch.half_life)
 
     return _with_infinities(rows, 0, read)

@@ -11,11 +11,11 @@ import pyarrow as pa
 from raypipe.contracts.records import Snapshot
 from raypipe.errors import FeatureError
 from raypipe.features import events, frames, keys, tiles
-from raypipe.features.kernel import compute
+from raypipe.features.asking import compute
 from raypipe.features.late import answer
 from raypipe.features.plan import GroupPlan
 from raypipe.spec.shape import in_lake
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 from raypipe.stats.tracks import Answer
 
 if TYPE_CHECKING:

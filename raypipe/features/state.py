@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raypipe.features.blocks import NEVER, Block, Slots
 from raypipe.features.layout import SLOT, Layout, Rows, begins_of, parsed, require_version, spots_of, stretches
-from raypipe.features.plan import GroupPlan, TrackPlan
-from raypipe.stats.exact import Exact, Floats, Ints
+from raypipe.features.plan import GroupPlan
+from raypipe.stats import kernel
+from raypipe.stats.arrays import Floats, Hashes, Ints
+from raypipe.stats.blocks import NEVER, Block, Slots
 from raypipe.stats.tracks import Track
 
 
@@ -52,6 +53,10 @@ class Stored:
     def floats(self, low: int, end: int) -> Floats:
         """Some slots as doubles."""
         return np.frombuffer(self.value, np.float64, end - low, SLOT * low)
+
+    def hashes(self, low: int, end: int) -> Hashes:
+        """Some slots as hashes."""
+        return np.frombuffer(self.value, np.uint64, end - low, SLOT * low)
 
     def known(self, lot: int) -> tuple["memoryview[int]", "memoryview[int]"]:
         """From when on each event or a later one was known, and from when on it and all before it were."""
@@ -197,20 +202,4 @@ def _texts(begins: Ints, slots: Slots, data: NDArray[np.uint8], lengths: Ints) -
 
 def nobody(plan: GroupPlan) -> list[Track]:
     """The tracks of no entity at all."""
-    return [_nothing(shape) for shape in plan.tracks]
-
-
-def _nothing(shape: TrackPlan) -> Track:
-    none, nothing = np.zeros(0, np.int64), np.zeros(0)
-    return Track(
-        starts=np.zeros(1, np.int64),
-        times=none,
-        totals=Exact((), np.zeros((0, 1), np.int64)) if shape.totals else None,
-        squares=Exact((), np.zeros((0, 1), np.int64)) if shape.squares else None,
-        numbers=nothing if shape.numbers else None,
-        hashes=np.zeros(0, np.uint64) if shape.hashes else None,
-        kept=(np.zeros(0, object) if shape.is_text else nothing if shape.is_float else none) if shape.kept else None,
-        decayed={h: nothing for h in shape.half_lives if shape.value is not None},
-        decayed_counts=dict.fromkeys(shape.half_lives, nothing),
-        firsts=none if shape.firsts else None,
-    )
+    return [kernel.nobody(shape) for shape in plan.tracks]

@@ -5,13 +5,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from raypipe.features import cuts, events, frames, keys
-from raypipe.features.blocks import Block, Shared, block
+from raypipe.features import events, frames, keys
 from raypipe.features.packing import pack
 from raypipe.features.plan import GroupPlan
 from raypipe.spec import TableFeatures, days, micros
-from raypipe.stats.exact import Ints
+from raypipe.stats import kernel
+from raypipe.stats.arrays import Ints
+from raypipe.stats.blocks import Block, Shared
 from raypipe.stats.tracks import Track
+from raypipe.stats.trim import trim
 
 #: How long before the watermark a question may be asked and still be answered as history would.
 EXACT_FOR = micros(days(1))
@@ -25,7 +27,7 @@ def group_states(number: int, plan: GroupPlan, found: pl.DataFrame, as_of: int) 
     tracks = events.tracks(plan, coded, known.height)
     for first, end in portions(tracks):
         blocks = entity_blocks(plan, tracks, np.arange(first, end))
-        values = pack(plan, cuts.trimmed(plan, blocks, as_of - EXACT_FOR))
+        values = pack(plan, trimmed(plan, blocks, as_of - EXACT_FOR))
         for key, value in zip(known[first:end].iter_rows(), values, strict=True):
             under = keys.stored(number, key)
             if value and under is not None:
@@ -50,8 +52,17 @@ def entity_blocks(plan: GroupPlan, tracks: Sequence[Track], numbers: Ints) -> li
     for shape, track in zip(plan.tracks, tracks, strict=True):
         # Tracks of the same times have the same starts, in arrays of their own.
         lows, highs = bounds.setdefault(id(track.times), (track.starts[numbers], track.starts[numbers + 1]))
-        blocks.append(block(shape, track, lows, highs, shared))
+        blocks.append(kernel.update(None, shape, track, lows, highs, shared))
     return blocks
+
+
+def trimmed(plan: GroupPlan, blocks: Sequence[Block], oldest: int) -> list[Block]:
+    """Only what a question can see that is asked at ``oldest`` or later."""
+    shared = Shared()
+    return [
+        trim(whole, shape.first_needed(oldest, plan.delay), oldest if shape.endless else None, shared)
+        for shape, whole in zip(plan.tracks, blocks, strict=True)
+    ]
 
 
 def table_states(number: int, item: TableFeatures, table: pl.LazyFrame) -> Iterator[tuple[bytes, bytes]]:

@@ -21,7 +21,7 @@ from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Read, Tables
 from raypipe.features.spread import Laid, Scan
 from raypipe.spec import FeatureGroup, Pipeline, TableFeatures, fingerprint
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 
 RECORD = "training_set.json"
 #: Into at least so many parts a history is cut that is worked out all over the cluster.

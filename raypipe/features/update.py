@@ -17,16 +17,16 @@ from raypipe.contracts.progress import Step
 from raypipe.contracts.records import Materialized, Snapshot
 from raypipe.contracts.stores import Reading
 from raypipe.features import events, keys, state
-from raypipe.features.blocks import Block, Shared, merged, ties
-from raypipe.features.cuts import trimmed
 from raypipe.features.layout import head_of
 from raypipe.features.packing import pack
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Tables
-from raypipe.features.states import EXACT_FOR, entity_blocks, group_states, table_states
+from raypipe.features.states import EXACT_FOR, entity_blocks, group_states, table_states, trimmed
 from raypipe.features.tally import Change, Tally
 from raypipe.spec import Pipeline, TableFeatures
-from raypipe.stats.exact import Ints
+from raypipe.stats import kernel
+from raypipe.stats.arrays import Ints
+from raypipe.stats.blocks import Block, Shared, ties
 from raypipe.stats.tracks import Track
 
 Item = tuple[bytes, bytes | None]
@@ -197,7 +197,7 @@ def _with_stored(
         new = entity_blocks(plan, tracks, numbers)
         old = state.blocks_of(plan, head, [stored[i] for i in alike.tolist()])
     shared = Shared()
-    return [merged(one, other, shared) for one, other in zip(old, new, strict=True)], numbers
+    return [kernel.merge(one, other, shared) for one, other in zip(old, new, strict=True)], numbers
 
 
 def _without_order(plan: GroupPlan, old: Sequence[Block], new: Sequence[Block], many: int) -> Ints:

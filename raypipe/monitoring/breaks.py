@@ -10,8 +10,8 @@ import numpy as np
 
 from raypipe.contracts.watched import Watched
 from raypipe.monitoring.usual import Usual
+from raypipe.stats.arrays import Ints
 from raypipe.stats.bins import ABOVE, CELLS, FIRST, MISSING, UNSEEN
-from raypipe.stats.exact import Ints
 from raypipe.stats.shift import Floats
 
 #: So large a share of gaps or of unseen values, more than there was, is no change of the world.

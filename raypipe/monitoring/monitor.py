@@ -17,8 +17,8 @@ from raypipe.contracts.watching import ColumnDrift, DriftReport
 from raypipe.monitoring.breaks import breaks
 from raypipe.monitoring.usual import Usual
 from raypipe.stats import effect
+from raypipe.stats.arrays import Ints
 from raypipe.stats.bins import ABOVE
-from raypipe.stats.exact import Ints
 from raypipe.stats.seasonal import Hours, Seasonal
 from raypipe.stats.shift import SCALES, STREAMS, Floats, Scores, scores, threshold, tried, windows_of
 

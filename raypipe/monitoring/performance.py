@@ -18,9 +18,9 @@ from raypipe.contracts.judged import Judged, JudgedNumbers
 from raypipe.contracts.watching import Cohort, PerformanceReport
 from raypipe.monitoring.sums import Memory, Sums
 from raypipe.monitoring.yardstick import yardstick
+from raypipe.stats.arrays import Ints
 from raypipe.stats.cusum import Cusum
 from raypipe.stats.estimate import Estimate, corrected, mean, wilson
-from raypipe.stats.exact import Ints
 from raypipe.stats.shift import Floats
 
 #: A span is mature when so large a share of its predictions has a label, or its labels have had their time.

@@ -7,8 +7,8 @@ nothing is said before a week has been seen, and only what is far beyond all tha
 import msgspec
 import numpy as np
 
+from raypipe.stats.arrays import Ints
 from raypipe.stats.bins import ABOVE, FIRST
-from raypipe.stats.exact import Ints
 from raypipe.stats.seasonal import HOUR
 
 #: Hours that must have been seen, and that are remembered.

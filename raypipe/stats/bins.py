@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 
 BINS = 256
 #: The layout of a column's cells: below, `BINS` bins, above, missing, unseen.

@@ -7,7 +7,7 @@ equal ones, such as zeros, are told from their neighbours.
 
 import numpy as np
 
-from raypipe.stats.exact import Floats, Ints
+from raypipe.stats.arrays import Floats, Ints
 
 PARTS = 1024
 

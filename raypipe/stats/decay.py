@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from raypipe.stats.exact import Floats, Ints
+from raypipe.stats.arrays import Floats, Ints
 
 #: More than there can be values of the largest size.
 SCALE = 2.0**64

@@ -5,8 +5,8 @@ Counts and what stands for cells have the cells last; all other axes, such as co
 
 import numpy as np
 
+from raypipe.stats.arrays import Ints
 from raypipe.stats.bins import ABOVE, BINS, FIRST, MISSING, UNSEEN
-from raypipe.stats.exact import Ints
 from raypipe.stats.shift import Floats
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 
 Floats: TypeAlias = NDArray[np.float64]
 #: So many labels is the spread of losses worth that the scores lead to expect.

@@ -9,13 +9,10 @@ training, however differently the two got there.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints: TypeAlias = NDArray[np.int64]
-Floats: TypeAlias = NDArray[np.float64]
+from raypipe.stats.arrays import Floats, Ints
 
 BITS = 32
 _MASK = np.int64(2**BITS - 1)
@@ -49,6 +46,29 @@ class Exact:
     def runs(self, starts: Ints) -> "Exact":
         """Sums of each run of numbers from one start to the next; no run is empty."""
         return Exact(self.places, np.add.reduceat(self.limbs, starts, axis=1))
+
+    def pairs(self) -> Ints:
+        """Shape (numbers, 2 * places): a place, the limb there, the next place, and so on."""
+        places = np.broadcast_to(np.array(self.places, np.int64)[:, None], self.limbs.shape)
+        return (
+            np.stack([places, self.limbs], axis=-1)
+            .transpose(1, 0, 2)
+            .reshape(self.limbs.shape[1], 2 * len(self.places))
+        )
+
+    @classmethod
+    def of_pairs(cls, flat: Ints, sizes: Ints) -> "Exact":
+        """The opposite, of numbers behind one another that need not have the same places.
+
+        >>> one = exact(np.array([0.5, 2.0**40]))
+        >>> rounded(Exact.of_pairs(one.pairs().ravel(), np.array([4, 4]))).tolist()
+        [0.5, 1099511627776.0]
+        """
+        rows = np.repeat(np.arange(len(sizes)), sizes // 2)
+        known, at = np.unique(flat[::2], return_inverse=True)
+        limbs = np.zeros((len(known), len(sizes)), np.int64)
+        limbs[at, rows] = flat[1::2]
+        return cls(tuple(known.tolist()), limbs)
 
     def at(self, places: Sequence[int]) -> Ints:
         """The limbs at these places, which include all places in use."""

@@ -1,33 +1,21 @@
 """Aggregates without a window: all that they need to know is kept with the latest event."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.stats import decay
-from raypipe.stats.exact import Ints
-from raypipe.stats.tracks import Answer, Track, blank, there
+from raypipe.stats.forms import Asked
+from raypipe.stats.tracks import Answer, Track, View, blank, there
 from raypipe.stats.windows import with_infinities
 
 
-@dataclass(slots=True)
-class View:
-    """Where questions look among the events of some tracks.
-
-    Attributes:
-        asked: the questions' times.
-        starts: where each key's events begin.
-        end: where every window ends.
-        latest: the place of the event that is the latest; before ``starts`` when there is none.
-        lows: where each window begins, by its row among the group's edges.
-    """
-
-    asked: Ints
-    starts: Ints
-    end: Ints
-    latest: Ints
-    lows: dict[int, Ints]
+def latest(asked: Asked, track: Track, view: View) -> Answer:
+    """One aggregate without a window, for each question."""
+    if asked.half_life:
+        return decayed(asked.op, track, view, asked.half_life)
+    if asked.op == "tenure":
+        return tenure(track, view)
+    return (last if asked.op == "last" else since)(track, view, asked.max_age)
 
 
 def last(track: Track, view: View, max_age: int | None) -> Answer:

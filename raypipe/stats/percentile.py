@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from raypipe.stats.exact import Floats, Ints
+from raypipe.stats.arrays import Floats, Ints
 
 EXACT_UP_TO = 64
 #: Shares of at most so fine a denominator can be multiplied with a count of events.

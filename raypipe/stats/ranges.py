@@ -6,7 +6,7 @@ Events lie in arrays sorted by key, then time. A range of places ``[low, high)``
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.stats.exact import Floats, Ints
+from raypipe.stats.arrays import Floats, Ints
 
 #: One by one, a range costs about as much as this many values cost the ways that touch every value first.
 WORTH = 300

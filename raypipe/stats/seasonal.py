@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 from raypipe.stats.shift import SCALES, STREAMS, Floats, Scores, scores
 
 #: An hour and a day, in microseconds; and how many hours a week has.

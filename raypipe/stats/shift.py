@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, log_ndtr
 
+from raypipe.stats.arrays import Ints
 from raypipe.stats.bins import ABOVE, BINS, FIRST, MISSING, UNSEEN
-from raypipe.stats.exact import Ints
 
 Floats: TypeAlias = NDArray[np.float64]
 #: The windows that are tested, in ticks.

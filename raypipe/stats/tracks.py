@@ -3,15 +3,14 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raypipe.stats.distinct import Hashes
-from raypipe.stats.exact import Exact, Floats, Ints
+from raypipe.stats.arrays import Floats, Hashes, Ints, Values
+from raypipe.stats.exact import Exact
 
-Values: TypeAlias = NDArray[Any]
 T = TypeVar("T")
 
 
@@ -68,6 +67,7 @@ class Track:
         highest: of tiles the largest of each; None: they are events.
         counts: of tiles running totals of how many events are in them, one more than tiles; None: they are events.
         hashes: the values' hashes.
+        offsets: of tiles where the hashes of each begin, one more than tiles; None: each event has one.
         kept: the values as they are.
         decayed: by half-life, the decayed sum up to and with each event.
         decayed_counts: the same of ones.
@@ -89,6 +89,7 @@ class Track:
     highest: Floats | None = None
     counts: Ints | None = None
     hashes: Hashes | None = None
+    offsets: Ints | None = None
     kept: Kept | None = None
     decayed: dict[int, Floats] = field(default_factory=dict)
     decayed_counts: dict[int, Floats] = field(default_factory=dict)
@@ -98,6 +99,25 @@ class Track:
     known: Ints | None = None
     reached: Ints | None = None
     memo: dict[tuple[str, float | None], dict[tuple[int, int], float]] | None = None
+
+
+@dataclass(slots=True)
+class View:
+    """Where questions look among the events of some tracks.
+
+    Attributes:
+        asked: the questions' times.
+        starts: where each key's events begin.
+        end: where every window ends.
+        latest: the place of the event that is the latest; before ``starts`` when there is none.
+        lows: where each window begins, by its row among the group's edges.
+    """
+
+    asked: Ints
+    starts: Ints
+    end: Ints
+    latest: Ints
+    lows: dict[int, Ints]
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raypipe.stats import distinct, exact, percentile, ranges
-from raypipe.stats.exact import Floats, Ints
+from raypipe.stats.arrays import Floats, Ints
 from raypipe.stats.tracks import Answer, Track, blank, there
 
 
@@ -62,7 +62,10 @@ def ranked(track: Track, low: Ints, high: Ints, rank: float) -> Answer:
 
 def different(track: Track, low: Ints, high: Ints) -> Answer:
     """How many different values."""
-    return Answer(distinct.counts(there(track.hashes), track.starts, low, high))
+    if track.offsets is None:
+        return Answer(distinct.counts(there(track.hashes), track.starts, low, high))
+    starts, low, high = (track.offsets[places] for places in (track.starts, low, high))
+    return Answer(distinct.counts(there(track.hashes), starts, low, high))
 
 
 def first(track: Track, low: Ints, high: Ints) -> Answer:

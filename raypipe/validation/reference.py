@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from raypipe.contracts.records import Record
+from raypipe.stats.arrays import Floats
 from raypipe.stats.cuts import cuts
-from raypipe.stats.exact import Floats
 from raypipe.validation.parts import counted, tally
 from raypipe.validation.subject import Subject
 

@@ -45,6 +45,12 @@ def test_contracts_hold() -> None:
         ("errors.py", "import raypipe.clock", "Imports point down"),
         ("lake/planted.py", "import raypipe.settings", "Only wiring and faces read settings"),
         ("flows/planted.py", "import raypipe.settings", "Only wiring and faces read settings"),
+        ("features/planted.py", "from raypipe.stats import decay", "only stats knows how"),
+        (
+            "features/planted.py",
+            "from raypipe.stats.exact import exact",
+            "only stats knows how",
+        ),
         ("spec/planted.py", "import ray.data", "run without heavy libraries"),
         ("contracts/planted.py", "import mlflow", "run without heavy libraries"),
     ],

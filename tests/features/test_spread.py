@@ -16,7 +16,7 @@ from raypipe.features.plan import GroupPlan
 from raypipe.features.training_set import build_training_set, group_features
 from raypipe.lake.portions import Portion
 from raypipe.spec import Pipeline, agg, days, request
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 from tests.features import payments
 from tests.features.histories import AS_OF, history
 

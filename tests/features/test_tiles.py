@@ -25,7 +25,10 @@ def sums(delay: timedelta, tail: timedelta | None) -> FeatureGroup:
         for span in (hours(3), days(9))
     }
     counts = {"count": agg.count(days(2), tail=tail), "kinds": agg.count(days(2), "kind", tail=tail)}
-    return payments.payments(delay).by("user").features(**made, **counts, since=agg.since(max_age=days(1)))
+    counts |= {f"different_{of}": agg.distinct(of, days(4), tail=tail) for of in ("kind", "units", "amount")}
+    # The latest payment of which something is known is often not the latest of its tile.
+    ages = {"since": agg.since(max_age=days(1)), "tenure": agg.tenure()}
+    return payments.payments(delay).by("user").features(**made, **counts, **ages)
 
 
 def through_blocks(plan: GroupPlan, rows: pl.DataFrame, asked: pl.DataFrame, size: int) -> tuple[pl.DataFrame, int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from raypipe.stats import decay, distinct, percentile, ranges
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 
 N = 600
 

@@ -15,7 +15,7 @@ from raypipe.contracts.target import BINARY, Target
 from raypipe.errors import SourceError
 from raypipe.features.reading import Read
 from raypipe.spec import Periods, Pipeline, changed, micros
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 from raypipe.stats.shift import Floats
 from raypipe.training.data import learn_target
 

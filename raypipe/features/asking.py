@@ -1,4 +1,4 @@
-"""The one way aggregates are asked for: questions (key, time) against events sorted by key and time.
+"""How the kernel is asked: questions (key, time) against events sorted by key and time.
 
 Training asks every question of history at once; serving asks one of the few events it has stored. Both come here.
 """
@@ -8,18 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from raypipe.features.events import in_order
-from raypipe.features.plan import Batch, GroupPlan
-from raypipe.stats import latest as after
-from raypipe.stats import ranges
-from raypipe.stats.exact import Ints
-from raypipe.stats.latest import View
-from raypipe.stats.tracks import Answer, Track, blank
-from raypipe.stats.windows import windowed
+from raypipe.features.plan import GroupPlan
+from raypipe.stats import kernel, ranges
+from raypipe.stats.arrays import Ints
+from raypipe.stats.tracks import Answer, Track, View, blank
 
 #: So many questions are answered as they come; more in the order of the events.
 FEW = 2_048
-#: What an empty history says of these is zero; of all other doubles, nothing.
-_ZERO_WHEN_EMPTY = frozenset({"sum", "decayed_sum", "decayed_count"})
 
 
 def compute(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -> list[Answer]:
@@ -51,8 +46,7 @@ def _answers(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) 
     answers: dict[int, Answer] = {}
     for batch in plan.batches:
         track, view = tracks[batch.track], seen[id(tracks[batch.track].times)]
-        found = _windowed(batch, track, view) if batch.rows else [latest(batch, track, view)]
-        answers.update(zip(batch.features, found, strict=True))
+        answers.update(zip(batch.features, kernel.finalize(batch, track, view), strict=True))
     return answers
 
 
@@ -77,34 +71,13 @@ def views(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -> 
     return found_in
 
 
-def _windowed(batch: Batch, track: Track, view: View) -> list[Answer]:
-    """The same aggregate over several windows, computed as one."""
-    many = len(batch.rows)
-    if many == 1:
-        return [windowed(batch.op, batch.rank, track, view.lows[batch.rows[0]], view.end)]
-    low, high = np.concatenate([view.lows[row] for row in batch.rows]), np.concatenate([view.end] * many)
-    whole = windowed(batch.op, batch.rank, track, low, high)
-    size = len(view.end)
-    cuts = [slice(i * size, (i + 1) * size) for i in range(many)]
-    return [Answer(whole.values[cut], None if whole.missing is None else whole.missing[cut]) for cut in cuts]
-
-
-def latest(batch: Batch, track: Track, view: View) -> Answer:
-    """An aggregate without a window."""
-    if batch.half_life:
-        return after.decayed(batch.op, track, view, batch.half_life)
-    if batch.op == "tenure":
-        return after.tenure(track, view)
-    return (after.last if batch.op == "last" else after.since)(track, view, batch.max_age)
-
-
 def _spread(answer: Answer, where: Ints, many: int, op: str) -> Answer:
     """Answers for all questions from those for keys with a history, each put where its question is."""
     if len(where) == many:
         values = np.empty(many, answer.values.dtype)
     else:
         values = blank(many, answer.values.dtype)
-        if answer.values.dtype == np.float64 and op not in _ZERO_WHEN_EMPTY:
+        if answer.values.dtype == np.float64 and op not in kernel.EMPTY:
             values[:] = np.nan
     values[where] = answer.values
     if answer.missing is None:

@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raypipe.features.plan import TrackPlan
 from raypipe.stats import decay
-from raypipe.stats.exact import Exact, Floats, Ints
+from raypipe.stats.arrays import Floats, Ints, Values
+from raypipe.stats.exact import Exact
+from raypipe.stats.forms import Forms
 from raypipe.stats.ranges import places
-from raypipe.stats.tracks import Track, Values, there
+from raypipe.stats.tracks import Track, there
 
 FOREVER = np.iinfo(np.int64).max
 NEVER = np.iinfo(np.int64).min
@@ -94,22 +95,22 @@ class Shared:
         return self._done[name][1]  # type: ignore[return-value]  # put there by the same work
 
 
-def block(shape: TrackPlan, track: Track, lows: Ints, highs: Ints, shared: Shared) -> Block:
+def block(forms: Forms, track: Track, lows: Ints, highs: Ints, shared: Shared) -> Block:
     """Some events of some entities of a track.
 
     Args:
-        shape: says what the track holds.
+        forms: in which the value is needed.
         track: the events of all keys.
         lows: for each entity the place of its first event that is wanted.
         highs: the place behind its last.
         shared: of all tracks of the group.
     """
     at, slots, ends = shared.once(slots_of, track.times, track.known, lows, highs)
-    running = [there(track.totals).limbs] if shape.totals else []
-    running += [there(track.squares).limbs] if shape.squares else []
+    running = [there(track.totals).limbs] if forms.totals else []
+    running += [there(track.squares).limbs] if forms.squares else []
     running += [track.infinite] if track.infinite is not None else []
-    rows = [*([track.numbers] if shape.numbers else []), *([track.hashes] if shape.hashes else [])]
-    rows += [_as_they_are(track)] if shape.kept and not shape.is_text else []
+    rows = [*([track.numbers] if forms.numbers else []), *([track.hashes] if forms.hashes else [])]
+    rows += [_as_they_are(track)] if forms.kept and not forms.is_text else []
     plain = [_values(there(row), at, ends) for row in rows]
     fades = [*track.decayed.values(), *track.decayed_counts.values()]
     fading = [_values(row, at, ends).view(np.float64) for row in fades]
@@ -119,8 +120,8 @@ def block(shape: TrackPlan, track: Track, lows: Ints, highs: Ints, shared: Share
     weighed = [_values(row, at, ends).view(np.float64) for row in weighs]
     return Block(
         slots=slots,
-        totals=there(track.totals).places if shape.totals else (),
-        squares=there(track.squares).places if shape.squares else (),
+        totals=there(track.totals).places if forms.totals else (),
+        squares=there(track.squares).places if forms.squares else (),
         infinite=track.infinite is not None,
         running=from_zero(
             np.concatenate([taken(one, at) for one in running] or [np.zeros((0, many), np.int64)]), slots
@@ -129,8 +130,8 @@ def block(shape: TrackPlan, track: Track, lows: Ints, highs: Ints, shared: Share
         fading=np.stack(fading) if fading else np.zeros((0, many)),
         weighed=np.stack(weighed) if weighed else np.zeros((0, many)),
         half_lives=(*track.decayed, *track.decayed_counts),
-        firsts=_firsts(slots)[: shape.firsts * (1 + late)],
-        texts=_texts(_as_they_are(track), at, ends) if shape.kept and shape.is_text else None,
+        firsts=_firsts(slots)[: forms.firsts * (1 + late)],
+        texts=_texts(_as_they_are(track), at, ends) if forms.kept and forms.is_text else None,
     )
 
 

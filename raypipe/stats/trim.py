@@ -4,29 +4,18 @@ Of events that are known in the order in which they happen, the last one before 
 Of others, that is the last one that every question sees; those that are not seen by all are kept beside it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
-from raypipe.features.blocks import FOREVER, Block, Shared, Slots, from_zero, slots_of, taken
-from raypipe.features.plan import GroupPlan
 from raypipe.stats import decay
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
+from raypipe.stats.blocks import FOREVER, Block, Shared, Slots, from_zero, slots_of, taken
 from raypipe.stats.ranges import places
 
 
-def trimmed(plan: GroupPlan, blocks: Sequence[Block], oldest: int) -> list[Block]:
-    """Only what a question can see that is asked at ``oldest`` or later."""
-    shared = Shared()
-    return [
-        cut(whole, shape.first_needed(oldest, plan.delay), oldest if shape.endless else None, shared)
-        for shape, whole in zip(plan.tracks, blocks, strict=True)
-    ]
-
-
-def cut(whole: Block, needed: int, oldest: int | None, shared: Shared) -> Block:
+def trim(whole: Block, needed: int, oldest: int | None, shared: Shared) -> Block:
     """Only the events from a time on, and what reaches on of those before it.
 
     Args:
