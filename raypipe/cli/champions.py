@@ -168,13 +168,17 @@ def _reigns(found: Kept, name: str) -> list[Span]:
     return [
         Span(c.version, entry.at, end, "rolled back" if c.rollback else "promoted", c.why, c.who)
         for (entry, c), end in zip(changes, [*ends, None], strict=False)
+        if c.version is not None
     ]
 
 
 def _services(found: Kept, name: str) -> list[Span]:
-    rows = [(deployment.at, deployment.version) for _, deployment in found.registry.deployments(name)]
-    ends = [at for at, _ in rows[1:]]
-    return [Span(version, at, end, "deployed") for (at, version), end in zip(rows, [*ends, None], strict=False)]
+    rows: list[tuple[int, int | None]] = [(one.at, one.version) for _, one in found.registry.deployments(name)]
+    # A champion that was withdrawn was taken out of service.
+    rows += [(entry.at, None) for entry, change in found.registry.history(name) if change.version is None]
+    rows.sort(key=lambda row: row[0])
+    spans = zip(rows, [*(at for at, _ in rows[1:]), None], strict=False)
+    return [Span(version, at, end, "deployed") for (at, version), end in spans if version is not None]
 
 
 def _then(spans: list[Span], moment: int) -> Span | None:

@@ -7,7 +7,7 @@ from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import ModelVersion, Record
 from raypipe.errors import RaypipeError, ServingError
 from raypipe.flows.platform import Platform
-from raypipe.flows.swap import swap
+from raypipe.flows.swap import swap, take_out
 from raypipe.ledger.checkpoint import public_key
 from raypipe.registry.parcel import read, unpack
 from raypipe.services.http import ask
@@ -18,7 +18,10 @@ DOOR_SECONDS, ASK_SECONDS, POLL_SECONDS = 15.0, 5.0, 0.1
 
 
 class Received(Record, frozen=True, kw_only=True):
-    """A version that was sent here: its number here, its digest, the champion before, and whether it answers."""
+    """A version that was sent here: its number here, its digest, the champion before, and whether it answers.
+
+    After going back it is the version that answers again; where none did before, that which was sent, and does not.
+    """
 
     name: str
     version: int
@@ -55,7 +58,7 @@ def let_answer(platform: Platform, received: Received, why: str, progress: Progr
 
     Raises:
         RegistryError: somebody else has changed the champion meanwhile.
-        RaypipeError: it does not answer; the champion before does again, in the registry too.
+        RaypipeError: it does not answer; the champion before does again, in the registry too, or nobody, as before.
     """
     name, before = received.name, received.before
     if before == received.version:
@@ -66,9 +69,12 @@ def let_answer(platform: Platform, received: Received, why: str, progress: Progr
         swap(platform, version, progress)
         healthy(platform, version)
     except RaypipeError as error:
-        if before is not None and before != received.version:
-            why = f"did not answer: {error}"
-            swap(platform, platform.registry.rollback(name, why, who=WHO, expect=version.version), progress)
+        if before != received.version:
+            back = _given_back(platform, version, f"did not answer: {error}")
+            if back is None:
+                take_out(platform, name)
+            else:
+                swap(platform, back, progress)
         raise
     return Received(name=name, version=version.version, digest=version.digest, before=before, serving=True)
 
@@ -76,21 +82,32 @@ def let_answer(platform: Platform, received: Received, why: str, progress: Progr
 def go_back(platform: Platform, parcel: Path, key: str, why: str, progress: Progress) -> Received:
     """Let the champion before answer again where a parcel's version is champion; elsewhere the champion that there is.
 
-    Given again, it goes no further back: a region that has lost its connection can be asked whatever it has done.
+    Where there was none before, nobody answers. Given again, it goes no further back: a region that has lost its
+    connection can be asked whatever it has done.
 
     Raises:
-        RegistryError: the parcel was not signed with this key, or there was no champion before.
-        ServingError: the champion does not answer.
+        RegistryError: the parcel was not signed with this key.
+        ServingError: the champion does not answer, or what answers cannot be taken out of service.
     """
     there = read(parcel, public_key(key))
     present = platform.registry.champion(there.name)
+    if present is not None and present.digest == there.digest:
+        present = _given_back(platform, present, why)
     if present is None:
-        raise ServingError("has no champion", where=there.name)
-    if present.digest == there.digest:
-        present = platform.registry.rollback(there.name, why, who=WHO, expect=present.version)
+        take_out(platform, there.name)
+        sent = (one.version for one in platform.registry.versions(there.name) if one.digest == there.digest)
+        return Received(name=there.name, version=next(sent, 0), digest=there.digest, before=None)
     swap(platform, present, progress)
     healthy(platform, present)
     return Received(name=present.name, version=present.version, digest=present.digest, before=None, serving=True)
+
+
+def _given_back(platform: Platform, version: ModelVersion, why: str) -> ModelVersion | None:
+    """The champion before a version, champion again; None where none was: now none is."""
+    if platform.registry.earlier(version.name) is None:
+        platform.registry.withdraw(version.name, why, who=WHO, expect=version.version)
+        return None
+    return platform.registry.rollback(version.name, why, who=WHO, expect=version.version)
 
 
 def healthy(platform: Platform, version: ModelVersion) -> None:

@@ -196,10 +196,31 @@ class Registry:
         self._mirror(name)
         return self.get(name, earlier.version)
 
+    def withdraw(self, name: str, why: str, *, expect: int, who: str = "", slot: str = CHAMPION) -> None:
+        """Take the slot from the first version that ever held it: nobody holds it then, as before.
+
+        Args:
+            name: the model.
+            why: the reason, for the record.
+            expect: only if this version holds the slot still.
+            who: the person or the process that decided, for the record.
+            slot: the alias.
+
+        Raises:
+            RegistryError: another version held it before, or somebody else has changed the champion meanwhile.
+        """
+        changes = promotions(self._ledger, name, slot)
+        if len(champions(changes)) > 1:
+            raise RegistryError(f"had another {slot} before", where=name, cure="`raypipe rollback` gives the slot back")
+        change = Promotion(slot=slot, version=None, digest="", previous=expect, rollback=True, why=why, who=who)
+        self._change(name, changes, change)
+        self._mirror(name)
+
     def at(self, name: str, microseconds: int, slot: str = CHAMPION) -> ModelVersion | None:
         """The version that held the slot at a moment (microseconds UTC), with today's aliases; None: none did."""
         before = [change for entry, change in self.history(name, slot) if entry.at <= microseconds]
-        return self.get(name, before[-1].version) if before else None
+        number = before[-1].version if before else None
+        return None if number is None else self.get(name, number)
 
     def earlier(self, name: str, slot: str = CHAMPION) -> int | None:
         """The version that a rollback would give the slot back to; None: there is none."""
@@ -254,7 +275,9 @@ class Registry:
     def deployed(self, deployment: Deployment) -> None:
         """Write down which version answers; one that answered already is not written down again."""
         name, same = deployment.name, (deployment.version, deployment.digest)
-        while not (rows := self.deployments(name)) or (rows[-1][1].version, rows[-1][1].digest) != same:
+        # Where the champion was withdrawn, nobody has answered since, whoever is in the last row.
+        gone = max((entry.seq for entry, change in self.history(name) if change.version is None), default=0)
+        while not (rows := self.deployments(name)) or _answers(rows[-1], gone) != same:
             # Somebody else may put a version into service just now: look again.
             with suppress(KeyTakenError):
                 self._ledger.append(f"{DEPLOYED}/{name}/{len(rows) + 1}", DEPLOYED, name, deployment.to_json())
@@ -323,3 +346,8 @@ class Registry:
 
 def _number(version: int | None) -> str:
     return "nobody" if version is None else f"version {version}"
+
+
+def _answers(row: tuple[Entry, Deployment], gone: int) -> tuple[int, str] | None:
+    """What a row says answers; None: it was withdrawn after it."""
+    return (row[1].version, row[1].digest) if row[0].seq > gone else None

@@ -37,10 +37,13 @@ class Registered(Record, frozen=True, kw_only=True):
 
 
 class Promotion(Record, frozen=True, kw_only=True):
-    """The ledger's row of a change of champion. ``previous`` is the version that held the slot before."""
+    """The ledger's row of a change of champion. ``previous`` is the version that held the slot before.
+
+    ``version`` is None, and ``digest`` empty, where the first that ever held it gave it back: nobody holds it then.
+    """
 
     slot: str
-    version: int
+    version: int | None
     digest: str
     previous: int | None
     rollback: bool
@@ -70,7 +73,7 @@ def champions(changes: list[tuple[Entry, Promotion]]) -> list[int]:
     for _, change in changes:
         if change.rollback:
             stack.pop()
-        else:
+        elif change.version is not None:
             stack.append(change.version)
     return stack
 

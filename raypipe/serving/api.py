@@ -49,6 +49,10 @@ class ServeApi:
         apps = self._details()["applications"]
         return {name: app["deployed_app_config"] for name, app in apps.items() if app.get("deployed_app_config")}
 
+    def names(self) -> set[str]:
+        """The applications that are there, also those that are on their way out."""
+        return set(self._details()["applications"])
+
     def put(self, configs: dict[str, Config]) -> None:
         """Make these the applications: all of them, because Serve deletes the ones that are not named."""
         details = self._details()

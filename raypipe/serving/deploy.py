@@ -106,6 +106,28 @@ def scale(api: ServeApi, recipe: Recipe) -> bool:
     return True
 
 
+def withdraw(recipe: Recipe, api: ServeApi, *, timeout: float = 60.0) -> None:
+    """Take a pipeline out of service: its application ends, no other one is touched. Done again, it is no work.
+
+    Args:
+        recipe: of its application.
+        api: Serve's REST API of the cluster.
+        timeout: seconds until it is given up.
+
+    Raises:
+        ServingError: it cannot be asked, or the application has not ended in time.
+    """
+    configs = api.configs()
+    if recipe.name in configs:
+        api.put({name: config for name, config in configs.items() if name != recipe.name})
+    recipe.pointer.write(None)
+    deadline = time.monotonic() + timeout
+    while recipe.name in api.names():
+        if time.monotonic() > deadline:
+            raise ServingError(f"did not go out of service within {timeout:g} seconds", where=recipe.name)
+        time.sleep(_POLL_SECONDS)
+
+
 def holdings(name: str) -> list[Holding]:
     """What every running replica of a pipeline's application holds; empty when none can be asked."""
     return _broadcast(name, "holding")

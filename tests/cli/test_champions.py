@@ -17,6 +17,7 @@ from raypipe.contracts.records import Deployment, ModelVersion
 from raypipe.errors import ServingError
 from raypipe.flows import swap
 from raypipe.ledger import Ledger
+from raypipe.registry import Registry
 from raypipe.registry.rows import DEPLOYED, PROMOTED, REGISTERED, Promotion, Registered
 from raypipe.services import Running, ServicesConfig, ServiceStatus
 from tests.cli.records import LINEAGE, MADE
@@ -229,3 +230,22 @@ def test_who_was_champion_and_who_answered(
     said = capsys.readouterr().out
     assert (f"flights/{champion} was champion at 2013-07-0" if champion else "flights had no champion at") in said
     assert (f"flights/{served} answered then, since 2013-07-03T00:30:00Z." in said) == bool(served)
+
+
+def test_nobody_is_champion_nor_answers_after_the_first_was_withdrawn(
+    three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = ManualClock(MADE + HOUR)
+    ledger = Ledger.in_folder(three, clock)
+    registry = Registry(three / "registry", ledger, "")
+    registry.rollback("flights", "worse")
+    clock.advance(HOUR)
+    registry.withdraw("flights", "did not answer", expect=1)
+    ledger.close()
+    assert main(["history", "flights", "--at", "2013-07-03T03:00Z"]) == 0
+    said = capsys.readouterr().out
+    assert "flights had no champion at" in said
+    assert "No version answered then." in said
+    assert main(["history", "flights", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["until"] is None for one in found["champions"] + found["served"]] == [False] * 4

@@ -45,10 +45,14 @@ class Region:
     @property
     def answering(self) -> tuple[int, str]:
         """The version that answers a question, and the digest of its files."""
-        url = f"{self.nodes.config.serve_url}/{NAME}"
-        answer = httpx.post(f"{url}/predict", json=QUESTION, timeout=30)
+        url, answer = f"{self.nodes.config.serve_url}/{NAME}", self.asked
         assert answer.status_code == 200, answer.text
         return answer.json()["version"], httpx.get(f"{url}/health", timeout=30).json()["digest"]
+
+    @property
+    def asked(self) -> httpx.Response:
+        """What its front door says to a question."""
+        return httpx.post(f"{self.nodes.config.serve_url}/{NAME}/predict", json=QUESTION, timeout=30)
 
     @property
     def told_to_answer(self) -> int:
@@ -170,8 +174,8 @@ def region(folder: Path, public: Path) -> Iterator[Region]:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    """Both regions answer with the first version. Ray's sockets want short paths."""
+def new_world() -> Iterator[World]:
+    """A first version, and two regions that answer with nothing. Ray's sockets want short paths."""
     with tempfile.TemporaryDirectory(prefix="two-", dir="/tmp") as name, ExitStack() as stack:
         folder = Path(name)
         _, public = make_keys(folder / "keys")
@@ -179,11 +183,30 @@ def world() -> Iterator[World]:
         stack.callback(home.close)
         there = {name: stack.enter_context(region(folder / name, public)) for name in ("eu", "us")}
         made = World(home, folder, there)
-        first = made.better()
-        code, said = made.deploy()
-        assert code == 0, said
-        assert said == {"name": NAME, "digest": first.digest, "versions": {"eu": 1, "us": 1}}
+        made.better()
         yield made
+
+
+@pytest.fixture(scope="module")
+def world(new_world: World) -> World:
+    """Both regions answer with the first version."""
+    code, said = new_world.deploy()
+    digest = new_world.home.registry.get(NAME, 1).digest
+    assert (code, said) == (0, {"name": NAME, "digest": digest, "versions": {"eu": 1, "us": 1}})
+    return new_world
+
+
+def test_where_the_very_first_is_not_well_in_one_nobody_answers(new_world: World) -> None:
+    eu, us = new_world.there["eu"], new_world.there["us"]
+    with us.deaf_from(1) as deaf:
+        code, said = new_world.deploy(deaf)
+        assert eu.asked.status_code == 404
+    assert code == 1, said
+    assert "(eu, us went back)" in str(said)
+    assert us.asked.status_code == 404
+    for one in (eu, us):
+        with one.registry() as registry:
+            assert registry.champion(NAME) is None
 
 
 def test_both_answer_with_the_same_files(world: World) -> None:
@@ -207,7 +230,7 @@ def test_what_was_not_signed_so_is_refused_by_both(world: World, tmp_path: Path,
     with pytest.raises(ServiceError, match=rf"eu: {why}; us: {why}\(nothing was changed anywhere\)"):
         deploy_to({name: RemoteRegion(name, url) for name, url in world.urls.items()}, parcel, Silent())
     assert world.answering == before
-    assert [one.history for one in world.there.values()] == [([1], [1])] * 2
+    assert [one.history for one in world.there.values()] == [([1], [1, 1])] * 2
 
 
 def test_where_one_fails_its_health_check_both_go_back(world: World) -> None:
@@ -221,7 +244,7 @@ def test_where_one_fails_its_health_check_both_go_back(world: World) -> None:
     assert "(eu went back" in str(said)
     assert world.answering == before
     # Both had put it into service.
-    assert [one.history for one in world.there.values()] == [([1, 2], [1, 2, 1])] * 2
+    assert [one.history for one in world.there.values()] == [([1, 2], [1, 1, 2, 1])] * 2
 
 
 def test_a_region_decides_for_itself_too(world: World) -> None:

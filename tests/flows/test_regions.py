@@ -37,6 +37,7 @@ class Near:
     key: str
     works: Callable[[int], bool] = lambda _: True
     fault: type[RaypipeError] = ServingError
+    serving: int | None = None
 
     def take_in(self, parcel: Path) -> Received:
         return take_in(self.platform, parcel, self.key)
@@ -48,10 +49,17 @@ class Near:
         return go_back(self.platform, parcel, self.key, why, Silent())
 
     @property
-    def answering(self) -> int:
+    def answering(self) -> int | None:
         champion = self.platform.registry.champion("rides")
-        assert champion is not None
-        return champion.version
+        assert self.serving == (None if champion is None else champion.version)
+        return self.serving
+
+
+def region(folder: Path, clock: ManualClock, key: str) -> Near:
+    """One that serves nothing yet."""
+    ledger = Ledger.in_folder(folder, clock)
+    registry = Registry(folder / "registry", ledger, "")
+    return Near(cast(Platform, SimpleNamespace(registry=registry, ledger=ledger, name=folder.name)), key)
 
 
 @pytest.fixture
@@ -61,28 +69,37 @@ def keys(tmp_path: Path) -> tuple[str, str]:
 
 
 @pytest.fixture
-def regions(
+def new_regions(
     tmp_path: Path, clock: ManualClock, keys: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, Near]]:
-    """Two regions that serve a model of their own already."""
-    found: dict[str, Near] = {}
-    for name in ("eu", "us"):
-        ledger = Ledger.in_folder(tmp_path / name, clock)
-        registry = Registry(tmp_path / name / "registry", ledger, "")
-        registered(tmp_path / name, registry, 5.0)
-        registry.promote("rides", 1, expect=None, why="first")
-        place = SimpleNamespace(registry=registry, ledger=ledger, name=name)
-        found[name] = Near(cast(Platform, place), keys[1])
+    """Two regions that have never served the model."""
+    found = {name: region(tmp_path / name, clock, keys[1]) for name in ("eu", "us")}
 
     def swap(platform: SimpleNamespace, version: ModelVersion, _: object) -> None:
         if not found[platform.name].works(version.version):
             raise found[platform.name].fault("version is refused", where="rides")
+        found[platform.name].serving = version.version
+
+    def take_out(platform: SimpleNamespace, name: str) -> None:
+        assert name == "rides"
+        found[platform.name].serving = None
 
     monkeypatch.setattr(module, "swap", swap)
+    monkeypatch.setattr(module, "take_out", take_out)
     monkeypatch.setattr(module, "healthy", lambda *_: None)
     yield found
     for one in found.values():
         one.platform.ledger.close()
+
+
+@pytest.fixture
+def regions(new_regions: dict[str, Near], tmp_path: Path) -> dict[str, Near]:
+    """Two regions that serve a model of their own already."""
+    for name, one in new_regions.items():
+        registered(tmp_path / name, one.platform.registry, 5.0)
+        one.platform.registry.promote("rides", 1, expect=None, why="first")
+        one.serving = 1
+    return new_regions
 
 
 @pytest.fixture
@@ -115,6 +132,30 @@ def test_where_one_does_not_answer_all_are_back(
     assert {name: region.answering for name, region in regions.items()} == {"eu": 1, "us": 1}
     regions["us"].works = lambda _: True
     assert deploy_to(regions, parcel, Silent()).versions == {"eu": 2, "us": 2}
+
+
+@pytest.mark.parametrize("fault", [ServingError, ServiceError])
+def test_where_the_very_first_does_not_answer_nobody_does(
+    new_regions: dict[str, Near], parcel: Path, fault: type[RaypipeError]
+) -> None:
+    us = new_regions["us"]
+    us.works, us.fault = lambda _: False, fault
+    with pytest.raises(ServiceError, match=r"us: rides: version is refused.*\(eu, us went back\)"):
+        deploy_to(new_regions, parcel, Silent())
+    assert {name: one.answering for name, one in new_regions.items()} == {"eu": None, "us": None}
+    us.works = lambda _: True
+    assert deploy_to(new_regions, parcel, Silent()).versions == {"eu": 1, "us": 1}
+    assert {name: one.answering for name, one in new_regions.items()} == {"eu": 1, "us": 1}
+
+
+def test_to_go_back_twice_to_nothing_is_to_go_back_once(new_regions: dict[str, Near], parcel: Path) -> None:
+    eu = new_regions["eu"]
+    eu.let_answer(parcel, eu.take_in(parcel))
+    told = [eu.go_back(parcel, "test") for _ in range(2)]
+    assert [(one.version, one.serving) for one in told] == [(1, False)] * 2
+    assert eu.answering is None
+    changes = [(one.version, one.previous, one.rollback) for _, one in eu.platform.registry.history("rides")]
+    assert changes == [(1, None, False), (None, 1, True)]
 
 
 def test_where_one_does_not_take_it_in_nobody_changes(regions: dict[str, Near], parcel: Path, tmp_path: Path) -> None:

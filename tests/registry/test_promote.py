@@ -12,6 +12,7 @@ import pytest
 
 from raypipe.clock import ManualClock
 from raypipe.contracts import bundle
+from raypipe.contracts.records import Deployment
 from raypipe.errors import KeyTakenError, RegistryError
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
@@ -114,6 +115,39 @@ def test_there_is_nothing_to_roll_back_to_at_first(three: Registry) -> None:
         three.rollback("rides", "why not")
 
 
+def test_the_first_champion_is_withdrawn(three: Registry) -> None:
+    three.promote("rides", 2, expect=None, why="first")
+    with pytest.raises(RegistryError, match="champion is version 2, not version 1"):
+        three.withdraw("rides", "did not answer", expect=1)
+    three.withdraw("rides", "did not answer", expect=2, who="ada")
+    assert (champion(three), three.earlier("rides")) == (None, None)
+    assert [found.aliases for found in three.versions("rides")] == [()] * 3
+    for again in (lambda: three.withdraw("rides", "", expect=2), lambda: three.rollback("rides", "")):
+        with pytest.raises(RegistryError):
+            again()
+    three.promote("rides", 2, expect=None, why="mended")
+    three.promote("rides", 3, expect=2, why="better")
+    with pytest.raises(RegistryError, match="had another champion before"):
+        three.withdraw("rides", "", expect=3)
+    assert three.rollback("rides", "").version == 2
+    with pytest.raises(RegistryError, match="has no earlier champion"):
+        three.rollback("rides", "")
+    told = [(change.version, change.previous, change.rollback) for _, change in three.history("rides")]
+    assert told == [(2, None, False), (None, 2, True), (2, None, False), (3, 2, False), (2, 3, True)]
+
+
+def test_what_was_withdrawn_is_put_into_service_anew(three: Registry) -> None:
+    version = three.promote("rides", 1, expect=None, why="first")
+    answers = Deployment(name="rides", version=1, digest=version.digest, url="http://h", at=1)
+    for _ in range(2):
+        three.deployed(answers)
+    three.withdraw("rides", "did not answer", expect=1)
+    three.promote("rides", 1, expect=None, why="mended")
+    for _ in range(2):
+        three.deployed(answers)
+    assert len(three.deployments("rides")) == 2
+
+
 def test_who_was_champion_then(three: Registry, clock: ManualClock) -> None:
     start = clock.now()
     for version, expect in ((1, None), (2, 1)):
@@ -121,8 +155,10 @@ def test_who_was_champion_then(three: Registry, clock: ManualClock) -> None:
         three.promote("rides", version, expect=expect, why="")
     clock.advance(HOUR)
     three.rollback("rides", "")
-    found = [three.at("rides", start + int(hours * HOUR)) for hours in (0, 0.99, 1, 1.5, 2, 2.99, 3, 100)]
-    assert [version and version.version for version in found] == [None, None, 1, 1, 2, 2, 1, 1]
+    clock.advance(HOUR)
+    three.withdraw("rides", "", expect=1)
+    found = [three.at("rides", start + int(hours * HOUR)) for hours in (0, 0.99, 1, 1.5, 2, 2.99, 3, 3.99, 4, 100)]
+    assert [version and version.version for version in found] == [None, None, 1, 1, 2, 2, 1, 1, None, None]
     assert three.at("others", start) is None
 
 

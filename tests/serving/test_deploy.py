@@ -33,7 +33,7 @@ from raypipe.registry import Registry, capture
 from raypipe.registry.rows import REGISTERED, Registered
 from raypipe.serving import api as serving_api
 from raypipe.serving.api import ServeApi
-from raypipe.serving.deploy import deploy, holdings
+from raypipe.serving.deploy import deploy, holdings, withdraw
 from raypipe.serving.model import Served
 from raypipe.serving.recipe import Recipe
 from raypipe.spec import Finish, Pipeline, changed
@@ -227,6 +227,27 @@ def test_other_applications_are_left_alone(service: Service, versions: list[Mode
     service.deploy(versions[2], replicas=2)
     assert [holding.served.version for holding in holdings("late") if holding.served] == [3, 3]
     api.put({name: config for name, config in api.configs().items() if name != "hello"})
+
+
+def test_a_pipeline_goes_out_of_service_and_another_one_stays(service: Service, versions: list[ModelVersion]) -> None:
+    api = service.api
+    service.deploy(versions[0])
+    hello = {
+        "name": "hello",
+        "route_prefix": "/hello",
+        "import_path": "tests.serving.hello:build",
+        "args": {"to": "you"},
+    }
+    api.put(api.configs() | {"hello": hello})
+    eventually(lambda: api.status("hello").running)
+    for _ in range(2):
+        withdraw(service.recipe, api)
+        assert ("late" in api.names(), service.recipe.pointer.read()) == (False, None)
+    eventually(lambda: httpx.get(f"{api.url}/late", timeout=10).status_code == 404)
+    assert httpx.get(f"{api.url}/hello", timeout=10).text == "hello you"
+    api.put({})
+    service.deploy(versions[1])
+    assert service.ask()["version"] == 2
 
 
 def test_a_replica_that_starts_later_begins_with_the_version_in_service(

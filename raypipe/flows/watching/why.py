@@ -176,7 +176,10 @@ def _words(entry: Entry) -> Iterator[str]:
             yield from _new_rows(GateReport.from_json(entry.body))
         elif entry.kind in _KINDS:
             body = msgspec.json.decode(entry.body, type=dict[str, object])
-            yield _KINDS[entry.kind].format_map({name: body.get(name, "?") for name in ("version", "why", "table")})
+            if body.get("version", "?") is None:
+                yield "the champion was withdrawn"
+            else:
+                yield _KINDS[entry.kind].format_map({name: body.get(name, "?") for name in ("version", "why", "table")})
     except (RaypipeError, msgspec.MsgspecError):
         return
 
