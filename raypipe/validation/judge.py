@@ -15,7 +15,7 @@ from raypipe.validation.columns import SCHEMA
 from raypipe.validation.compare import cause_of_whole
 from raypipe.validation.parts import Ask, Asked, Merge, Part, State, asked_of_blocks, merged, state, states
 from raypipe.validation.results import judge_rows, result_of
-from raypipe.validation.rules import Keys, row_rule
+from raypipe.validation.rules import Keys, looks_around, row_rule
 from raypipe.validation.sieve import no_faulty, sieve
 from raypipe.validation.table import Table
 from raypipe.validation.whole import Seen, ask_whole, judge_whole
@@ -66,7 +66,8 @@ def judge(table: Table, keys: Keys) -> Verdict:
     aside = [i for i, check in enumerate(subject.gate) if check.action == "quarantine"]
     if all(i in seen.found and not seen.found[i]["fails"] for i in aside):
         return Verdict(tuple(_results(known, seen, broken, keys)), whole, no_faulty())
-    sieved = sieve(table, keys)
+    counts = {i: (_count(seen, i, "about"), _count(seen, i, "fails")) for i in aside if i in seen.found}
+    sieved = sieve(table, keys, counts, broken)
     left = replace(table, rows=table.without_waiting(sieved.good), published=None, gained=None, blocks=None)
     others = {i: parts for i, parts in asked.items() if i not in aside}
     seen, broken = _look(left, others, {i: why for i, why in broken.items() if i not in aside})
@@ -87,18 +88,12 @@ def questions(table: Table, keys: Keys) -> tuple[Questions, dict[int, str]]:
             broken[i] = table.incomparable
         elif check.kind in ROW_KINDS:
             rule = row_rule(check, schema, keys)
-            about: Merge | None = None if _looks_around(check) else "sum"
+            about: Merge | None = None if looks_around(check) else "sum"
             fails = None if check.kind == "unique" else about
             asked[i] = {"about": Part(rule.about, about), "fails": Part(rule.fails.sum(), fails)}
         else:
             asked[i] = ask_whole(check, schema, table.reference)
     return asked, broken
-
-
-def _looks_around(check: Check) -> bool:
-    """Whether its rule reads other rows, or columns that it does not name: no block can answer it alone."""
-    rule = check.rule
-    return rule is not None and ('"Selector"' in rule.text or not rule.is_elementwise)
 
 
 def _look(table: Table, asked: Questions, broken: dict[int, str]) -> tuple[Seen, dict[int, str]]:
@@ -172,6 +167,10 @@ def _value(found: State, part: Part) -> int | pl.Series | None:
     return column if column.dtype == pl.List else column.item()
 
 
+def _count(seen: Seen, place: int, name: str) -> int:
+    return int(str(seen.found[place][name]))
+
+
 def _why_not(table: Table, asked: Questions) -> str:
     try:
         _seen(table, asked)
@@ -189,7 +188,7 @@ def _results(table: Table, seen: Seen, broken: Mapping[int, str], keys: Keys) ->
         elif check.kind in ROW_KINDS:
             failing = table.rows.filter(row_rule(check, table.rows.collect_schema(), keys).fails)
             why = partial(cause_of_rows, table, check, keys, failing)
-            counts = (int(str(seen.found[i]["about"])), int(str(seen.found[i]["fails"])))
+            counts = _count(seen, i, "about"), _count(seen, i, "fails")
             yield judge_rows(table.subject, check, counts, failing, why)
         else:
             result, value = judge_whole(table, check, seen, seen.found[i])

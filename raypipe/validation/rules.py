@@ -43,6 +43,20 @@ def row_rule(check: Check, schema: pl.Schema, keys: Keys) -> Rule:
     return _ROW_RULES[check.kind](check, schema, keys)
 
 
+def looks_around(check: Check) -> bool:
+    """Whether its rule reads other rows, or columns that it does not name: no block can answer it alone."""
+    rule = check.rule
+    return rule is not None and ('"Selector"' in rule.text or not rule.is_elementwise)
+
+
+def may_fail(check: Check, rule: Rule) -> pl.Expr:
+    """True for each row that fails a rule of its own, or would if some of the others were not there."""
+    if check.kind != "unique":
+        return rule.fails
+    values = pl.col(check.columns[0]) if len(check.columns) == 1 else pl.struct(check.columns)
+    return values.is_duplicated() | rule.fails
+
+
 def _not_null(check: Check, schema: pl.Schema, _: Keys) -> Rule:
     return Rule(pl.len(), pl.any_horizontal([_missing(name, schema) for name in check.columns]))
 

@@ -3,17 +3,24 @@
 import re
 from collections import Counter
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 import polars as pl
 import polars.selectors as cs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raypipe.contracts.changes import Changes
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import GateReport, Snapshot
 from raypipe.spec import checks, hours
+from raypipe.spec.checks import Check
 from raypipe.validation import examine
+from raypipe.validation.gate import examine_rows
+from raypipe.validation.subject import Subject
 from tests.validation.test_gate import AS_OF, EVERY_CHECK, KNOWN_PLACES, NOW, one, pipeline, rows, visits
 from tests.validation.test_gate import judge as judged
 
@@ -135,3 +142,87 @@ def test_a_row_that_is_not_known_yet_fills_no_table_and_does_not_hide_in_it(low:
     result = one(judged(rows(stream, {}, {}, {}, {"known_at": later}), stream))
     assert (result.passed, result.rows) == (passed, 4)
     assert result.detail == f"4 rows, 1 of them not known yet; at least {low}, at most {high}"
+
+
+def aside(check: Check) -> Check:
+    return check.quarantine()
+
+
+def test_rows_are_set_aside_in_one_more_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that finds them, one that judges what is left: also with four checks that each have some."""
+    gate = (checks.not_null("text"), checks.between("real", 0, 1), checks.unique("whole"), checks.lag(within=hours(1)))
+    stream = visits(*map(aside, gate), checks.rows(1))
+    listed: list[dict[str, object]] = [{"text": "a", "real": 0.5, "whole": i} for i in range(9)]
+    listed[2]["text"], listed[4]["real"], listed[6]["whole"] = None, 7.0, 5
+    listed[8]["known_at"] = AS_OF + timedelta(hours=3)
+    rows(stream, *listed).write_parquet(tmp_path / "visits.parquet")
+    frames = {"places": KNOWN_PLACES.lazy(), "visits": pl.scan_parquet(tmp_path / "visits.parquet")}
+    scans: Counter[str] = Counter()
+    collect, collect_all = pl.LazyFrame.collect, pl.collect_all
+
+    def one_plan(self: pl.LazyFrame, *args: object, **kwargs: object) -> pl.DataFrame:
+        scans.update(re.findall(r"(\w+)\.parquet", self.explain()))
+        return collect(self, *args, **kwargs)  # type: ignore[call-overload,no-any-return]
+
+    def plans(frames: list[pl.LazyFrame], **kwargs: object) -> list[pl.DataFrame]:
+        scans.update(re.findall(r"(\w+)\.parquet", pl.explain_all(frames)))
+        return collect_all(frames, **kwargs)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", one_plan)
+    monkeypatch.setattr(pl, "collect_all", plans)
+    snapshots = [snapshot("places", 2), snapshot("visits", 2)]
+    found = examine(pipeline(stream), snapshots, lambda which: frames[which.table], NOW, Silent())
+    assert scans == {"visits": 3}
+    (faulty,) = found.faulty
+    assert dict(faulty.rows.select("row", "check").rows()) == {
+        2: gate[0].name,
+        4: gate[1].name,
+        6: gate[2].name,
+        8: gate[3].name,
+    }
+
+
+VALUES = st.tuples(st.none() | st.sampled_from("ab"), st.none() | st.sampled_from([0.5, 7.0]), st.integers(0, 3))
+
+
+@given(st.lists(VALUES, max_size=12), st.permutations(range(4)), st.sampled_from([0, 100_000]))
+@settings(deadline=None, max_examples=150)
+def test_a_row_is_charged_to_the_first_check_that_it_fails(
+    listed: list[tuple[str | None, float | None, int]], order: list[int], looked_at: int
+) -> None:
+    """As plain Python says, check by check on what is left; whether whole rows are gathered changes nothing."""
+    grows = pl.col("whole") >= pl.col("whole").shift(1)  # looks at the row before
+    gate = (checks.not_null("text"), checks.between("real", 0, 1), checks.unique("whole", "real"), checks.holds(grows))
+    stream = visits(*(gate[place].quarantine() for place in order))
+    left = [(row, *values) for row, values in enumerate(listed)]
+    expected: list[tuple[int, str]] = []
+    counts: list[tuple[int, int]] = []
+    for place in order:
+        some = _failing(place, left)
+        about = {
+            0: len(left),
+            1: sum(real is not None for _, _, real, _ in left),
+            2: len(left),
+            3: max(len(left) - 1, 0),
+        }[place]
+        counts.append((about, len(some)))
+        expected += [(row, gate[place].name) for row in some]
+        left = [one for one in left if one[0] not in some]
+    full: list[dict[str, object]] = [dict(zip(("text", "real", "whole"), one, strict=True)) for one in listed]
+    frame = rows(stream, *full)
+    with mock.patch("raypipe.validation.sieve.LOOKED_AT", looked_at):
+        subject = Subject.of(stream)
+        verdict = examine_rows(subject, frame.lazy(), {}, NOW)
+    assert sorted(verdict.faulty.select(pl.first(), "check").rows()) == sorted(expected)
+    assert [(one.rows, one.failed) for one in verdict.results[1:]] == counts
+    assert verdict.good.collect()["id"].to_list() == [row for row, *_ in left]
+
+
+def _failing(place: int, left: list[tuple[int, str | None, float | None, int]]) -> list[int]:
+    if place == 0:
+        return [row for row, text, _, _ in left if text is None]
+    if place == 1:
+        return [row for row, _, real, _ in left if real is not None and real > 1]
+    if place == 2:
+        return [one[0] for at, one in enumerate(left) if any(one[2:] == other[2:] for other in left[:at])]
+    return [now[0] for before, now in pairwise(left) if now[3] < before[3]]
