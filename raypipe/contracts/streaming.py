@@ -4,7 +4,7 @@ A log has partitions; each gives its messages in the order of their offsets. Who
 come to, with the rows themselves, and hands them in: a source remembers nothing that matters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -115,5 +115,40 @@ class Rereadable(Protocol):
 
         Raises:
             ServiceError: the log cannot be reached.
+        """
+        ...
+
+
+class Span(Protocol):
+    """The messages of one partition from one offset to another. It goes to any process, and is read there."""
+
+    @property
+    def many(self) -> int:
+        """How many there are at most."""
+        ...
+
+    def read(self) -> Iterator[Messages]:
+        """All of them in order, some at a time.
+
+        Raises:
+            SourceError: some are there no more.
+            ServiceError: the log cannot be reached.
+        """
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """What a log may do, too: say what comes next without reading it, so that many processes read it at once."""
+
+    def spans(self, after: Offsets, limit: int) -> Sequence[Span]:
+        """What comes next, a span for each partition that holds anything: up to where it ends now.
+
+        Args:
+            after: what was taken in before.
+            limit: how many messages of one partition are wanted at most.
+
+        Raises:
+            SourceError, ServiceError: see ``StreamSource.lag``.
         """
         ...

@@ -16,6 +16,7 @@ from raypipe.errors import RaypipeError, SourceError, WorkspaceError
 from raypipe.lake.catalog import load_table, open_catalog
 from raypipe.lake.feeds import Connections
 from raypipe.lake.ingest import ATTEMPTS
+from raypipe.lake.live import SPREAD_MESSAGES
 from raypipe.lake.state import Held
 from raypipe.spec import Source, Stream, fingerprint
 
@@ -32,12 +33,14 @@ class Home:
         folder: Path,
         *,
         spread_bytes: int = SPREAD_BYTES,
+        spread_messages: int = SPREAD_MESSAGES,
         catalog: str = "",
         warehouse: str = "",
         connections: Connections | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._folder, self._spread_bytes = folder.absolute(), spread_bytes
+        self._spread_messages = spread_messages
         self._catalog_url, self._warehouse = catalog, warehouse.rstrip("/")
         self._connections, self._clock = connections or {}, clock or SystemClock()
 

@@ -60,12 +60,12 @@ class Intake(Reading):
         """
         with self._opened(source) as log, self._workspace_errors():
             writer = take_over(self._catalog, source.name)
-            yield Following(source, LiveIngest(self._catalog, source, log, writer))
+            yield Following(source, LiveIngest(self._catalog, source, log, writer, self._spread_messages))
 
     def _catch_up(self, source: Stream, held: Held, progress: Progress) -> Held:
         """Take in what waits in the log, up to where it ends now."""
         with self._opened(source) as log:
-            live, began = LiveIngest(self._catalog, source, log), self._clock.now()
+            live, began = LiveIngest(self._catalog, source, log, spread=self._spread_messages), self._clock.now()
             waiting = sum(live.lag(live.look()).values())
             with progress.step(f"read {source.name} from its log", waiting or None) as step:
                 while waiting > 0 and (batch := live.take(min(waiting, BATCH_ROWS), BATCH_SECONDS)) is not None:

@@ -21,18 +21,17 @@ class KnownIds:
         self._key = pl.struct(id).hash().alias("h")
         self._whole = pl.all_horizontal(pl.col(*id).is_not_null())
         self._at: int | None = None
-        self._hashes = pl.Series("h", dtype=pl.UInt64)
+        self._hashes = self._new = pl.Series("h", dtype=pl.UInt64)
 
-    def may_repeat(self, table: Table, snapshot: Snapshot, rows: pl.DataFrame) -> bool:
-        """True when a row may be there already, in the table or earlier in the batch; False is certain."""
+    def may_repeat(self, table: Table, snapshot: Snapshot, paths: Sequence[str]) -> bool:
+        """True when a row of new files may be there already, in the table or earlier in them; False is certain."""
         if self._at != snapshot.snapshot_id:
-            paths = [file.file_path for file in data_files(table, snapshot)]
-            there = storage.scan(paths).select(self._key).collect(engine="streaming") if paths else None
-            self._hashes = pl.Series("h", dtype=pl.UInt64) if there is None else there["h"].sort()
+            self._hashes = self._read([file.file_path for file in data_files(table, snapshot)])["h"].sort()
             self._at = snapshot.snapshot_id
-        if not rows.select(self._whole.all()).item():
+        rows = self._read(paths)
+        self._new = new = rows["h"]
+        if not rows["whole"].all():
             return True  # a gap in an id: whole rows are to be compared
-        new = rows.select(self._key).to_series()
         if new.n_unique() < new.len():
             return True
         places = self._hashes.search_sorted(new)
@@ -40,7 +39,12 @@ class KnownIds:
         near = self._hashes.gather(places.filter(inside)) if inside.any() else self._hashes.head(0)
         return bool((near == new.filter(inside)).any())
 
-    def landed(self, snapshot_id: int, rows: pl.DataFrame) -> None:
-        """Told that rows came in, all of them new, as a snapshot on top of the one looked at last."""
-        self._hashes = pl.concat([self._hashes, rows.select(self._key).to_series()]).sort()
+    def landed(self, snapshot_id: int) -> None:
+        """Told that the files asked about last came in, all of their rows new, as a snapshot on top."""
+        self._hashes = pl.concat([self._hashes, self._new]).sort()
         self._at = snapshot_id
+
+    def _read(self, paths: Sequence[str]) -> pl.DataFrame:
+        if not paths:
+            return pl.DataFrame(schema={"h": pl.UInt64, "whole": pl.Boolean})
+        return storage.scan(paths).select(self._key, self._whole.alias("whole")).collect(engine="streaming")

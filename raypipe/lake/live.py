@@ -4,6 +4,7 @@ Rows, and how far the log was read for them, are one commit. Nothing else rememb
 comes next, after a kill or beside others, goes on exactly there.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -15,27 +16,33 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from raypipe.contracts.records import Taken
-from raypipe.contracts.streaming import Messages, StreamSource
+from raypipe.contracts.streaming import Divisible, Messages, Offsets, Span, StreamSource
 from raypipe.errors import SourceError, WorkspaceError
 from raypipe.failpoints import failpoint
+from raypipe.lake import storage
 from raypipe.lake.anew import require_same
 from raypipe.lake.aside import SET
 from raypipe.lake.attempt import attempt
 from raypipe.lake.columns import widened
 from raypipe.lake.commit import Change, commit_change, restore_columns
-from raypipe.lake.decode import Decoded, Decoder, Poison
-from raypipe.lake.derive import derive_good
+from raypipe.lake.decode import Decoder
 from raypipe.lake.ingest import ATTEMPTS, lookups_of, reading_of
 from raypipe.lake.known import KnownIds
-from raypipe.lake.poison import keep_poison, name_of, recent_after, require_few_bad
+from raypipe.lake.poison import keep_bad, name_of, recent_after, require_few_bad
 from raypipe.lake.repeats import drop_rows, repeated_rows
-from raypipe.lake.shipped import Shape, after, scales_of
-from raypipe.lake.stage import PartWriter
+from raypipe.lake.share import Maker, Share
+from raypipe.lake.shipped import Shape, after
+from raypipe.lake.stage import ROWS_PER_FILE
 from raypipe.lake.state import Held, candidate, data_files, held_by, main_of
-from raypipe.lake.times import mark_late, newest_after
 from raypipe.lake.writers import require_writer
 from raypipe.spec import Stream
 from raypipe.spec.shape import LATE, in_lake
+
+#: From so many waiting messages on the cluster reads them; one process takes in two hundred thousand a second, and is
+#: done with fewer before workers have started.
+SPREAD_MESSAGES = 5_000_000
+#: The cluster reads so many messages of a partition for one batch: a data file each.
+SPAN_MESSAGES = ROWS_PER_FILE
 
 
 @dataclass(frozen=True)
@@ -60,13 +67,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Work:
-    """A batch on its way: on top of what, from where to where."""
+    """On top of what a batch comes."""
 
     table: Table
     base: Snapshot
     held: Held
-    messages: Messages
-    name: str
+
+
+class _NothingError(Exception):
+    """Where messages were to be there were none: all offsets belong to transactions, or to messages compacted away."""
 
 
 class LiveIngest:
@@ -77,24 +86,31 @@ class LiveIngest:
         source: a stream with a live side.
         log: where its messages come from.
         writer: names whoever may write until somebody else takes over; empty: beside others, whoever comes first.
+        spread: from so many waiting messages on, of more than one partition, the cluster reads.
     """
 
-    def __init__(self, catalog: SqlCatalog, source: Stream, log: StreamSource, writer: str = "") -> None:
+    def __init__(
+        self, catalog: SqlCatalog, source: Stream, log: StreamSource, writer: str = "", spread: int = SPREAD_MESSAGES
+    ) -> None:
         self._catalog, self._source, self._log, self._writer = catalog, source, log, writer
         self._lookups = lookups_of(catalog, source)
         self._reading = reading_of(source, self._lookups)
         self._decoder, self._known = Decoder(source), KnownIds(source.id)
         self._identity, self._is_same = log.identity(), False
+        self._spread, self._waiting = spread, 0
 
     def lag(self, held: Held) -> dict[str, int]:
         """By partition, how much waits to be taken in."""
-        return self._log.lag(held.taken.last)
+        lag = self._log.lag(held.taken.last)
+        self._waiting = sum(lag.values())
+        return lag
 
     def take(self, limit: int, seconds: float) -> Batch | None:
         """Take in the next batch; None when nothing came.
 
         Args:
-            limit: of how many messages at most.
+            limit: of how many messages at most, where this process reads them; the cluster reads up to
+                ``SPAN_MESSAGES`` of each partition.
             seconds: how long to wait for them.
 
         Raises:
@@ -103,15 +119,18 @@ class LiveIngest:
         """
         for _ in range(ATTEMPTS):
             table, base, held = self._look()
-            messages = self._log.read(held.taken.last, limit, seconds)
-            if not len(messages):
+            spans = self._spans(held.taken)
+            messages = Messages() if spans else self._log.read(held.taken.last, limit, seconds)
+            if not spans and not len(messages):
                 return None
-            self._require_complete(held.taken, messages)
-            work = _Work(table, base, held, messages, name_of(self._identity, messages))
             try:
-                batch = self._take_in(work)
+                batch = self._take_in(_Work(table, base, held), messages, spans)
+            except _NothingError:
+                self._waiting = 0
+                continue
             except CommitFailedException:
                 continue  # somebody else moved the table: look again what is left to do
+            self._waiting -= batch.read
             self._log.done(batch.held.taken.last)
             return batch
         what = f"other runs changed it {ATTEMPTS} times in a row"
@@ -138,49 +157,66 @@ class LiveIngest:
             self._is_same = True
         return table, base, held
 
-    def _require_complete(self, taken: Taken, messages: Messages) -> None:
+    def _spans(self, taken: Taken) -> Sequence[Span]:
+        """What the cluster is to read, if so much waits, as far as is known, that it is worth starting its workers."""
+        if self._waiting < self._spread or not isinstance(self._log, Divisible):
+            return ()
+        spans = self._log.spans(taken.last, SPAN_MESSAGES)
+        return spans if len(spans) > 1 else ()
+
+    def _require_complete(self, taken: Taken, came: Offsets) -> None:
         """After a change of the definition all is read again, from the very first message that ever came."""
-        for partition, first in messages.first.items():
+        for partition, first in came.items():
             began = taken.first.get(partition)
             if began is not None and partition not in taken.last and first > began:
                 what = f"must be read again from offset {began} of partition {partition}, but the log begins at {first}"
                 cure = "Give the table another name, or go back to the definition that it was read by"
                 raise SourceError(what, where=f"table {self._source.name} ({self._source.where})", cure=cure)
 
-    def _take_in(self, work: _Work) -> Batch:
-        decoded = self._decoder.decode(work.messages)
-        rows, places, poison = self._derived(work, decoded)
-        self._require_few(work, poison)
-        now = Shape(scales=scales_of(self._source, rows))
-        shape, _ = after(self._source, work.held.shape, now, f"{work.table.name()[-1]}, the next messages")
-        rows = mark_late(self._source, rows, places, work.messages, work.held.taken)
+    def _take_in(self, work: _Work, messages: Messages, spans: Sequence[Span]) -> Batch:
+        self._require_complete(work.held.taken, messages.first)
         with attempt(work.table) as folder:
-            change = self._written(work, rows, folder, poison, shape)
+            share = self._share(work, folder, messages, spans)
+            self._require_complete(work.held.taken, share.first)
+            change = self._change(work, share, folder)
             self._land(work, change)
         _, _, held = self._look()
         if not change.repeated:
-            self._known.landed(held.snapshot_id, rows)
+            self._known.landed(held.snapshot_id)
         late = 0 if change.taken is None else change.taken.late - work.held.taken.late
-        read, until = len(work.messages), max(work.messages.times)
-        return Batch(held, read, change.added, len(poison), late, until, decoded.extra)
+        return Batch(held, share.read, change.added, len(share.bad), late, share.until, share.extra)
 
-    def _written(self, work: _Work, rows: pl.DataFrame, folder: str, poison: list[Poison], shape: Shape) -> Change:
-        """Write the rows that are new, and what is no row, where nobody refers to them yet."""
-        source, table = self._source, work.table
-        schema = schema_to_pyarrow(table.schema())
-        with PartWriter(folder, "live", schema) as writer:
-            writer.write(rows.to_arrow())
-        paths, again = list(writer.paths), 0
+    def _share(self, work: _Work, folder: str, messages: Messages, spans: Sequence[Span]) -> Share:
+        """Write what is a row where nobody refers to it yet: of messages that are here, or of spans all over."""
+        schema, taken = schema_to_pyarrow(work.table.schema()), work.held.taken
+        many = sum(span.many for span in spans) + len(messages)
+        maker = Maker(self._source, self._lookups, schema, folder, taken, many)
+        share = maker.spread(spans) if spans else maker.make(self._decoder, [messages], "live")
+        if not share.read:
+            raise _NothingError
+        require_few_bad(
+            self._source, taken.recent, share.read, len(share.bad), share.bad[0].reason if share.bad else ""
+        )
         failpoint("live.after_files")
-        if rows.height and self._known.may_repeat(table, work.base, rows):
+        return share
+
+    def _change(self, work: _Work, share: Share, folder: str) -> Change:
+        """Leave out the rows that are there, and keep what is no row."""
+        source, table = self._source, work.table
+        name = name_of(self._identity, share.first, share.last, share.read)
+        shape = work.held.shape
+        for scales in share.scales:
+            shape, _ = after(source, shape, Shape(scales=scales), f"{table.name()[-1]}, the next messages")
+        paths, again, late = list(share.paths), 0, share.late
+        if share.rows and self._known.may_repeat(table, work.base, paths):
             before = [file.file_path for file in data_files(table, work.base)]
             repeated = repeated_rows(before, paths, source.id, list(source.columns))
-            paths, again = drop_rows(paths, repeated, schema), repeated.len()
-            rows = rows.with_row_index("__row").filter(~pl.col("__row").is_in(repeated.implode()))
-        if poison:
-            keep_poison(self._catalog, source, work.name, work.messages, poison)
+            paths, again = drop_rows(paths, repeated, schema_to_pyarrow(table.schema())), repeated.len()
+            late = _late(paths) if late and again else late
+        if share.bad:
+            keep_bad(self._catalog, source.name, name, share.bad)
             failpoint("live.after_poison")
-        more = {"raypipe.batch": work.name, "raypipe.writer": self._writer}
+        more = {"raypipe.batch": name, "raypipe.writer": self._writer}
         return Change(
             attempt=folder.rpartition("/")[2],
             files=[],
@@ -188,12 +224,12 @@ class LiveIngest:
             replaces=[],
             from_nothing=False,
             reading=self._reading,
-            added=rows.height,
+            added=share.rows - again,
             repeated=again,
             widened=widened(in_lake(source)),
             shape=shape,
-            taken=self._taken(work, rows, again, len(poison)),
-            more=more | ({SET: work.name} if poison else {}),
+            taken=self._taken(work.held.taken, share, again, late),
+            more=more | ({SET: name} if share.bad else {}),
         )
 
     def _land(self, work: _Work, change: Change) -> None:
@@ -204,33 +240,22 @@ class LiveIngest:
         transaction.commit_transaction()
         failpoint("live.after_commit")
 
-    def _taken(self, work: _Work, rows: pl.DataFrame, again: int, bad: int) -> Taken:
-        taken, messages = work.held.taken, work.messages
+    def _taken(self, taken: Taken, share: Share, again: int, late: int) -> Taken:
         return structs.replace(
             taken,
             log=self._identity,
-            first=messages.first | taken.first,
-            last=taken.last | messages.last,
-            marks=taken.marks | messages.marks,
-            newest=newest_after(taken.newest, rows),
-            read=taken.read + len(messages),
+            first=share.first | taken.first,
+            last=taken.last | share.last,
+            marks=taken.marks | share.marks,
+            newest=taken.newest | share.newest,
+            read=taken.read + share.read,
             repeated=taken.repeated + again,
-            bad=taken.bad + bad,
-            recent=recent_after(taken.recent, len(messages), bad),
-            late=taken.late + (rows.filter(LATE).height if LATE in rows.columns else 0),
+            bad=taken.bad + len(share.bad),
+            recent=recent_after(taken.recent, share.read, len(share.bad)),
+            late=taken.late + late,
         )
 
-    def _derived(self, work: _Work, decoded: Decoded) -> tuple[pl.DataFrame, list[int], list[Poison]]:
-        """All columns of the rows that can be derived, and every message that is no row, in order."""
-        poison = list(decoded.poison)
-        places = list(decoded.places)
 
-        def spare(row: int, why: str) -> None:
-            poison.append(Poison(places.pop(row), why))
-            self._require_few(work, poison)
-
-        made = derive_good(decoded.rows, self._source, self._lookups, spare)
-        return made, places, sorted(poison, key=lambda one: one.place)
-
-    def _require_few(self, work: _Work, poison: list[Poison]) -> None:
-        require_few_bad(self._source, work.held.taken.recent, len(work.messages), poison)
+def _late(paths: Sequence[str]) -> int:
+    found: int = storage.scan(paths).select(pl.col(LATE).sum()).collect().item() if paths else 0
+    return found

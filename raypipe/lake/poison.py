@@ -8,7 +8,7 @@ import polars as pl
 from pyiceberg.catalog.sql import SqlCatalog
 
 from raypipe.contracts.records import Record
-from raypipe.contracts.streaming import Messages
+from raypipe.contracts.streaming import Messages, Offsets
 from raypipe.errors import SourceError
 from raypipe.lake.aside import append_rows
 from raypipe.lake.decode import Poison
@@ -23,9 +23,9 @@ Recent: TypeAlias = tuple[tuple[int, int], ...]
 MOST_TEXT = 2**20
 
 
-def name_of(log: str, messages: Messages) -> str:
+def name_of(log: str, first: Offsets, last: Offsets, many: int) -> str:
     """Names one batch: the same messages have the same name."""
-    text = f"{log}\0{sorted(messages.first.items())}\0{sorted(messages.last.items())}\0{len(messages)}"
+    text = f"{log}\0{sorted(first.items())}\0{sorted(last.items())}\0{many}"
     return sha256(text.encode()).hexdigest()[:32]
 
 
@@ -43,15 +43,11 @@ class Bad(Record, frozen=True, kw_only=True):
     spans: int = 1
 
 
-def keep_poison(catalog: SqlCatalog, source: Stream, batch: str, messages: Messages, poison: Sequence[Poison]) -> None:
-    """Write messages into the quarantine, unless this very batch of them is there.
-
-    Raises:
-        CommitFailedException: somebody else wrote to it meanwhile; nothing was changed.
-    """
+def bad_messages(source: Stream, messages: Messages, poison: Sequence[Poison]) -> list[Bad]:
+    """What the quarantine is to hold of messages that are no rows."""
     live = source.live
     assert live is not None  # noqa: S101  # its messages were read
-    bad = [
+    return [
         Bad(
             origin=f"{live.kind}:{live.topic}/{messages.partitions[one.place]}",
             offset=str(messages.offsets[one.place]),
@@ -61,7 +57,6 @@ def keep_poison(catalog: SqlCatalog, source: Stream, batch: str, messages: Messa
         )
         for one in poison
     ]
-    keep_bad(catalog, source.name, batch, bad)
 
 
 def keep_bad(catalog: SqlCatalog, source: str, name: str, bad: Sequence[Bad]) -> None:
@@ -87,25 +82,26 @@ def keep_bad(catalog: SqlCatalog, source: str, name: str, bad: Sequence[Bad]) ->
     append_rows(catalog, name, frame)
 
 
-def require_few_bad(source: Stream, recent: Recent, read: int, poison: Sequence[Poison]) -> None:
+def require_few_bad(source: Stream, recent: Recent, read: int, bad: int, why: str) -> None:
     """Judge a batch with the messages that were taken in before it, by whomever.
 
     Args:
         source: says how large a share may be bad.
         recent: what was taken in last, as ``Taken`` has it.
         read: how many messages the batch has.
-        poison: those of them that are no rows.
+        bad: how many of them are no rows.
+        why: what is wrong with one of these.
 
     Raises:
-        SourceError: more messages are bad than may be; says why the first of them is.
+        SourceError: more messages are bad than may be.
     """
     live = source.live
     assert live is not None  # noqa: S101  # its messages were read
     many = sum(count for count, _ in recent) + read
-    bad = sum(count for _, count in recent) + len(poison)
-    if not poison or bad <= live.at_most_bad * max(many, FEW):
+    count = sum(count for _, count in recent) + bad
+    if not bad or count <= live.at_most_bad * max(many, FEW):
         return
-    what = f"{bad:,} of the last {many:,} messages cannot be read, such as: {poison[0].reason}"
+    what = f"{count:,} of the last {many:,} messages cannot be read, such as: {why}"
     cure = (
         f"Correct what writes them, the columns at {source.where}, or `at_most_bad`; nothing of this batch was taken in"
     )

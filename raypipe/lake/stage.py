@@ -26,6 +26,7 @@ from raypipe.lake.poison import Bad
 from raypipe.lake.read import blocks
 from raypipe.lake.salvage import Line, bad_line, names_of, salvage, whole
 from raypipe.lake.shipped import Shape, columns_of, scales_of
+from raypipe.lake.spread import spread
 from raypipe.spec import Source
 
 ROWS_PER_FILE = 2**20
@@ -247,32 +248,8 @@ def _advance(step: Step, task: Task, turn: Lock, ended: Event) -> Callable[[floa
 
 
 def _spread(tasks: Sequence[Task], step: Step) -> list[Staged]:
-    import ray
-
-    context = ray.data.DataContext.get_current().copy()
-    context.execution_options.preserve_order = True
-    shared = ray.put(list(tasks))
-
-    def stage_file(row: dict[str, int]) -> dict[str, str | int]:
-        # A fault comes back as a value: the cluster would wrap it in words of its own.
-        nothing: dict[str, str | int] = dict.fromkeys(("staged", "what", "where", "cure"), "") | {"errno": 0}
-        try:
-            return nothing | {"staged": ray.get(shared)[row["id"]].run().to_json()}
-        except SourceError as fault:
-            return nothing | {"what": fault.what, "where": fault.where, "cure": fault.cure}
-        except OSError as error:
-            return nothing | {"what": str(error.strerror or error), "errno": error.errno or 0}
-
-    stage_file.__name__ = f"read_{tasks[0].source.name}"  # what the dashboard calls it
-    with ray.data.DataContext.current(context):
-        found = ray.data.range(len(tasks), override_num_blocks=len(tasks)).map(stage_file)
     results: list[Staged] = []
-    for row in found.iter_rows():
-        if row["errno"]:
-            raise OSError(row["errno"], row["what"])
-        if not row["staged"]:
-            raise SourceError(row["what"], where=row["where"], cure=row["cure"])
-        file = tasks[len(results)].file
-        step.advance(file.size, file.name)
-        results.append(Staged.from_json(row["staged"]))
+    for task, found in zip(tasks, spread(tasks, f"read_{tasks[0].source.name}"), strict=True):
+        step.advance(task.file.size, task.file.name)
+        results.append(Staged.from_json(found))
     return results

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from raypipe.contracts.records import Taken
 from raypipe.contracts.streaming import Messages
 from raypipe.lake.ingest import AHEAD
 from raypipe.spec import Stream, micros
@@ -13,7 +12,9 @@ from raypipe.spec.shape import LATE
 _PARTITION, _TIME, _ARRIVED, _STAMP = "__partition", "__time", "__arrived", "__stamp"
 
 
-def mark_late(source: Stream, rows: pl.DataFrame, places: list[int], messages: Messages, taken: Taken) -> pl.DataFrame:
+def mark_late(
+    source: Stream, rows: pl.DataFrame, places: list[int], messages: Messages, newest: Mapping[str, int]
+) -> pl.DataFrame:
     """Mark the rows that come later than the stream allows; they are known from when they came.
 
     A row is late when the newest event before it in its partition, this batch and those before, is newer by more than
@@ -26,7 +27,7 @@ def mark_late(source: Stream, rows: pl.DataFrame, places: list[int], messages: M
         rows: all columns of the lake.
         places: for each row, which message it was.
         messages: the batch.
-        taken: what was taken in before.
+        newest: by partition, the newest event time that came before, microseconds UTC.
 
     Returns:
         The rows with the columns ``__partition`` and ``__time`` (null where it tells nothing).
@@ -39,10 +40,9 @@ def mark_late(source: Stream, rows: pl.DataFrame, places: list[int], messages: M
     time = pl.col("event_time").dt.epoch("us")
     rows = rows.with_columns(pl.when(time <= pl.min_horizontal(_ARRIVED, _STAMP) + AHEAD).then(time).alias(_TIME))
     if source.late_by is not None and rows.height:
-        before = pl.col(_PARTITION).replace_strict(dict(taken.newest), default=None, return_dtype=pl.Int64)
+        before = pl.col(_PARTITION).replace_strict(dict(newest), default=None, return_dtype=pl.Int64)
         seen = pl.col(_TIME).cum_max().forward_fill().shift().over(_PARTITION)
-        newest = pl.max_horizontal(before, seen)
-        behind = (time < newest - micros(source.late_by)).fill_null(value=False)
+        behind = (time < pl.max_horizontal(before, seen) - micros(source.late_by)).fill_null(value=False)
         arrived = pl.col(_ARRIVED).cast(pl.Datetime("us", "UTC"))
         rows = rows.with_columns(behind.alias(LATE)).with_columns(
             pl.when(LATE).then(pl.max_horizontal("known_at", arrived)).otherwise("known_at").alias("known_at")

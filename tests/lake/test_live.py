@@ -286,6 +286,21 @@ def test_an_event_ahead_of_its_stamp_holds_nothing_when_an_old_topic_is_read(
     assert lake.frame(snapshot).collect().filter("late").height == 0
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_row_that_came_again_shows_how_far_time_has_come(
+    tmp_path: Path, cluster: Broker, topic: str, batches: int
+) -> None:
+    """Where batches end changes nothing."""
+    (tmp_path / "past.csv").write_text(HEADER + lines(10))
+    lake, stream = opened(tmp_path, cluster), rides(topic, tmp_path / "past.csv", late_by=hours(2))
+    for message in (ride(10), ride(7)):
+        cluster.send(topic, message)
+        if batches > 1:
+            lake.ingest(stream, Silent())
+    rows = lake.frame(lake.ingest(stream, Silent())).collect()
+    assert dict(rows.select("id", "late").rows()) == {10: False, 7: True}
+
+
 def test_late_files_are_marked(tmp_path: Path) -> None:
     lake, stream = Lake(tmp_path / "lake"), trips(tmp_path / "*.csv", late_by=hours(2))
     (tmp_path / "a.csv").write_text(HEADER + lines(10))

@@ -91,7 +91,8 @@ class Stamped:
 def test_when_a_kafka_message_came(
     monkeypatch: pytest.MonkeyPatch, kind: int, said: int, came: int, stamp: int
 ) -> None:
-    monkeypatch.setattr("raypipe.lake.feeds.kafka.Message", Stamped)
+    for module in ("kafka", "kafka_span"):
+        monkeypatch.setattr(f"raypipe.lake.feeds.{module}.Message", Stamped)
     log = open_log(kafka("t"), {"kafka": {"bootstrap.servers": "127.0.0.1:1"}}, ManualClock(9_000))
     found = Messages()
     log._add([Stamped(kind, said)], found)  # type: ignore[attr-defined]

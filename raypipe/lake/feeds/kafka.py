@@ -3,28 +3,20 @@
 from collections.abc import Mapping, Sequence
 from time import monotonic
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    TIMESTAMP_LOG_APPEND_TIME,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from raypipe.clock import Clock
 from raypipe.contracts.streaming import Messages, Offsets
 from raypipe.errors import ServiceError, SourceError
-
-#: Messages asked for at a time, so that very large ones do not come all at once.
-AT_A_TIME = 5_000
-MOST_BYTES = 64 * 2**20
-ANSWER_SECONDS = 10.0
-#: No producer's clock, in milliseconds, is taken at its word from here on (the year 9999).
-NO_TIME = 253_000_000_000_000
-_GONE = frozenset((KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET))
-_NO_TOPIC = frozenset((KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION))
+from raypipe.lake.feeds.kafka_span import (
+    ANSWER_SECONDS,
+    AT_A_TIME,
+    MOST_BYTES,
+    KafkaSpan,
+    append,
+    require_readable,
+    words,
+)
 
 
 class KafkaLog:
@@ -53,7 +45,7 @@ class KafkaLog:
         try:
             self._consumer = Consumer(settings)
         except KafkaException as error:
-            raise ServiceError(f"the setting is refused: {_words(error)}", where="setting `kafka`") from None
+            raise ServiceError(f"the setting is refused: {words(error)}", where="setting `kafka`") from None
         self._at: dict[str, int] = {}
         self._partitions: frozenset[str] = frozenset()
 
@@ -100,16 +92,17 @@ class KafkaLog:
 
     def lag(self, after: Offsets) -> dict[str, int]:
         """Messages up to the end of each partition, those that hold no data included."""
-        names, _ = self._known_partitions()
-        try:
-            ends = {name: self._ends(name) for name in sorted(names)}
-        except KafkaException as error:
-            raise self._unreachable(error) from None
-        if beyond := [name for name, (_, high) in ends.items() if after.get(name, -1) >= high]:
-            name = beyond[0]
-            what = f"partition {name} ends at {ends[name][1]}, but {after[name]} was taken in: it was made anew"
-            raise SourceError(what, where=f"kafka {self._topic}", cure="Give the stream's table another name")
-        return {name: high - max(after.get(name, -1) + 1, low) for name, (low, high) in ends.items()}
+        return {name: max(stop - start, 0) for name, (start, stop) in self._waiting(after).items()}
+
+    def spans(self, after: Offsets, limit: int) -> list[KafkaSpan]:
+        """What comes next, partition by partition; see ``Divisible``."""
+        # From right behind what was taken in, though the log may begin later by now: then it says what is lost.
+        ends = [(name, after.get(name, low - 1) + 1, high) for name, (low, high) in self._waiting(after).items()]
+        return [
+            KafkaSpan(self._topic, self._settings, self._clock, int(name), start, min(stop, start + limit))
+            for name, start, stop in ends
+            if stop > start
+        ]
 
     def done(self, until: Offsets) -> None:
         """Kafka forgets by its own rules."""
@@ -124,6 +117,19 @@ class KafkaLog:
             self._say(error, message)
         elif (wanted := waiting.pop(str(message.partition()), None)) is not None and message.offset() == wanted:
             self._add([] if error else [message], found)
+
+    def _waiting(self, after: Offsets) -> dict[str, tuple[int, int]]:
+        """By partition, the offset of what comes next, and the one beyond the end."""
+        names, _ = self._known_partitions()
+        try:
+            ends = {name: self._ends(name) for name in sorted(names)}
+        except KafkaException as error:
+            raise self._unreachable(error) from None
+        if beyond := [name for name, (_, high) in ends.items() if after.get(name, -1) >= high]:
+            name = beyond[0]
+            what = f"partition {name} ends at {ends[name][1]}, but {after[name]} was taken in: it was made anew"
+            raise SourceError(what, where=f"kafka {self._topic}", cure="Give the stream's table another name")
+        return {name: (max(after.get(name, -1) + 1, low), high) for name, (low, high) in ends.items()}
 
     def _ends(self, name: str) -> tuple[int, int]:
         low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, int(name)), ANSWER_SECONDS)
@@ -155,43 +161,18 @@ class KafkaLog:
         return names, found.cluster_id or ""
 
     def _add(self, batch: Sequence[Message], found: Messages) -> int:
-        """Append messages, a column at a time: there are hundreds of thousands a second. Returns their bytes."""
         errors, read = list(map(Message.error, batch)), batch
         if any(errors):  # to compare one with None leaves an exception behind in the client
             for error, message in zip(errors, batch, strict=True):
                 if error is not None:
                     self._say(error, message)
             read = [message for error, message in zip(errors, batch, strict=True) if error is None]
-        numbers = list(map(Message.partition, read))
-        names = {number: str(number) for number in set(numbers)}
-        values = list(map(Message.value, read))
-        found.partitions.extend(map(names.__getitem__, numbers))
-        found.offsets.extend([offset or 0 for offset in map(Message.offset, read)])
-        stamps, now = list(map(Message.timestamp, read)), self._clock.now()
-        found.times.extend(
-            [min(time * 1_000, now) if kind == TIMESTAMP_LOG_APPEND_TIME else now for kind, time in stamps]
-        )
-        found.stamps.extend([time * 1_000 if 0 < time < NO_TIME else 0 for _, time in stamps])
-        found.values.extend(values)
-        return sum(map(len, filter(None, values)))
+        return append(read, found, self._clock.now())
 
     def _say(self, error: KafkaError, message: Message) -> None:
-        where = f"kafka {self._topic} partition {message.partition()}"
-        if error.code() in _GONE:
-            after = self._at.get(str(message.partition()))
-            what = (
-                f"the messages after offset {after} are there no more: the topic kept them too short, or was made anew"
-            )
-            raise SourceError(what, where=where, cure="Keep them longer, and give the stream's table another name")
-        if error.code() in _NO_TOPIC:
-            raise SourceError(f"cannot be read: {error.str()}", where=where, cure="Make the topic, or correct its name")
-        if error.fatal():
-            raise ServiceError(f"cannot be read: {error.str()}", where=where)
+        name = str(message.partition())
+        require_readable(error, f"kafka {self._topic} partition {name}", self._at.get(name))
 
     def _unreachable(self, error: KafkaException) -> ServiceError:
         cure = "Check the setting `kafka` and that its brokers are up"
-        return ServiceError(f"does not answer: {_words(error)}", where=f"kafka {self._topic}", cure=cure)
-
-
-def _words(error: KafkaException) -> str:
-    return str(error.args[0].str() if isinstance(error.args[0], KafkaError) else error.args[0])
+        return ServiceError(f"does not answer: {words(error)}", where=f"kafka {self._topic}", cure=cure)
