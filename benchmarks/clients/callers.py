@@ -1,69 +1,89 @@
-"""Callers written in Python, for what neither `wrk` nor `h2load` can do: requests that arrive at a rate."""
+"""Requests over HTTP that arrive at a rate, which neither `wrk` nor `h2load` can do: lean, for it shares the cores."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import cycle
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
+import uvloop
 
 from benchmarks.report import Row
 
-#: So many questions apart do callers begin.
-CALLERS = 16
-Call = Callable[[], Awaitable[None]]
-T = TypeVar("T")
+#: So many connections are open; one that waits for an answer sends nothing.
+CONNECTIONS = 128
 
 
-def _from(all_: Sequence[T], caller: int) -> Iterator[T]:
-    """All in turn, again and again; each caller begins at another one."""
-    first = caller * len(all_) // CALLERS
-    return cycle([*all_[first:], *all_[:first]])
+@dataclass(frozen=True)
+class _Load:
+    """Who may ask next, how many seconds each answer came after its request was due, and what went wrong."""
+
+    idle: "deque[_Connection]" = field(default_factory=deque)
+    times: list[float] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection that is kept."""
+
+    def __init__(self, load: _Load) -> None:
+        self._load = load
+        self._got, self._due = b"", 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._load.idle.append(self)
+
+    def ask(self, request: bytes, due: float) -> None:
+        self._got, self._due = b"", due
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        head, _, body = self._got.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or -1)
+        if len(body) == length:
+            if not head.startswith(b"HTTP/1.1 200"):
+                self._load.faults.append(repr(head[:100]))
+            self._load.times.append(time.perf_counter() - self._due)
+            self._load.idle.append(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self not in self._load.idle:
+            self._load.faults.append("closed before its answer came")
 
 
 def open_loop(url: str, bodies: Sequence[bytes], rate: float, seconds: float, what: str) -> Row:
     """Requests leave when their time has come; each one's wait counts from then, sent late or not."""
-
-    async def run() -> Row:
-        idle: asyncio.Queue[Call] = asyncio.Queue()
-        for caller in range(128):
-            idle.put_nowait(await _open(url, _from(bodies, caller % CALLERS)))
-        times: list[float] = []
-
-        async def one(due: float) -> None:
-            call = await idle.get()
-            await call()
-            times.append(time.perf_counter() - due)
-            idle.put_nowait(call)
-
-        began, tasks = time.perf_counter() + 0.1, []
-        for number in range(int(rate * seconds)):
-            due = began + number / rate
-            if (wait := due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait)
-            tasks.append(asyncio.create_task(one(due)))
-        await asyncio.gather(*tasks)
-        p50, p99 = np.quantile(times, [0.5, 0.99]) * 1e3
-        return Row("raypipe, open loop", what, {"requests_s": rate, "p50_ms": float(p50), "p99_ms": float(p99)})
-
-    return asyncio.run(run())
+    times = uvloop.run(_arrive(url, _requests(url, bodies), rate, int(rate * seconds)))
+    p50, p99 = np.quantile(times, [0.5, 0.99]) * 1e3
+    return Row("raypipe, open loop", what, {"requests_s": rate, "p50_ms": float(p50), "p99_ms": float(p99)})
 
 
-async def _open(url: str, bodies: Iterator[bytes]) -> Call:
-    """One connection that is kept."""
+async def _arrive(url: str, requests: Iterator[bytes], rate: float, many: int) -> list[float]:
+    loop, at, load = asyncio.get_running_loop(), urlsplit(url), _Load()
+    for _ in range(CONNECTIONS):
+        await loop.create_connection(lambda: _Connection(load), at.hostname or "", at.port or 80)
+    waiting: deque[float] = deque()
+    began, number = time.perf_counter() + 0.1, 0
+    while len(load.times) < many:
+        assert not load.faults, load.faults[0]
+        now = time.perf_counter()
+        while number < many and began + number / rate <= now:
+            waiting.append(began + number / rate)
+            number += 1
+        while waiting and load.idle:
+            load.idle.popleft().ask(next(requests), waiting.popleft())
+        await asyncio.sleep(0.0005 if waiting or number == many else max(0.0, began + number / rate - now))
+    return load.times
+
+
+def _requests(url: str, bodies: Sequence[bytes]) -> Iterator[bytes]:
+    """All in turn, again and again, as they go over the wire."""
     at = urlsplit(url)
-    reader, writer = await asyncio.open_connection(at.hostname, at.port)
     head = f"POST {at.path} HTTP/1.1\r\nHost: {at.netloc}\r\nContent-Type: application/json\r\nContent-Length: "
-
-    async def call() -> None:
-        body = next(bodies)
-        writer.write(f"{head}{len(body)}\r\n\r\n".encode() + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        assert answer.startswith(b"HTTP/1.1 200"), answer[:100]
-        lower = answer.lower()
-        at = lower.index(b"content-length:") + 15
-        await reader.readexactly(int(lower[at : lower.index(b"\r", at)]))
-
-    return call
+    return cycle([f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies])

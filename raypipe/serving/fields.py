@@ -46,6 +46,16 @@ class Field:
         """The same for many values."""
         return list[self.annotation]  # type: ignore[name-defined]
 
+    @cached_property
+    def least(self) -> int:
+        """The smallest whole number that it may be."""
+        return _RANGES[self.dtype.base_type()][0]
+
+    @cached_property
+    def most(self) -> int:
+        """The largest."""
+        return _RANGES[self.dtype.base_type()][1]
+
     @property
     def json_schema(self) -> dict[str, object]:
         """The same type for readers of the API's description."""

@@ -159,12 +159,14 @@ def _tensors(request: Any, most: int) -> list[Tensor]:  # noqa: ANN401
         raise RequestError(what, where="raw_input_contents", status=400)
     found = []
     for place, one in enumerate(request.inputs):
-        name = one.name if one.name.isidentifier() and len(one.name) <= 64 else str(place)
-        count = tensors.size_of(name, one.datatype, one.shape, most)
+        # Each look into a message makes an object.
+        name, datatype = one.name, one.datatype
+        name = name if name.isidentifier() and len(name) <= 64 else str(place)
+        count = tensors.size_of(name, datatype, tuple(one.shape), most)
         if raw:
             if one.HasField("contents"):
                 raise RequestError("has typed contents beside raw ones", where=f"inputs.{name}", status=400)
-            found.append(tensors.from_raw(name, one.datatype, count, raw[place]))
+            found.append(tensors.from_raw(name, datatype, count, raw[place]))
         else:
             found.append(_typed(name, one, count))
     return found
