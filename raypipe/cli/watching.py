@@ -39,11 +39,14 @@ def watch(name: Name, once: Once = False, stop: Stop = False, json: AsJson = Fal
 
 
 def _once(name: str) -> "Seen":
+    from raypipe.flows.collect import collect
     from raypipe.flows.watching.actor import Round
     from raypipe.wiring import connect
 
     platform = connect()
     try:
+        # A watcher commits nothing; where there is no cluster nobody else does.
+        collect(platform.lake, platform.workspace, platform.clock, name)
         round_ = Round(platform, name)
         round_.go()
         round_.close()

@@ -3,8 +3,9 @@
 Rows and positions are one commit, so a collector that is killed anywhere, or two at once, add nothing twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,6 +14,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
 from pyiceberg.types import BooleanType, DoubleType, IcebergType, IntegerType, LongType, NestedField, StringType
 from pyiceberg.types import TimestamptzType as TimeType
 
@@ -33,6 +35,21 @@ _TYPES: dict[type[pl.DataType], IcebergType] = {
 }
 #: How long the snapshots of a log are kept: their rows stay, only the way back to an earlier state goes.
 SNAPSHOT_SECONDS = 3_600
+
+
+@dataclass(frozen=True)
+class Added:
+    """What a look at a log has found.
+
+    Attributes:
+        rows: every one that was added, as it was added.
+        snapshot: of the table then; 0: there was nothing.
+        positions: how far each segment is in the table.
+    """
+
+    rows: pl.LazyFrame
+    snapshot: int
+    positions: dict[str, int]
 
 
 class LogTable:
@@ -124,11 +141,7 @@ class LogTable:
             # Files whose statistics lie outside of the period are not opened.
             scan = None if table is None else table.scan(row_filter=_between(since, until))
             paths = [] if scan is None else [task.file.file_path for task in scan.plan_files()]
-        at = pl.col("at").cast(pl.Int64)
-        # Files of old lack the columns that came later.
-        known = dict(self.kind.columns)
-        frame = storage.scan(sorted(paths), known) if paths else pl.LazyFrame(schema=known)
-        frame = frame.select(pl.col(name).cast(kind) for name, kind in known.items())
+        at, frame = pl.col("at").cast(pl.Int64), self._scan(paths)
         if since is not None:
             frame = frame.filter(at >= since)
         if until is not None:
@@ -138,6 +151,39 @@ class LogTable:
             return frame.unique(key, keep="last", maintain_order=True)
         told = frame.group_by(key, maintain_order=True).agg(pl.all().drop_nulls().last())
         return told.select(list(self.kind.columns)).sort("at", *key)
+
+    def added(self, after: int | None, read: Mapping[str, int], since: int) -> Added | None:
+        """What was added after a snapshot; of all files of the table only those are opened that hold it.
+
+        Args:
+            after: `Added.snapshot` of the look before; None: there was none, all that there is.
+            read: how far each segment was read elsewhere: commits of nothing beyond it are left out.
+            since: files of rows before this moment alone are left out, microseconds UTC.
+
+        Returns:
+            None: that snapshot is forgotten, or the table was written anew: ask for all that there is.
+
+        Raises:
+            WorkspaceError: the lake cannot be used.
+        """
+        with self._guard():
+            table = self._find()
+            now = None if table is None else table.current_snapshot()
+            if table is None or now is None:
+                return None if after else Added(self._scan([]), 0, {})
+            if after is None:
+                paths = [task.file.file_path for task in table.scan(row_filter=_between(since, None)).plan_files()]
+            elif (new := _after(table, now, after)) is not None:
+                paths = _files(table, now, new, read)
+            else:
+                return None
+            return Added(self._scan(paths), now.snapshot_id, _positions(table))
+
+    def _scan(self, paths: Sequence[str]) -> pl.LazyFrame:
+        # Files of old lack the columns that came later.
+        known = dict(self.kind.columns)
+        frame = storage.scan(sorted(paths), known) if paths else pl.LazyFrame(schema=known)
+        return frame.select(pl.col(name).cast(kind) for name, kind in known.items())
 
     def _find(self) -> Table | None:
         try:
@@ -174,6 +220,31 @@ def _between(since: int | None, until: int | None) -> str:
 
 def _moment(microseconds: int) -> str:
     return iso(microseconds).replace("Z", "+00:00")
+
+
+def _after(table: Table, now: Snapshot, after: int) -> list[Snapshot] | None:
+    """The snapshots since another one, if all of them have only added; None: they have not, or it is forgotten."""
+    new: list[Snapshot] = []
+    for snapshot in ancestors_of(now, table.metadata):
+        if snapshot.snapshot_id == after:
+            return new
+        if snapshot.summary is None or snapshot.summary.operation is not Operation.APPEND:
+            return None
+        new.append(snapshot)
+    return new if not after and new[-1].parent_snapshot_id is None else None
+
+
+def _files(table: Table, now: Snapshot, new: Iterable[Snapshot], read: Mapping[str, int]) -> list[str]:
+    """Of some snapshots that have only added, the files that hold what was not read elsewhere."""
+    wanted = {one.snapshot_id for one in new if any(end > read.get(name, 0) for name, end in _said(one).items())}
+    # Each has a manifest of its own: those of the others are not opened.
+    manifests = [one for one in now.manifests(table.io) if one.added_snapshot_id in wanted] if wanted else []
+    return [entry.data_file.file_path for one in manifests for entry in one.fetch_manifest_entry(table.io)]
+
+
+def _said(snapshot: Snapshot) -> dict[str, int]:
+    text = "{}" if snapshot.summary is None else snapshot.summary.additional_properties.get(POSITIONS, "{}")
+    return msgspec.json.decode(text, type=dict[str, int])
 
 
 def _positions(table: Table) -> dict[str, int]:

@@ -6,6 +6,7 @@ spans only, each label once: those that come after most have, and corrections, a
 What is shown is always computed from what is known now.
 """
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,8 +32,8 @@ _MATURE = 0.9
 class _Span:
     start: int
     place: dict[str, int] = field(default_factory=dict)
-    score: list[float] = field(default_factory=list)
-    label: list[float] = field(default_factory=list)  # NaN: none yet
+    score: "array[float]" = field(default_factory=lambda: array("d"))
+    label: "array[float]" = field(default_factory=lambda: array("d"))  # NaN: none yet
     settled: bool = False
 
 
@@ -101,8 +102,8 @@ class Performance:
         starts, firsts = np.unique(at - at % self._span, return_index=True)
         for start, first, end in zip(starts.tolist(), firsts, [*firsts[1:], len(at)], strict=True):
             span = self._spans.setdefault(start, _Span(start, settled=start in self._sums.memory.settled))
-            span.score += score[first:end].tolist()
-            span.label += truth[first:end].tolist()
+            span.score.frombytes(score[first:end].astype(np.float64).tobytes())
+            span.label.frombytes(truth[first:end].astype(np.float64).tobytes())
         self._forget()
 
     def labelled(self, ids: Sequence[str], truth: Floats, versions: Sequence[int] | Ints | None = None) -> None:
@@ -166,8 +167,8 @@ class Performance:
     def _mature(self, span: _Span, at: int) -> bool:
         if at < span.start + self._span:
             return False
-        known = sum(value == value for value in span.label)
-        return known >= _MATURE * len(span.label) or at >= self._over(span)
+        known = np.count_nonzero(~np.isnan(np.array(span.label)))
+        return bool(known >= _MATURE * len(span.label) or at >= self._over(span))
 
     def _over(self, span: _Span) -> int:
         """From when on labels that have not come are not waited for."""

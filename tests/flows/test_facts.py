@@ -1,5 +1,6 @@
 """The facts that a policy decides on: what they say of the newest predictions, and that a replay has the same ones."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,6 +10,7 @@ import pytest
 from msgspec import structs
 
 from raypipe.contracts.watching import Cohort, PerformanceReport
+from raypipe.flows.collect import LogFiles
 from raypipe.flows.measure import Measure
 from raypipe.flows.platform import Platform
 from raypipe.flows.replay import Past
@@ -17,6 +19,7 @@ from raypipe.flows.replay.service import DAY, Service, watching
 from raypipe.flows.watching import labels, outcome
 from raypipe.flows.watching.facts import situation
 from raypipe.flows.watching.known import Known
+from raypipe.monitoring import Plan
 from raypipe.monitoring.sums import Memory
 from tests.flows.test_replay import RECIPE, pipeline_with
 
@@ -103,18 +106,36 @@ def test_a_replay_decides_on_what_production_would_know(service, monkeypatch):
     replayed, past, models, learned = service
     now = 0
     scores = models.answers(learned, slice(0, len(past.at))).score
-    ids = [f"q{i}" for i in range(len(past.at))]
-    logged = pl.DataFrame({"id": ids, "at": past.at, "score": scores, "answered": True})
-    told = pl.DataFrame({"id": ids, "label": past.truth > 0.5, "settled": past.settled})
-    monkeypatch.setattr(
-        labels, "predictions", lambda _p, _k, since, *_: logged.filter(pl.col("at").is_between(since, now))
-    )
-    monkeypatch.setattr(labels, "feedback", lambda _p, _k, _since: told.filter(pl.col("settled") <= now))
+    ids = pl.DataFrame({"request_id": [f"q{i}" for i in range(len(past.at))]}).with_columns(row=pl.lit(0))
+    none = {"number": pl.lit(None, pl.Float64), "category": pl.lit(None, pl.String)}
+    kinds = {
+        "predictions": ids.with_columns(
+            category=none["category"], at=past.at, score=scores, answered=True, version=past.at // (30 * DAY)
+        ),
+        "feedback": ids.with_columns(**none, at=past.settled, label=past.truth > 0.5),
+    }
+
+    class Tail:
+        """A log that is written as history passes."""
+
+        def __init__(self, _platform: object, files: LogFiles, _name: str, columns: Sequence[str]) -> None:
+            self._rows, self._at = kinds[files.kind.name].select(columns), 0
+
+        def more(self, since: int) -> pl.DataFrame:
+            found = self._rows.filter((pl.col("at") > self._at) & (pl.col("at") <= now) & (pl.col("at") >= since))
+            self._at = now
+            return found
+
+    monkeypatch.setattr(labels, "Tail", Tail)
+    version = SimpleNamespace(name="small", version=1)
+    known = cast(Known, SimpleNamespace(measure=Measure(), version=version))
+    rows = labels.Told(cast(Platform, None), known, Plan(span=DAY // 24), 30 * DAY)
     memory, found = Memory(), []
     for now in range(31 * DAY, 55 * DAY, DAY):
         drift, performance = replayed.live(now)
         mine = replayed.situation(now, now - DAY, drift, performance)
-        rows = labels.Told(cast(Platform, None), cast(Known, SimpleNamespace(measure=Measure())), 30 * DAY)
+        rows.new_look = True
+        rows.after(memory, now)
         theirs, memory = outcome.outcome(
             rows, replayed.judged, memory, span=DAY, settles=2 * DAY, quiet=90 * DAY, at=now
         )

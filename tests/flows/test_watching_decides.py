@@ -17,15 +17,17 @@ from raypipe.contracts.decisions import Decision
 from raypipe.contracts.records import ModelVersion
 from raypipe.errors import WorkspaceError
 from raypipe.flows import Platform
+from raypipe.flows.collect import collect
 from raypipe.flows.retrain import drive
-from raypipe.flows.watching import labels
+from raypipe.flows.tail import Tail
 from raypipe.flows.watching.actor import Round
 from raypipe.flows.watching.known import Known
 from raypipe.flows.watching.labels import Told
 from raypipe.flows.watching.telling import RAISED
+from raypipe.lake import storage
 from raypipe.settings import Settings
 from raypipe.spec.retrain import Age, Drift, Errors, Failing, NewRows, Retrain, Schedule, Slower, Worse
-from tests.flows.watched import MINUTE, Written, asked, make_champion, opened
+from tests.flows.watched import MINUTE, Written, asked, make_champion, opened, scored
 
 AT = 1_372_640_400_000_000
 QUIET = Retrain((NewRows(10**9),))
@@ -279,20 +281,37 @@ def test_of_a_bundle_of_old_new_rows_are_those_whose_labels_have_settled(made, m
         assert watched.decided(platform)[-1].situation.new_rows == 400
 
 
-def test_a_tick_reads_the_logs_when_something_has_been_told(made, monkeypatch):
-    reads, predictions = [], labels.predictions
-    monkeypatch.setattr(labels, "predictions", lambda *how: reads.append(watched.clock.now()) or predictions(*how))
-    with made(QUIET) as (watched, _):
+def test_a_tick_reads_what_is_new_when_something_has_been_told(made, monkeypatch):
+    """However much was answered before: rows are read once, from the files of replicas, and no file of the lake."""
+    reads, more, opened_files, scan = [], Tail.more, [], storage.scan
+
+    def read(tail, since):
+        found = more(tail, since)
+        reads.append((watched.clock.now(), found.height))
+        return found
+
+    monkeypatch.setattr(Tail, "more", read)
+    monkeypatch.setattr(storage, "scan", lambda paths, *how: opened_files.extend(paths) or scan(paths, *how))
+    with made(QUIET) as (watched, platform):
         watched.minutes(2, 12)
-        assert 0 < len(reads) <= 4  # 24 ticks are a span, which is looked at four times, and when it ends
-        for _ in range(3):
+        assert 0 < len({at for at, _ in reads}) <= 4  # 24 ticks are a span, looked at four times, and when it ends
+        for _ in range(40):
+            reads.clear()
             frame = asked(watched.rng, 100)
-            watched.replicas[1].log(frame, watched.clock.now(), np.ones(100))
+            watched.replicas[1].log(frame, watched.clock.now(), watched.rng.random(100) < scored(frame))
             watched.minutes(2)
-            assert reads[-1] == watched.clock.now()
+            assert reads == [(watched.clock.now(), 100)] * 2
+        assert opened_files == []
+        # What is in the lake by now was read before it was there.
+        assert collect(platform.lake, platform.workspace, watched.clock, "rides") == 2 * 40 * 100
+        watched.replicas[1].log(frame, watched.clock.now(), watched.rng.random(100) < scored(frame))
+        watched.minutes(2)
+        assert reads[-1] == (watched.clock.now(), 100)
+        assert opened_files == []
         before = len(reads)
         watched.minutes(2)
         assert len(reads) == before
+        assert watched.round._watcher.state.memories[2].labels > 1_000
 
 
 def test_labels_that_cannot_be_read_let_nothing_be_trained(made, monkeypatch):

@@ -13,6 +13,7 @@ from raypipe.clock import ManualClock, to_second
 from raypipe.contracts import bundle
 from raypipe.errors import LedgerError
 from raypipe.flows import Platform
+from raypipe.flows.collect import collect
 from raypipe.flows.watching.actor import Round
 from raypipe.flows.watching.telling import RAISED
 from raypipe.flows.watching.watcher import Watcher
@@ -113,6 +114,7 @@ def test_a_drift_began_when_the_tick_before_it_was_closed_however_long_ticks_tak
 
 
 def damaged_log(watched: Watched, _: pytest.MonkeyPatch) -> None:
+    collect(watched.platform.lake, watched.platform.workspace, watched.clock)
     files = [path for path in watched.platform.workspace.rglob("*.parquet") if "predictions" in str(path)]
     assert files
     for path in files:

@@ -1,5 +1,6 @@
 """One model in service during a replay: it is watched and judged as in production, by the same code."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -155,13 +156,19 @@ class Service:
         )
         return report, found
 
-    def rows(self, since: int) -> pl.DataFrame:
+    def rows(self, since: int, _last: int, _again: Callable[[int], bool]) -> pl.DataFrame:
         """What it answered from a moment on, as ``at``, ``score`` and ``truth`` (NaN: not settled yet), by time."""
         # What was asked before belongs to the version before.
         rows, past = self.past.asked(max(since, self.since), self._now), self.past
         said = self.models.answers(self.learned, rows)
         truth = np.where(past.settled[rows] <= self._now, said.truth, np.nan)
         return pl.DataFrame({"at": past.at[rows], "score": said.score, "truth": truth})
+
+    def usual(self, since: int, _until: int) -> float:
+        """How many answers a span has, from a moment to now."""
+        rows = self.past.asked(max(since, self.since), self._now)
+        at = self.past.at[rows]
+        return len(at) / max(len(np.unique(at // self._span)), 1)
 
     def _answer(self, rows: slice) -> None:
         counted = self.models.answers(self.learned, rows).counted

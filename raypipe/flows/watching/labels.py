@@ -3,6 +3,7 @@
 A correction that comes after its label was to stand for good is not shown.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 
@@ -12,9 +13,12 @@ from msgspec import structs
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.segment import segments
 from raypipe.contracts.watching import PerformanceReport
-from raypipe.flows.collect import log_folder, logged
+from raypipe.flows.collect import KINDS, log_folder, logged
+from raypipe.flows.measure import KEY
 from raypipe.flows.platform import Platform
+from raypipe.flows.tail import Tail
 from raypipe.flows.watching import outcome as came_true
+from raypipe.flows.watching.joined import Joined
 from raypipe.flows.watching.known import Known
 from raypipe.monitoring import Plan
 from raypipe.monitoring.sums import Memory
@@ -31,28 +35,79 @@ _SKEW = 60_000_000
 
 
 class Told:
-    """The logs of one version as they are now, read as far back as somebody asks, however many ticks do.
+    """What one version answered, and what was told of it, followed from look to look: what was read stays joined.
 
     Args:
         platform: whose logs.
         known: the version.
-        since: what was answered before is left out; microseconds UTC.
+        plan: how it is watched.
+        at: now, microseconds UTC.
+
+    Attributes:
+        version: its number.
+        new_look: set it to read what is new once more, however many ticks are closed then.
     """
 
-    def __init__(self, platform: Platform, known: Known, since: int) -> None:
-        self._platform, self._known, self._since = platform, known, since
-        self._rows: tuple[int, pl.DataFrame] | None = None
+    def __init__(self, platform: Platform, known: Known, plan: Plan, at: int) -> None:
+        self.version, self.new_look = known.version.version, True
+        self._platform, self._known = platform, known
+        self._plan, self._span, self._since, self._stamp = plan, TICKS * plan.span, oldest(plan, at), at
+        self._begin()
 
-    def rows(self, since: int) -> pl.DataFrame:
-        """What was answered from a moment on, as ``at``, ``score`` and ``truth`` (NaN: not known yet), by time.
+    def _begin(self) -> None:
+        name, platform = self._known.version.name, self._platform
+        self._joined = Joined(self._known.measure, self._span)
+        self._given = Tail(platform, KINDS[0], name, (*KEY, "at", "version", "answered", "score", "category"))
+        self._heard = Tail(platform, KINDS[1], name, (*KEY, "at", *TOLD[:3]))
+
+    def after(self, memory: Memory, at: int) -> None:
+        """What changes from now on has changed later than all that a memory has seen, and what it is done with goes."""
+        self._stamp = max(at, memory.read, memory.whole) + 1
+        self._since = max(oldest(self._plan, at), memory.through // self._span * self._span)
+
+    def follow(self) -> None:
+        """Read what is new, unless this look has.
 
         Raises:
             WorkspaceError: the logs cannot be read.
         """
-        since = max(since, self._since)
-        if self._rows is None or since < self._rows[0]:
-            self._rows = since, self._read(since)
-        return self._rows[1].filter(pl.col("at") >= since)
+        if not self.new_look:
+            return
+        self._joined.forget(self._since)
+        try:
+            if not self._take():
+                self._begin()
+                self._take()
+        except BaseException:
+            # Some of it may have been read, and not been joined.
+            self._begin()
+            raise
+        self.new_look = False
+
+    def _take(self) -> bool:
+        """Join what is new; False: that cannot be told from what was there."""
+        # Nothing is told of a prediction before it was made, but by clocks that differ.
+        answers, labels = self._given.more(self._since), self._heard.more(self._since - _SKEW)
+        if answers is None or labels is None:
+            return False
+        mine = pl.col("answered") & (pl.col("version") == self._known.version.version) & pl.col("score").is_not_null()
+        key = ID.hash(), pl.col("at").cast(pl.Int64)
+        given = answers.filter(mine).select(*key, "score", "category")
+        self._joined.add(given, labels.select(*key, *TOLD[:3]), self._stamp)
+        return True
+
+    def rows(self, since: int, last: int, again: Callable[[int], bool]) -> pl.DataFrame:
+        """What was answered from a moment on, see `outcome.Rows`.
+
+        Raises:
+            WorkspaceError: the logs cannot be read.
+        """
+        self.follow()
+        return self._joined.rows(since, lambda start, changed, newest: max(changed, newest) > last or again(start))
+
+    def usual(self, since: int, until: int) -> float:
+        """How many answers a span has, from one moment to another."""
+        return self._joined.usual(since, until)
 
     @property
     def heard(self) -> str:
@@ -66,13 +121,6 @@ class Told:
             WorkspaceError: the log cannot be read.
         """
         return _answers(self._platform, self._known, since, until).filter("answered").select("at").collect().height
-
-    def _read(self, since: int) -> pl.DataFrame:
-        answered = predictions(self._platform, self._known, since, "category").filter("answered")
-        # Nothing is told of a prediction before it was made, but by clocks that differ.
-        told = feedback(self._platform, self._known, since - _SKEW)
-        rows = self._known.measure.beside(answered.unique("id", keep="first", maintain_order=True), told, ["id"])
-        return rows.select(pl.col("at").cast(pl.Int64), "score", pl.col("truth").fill_null(float("nan")))
 
 
 def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tuple[PerformanceReport, Memory]:
@@ -93,6 +141,7 @@ def outcome(told: Told, known: Known, memory: Memory, plan: Plan, at: int) -> tu
     judged = known.judged
     settles = micros(known.pipeline.label.settled_after) + micros(known.pipeline.ask.lead)
     span, quiet = TICKS * plan.span, plan.budget * plan.span
+    told.after(memory, at)
     still = not came_true.due(memory.read, span, settles, at)
     if judged is None:
         return _counted(told, memory, at, memory.through if still else at - settles - _SKEW)

@@ -1,13 +1,15 @@
 """What came true of a version's predictions: each span of time is read until its labels have had their time.
 
 After that its figures are kept, with its scores and labels added up, and it is not read again: what a tick reads does
-not grow with what was answered before. Of spans older than those that are shown more becomes known once in a while:
-they are read once a span, not at every tick. The same in production and in a replay: only the rows come from elsewhere.
+not grow with what was answered before. A span of which nothing is new keeps the figures that it had. Of spans older
+than those that are shown more becomes known once in a while: they are looked at once a span, not at every tick. The
+same in production and in a replay: only the rows come from elsewhere.
 
-Nothing is read while nothing new has been told, but when a span ends or its labels have had their time, and a few
+Nothing is looked at while nothing new has been told, but when a span ends or its labels have had their time, and a few
 times in a span, so that the newest predictions are counted soon.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import polars as pl
@@ -31,8 +33,16 @@ _OFTEN = 4
 class Rows(Protocol):
     """What was answered and what is known of it now."""
 
-    def rows(self, since: int) -> pl.DataFrame:
-        """What was answered from a moment on, as ``at``, ``score`` and ``truth`` (NaN: not known yet), by time."""
+    def rows(self, since: int, last: int, again: Callable[[int], bool]) -> pl.DataFrame:
+        """What was answered from a moment on, as ``at``, ``score`` and ``truth`` (NaN: not known yet), by time.
+
+        Spans may be left out of which nothing is new since the ``last`` look, but those that are asked for ``again``,
+        by their start.
+        """
+        ...
+
+    def usual(self, since: int, until: int) -> float:
+        """How many answers a span has, from one moment to another."""
         ...
 
 
@@ -56,12 +66,19 @@ def outcome(
     done = max(oldest(span, at), memory.through // span * span)
     since = done if at - memory.whole >= span else max(done, at // span * span - _SHOWN * span)
 
-    rows = told.rows(since).filter(pl.col("at").is_between(since, at))
-    usual = rows.height / max((rows["at"] // span).n_unique(), 1)
+    last = memory.whole if since == done else memory.read
+
+    def again(start: int) -> bool:
+        """It ends, or its labels have had their time: labels that were there already count now."""
+        return any(last < start + span + after <= at for after in (0, settles))
+
+    rows = told.rows(since, last, again).filter(pl.col("at").is_between(since, at))
+    usual = told.usual(since, at)
     performance = _performance(judged, memory, span, settles, _labels(memory, usual) * quiet / span)
     performance.joined(rows["at"].to_numpy(), rows["score"].to_numpy(), rows["truth"].to_numpy())
     report = performance.report(at, SPANS + 1)
-    cohorts = (*(one for one in memory.shown if one.start < since), *report.cohorts)[-_SHOWN:]
+    shown = {one.start: one for one in (*memory.shown, *report.cohorts)}
+    cohorts = tuple(shown[start] for start in sorted(shown)[-_SHOWN:])
     now = structs.replace(performance.memory, shown=list(cohorts), usual=usual, read=at)
     if since == done:
         # Whatever began before has had its time, and was taken into account as it is.

@@ -23,7 +23,7 @@ from raypipe.flows.watching import state as kept
 from raypipe.flows.watching.alarms import decided, drift_alarm, silence
 from raypipe.flows.watching.facts import failing, situation, slower
 from raypipe.flows.watching.known import Known
-from raypipe.flows.watching.labels import Told, oldest, outcome
+from raypipe.flows.watching.labels import Told, outcome
 from raypipe.flows.watching.state import Alarm, Part, Tick
 from raypipe.flows.watching.versions import Versions
 from raypipe.flows.watching.why import why
@@ -70,7 +70,7 @@ class Watcher:
         if not self.state.asked:
             self.state.looked = self.state.asked = self._platform.clock.now()
         self._versions = Versions(self._platform, self._name, self.state.monitors)
-        self._told: dict[int, Told] = {}
+        self._told: Told | None = None
         self._saved = self._platform.clock.now()
 
     def close(self) -> None:
@@ -94,8 +94,9 @@ class Watcher:
             raise
 
     def _look(self) -> list[Tick]:
-        self._told = {}
         ticks: list[Tick] = []
+        if self._told is not None:
+            self._told.new_look = True
         done: list[Path] = []
         for counted in self._news(done):
             ticks += self._count(counted)
@@ -104,7 +105,10 @@ class Watcher:
             if self._ready(version, monitor, now):
                 ticks.append(self._close(version, monitor, now))
         asked = self._ask_in_a_pause(now)
-        if ticks or asked or now - self._saved >= _SAVE:
+        late = now - self._saved >= _SAVE
+        if late:
+            self._keep_up()
+        if ticks or asked or late:
             self._save(now)
             self._remove(done)
         return ticks
@@ -247,13 +251,21 @@ class Watcher:
     def _outcome(self, known: Known, memory: Memory, at: int) -> tuple[PerformanceReport | None, Memory]:
         version = known.version.version
         try:
-            if version not in self._told:
-                self._told[version] = Told(self._platform, known, oldest(self._plan, at))
-            return outcome(self._told[version], known, memory, self._plan, at)
+            if self._told is None or self._told.version != version:
+                self._told = Told(self._platform, known, self._plan, at)
+            return outcome(self._told, known, memory, self._plan, at)
         except (WorkspaceError, pl.exceptions.PolarsError, ValueError):
             # The tick is closed already: what it says of the columns must not be lost.
             logger.exception("the labels of version %d were not read", version)
             return None, memory
+
+    def _keep_up(self) -> None:
+        """The logs are followed however long ticks take: the lake forgets within an hour what was added when."""
+        try:
+            if self._told is not None:
+                self._told.follow()
+        except (WorkspaceError, pl.exceptions.PolarsError):
+            logger.exception("the logs were not read")
 
     def _champion(self) -> int:
         champion = self._platform.registry.champion(self._name)
