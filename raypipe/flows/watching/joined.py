@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from raypipe.contracts.logs import told_in
 from raypipe.flows.measure import Measure
-from raypipe.stats.exact import Ints
+from raypipe.stats.arrays import Ints
 
 #: What is known of a label: of which answer, when it was told, and what.
 LABEL = {"id": pl.UInt64(), "at": pl.Int64(), "label": pl.Boolean(), "number": pl.Float64(), "category": pl.String()}
