@@ -31,7 +31,7 @@ from raypipe.lake.known import KnownIds
 from raypipe.lake.poison import keep_bad, name_of, recent_after, require_few_bad
 from raypipe.lake.repeats import drop_rows, repeated_rows
 from raypipe.lake.share import Maker, Share
-from raypipe.lake.shipped import Shape, after
+from raypipe.lake.shipped import after
 from raypipe.lake.stage import ROWS_PER_FILE
 from raypipe.lake.state import Held, candidate, data_files, held_by, main_of
 from raypipe.lake.writers import require_writer
@@ -205,8 +205,8 @@ class LiveIngest:
         source, table = self._source, work.table
         name = name_of(self._identity, share.first, share.last, share.read)
         shape = work.held.shape
-        for scales in share.scales:
-            shape, _ = after(source, shape, Shape(scales=scales), f"{table.name()[-1]}, the next messages")
+        for sizes in share.sizes:
+            shape, _ = after(source, shape, sizes, f"{table.name()[-1]}, the next messages")
         paths, again, late = list(share.paths), 0, share.late
         if share.rows and self._known.may_repeat(table, work.base, paths):
             before = [file.file_path for file in data_files(table, work.base)]

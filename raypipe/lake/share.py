@@ -16,7 +16,7 @@ from raypipe.contracts.streaming import Messages, Span
 from raypipe.lake.decode import Decoder, Poison
 from raypipe.lake.derive import derive_good
 from raypipe.lake.poison import Bad, bad_messages, require_few_bad
-from raypipe.lake.shipped import scales_of
+from raypipe.lake.shipped import Shape, sizes_of
 from raypipe.lake.spread import spread
 from raypipe.lake.stage import PartWriter
 from raypipe.lake.times import mark_late, newest_after
@@ -39,7 +39,7 @@ class Share(Record, frozen=True, kw_only=True):
         rows, late: how many of them are rows, and how many of these are late.
         bad: the others, in order.
         extra: columns that messages have and the stream does not declare.
-        scales: what numbers look like, block by block; see ``shipped.Shape``.
+        sizes: how large numbers are, block by block.
         paths: the files, in the order of their rows.
     """
 
@@ -53,7 +53,7 @@ class Share(Record, frozen=True, kw_only=True):
     late: int = 0
     bad: tuple[Bad, ...] = ()
     extra: tuple[str, ...] = ()
-    scales: tuple[dict[str, tuple[float, ...]], ...] = ()
+    sizes: tuple[Shape, ...] = ()
     paths: tuple[str, ...] = ()
 
     def __add__(self, other: "Share") -> "Share":
@@ -70,7 +70,7 @@ class Share(Record, frozen=True, kw_only=True):
             late=self.late + other.late,
             bad=self.bad + other.bad,
             extra=tuple(sorted({*self.extra, *other.extra})),
-            scales=self.scales + other.scales,
+            sizes=self.sizes + other.sizes,
             paths=self.paths + other.paths,
         )
 
@@ -137,7 +137,7 @@ class Maker:
 
         rows = derive_good(decoded.rows, source, self.lookups, spare)
         self._require_few(len(before.bad) + len(poison), poison[0].reason if poison else "")
-        scales = scales_of(source, rows)
+        sizes = sizes_of(source, rows)
         newest = self.taken.newest | before.newest
         rows = mark_late(source, rows, places, messages, newest)
         return rows, Share(
@@ -151,7 +151,7 @@ class Maker:
             late=rows.filter(LATE).height if LATE in rows.columns else 0,
             bad=tuple(bad_messages(source, messages, sorted(poison, key=lambda one: one.place))),
             extra=decoded.extra,
-            scales=(scales,) if scales else (),
+            sizes=(sizes,),
         )
 
     def _require_few(self, bad: int, why: str) -> None:

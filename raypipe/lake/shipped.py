@@ -16,30 +16,24 @@ from raypipe.lake import faults
 from raypipe.lake.declared import files_of
 from raypipe.lake.elsewhere import FoundTable
 from raypipe.lake.files import FoundFile
+from raypipe.lake.units import FEW_VALUES, FEWEST, QUANTILES, factor, factor_of_few, quantiles
 from raypipe.spec import Source
 
 #: Rows of a JSON file that are asked for their keys.
 ROWS_ASKED = 1_000
-#: Below so many values the quantiles of a column say too little.
-FEW_VALUES = 100
-QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-#: What lies between two units of one thing: minutes and hours, metres and kilometres, seconds and microseconds …
-FACTORS = (60.0, 100.0, 1e3, 3_600.0, 86_400.0, 1e6, 1e9)
-#: How far each quantile may be from the factor, and how wide a column has to be spread for that to tell anything.
-NEAR, SPREAD = 0.25, 1.5
-#: Numbers from here on are times since an epoch: they are all alike, and jump by exactly a power of a thousand.
-EPOCH = 1e8
 
 
 class Shape(Record, frozen=True, kw_only=True):
     """What columns look like as shipped.
 
     ``columns`` are in the order of the file, each with its type and the unit that it names, empty where a format tells
-    no types; ``scales`` the quantiles of numeric columns, as they were first seen.
+    no types; ``scales`` the quantiles of numeric columns, as they were first seen; ``few`` how large values were, in
+    three digits, of columns that came in so small numbers that they are yet to be judged.
     """
 
     columns: tuple[tuple[str, str], ...] = ()
     scales: dict[str, tuple[float, ...]] = msgspec.field(default_factory=dict)
+    few: dict[str, tuple[float, ...]] = msgspec.field(default_factory=dict)
 
 
 def columns_of(file: FoundFile, source: Source) -> tuple[tuple[str, str], ...]:
@@ -69,19 +63,24 @@ def _types(file: FoundFile, source: Source) -> dict[str, str]:
         return {one.name: str(one.type) + _unit(one) for one in pq.read_schema(raw)}
 
 
-def scales_of(source: Source, rows: pl.DataFrame) -> dict[str, tuple[float, ...]]:
-    """The quantiles of each shipped column of numbers that tell how large its values are."""
+def sizes_of(source: Source, rows: pl.DataFrame) -> Shape:
+    """How large the values of shipped columns of numbers are: quantiles, or, where they are few, themselves."""
     names = [n for n, kind in source.columns.items() if kind in (int, float) and n not in source.rescales]
+    if not names:
+        return Shape()
     sizes = rows.lazy().select(pl.col(names).abs().cast(pl.Float64).fill_nan(None))
     asked = [
         *(pl.col(name).quantile(q).alias(f"{name}\0{q}") for name in names for q in QUANTILES),
         *(pl.col(name).count().alias(name) for name in names),
     ]
-    if not names:
-        return {}
     found = sizes.select(asked).collect().row(0, named=True)
     enough = [name for name in names if found[name] >= FEW_VALUES and found[f"{name}\0{QUANTILES[0]}"]]
-    return {name: tuple(found[f"{name}\0{q}"] for q in QUANTILES) for name in enough}
+    small = [name for name in names if 0 < found[name] < FEW_VALUES]
+    few = sizes.select(pl.col(small).round_sig_figs(3).implode()).collect() if small else pl.DataFrame()
+    return Shape(
+        scales={name: tuple(found[f"{name}\0{q}"] for q in QUANTILES) for name in enough},
+        few={name: tuple(few[name][0].drop_nulls()) for name in small},
+    )
 
 
 def after(source: Source, before: Shape, now: Shape, where: str) -> tuple[Shape, list[str]]:
@@ -100,9 +99,30 @@ def after(source: Source, before: Shape, now: Shape, where: str) -> tuple[Shape,
     for name in source.columns.keys() & old.keys() & new.keys():
         _require_no_less(source, name, old[name], new[name], where)
     for name in before.scales.keys() & now.scales.keys():
-        _require_unit(source, name, before.scales[name], now.scales[name], where)
-    scales = now.scales | {name: one for name, one in before.scales.items() if name not in source.rescales}
-    return Shape(columns=now.columns or before.columns, scales=scales), _changes(old, new)
+        _require_unit(source, name, factor(before.scales[name], now.scales[name]), where)
+    first, few = dict(now.scales), dict(before.few)
+    for name, values in now.few.items():
+        pool = few.pop(name, ())
+        if name in before.scales:
+            pool = _judged(source, name, before.scales[name], pool, values, where)
+        elif len(pool := pool + values) >= FEW_VALUES:
+            first |= {name: size} if (size := quantiles(pool)) else {}
+            pool = ()
+        few |= {name: pool} if pool else {}
+    scales = first | {name: one for name, one in before.scales.items() if name not in source.rescales}
+    return Shape(columns=now.columns or before.columns, scales=scales, few=few), _changes(old, new)
+
+
+def _judged(
+    source: Source, name: str, scale: Sequence[float], pool: tuple[float, ...], values: tuple[float, ...], where: str
+) -> tuple[float, ...]:
+    """Judge values that are few: alone, or with those before that were fewer still. Returns those yet to be judged."""
+    alone = len(values) >= FEWEST
+    some = values if alone else pool + values
+    if len(some) < FEWEST:
+        return some
+    _require_unit(source, name, factor_of_few(scale, some), where)
+    return pool if alone else ()
 
 
 def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -128,16 +148,13 @@ def _require_no_less(source: Source, name: str, before: str, now: str, where: st
         raise SourceError(f"column `{name}` was {old} and is only {new}", where=where, cure=cure)
 
 
-def _require_unit(source: Source, name: str, before: Sequence[float], now: Sequence[float], where: str) -> None:
-    ratios = [b / a for a, b in zip(before, now, strict=True)]
-    spread = min(before[-1] / before[0], now[-1] / now[0]) >= SPREAD
-    for factor in (*FACTORS, *(1 / one for one in FACTORS)):
-        epoch = max(factor, 1 / factor) in (1e3, 1e6, 1e9) and min(*before, *now) >= EPOCH
-        if (spread or epoch) and all(abs(ratio / factor - 1) <= NEAR for ratio in ratios):
-            times = f"{factor:,.0f} times as large" if factor > 1 else f"{1 / factor:,.0f} times smaller"
-            what = f"column `{name}` seems to be in another unit: its values are {times} as they were"
-            cure = f'Convert it where it is written; if it is right, add `rescales=["{name}"]` at {source.where}'
-            raise SourceError(what, where=where, cure=cure)
+def _require_unit(source: Source, name: str, found: float | None, where: str) -> None:
+    if found is None:
+        return
+    times = f"{found:,.0f} times as large" if found > 1 else f"{1 / found:,.0f} times smaller"
+    what = f"column `{name}` seems to be in another unit: its values are {times} as they were"
+    cure = f'Convert it where it is written; if it is right, add `rescales=["{name}"]` at {source.where}'
+    raise SourceError(what, where=where, cure=cure)
 
 
 def _avro_type(declared: object) -> str:

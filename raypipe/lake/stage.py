@@ -11,6 +11,7 @@ from threading import Event, Lock
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import structs
 
 from raypipe.contracts.progress import Progress, Step
 from raypipe.contracts.records import Record, SourceFile
@@ -25,7 +26,7 @@ from raypipe.lake.files import BrokenFileError, FoundFile
 from raypipe.lake.poison import Bad
 from raypipe.lake.read import blocks
 from raypipe.lake.salvage import Line, bad_line, names_of, salvage, whole
-from raypipe.lake.shipped import Shape, columns_of, scales_of
+from raypipe.lake.shipped import Shape, columns_of, sizes_of
 from raypipe.lake.spread import spread
 from raypipe.spec import Source
 
@@ -89,13 +90,13 @@ class Task:
         return Staged(file=read, paths=tuple(writer.paths), shape=shape, size=self.file.size, bad=tuple(bad))
 
     def _read(self, writer: "PartWriter", advance: Callable[[float], object]) -> Shape:
-        scales: dict[str, tuple[float, ...]] = {}
+        sizes = Shape()
         for batch, share in blocks(self.file, self.source):
             derived = self._derived(batch, writer.rows)
-            scales = scales if writer.rows else scales_of(self.source, derived)
+            sizes = sizes if writer.rows else sizes_of(self.source, derived)
             writer.write(derived.to_arrow())
             advance(share)
-        return Shape(columns=columns_of(self.file, self.source), scales=scales)
+        return structs.replace(sizes, columns=columns_of(self.file, self.source))
 
     def _salvaged(self, writer: "PartWriter", fault: SourceError) -> tuple[Shape, list[Bad]]:
         """Write what can be read of a file with a fault."""
@@ -105,7 +106,7 @@ class Task:
             raise fault
         bad: list[Bad] = []
         names: dict[str, str] = {}
-        scales: dict[str, tuple[float, ...]] = {}
+        sizes = Shape()
         for some in salvage(self.file, self.source):
             bad += [bad_line(self.file, line, why) for line, why in some.bad]
             if not some.lines:
@@ -114,11 +115,11 @@ class Task:
             left = list(some.lines)
             frame = pl.DataFrame(pl.from_arrow(some.rows))
             rows = derive_good(frame, self.source, self.lookups, partial(self._spare, bad, left), self.newest)
-            scales = scales if writer.rows else scales_of(self.source, rows)
+            sizes = sizes if writer.rows else sizes_of(self.source, rows)
             writer.write(rows.to_arrow())
         if writer.rows:
             require_columns(self.file, self.source, list(names))
-        return Shape(columns=tuple(names.items()), scales=scales), bad
+        return structs.replace(sizes, columns=tuple(names.items())), bad
 
     def _spare(self, bad: list[Bad], left: list[Line], row: int, why: str) -> None:
         bad.append(bad_line(self.file, left.pop(row), why))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 import polars as pl
+from msgspec import structs
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
@@ -69,6 +70,11 @@ class Held:
     def standing(self) -> "Held":
         """The same for a run that found it so and added nothing."""
         return replace(self, added=0, repeated=0, changed=(), differing="")
+
+    @property
+    def without_values(self) -> "Held":
+        """The same without the values of rows that it kept to judge them later: some of them are to be forgotten."""
+        return replace(self, shape=structs.replace(self.shape, few={}))
 
 
 def head(table: Table, branch: str) -> Snapshot | None:

@@ -81,7 +81,7 @@ def rewrite(table: Table, drop: pl.Expr | None = None, by: str = "") -> int:
         ManageSnapshots(transaction).create_branch(main.snapshot_id, INCOMING).commit()
     # It tells all by itself: the snapshots before it will be gone.
     told = {
-        **told_on(held.standing),
+        **told_on(held.standing if drop is None else held.standing.without_values),
         "raypipe.files": listed(held.files.values()),
         "raypipe.taken": held.taken.to_json(),
     }

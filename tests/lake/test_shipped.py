@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +12,8 @@ import pytest
 from raypipe.contracts.progress import Silent
 from raypipe.contracts.records import Snapshot
 from raypipe.errors import SourceError
-from raypipe.lake import Lake
+from raypipe.lake import Lake, units
+from raypipe.lake.state import candidate, held_by
 from raypipe.spec import Stream, json_lines, kafka, parquet
 from raypipe.spec import csv as csv_files
 from tests.lake.logs import Broker, ride
@@ -175,3 +177,92 @@ def test_another_unit_in_a_log_stops(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="column `minutes` seems to be in another unit"):
         lake.ingest(live, Silent())
     assert lake.published(live) is not None
+
+
+@pytest.mark.parametrize("factor", [100.0, 1_000.0, 1 / 60])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_another_unit_shows_in_a_small_file(lake: Lake, data: Path, kind: str, factor: float) -> None:
+    folder = data / kind
+    ship(folder, "a", frame(*range(200)))
+    ship(folder, "b", frame(*range(200, 290), factor=1.1))
+    taken(lake, stream(folder))
+    ship(folder, "c", frame(*range(300, 390), factor=factor))
+    with pytest.raises(SourceError, match="column `minutes` seems to be in another unit"):
+        lake.ingest(stream(folder), Silent())
+    assert taken(lake, stream(folder, rescales=["minutes"])).rows == 380
+
+
+def test_another_unit_shows_in_a_trickle(tmp_path: Path) -> None:
+    """Also where no batch ever had many rows; what was judged is not kept."""
+    broker, minutes = Broker(), [10.0 + i * 7 % 17 for i in range(200)]
+    lake = Lake(tmp_path / "lake", connections={"kafka": broker.connection})
+    live = trips(None, live=kafka("trickle"))
+    for start in range(0, 120, 30):
+        broker.send("trickle", *[ride(i, minutes=minutes[i]) for i in range(start, start + 30)])
+        taken(lake, live)
+    held = held_by(lake._catalog.load_table("lake.trips"), candidate(lake._catalog.load_table("lake.trips")))
+    assert "minutes" in held.shape.scales
+    assert not held.shape.few
+    for start in range(120, 160, 4):
+        broker.send("trickle", *[ride(i, minutes=minutes[i] * 1000) for i in range(start, start + 4)])
+        if start < 136:
+            taken(lake, live)
+        else:
+            with pytest.raises(SourceError, match="`minutes` seems to be in another unit: its values are 1,000 times"):
+                lake.ingest(live, Silent())
+            break
+
+
+def test_values_that_wait_to_be_judged_are_erased(lake: Lake, data: Path) -> None:
+    folder = data / "csv"
+    ship(folder, "a", frame(1, 2).with_columns(fare=pl.Series([7.5, 8762.0])))
+    taken(lake, stream(folder))
+    assert b"8760" in b"".join(path.read_bytes() for path in (lake._folder).rglob("*.json"))
+    lake.erase(stream(folder), "id", 2)
+    left = [path for path in lake._folder.rglob("*") if path.is_file() and b"8760" in path.read_bytes()]
+    assert not [path for path in left if path.name in current_metadata(lake)]
+
+
+def current_metadata(lake: Lake) -> list[str]:
+    return [lake._catalog.load_table("lake.trips").metadata_location.rpartition("/")[2]]
+
+
+DISTRIBUTIONS = {
+    "normal": lambda random, many: np.abs(random.normal(50, 12, many)),
+    "wide": lambda random, many: random.lognormal(3, 1, many),
+    "very wide": lambda random, many: random.lognormal(3, 3, many),
+    "of one group at a time": lambda random, many: random.lognormal(random.normal(3, 1.5), 0.4, many),
+    "of two groups": lambda random, many: random.lognormal(random.choice([1.0, 6.0]), random.uniform(0.2, 1), many),
+    "a few values": lambda random, many: random.choice(
+        [1.0, 2.0, 5.0, 100.0, 250.0], many, p=[0.3, 0.3, 0.2, 0.1, 0.1]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_few_values_of_the_same_unit_raise_no_alarm(name: str) -> None:
+    """Nor do batches each of which is of one sort, in a column whose sorts lie far apart."""
+    random, draw = np.random.default_rng(7), DISTRIBUTIONS[name]
+    scale = units.quantiles(np.concatenate([draw(random, 40) for _ in range(100)]))
+    alarms = sum(
+        units.factor_of_few(scale, draw(random, int(random.integers(20, 100)))) is not None for _ in range(3_000)
+    )
+    assert alarms == 0
+
+
+@pytest.mark.parametrize("name", ["normal", "wide", "very wide", "a few values"])
+@pytest.mark.parametrize("factor", [60.0, 1_000.0, 1e6, 1 / 100])
+def test_few_values_of_another_unit_are_found(name: str, factor: float) -> None:
+    random, draw = np.random.default_rng(8), DISTRIBUTIONS[name]
+    scale = units.quantiles(draw(random, 2_000))
+    many = [int(random.integers(20, 100)) for _ in range(300)]
+    found = [units.factor_of_few(scale, factor * draw(random, one)) for one in many]
+    spread = scale[-1] / scale[0]
+    if max(factor, 1 / factor) > 10 * spread:  # else too many still lie where they did
+        assert sum(one is not None for one in found) >= 0.95 * len(found)
+
+
+def test_times_since_an_epoch_are_found_among_few() -> None:
+    scale = units.quantiles([1.7e9 + i for i in range(200)])
+    assert units.factor_of_few(scale, [1e3 * (1.7e9 + 1e5 + i) for i in range(25)]) == 1e3
+    assert units.factor_of_few(scale, [1.7e9 + 1e5 + i for i in range(25)]) is None
