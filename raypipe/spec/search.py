@@ -131,7 +131,7 @@ class Search:
         class_weights: how much a row of each class counts in learning, such as ``{"true": 3.0}``; ``balanced``: all
             rows of a class together count as those of any other. None: every row counts the same.
         ensemble: try a mean of trials too: of those on the front, that no other beats in quality and speed at once, and
-            of the best.
+            of the best, also of each algorithm.
         by: a feature of categories: when the best model is known, fit one on the rows of each value too. Those that are
             better on their rows for certain answer them in its place; one version holds them all.
     """

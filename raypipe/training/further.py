@@ -26,9 +26,11 @@ from raypipe.training.tracking import Tracking
 from raypipe.training.trainer import Params, Scores, Task, Vector
 from raypipe.training.trainers.several import code_of, column_of, enough, only, pack
 from raypipe.training.trial import Data, Plan, Point, answer, hung, outcome_of, watched
+from raypipe.training.waiting import waits_told
 from raypipe.words import amount
 
-#: So many of the best trials may be in an ensemble, on the front or not: of those that err apart the mean errs less.
+#: So many of the best trials may be in an ensemble, on the front or not, and the best of each algorithm: those err
+#: apart, and the mean of what errs apart errs less.
 BEST = 8
 #: How often the best next member is taken into an ensemble; one that is taken twice counts twice.
 PICKS = 20
@@ -107,7 +109,7 @@ class _Run:
     def __call__(self, name: str, asked: Sequence[tuple[str, Params]], by: str = "") -> list[Outcome]:
         points = [Point(next(self._numbers), algorithm, params, {}, by) for algorithm, params in asked]
         found: dict[int, Outcome] = {}
-        with self._progress.step(name, len(points)) as step:
+        with self._progress.step(name, len(points)) as step, waits_told(step):
             coming = list(reversed(points))
             waiting: dict[ObjectRef[str], Point] = {}
             while coming or waiting:
@@ -161,16 +163,21 @@ def _answer(point: Point, data: Data, plan: Plan) -> str:
 
 
 def ensemble(outcomes: Sequence[Outcome], data: Data, plan: Plan) -> Params | None:
-    """The trials of the front, and of the best, whose mean does best on the tuning period, each with its share.
+    """Of the front and the best, also of each algorithm, those whose mean does best on the tuning period, with shares.
 
-    None: one alone does.
+    None: one alone does, or there is none.
 
     R. Caruana et al., "Ensemble selection from libraries of models", ICML 2004: the best next member is taken, again
     and again, and what was best on the way is kept.
     """
-    members = front(outcomes)
     best_first = sorted(finished(outcomes), key=lambda outcome: (-(outcome.goodness or 0.0), outcome.trial.number))
-    members += [outcome for outcome in best_first[:BEST] if outcome not in members]
+    algorithms = dict.fromkeys(outcome.trial.algorithm for outcome in best_first)
+    best_each = [next(o for o in best_first if o.trial.algorithm == algorithm) for algorithm in algorithms]
+    members: list[Outcome] = []
+    for outcome in [*front(outcomes), *best_first[:BEST], *best_each]:
+        members += [outcome] if outcome not in members else []
+    if len(members) < 2:
+        return None
     scores = [kept_scores(plan.folder, member) for member in members]
 
     def good(of: list[int]) -> float:

@@ -65,13 +65,12 @@ def search(
             MLflow does not answer.
         WorkspaceError: the folder cannot be written to, or is full.
     """
-    # Not at the top: the workers import this module too, and have no use for MLflow, Optuna, fairness and pictures.
-    from raypipe.training.finish import conclude
-    from raypipe.training.front import draw, sentence
-    from raypipe.training.further import further
+    # Not at the top: the workers import this module too, and have no use for MLflow, Optuna, fairness and pictures. Nor
+    # have the trials for what the end of a search needs: they begin before that is loaded.
     from raypipe.training.space import Space
     from raypipe.training.tracking import Tracking
     from raypipe.training.tuning import try_all
+    from raypipe.training.waiting import waits_told
     from raypipe.training.warm import warm_points
 
     space = Space.of(pipeline.search)
@@ -90,6 +89,10 @@ def search(
     with _room_in(plan.folder), Tracking(tracking_uri, pipeline.name, key) as tracking:
         budget, warm = Budget.of(pipeline.search, plan), warm_points(pipeline, space, plan.folder)
         outcomes = try_all(pipeline, space, data, plan, tracking, cpus, progress, warm, budget)
+        from raypipe.training.finish import conclude
+        from raypipe.training.front import draw, sentence
+        from raypipe.training.further import further
+
         more = further(pipeline, data, plan, outcomes, tracking, cpus, progress, budget)
         outcomes += more.outcomes
         winner, reason = choose(outcomes, pipeline.search, pipeline.name)
@@ -97,7 +100,7 @@ def search(
         picture = plan.folder / "front.png"
         draw(outcomes, pipeline.search, winner, picture)
         failpoint("training.before_refit")
-        with progress.step(f"fit {winner.trial.algorithm} again and judge it", 1) as step:
+        with progress.step(f"fit {winner.trial.algorithm} again and judge it", 1) as step, waits_told(step):
             sealed = plan.folder / f"bundle-{fingerprint(pipeline.finish)}"
             metrics = conclude(winner, data, pipeline, training_set, plan.folder, sealed).metrics
             step.advance(1, f"holdout {pipeline.search.metric} {metrics[pipeline.search.metric]:.4f}")

@@ -97,7 +97,7 @@ def try_all(
             ),
         )
         try:
-            with groups_in(groups), waits_told(lambda what: step.advance(0, what)):
+            with groups_in(groups), waits_told(step):
                 tuner.fit()
         except TuneError as error:
             raise _cause(error) from None
@@ -124,6 +124,8 @@ def _trial_name(trial: TuneTrial) -> str:
 def _quiet_tune() -> Iterator[None]:
     """Progress is told to whom it is handed, results go to MLflow: Tune and Optuna need not print or write files."""
     os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
+    # Nobody reads what Tune keeps of itself: to write it down now and then is work for nothing.
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"
     # Tune would take Ctrl-C for the end of the trials, and the search would choose among those that there are.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     loggers = {logging.getLogger(name): logging.CRITICAL for name in ("ray.tune", "optuna")}

@@ -1,36 +1,48 @@
-"""Who gets no cores says what is waited for, and who holds it."""
+"""Who gets no cores says what is waited for, and who holds it.
+
+Both are asked of the cluster's own head, by the connection that this process has: other clusters on the machine, and
+addresses in the environment, have no part in it.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
 import ray
+from ray._private.state import state  # the public parts ask the dashboard at whatever address the environment names
+from ray.core.generated.gcs_pb2 import (  # type: ignore[attr-defined]  # made when it is imported
+    ActorTableData,
+    ResourceUsageBatchData,
+)
 from ray.exceptions import RayError
 from ray.util import placement_group_table
-from ray.util.state import list_actors
-from ray.util.state.exception import RayStateApiException
 
-#: Seconds that a group of workers may wait before something is said; and between one look and the next.
-PATIENCE = 15.0
+from raypipe.contracts.progress import Step
+
+#: Seconds between one look and the next; what waits at two of them is told.
+PATIENCE = 3.0
 _KINDS = ("CPU", "GPU")
-#: Seconds that the cluster may take to say who is there.
+#: Seconds that a look may still take when nobody wants to know any more.
 _SECONDS = 5
 _MOST = 6
+#: Less than this of a core is rounding.
+_NOTHING = 0.005
 
 
 @contextmanager
-def waits_told(say: Callable[[str], None], patience: float = PATIENCE) -> Iterator[None]:
-    """While this is open, ``say`` is told when what is asked of the cluster has waited for ``patience`` seconds."""
-    over = Event()
+def waits_told(step: Step, patience: float | None = None) -> Iterator[None]:
+    """While this is open, ``step`` notes when what is asked of the cluster has waited for ``patience`` seconds."""
+    over, seconds = Event(), PATIENCE if patience is None else patience
 
     def look() -> None:
         before: set[str] = set()
-        while not over.wait(patience):
-            now = _waiting()
-            if before & now.keys():
-                say(sentence(now.values()))
-            before = set(now)
+        while not over.wait(seconds):
+            with suppress(RayError):  # the cluster may be ending
+                now = _waiting()
+                if before & now.keys():
+                    step.advance(0, sentence(now.values()))
+                before = set(now)
 
     looking = Thread(target=look, name="waits", daemon=True)
     looking.start()
@@ -42,12 +54,17 @@ def waits_told(say: Callable[[str], None], patience: float = PATIENCE) -> Iterat
 
 
 def _waiting() -> dict[str, str]:
-    """What each group asks for that is not placed yet."""
-    try:
-        groups = placement_group_table()
-    except RayError:
-        return {}
-    return {name: _asked(group) for name, group in groups.items() if group["state"] == "PENDING"}
+    """What each group asks for that is not placed yet, and what tasks ask for that have no place."""
+    groups = placement_group_table()
+    waiting = {name: _asked(group) for name, group in groups.items() if group["state"] == "PENDING"}
+    return waiting | {f"task {what}": what for what in _queued()}
+
+
+def _queued() -> list[str]:
+    """What the nodes' queues hold, each amount once."""
+    usage = ResourceUsageBatchData.FromString(state._connect_and_get_accessor().get_all_resource_usage())
+    shapes = [dict(demand.shape) for demand in usage.resource_load_by_shape.resource_demands]
+    return sorted({_amounts(shape) for shape in shapes if any(shape.get(kind) for kind in _KINDS)})
 
 
 def _asked(group: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
@@ -61,28 +78,26 @@ def _amounts(held: Mapping[str, float]) -> str:
 
 def sentence(asked: Iterable[str]) -> str:
     """What is waited for, what is free, and who holds the rest, the largest first."""
-    free = ray.available_resources()
-    told = ", ".join(f"{free.get(kind, 0.0):.3g} {kind}" for kind in _KINDS if kind in ray.cluster_resources())
-    return f"waits for {'; '.join(asked)}; free: {told}; held by {', '.join(holders()) or 'tasks'}"
+    free, whole = ray.available_resources(), ray.cluster_resources()
+    told = ", ".join(f"{free.get(kind, 0.0):.3g} {kind}" for kind in _KINDS if kind in whole)
+    used = whole.get("CPU", 0.0) - free.get("CPU", 0.0)
+    return f"waits for {'; '.join(asked)}; free: {told}; held by {', '.join(holders(used)) or 'nobody'}"
 
 
-def holders() -> list[str]:
-    """Actors by name, and groups, with the cores and GPUs they hold."""
+def holders(used: float = 0.0) -> list[str]:
+    """Actors by name, and groups, with what they hold; what is left of the ``used`` cores is held by tasks."""
     held: list[tuple[float, str]] = []
     for group in placement_group_table().values():
         if group["state"] == "CREATED":
             size = sum(bundle.get("CPU", 0.0) for bundle in group["bundles"].values())
             held.append((size, f"group {group['name'] or group['placement_group_id'][:8]} ({_asked(group)})"))
-    try:
-        address = ray.get_runtime_context().gcs_address  # there may be other clusters on this machine
-        alive: list[tuple[str, str, str | bool | int | float]] = [("state", "=", "ALIVE")]
-        actors = list_actors(address, filters=alive, detail=True, timeout=_SECONDS, raise_on_missing_output=False)
-    except (RayStateApiException, RayError, OSError):
-        actors = []
-    for actor in actors:
-        wanted = dict(actor.required_resources or {})
-        # What is in a group is held by the group.
-        if not actor.placement_group_id and any(wanted.get(kind) for kind in _KINDS):
+    for kept in state._connect_and_get_accessor().get_actor_table(None, "ALIVE"):
+        actor = ActorTableData.FromString(kept)
+        # What is in a group asks for parts of the group, by other names.
+        wanted = {kind: actor.required_resources[kind] for kind in _KINDS if kind in actor.required_resources}
+        if wanted:
             held.append((wanted.get("CPU", 0.0), f"{actor.name or actor.class_name} ({_amounts(wanted)})"))
+    if (rest := used - sum(size for size, _ in held)) > _NOTHING:
+        held.append((rest, f"tasks ({rest:.3g} CPU)"))
     held.sort(reverse=True)
     return [name for _, name in held[:_MOST]] + ([f"{len(held) - _MOST} more"] if len(held) > _MOST else [])

@@ -17,7 +17,7 @@ from raypipe.contracts.target import Target
 from raypipe.errors import TrainingError
 from raypipe.training import refit, search
 from raypipe.training.front import front
-from raypipe.training.further import _wins, certain, ensemble
+from raypipe.training.further import BEST, _wins, certain, ensemble
 from raypipe.training.onnx_model import OnnxModel, difference
 from raypipe.training.outcome import Outcome, keep_scores
 from raypipe.training.search import prepare
@@ -207,6 +207,40 @@ def test_a_mean_may_have_good_trials_that_are_not_on_the_front(task, tmp_path):
     found = unpack(ensemble(outcomes, Data(task.train, task.tune, task.signature), Plan(tmp_path, "auc", 0)))
     assert [part["C"] for part in found] == [0, 1]
     assert sum(part["share"] for part in found) == pytest.approx(1)
+
+
+def test_a_mean_may_have_the_best_of_an_algorithm_that_is_worse_than_the_others(task, tmp_path):
+    """The eight best and the front err alike; what is worse alone errs apart."""
+    rng, outcomes, truth = np.random.default_rng(0), [], task.tune.y
+    shared = rng.normal(0, 0.8, len(truth))
+    for number in range(BEST + 3):
+        algorithm = "lightgbm" if number <= BEST else "network"
+        metrics = {"auc": 0.9 - 0.01 * number, "p99_ms_1": 1.0 + number}
+        trial = Trial(
+            number=number, algorithm=algorithm, params={"seed": number}, status="finished", metrics=metrics, seconds=0.0
+        )
+        outcomes.append(Outcome(trial=trial, goodness=metrics["auc"], folder=str(number)))
+        noise = shared if algorithm == "lightgbm" else rng.normal(0, 1.0, len(truth))
+        keep_scores(tmp_path / "trials" / str(number), (truth + noise).astype("f4"))
+    found = unpack(ensemble(outcomes, Data(task.train, task.tune, task.signature), Plan(tmp_path, "auc", 0)))
+    assert {(part["algorithm"], part["seed"]) for part in found} == {("lightgbm", 0), ("network", BEST + 1)}
+
+
+@pytest.mark.parametrize("statuses", [[], ["failed", "failed"], ["finished"]])
+def test_there_is_no_mean_of_fewer_than_two(task, tmp_path, statuses):
+    outcomes = []
+    for number, status in enumerate(statuses):
+        good = status == "finished"
+        trial = Trial(
+            number=number,
+            algorithm="linear",
+            params={},
+            status=status,
+            metrics={"p99_ms_1": 1.0} if good else {},
+            seconds=0.0,
+        )
+        outcomes.append(Outcome(trial=trial, goodness=0.7 if good else None, folder=str(number)))
+    assert ensemble(outcomes, Data(task.train, task.tune, task.signature), Plan(tmp_path, "auc", 0)) is None
 
 
 def test_the_mean_of_the_front_competes(ray_local, tracking_uri, tmp_path):

@@ -59,6 +59,15 @@ def test_every_row_is_scored_in_the_calls_that_are_timed():
     assert [len(asked) for asked in model.asked] == [1] * 6 + [1_000] * 5
 
 
+def test_what_is_left_after_the_calls_that_are_timed_is_asked_at_once(monkeypatch):
+    monkeypatch.setattr(module, "MOST", 4)
+    x, model = np.resize(X, (7_300, 2)), Model()
+    scores, _ = timed_scores(model, x, SIGNATURE)
+    assert np.array_equal(scores, x[:, 0])
+    assert [len(asked) for asked in model.asked] == [1] * 6 + [1_000] * 5 + [2_300]
+    assert np.array_equal(np.concatenate(model.asked[6:]), x, equal_nan=True)
+
+
 def test_one_row_and_a_thousand_are_asked_and_the_model_sees_what_it_would_see_in_service():
     model = Model()
     found = speed(model, X, SIGNATURE)

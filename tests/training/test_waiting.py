@@ -1,46 +1,110 @@
 """What is said while something waits for cores."""
 
+import time
+from contextlib import contextmanager
 from threading import Event
-from types import SimpleNamespace
 
+import pytest
+import ray
 from ray.util import placement_group, remove_placement_group
 
 from raypipe.training import waiting
 from raypipe.training.waiting import waits_told
 
 
-def test_who_waits_says_for_what_and_who_holds_it(ray_local, monkeypatch):
-    # The dashboard, which knows the actors, is not up in tests.
-    replica = SimpleNamespace(
-        name="answers all day", class_name="Replica", required_resources={"CPU": 0.1}, placement_group_id=None
-    )
-    monkeypatch.setattr(waiting, "list_actors", lambda *of, **asked: [replica])
+@ray.remote(num_cpus=0.1)
+class Replica:
+    """Somebody who answers all day."""
+
+    def ready(self):
+        return True
+
+
+@ray.remote(num_cpus=0)
+class Gate:
+    """Holds tasks back until it is opened."""
+
+    def __init__(self):
+        self.opened = False
+
+    def open(self):
+        self.opened = True
+
+    def is_open(self):
+        return self.opened
+
+
+@ray.remote(num_cpus=1.5, max_retries=0)
+def busy(gate):
+    while not ray.get(gate.is_open.remote()):
+        time.sleep(0.05)
+
+
+class Heard:
+    """A step that keeps what it is told."""
+
+    def __init__(self):
+        self.notes, self.said = [], Event()
+
+    def advance(self, amount=1.0, note=""):
+        assert amount == 0, "waiting is no progress"
+        self.notes.append(note)
+        self.said.set()
+
+
+@contextmanager
+def told(patience=0.2):
+    """What was said first, within twenty seconds."""
+    step = Heard()
+    with waits_told(step, patience=patience):
+        yield step.notes
+        assert step.said.wait(20)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """The environment names a cluster that is not this one, as that of a machine with several does."""
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:9")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+
+
+def test_who_waits_says_for_what_and_who_holds_it(ray_local, elsewhere):
+    replica = Replica.options(name="answers all day").remote()
     held = placement_group([{"CPU": 1.5}], name="left behind")
+    assert ray.get(replica.ready.remote())
     assert held.wait(20)
     asked = placement_group([{"CPU": 0.5}] * 2)
-    said, told = Event(), []
     try:
-        with waits_told(lambda what: (told.append(what), said.set()), patience=0.2):
-            assert said.wait(20)
+        with told() as heard:
+            pass
     finally:
         for group in (held, asked):
             remove_placement_group(group)
-    assert told[0].startswith("waits for 2 times 0.5 CPU at once; free: 0.5 CPU; held by ")
-    assert "group left behind (1.5 CPU)" in told[0]
-    assert "answers all day (0.1 CPU)" in told[0]
+        ray.kill(replica)
+    assert heard[0].startswith("waits for 2 times 0.5 CPU at once; free: 0.4 CPU; held by ")
+    assert "group left behind (1.5 CPU)" in heard[0]
+    assert "answers all day (0.1 CPU)" in heard[0]
+    assert "tasks" not in heard[0]
 
 
-def test_where_nobody_can_say_who_is_there_the_groups_are_told(ray_local):
-    held = placement_group([{"CPU": 1.5}], name="left behind")
+def test_a_task_that_waits_for_another_says_so(ray_local):
+    gate = Gate.remote()
+    first, second = busy.remote(gate), busy.remote(gate)
     try:
-        assert held.wait(20)
-        assert waiting.holders() == ["group left behind (1.5 CPU)"]
+        with told() as heard:
+            pass
     finally:
-        remove_placement_group(held)
+        ray.get(gate.open.remote())
+        ray.get([first, second])
+        ray.kill(gate)
+    assert heard[0].startswith("waits for 1.5 CPU; free: 0.5 CPU; held by tasks (1.5 CPU)")
 
 
 def test_nothing_is_said_where_nothing_waits(ray_local):
-    told = []
-    with waits_told(told.append, patience=0.1):
+    end = time.monotonic() + 20
+    while waiting._waiting() and time.monotonic() < end:  # the head hears of the nodes' queues once a second
+        time.sleep(0.1)
+    step = Heard()
+    with waits_told(step, patience=0.1):
         Event().wait(0.5)
-    assert told == []
+    assert step.notes == []
