@@ -8,8 +8,8 @@ answered before needs no worker to say so.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
 
+import numpy as np
 import optuna
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
@@ -24,8 +24,9 @@ from raypipe.training.trial import Point
 LAG = 8
 #: Proposals drawn at random before Optuna's model of the space takes over.
 RANDOM = 10
-#: The steps after which a trial is held against its peers, and how many peers that takes.
-RUNGS, PEERS = (3, 6), 3
+#: The steps after which a trial is held against its peers, how many peers that takes, and which share of them goes on:
+#: one in `REDUCTION`.
+RUNGS, PEERS, REDUCTION = (3, 6), 3, 2
 
 
 class Proposals(OptunaSearch):
@@ -105,11 +106,15 @@ class Proposals(OptunaSearch):
 
 
 def bars(settled: Sequence[Outcome | None], algorithm: str) -> dict[int, float]:
-    """For each rung the median of what earlier trials of the algorithm had reached there.
+    """For each rung what a trial must reach to be among the better half of the algorithm's earlier trials there.
 
-    This is the median stopping rule of D. Golovin et al., "Google Vizier", KDD 2017. An algorithm is held against
-    itself only: networks learn by epochs, trees by rounds.
+    This is asynchronous successive halving (L. Li et al., "A System for Massively Parallel Hyperparameter Tuning",
+    MLSys 2020) in the form that stops trials, with a reduction factor of `REDUCTION`: each rung is so many times as far
+    as the one before, and one in so many goes on. Peers are those that had settled when the trial was asked for, so its
+    bars do not depend on who reaches a rung first. An algorithm is held against itself only: networks learn by epochs,
+    trees by rounds.
     """
     peers = [dict(outcome.curve) for outcome in settled if outcome and outcome.trial.algorithm == algorithm]
     reached = {rung: [curve[rung] for curve in peers if rung in curve] for rung in RUNGS}
-    return {rung: median(values) for rung, values in reached.items() if len(values) >= PEERS}
+    share = 1 - 1 / REDUCTION
+    return {rung: float(np.quantile(values, share)) for rung, values in reached.items() if len(values) >= PEERS}

@@ -1,6 +1,8 @@
 import random
 
+import numpy as np
 import pytest
+from ray.tune.schedulers.async_hyperband import _Bracket
 
 from raypipe import models
 from raypipe.contracts.records import Trial
@@ -8,6 +10,7 @@ from raypipe.spec import Search
 from raypipe.training.outcome import Outcome, keep, trial_folder
 from raypipe.training.proposals import PEERS, RUNGS, Proposals, bars
 from raypipe.training.space import Space
+from raypipe.training.trainer import STEPS
 
 SPACE = Space.of(Search([models.LightGBM(), models.Network(), models.Linear()], trials=40))
 
@@ -82,6 +85,21 @@ def test_a_bar_is_the_median_of_enough_peers_of_the_same_algorithm():
     assert bars(settled[: PEERS - 1], "lightgbm") == {}
     assert bars([*settled, outcome(nets[0], 0.9, ((rung, 0.9),)), None], "lightgbm") == {rung: 0.7}
     assert bars(settled, "network") == {}
+
+
+def test_bars_are_those_of_asha_as_ray_computes_them():
+    """Of the results of one algorithm that have settled; Ray's own asks who came first."""
+    bracket = _Bracket(min_t=RUNGS[0], max_t=STEPS, reduction_factor=2, s=0)
+    trees = [point for point in played(0, 0, 1) if point.algorithm == "lightgbm"][:7]
+    rng, settled = np.random.default_rng(0), []
+    for point in trees:
+        curve = tuple((step, float(rng.random())) for step in range(1, STEPS + 1))
+        settled.append(outcome(point, curve[-1][1], curve))
+        for milestone, recorded in bracket._rungs:
+            recorded[str(point.number)] = dict(curve)[milestone]
+        told = {milestone: float(bracket.cutoff(recorded)) for milestone, recorded in bracket._rungs}
+        if len(settled) >= PEERS:
+            assert bars(settled, "lightgbm") == pytest.approx(told)
 
 
 def test_a_search_that_ran_before_goes_on_with_the_points_that_it_would_have_asked(tmp_path):
