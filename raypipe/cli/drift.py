@@ -97,11 +97,14 @@ def say(found: "Watch", predictions: int, rows: int, out: Output) -> None:
         newest = found.ticks[-1]
         out.say(_head(newest, len(found.ticks)))
         out.say(_columns(newest))
+        out.say(Text(MEANING, "dim"))
     else:
         out.say(waiting(predictions, rows))
     if found.diagnosis:
         out.say(found.diagnosis)
     out.say(_outcomes(found))
+    if found.unknown is not None:
+        out.say(Text(found.unknown.words, "yellow"))
     if unlabelled(found.outcomes):
         out.say(Text(UNLABELLED, "dim"))
 
@@ -130,6 +133,11 @@ def _head(report: "DriftReport", ticks: int) -> Text:
     return Text.assemble((told, "bold"), f"  (one false alarm in {report.budget:,.0f} ticks)")
 
 
+#: What they are.
+MEANING = (
+    "excess: how sure it is that the column has moved, 1 is an alarm. distance: the share of its values that moved. "
+    "ticks: over how many. PSI, JS, W1/sd: the same as others measure it. median: before and now."
+)
 HEADS = ("column", "alarm", "excess", "distance", "ticks", "PSI", "JS", "W1/sd", "median")
 
 

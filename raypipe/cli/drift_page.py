@@ -6,7 +6,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raypipe.cli.drift import HEADS, UNLABELLED, outcome_rows, row_of, unlabelled
+from raypipe.cli.drift import HEADS, MEANING, UNLABELLED, outcome_rows, row_of, unlabelled
 from raypipe.cli.output import save
 from raypipe.clock import to_second
 
@@ -37,12 +37,15 @@ def write(found: "Watch", file: Path, name: str, waiting: str = "") -> None:
         parts.append(f"<p>{len(found.ticks)} ticks to {to_second(newest.at)}. {escape(found.diagnosis)}</p>")
         parts.append(_picture(found))
         parts.append(_table(HEADS, (row_of(column) for column in newest.columns)))
+        parts.append(f"<p>{escape(MEANING)}</p>")
     elif waiting:
         parts.append(f"<p>{escape(waiting)}</p>")
     if found.outcomes:
         heads, *rows = outcome_rows(found.outcomes)
         parts.append("<h2>What became of its answers</h2>")
         parts.append(_table(heads, rows))
+    if found.unknown is not None:
+        parts.append(f"<p>{escape(found.unknown.words)}</p>")
     if unlabelled(found.outcomes):
         parts.append(f"<p>{escape(UNLABELLED)}</p>")
     save(file, "\n".join(parts))

@@ -16,6 +16,11 @@ Hours = Annotated[
     float, typer.Option("--period", metavar="HOURS", min=0.01, help="Taken together, where there are no units.")
 ]
 _HOUR = 3_600_000_000
+#: What the columns are.
+MEANING = (
+    "effect: with the release minus without it. p: how often chance alone would show as much. rests on: so many units, "
+    "or dates on which nothing happened, by which it is judged."
+)
 
 
 def effect(version: VersionName, period: Hours = 24.0, json: AsJson = False) -> None:
@@ -47,13 +52,15 @@ def effect(version: VersionName, period: Hours = 24.0, json: AsJson = False) -> 
     segment = "".join(f", where {field} is {value}" for field, value in release.where)
     out.say(Text(f"{where} since {to_second(release.at)}: {release.share:.0%} of the units{segment}", "bold"))
     if not measured:
-        out.say("Too little is known: it takes feedback, and units on both sides or four periods before it.")
+        least = f"or four periods of {period:g} hours before the release"
+        out.say(f"Too little is known yet: it takes feedback, and units that either version has answered, {least}.")
     else:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        for heading in ("figure", "effect", "95 %", "p", "rests on", "how"):
+        for heading in ("figure", "effect", "likely range (95 %)", "p", "rests on", "how"):
             table.add_column(heading, justify="left" if heading in ("figure", "how") else "right")
         for one in measured:
             interval = f"{one.low:+.4g} to {one.high:+.4g}"
             table.add_row(one.figure, f"{one.estimate:+.4g}", interval, f"{one.p:.2g}", f"{one.rows:,}", one.method)
         out.say(table)
+        out.say(Text(MEANING, "dim"))
     out.result({"release": release, "effects": measured})

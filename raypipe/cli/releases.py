@@ -89,13 +89,24 @@ def experiment(
     found_rows = read_log(PREDICTIONS, name, since), read_log(FEEDBACK, name, since)
     told = compare(*found_rows, arms.arms, arms.salt, by, Measure.of(champion))
     if told.uneven:
-        out.say(Text(f"The units are not spread as they should be (p = {told.spread_p:.2g}): trust no figure.", "red"))
+        chance = f"by chance that is rarer than {told.spread_p:.2g} (p)"
+        out.say(
+            Text(f"The arms did not get the share of units that they should have; {chance}: trust no figure.", "red")
+        )
     if not json:
         out.say(_table(told))
+        out.say(Text(MEANING, "dim"))
         for one in told.arms:
             for fault in one.faults:
                 out.say(Text(f"{one.arm}: {fault}", "red"))
     out.result(told)
+
+
+#: What the columns are.
+MEANING = (
+    "against the champion: its error minus the champion's, below 0 is better; in brackets where the difference lies, "
+    "19 times of 20 however often one looks; p: how often chance alone would show as much."
+)
 
 
 def _table(told: "Experiment") -> Table:

@@ -109,10 +109,10 @@ def effects(
     for figure in (measure.name, *pipeline.value):
         known = rows.drop_nulls(_COLUMN + figure)
         if by_chance:
-            method = "units spread by chance, with what each did before"
+            method = "units spread by chance, allowing for what each did before"
             found = _by_units(known, _COLUMN + figure, release)
         else:
-            method = "before and after, against placebo dates"
+            method = "before and after, against dates on which nothing happened"
             method = f"the segment against the others, {method}" if release.where else method
             found = _by_periods(known, _COLUMN + figure, release, period)
         if found is not None:

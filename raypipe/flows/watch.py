@@ -18,6 +18,7 @@ from raypipe.contracts.watching import DriftReport
 from raypipe.errors import RegistryError
 from raypipe.flows.figures import Outcome, outcomes
 from raypipe.flows.measure import Measure
+from raypipe.flows.unknown import Unknown, unknown
 from raypipe.flows.watching.known import Known, importance
 from raypipe.flows.watching.labels import ID, TOLD
 from raypipe.flows.watching.why import explained, upstream
@@ -29,11 +30,15 @@ from raypipe.stats.seasonal import hours_of
 
 
 class Watch(Record, frozen=True, kw_only=True):
-    """What the log says of a version: its ticks, and what became of its predictions."""
+    """What the log says of a version: its ticks, and what became of its predictions.
+
+    ``unknown``: labels that name no class of the model; None: there are none.
+    """
 
     ticks: tuple[DriftReport, ...]
     outcomes: tuple[Outcome, ...]
     diagnosis: str
+    unknown: Unknown | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +90,12 @@ def watch(
         monitor.add(_counts(seen, mine[start:end]), hours=hours_of(at[start:end]))
         ticks.append(monitor.close(int(at[end - 1])))
     said = _why(version, ticks[-1], mine, feedback, ledger) if ticks and ticks[-1].alarms else ""
+    measure = Measure.of(version)
     return Watch(
         ticks=tuple(ticks),
-        outcomes=tuple(outcomes(predictions, feedback, pipeline, Measure.of(version), [by] if by else [])),
+        outcomes=tuple(outcomes(predictions, feedback, pipeline, measure, [by] if by else [])),
         diagnosis=said,
+        unknown=unknown(mine, feedback, measure.target.classes),
     )
 
 

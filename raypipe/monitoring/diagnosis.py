@@ -225,7 +225,11 @@ def _hit(segments: Sequence[Segment], losses: Losses | None) -> list[str]:
     said = [f"The mean loss went from {losses.before.mean():.4f} to {losses.after.mean():.4f}."]
     shown = [part for part in segments if part.rows >= _LEAST and abs(part.mix + part.within) >= 0.1 * abs(change)]
     for part in shown[:_SHOWN]:
-        why = "rows that were hard before are more" if abs(part.mix) > abs(part.within) else "its own rows changed"
+        why = (
+            "there are more or fewer of them than before"
+            if abs(part.mix) > abs(part.within)
+            else "the model does worse or better on them"
+        )
         said.append(f"{part.column} {part.value} accounts for {part.mix + part.within:+.4f} of it: {why}.")
     return said
 

@@ -127,16 +127,16 @@ def _asks(trigger: Trigger, now: Situation, history: Sequence[Training]) -> tupl
         case Age():
             known = _known_up_to(now)
             old = timedelta(microseconds=max(known - now.since, 0))
-            told = f"learned from rows up to {iso(now.since)[:10]}, {old.days} d before {iso(known)[:10]}"
+            told = f"learned from rows up to {iso(now.since)[:10]}, {amount(old.days, 'day')} before {iso(known)[:10]}"
             return old >= trigger.above, f"{told}, limit {in_words(trigger.above)}"
         case Errors():
             return _errors(trigger, now)
         case Regret():
-            return _above(
-                now.regret, trigger.above, "regret, the log loss that a recalibration would have saved in all", ".1f"
-            )
+            # What it would have been worth to do the least that a training does.
+            what = "log loss that correcting its probabilities by the labels would have spared so far (regret)"
+            return _above(now.regret, trigger.above, what, ".1f")
         case EstimatedLoss():
-            return _above(now.estimated_rise, trigger.rise, "rise of the estimated loss, in parts", ".3f")
+            return _above(now.estimated_rise, trigger.rise, "how far the estimated loss has surely risen", ".1%")
         case NewRows():
             return _above(now.new_rows, trigger.above, "labelled rows since it was trained", ",")
         case Relearn():
@@ -156,19 +156,19 @@ def _serves(trigger: Slower | Failing | Worse, now: Situation) -> tuple[bool, st
     """As `_asks`, of triggers that look at how the model serves."""
     match trigger:
         case Slower():
-            return _above(now.slower, trigger.times, "p99 of the latency as a multiple of what it was", ".1f")
+            return _above(now.slower, trigger.times, "times as long as before that slow answers take (p99)", ".1f")
         case Failing():
-            return _above(now.failed, trigger.above, "share of requests that were not answered", ".3f")
+            return _above(now.failed, trigger.above, "share of requests that were not answered", ".1%")
         case Worse():
-            worse = "for certain better" if now.worse else "not for certain better"
-            return _known(now.worse, "the version before, in its shadow", worse)
+            worse = "surely better than this one" if now.worse else "not surely better than this one"
+            return _known(now.worse, "the version before, which goes on computing in its shadow", worse)
 
 
 def _errors(trigger: Errors, now: Situation) -> tuple[bool, str]:
     what = "the share of errors"
     if not (now.errors and trigger.rise):
         return _known(now.errors, what, "has risen" if now.errors else "has not risen")
-    return _above(now.error_rise, trigger.rise, f"rise of {what}, in parts", ".2f")
+    return _above(now.error_rise, trigger.rise, f"how far {what} has surely risen", ".0%")
 
 
 def _known(value: bool | None, what: str, how: str) -> tuple[bool, str]:
@@ -185,7 +185,7 @@ def _drift(trigger: Drift, now: Situation) -> tuple[bool, str]:
     if now.drift_mass is None:
         return False, "drift: not watched"
     score = trigger.score and "score" in now.drifted
-    text = f"drift of inputs with {now.drift_mass:.2f} of all importance, limit {trigger.mass:g}"
+    text = f"inputs that drift are {now.drift_mass:.0%} of what the model goes by, limit {trigger.mass:.0%}"
     return now.drift_mass >= trigger.mass or score, text + (", and of the predictions" if score else "")
 
 
@@ -203,10 +203,11 @@ def _relearn(trigger: Relearn, now: Situation, history: Sequence[Training]) -> t
             f"the change of {iso(learned.onset)[:10]} lies after {iso(known)[:10]}, where the pipeline is pinned",
         )
     then, today = (timedelta(microseconds=moment - learned.onset) for moment in (learned.at, known))
-    text = f"the change of {iso(learned.onset)[:10]} is {today.days} d ago, {then.days} d when it was trained last"
+    ago, was = amount(today.days, "day"), amount(then.days, "day")
+    text = f"the change of {iso(learned.onset)[:10]} is {ago} ago, and was {was} ago when it was trained last"
     # What was lost by a little may be won with more: the wait grows with each challenge that was lost.
     times = trigger.times ** (1 + lost)
-    return today >= times * then, f"{text}, limit {times:.3g} times"
+    return today >= times * then, f"{text}; limit {times:.3g} times that"
 
 
 def _last_due(schedule: Schedule, at: int) -> int:

@@ -153,7 +153,7 @@ class Parser:
             return self._misnamed(named["name"], path)
         if path:
             others = self._also(path, _at(body, path) if row is None else row, texts)
-            return RequestError(_explained(what), where=path, cure=others)
+            return RequestError(f"{_explained(what)}{others}", where=path)
         return RequestError("must be one JSON object of fields, or an object with a list of `rows`", where="body")
 
     def _missing(self, name: str, path: str, row: Mapping[str, object]) -> RequestError:
@@ -173,7 +173,7 @@ class Parser:
                     msgspec.convert(row[field.name], field.annotation, strict=not texts)
             except msgspec.ValidationError as error:
                 wrong.append(f"`{field.name}` {_explained(str(error))}")
-        return f"And {', '.join(wrong)}" if wrong else ""
+        return "".join(f"; {one}" for one in wrong)
 
     def _misnamed(self, name: str, path: str) -> RequestError:
         # The name of an unknown field is the one thing of a request that comes back, if it looks like a name.

@@ -134,7 +134,7 @@ def test_what_the_watcher_saw_is_what_is_decided_on(home, explained):
     decision, said = explained()
     assert decision["action"] == "train"
     assert decision["seen"] == home.clock.now() < decision["situation"]["at"]
-    assert decision["triggers"] == ["asks: drift of inputs with 0.50 of all importance, limit 0.3"]
+    assert decision["triggers"] == ["asks: inputs that drift are 50% of what the model goes by, limit 30%"]
     assert f"as seen at {to_second(home.clock.now())}." in said
     home.ledger.close()
 

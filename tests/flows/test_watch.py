@@ -19,10 +19,12 @@ from raypipe.contracts.bins import Reference
 from raypipe.contracts.hours import Hourly
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.contracts.records import Lineage, ModelVersion
+from raypipe.contracts.target import Target
 from raypipe.contracts.watched import Watched
 from raypipe.errors import RegistryError
 from raypipe.flows.figures import outcomes
 from raypipe.flows.measure import Measure
+from raypipe.flows.unknown import Unknown
 from raypipe.flows.watch import watch
 from raypipe.ledger import Ledger
 from raypipe.monitoring import Plan
@@ -250,3 +252,28 @@ def test_declared_figures_follow_from_answer_truth_and_what_was_told(version, lo
     value, low, high = found["version 1, champion, zone=a"].value["saved"]
     assert value == pytest.approx(np.mean(by_hand))
     assert low < value < high
+
+
+def test_labels_that_name_no_class_are_told_with_one_that_is_like_a_class(version, logs, monkeypatch, tmp_path, capsys):
+    """They count as wrong, which nobody would see: but what may be a secret is not shown."""
+    predictions, feedback = logs
+    target = Target(task="multiclass", classes=("slow", "normal"))
+    monkeypatch.setattr(Measure, "of", lambda _: Measure(target))
+    predictions = predictions.with_columns(label=None, category=pl.lit("slow")).cast(dict(PREDICTIONS.columns))
+    # Those of another version's answers are no matter.
+    mine = feedback.filter(pl.col("request_id").is_in(predictions[:6_000]["request_id"].to_list()))
+    theirs = feedback.filter(~pl.col("request_id").is_in(mine["request_id"].to_list()))
+    texts = ["no class at all 4711"] * 5 + ["slwo"] * 3 + ["nromal"] * 2 + ["slow"] * (mine.height - 10)
+    told = pl.concat(
+        [mine.with_columns(pl.Series("category", texts)), theirs.with_columns(category=pl.lit("other"))]
+    ).with_columns(label=None)
+    found = watch(version, predictions, told.cast(dict(FEEDBACK.columns)), PLAN)
+    assert found.unknown == Unknown(labels=10, of=mine.height, example="slwo", meant="slow")
+    write(found, page := tmp_path / "drift.html", "rides/1")
+    say(found, 6_000, 1_000, Output(False))
+    for shown in (page.read_text(), " ".join(capsys.readouterr().out.split()), found.to_json()):
+        assert "10 labels of" in shown or '"labels":10' in shown
+        assert "slwo" in shown
+        assert "4711" not in shown
+    right = told.with_columns(category=pl.lit("normal")).cast(dict(FEEDBACK.columns))
+    assert watch(version, predictions, right, PLAN).unknown is None

@@ -117,7 +117,7 @@ def test_a_change_is_learned_from_again_when_it_is_twice_as_long_ago():
     first = Training(at=MONDAY - 6 * DAY, seconds=1, outcome="won", onset=changed)
     assert asked(first).action == "train"
     assert asked(first).onset == changed
-    assert "is 12 d ago, 6 d when it was trained last" in asked(first).why
+    assert "is 12 days ago, and was 6 days ago when it was trained last" in asked(first).why
     assert asked(first, at=MONDAY - 1).action == "nothing"
     assert asked().action == asked(structs.replace(first, onset=None)).action == "nothing"
     # What failed has learned nothing, and what came after counts anew.
