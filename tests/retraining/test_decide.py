@@ -129,7 +129,7 @@ def test_a_change_is_learned_from_again_when_it_is_twice_as_long_ago():
     assert asked(structs.replace(first, anew=False)).action == "nothing"
     # What is pinned to a moment does not age by the clock, and knows nothing of a change that comes after it.
     assert asked(first, known=MONDAY - 1).action == "nothing"
-    assert "is 11 d ago, 6 d" in asked(first, known=MONDAY - 1).triggers[0]
+    assert "is 11 days ago, and was 6 days" in asked(first, known=MONDAY - 1).triggers[0]
     assert "where the pipeline is pinned" in asked(first, known=changed - 1).triggers[0]
     # A challenge that was lost asks for twice the patience.
     lost = structs.replace(first, outcome="lost")
