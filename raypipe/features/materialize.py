@@ -12,7 +12,8 @@ from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
 from raypipe.features.plan import plans
 from raypipe.features.reading import Read, Tables
-from raypipe.features.states import EXACT_FOR, group_states, table_states
+from raypipe.features.spans import states
+from raypipe.features.states import EXACT_FOR, table_states
 from raypipe.features.tally import Tally
 from raypipe.features.update import Update
 from raypipe.spec import Pipeline, TableFeatures, fingerprint
@@ -138,7 +139,7 @@ def _states(tables: Tables, as_of: int, step: Step) -> Iterator[tuple[bytes, byt
     compiled = list(plans(pipeline))
     for number, plan in enumerate(compiled):
         for part in range(tables.parts(plan)):
-            yield from group_states(number, plan, tables.events(plan, as_of, part), as_of)
+            yield from states(number, plan, tables.events(plan, as_of, part), as_of)
         step.advance(note=", ".join(list(plan.group.features)[:3]))
     looked_up = [item for item in pipeline.inputs if isinstance(item, TableFeatures)]
     for number, item in enumerate(looked_up, start=len(compiled)):

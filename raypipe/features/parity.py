@@ -17,8 +17,6 @@ from raypipe.spec import Derived, Expression, FeatureGroup, FrozenMap, Pipeline,
 RELATIVE = 1e-9
 #: Aggregates that add doubles up. Everything else is the same to the last bit.
 _SUMS = frozenset({"sum", "mean", "std"})
-#: So many mismatches of a feature are shown.
-SHOWN = 5
 
 
 def replayed(tables: Tables, requests: pl.DataFrame, as_of: int, *, punctual: bool = False) -> pl.DataFrame:
@@ -120,13 +118,18 @@ def approximate(pipeline: Pipeline) -> set[str]:
 
 
 def mismatches(
-    pipeline: Pipeline, requests: pl.DataFrame, used: pl.DataFrame, expected: pl.DataFrame, wrong: pl.DataFrame
+    pipeline: Pipeline,
+    requests: pl.DataFrame,
+    used: pl.DataFrame,
+    expected: pl.DataFrame,
+    wrong: pl.DataFrame,
+    at_most: int | None = None,
 ) -> Iterator[Mismatch]:
-    """The first few values of each feature that differ, with where to look."""
+    """The values of each feature that differ, the first ones or all, with where to look."""
     moment = requests.select(spine.asked_at(pipeline).fill_null(0)).to_series()
     found_by = fields_of(pipeline)
     for name in wrong.columns:
-        for row in wrong[name].arg_true().head(SHOWN).to_list():
+        for row in wrong[name].arg_true()[:at_most].to_list():
             yield Mismatch(
                 feature=name,
                 key={field: str(requests[field][row]) for field in found_by[name] if field in requests.columns},

@@ -87,18 +87,18 @@ class Tables:
         rows = self.snapshots[plan.group.moment.stream.name].rows
         return 1 if rows <= self.rows_at_once else -(-FINER * rows // self.rows_at_once)
 
-    def events(self, plan: GroupPlan, known_by: int, part: int) -> pl.DataFrame:
-        """The events of one part of a group's keys."""
+    def events(self, plan: GroupPlan, known_by: int, part: int) -> pl.LazyFrame:
+        """The events of one part of a group's keys: in memory if there is one part only, else to be read."""
         stream = plan.group.moment.stream
         if self.parts(plan) == 1:
-            return events.events(plan, self._rows(stream), known_by).collect()
+            return events.events(plan, self._rows(stream), known_by).collect().lazy()
         if self._cut is None or (self._cut.plan, self._cut.known_by) != (plan, known_by):
             self._cut = self._cut_up(plan, known_by)
         # A part that no event fell into has no file.
         files = sorted(self._cut.folder.glob(f"{PART}={part}/*.ipc"))
         if not files:
-            return events.events(plan, pl.LazyFrame(schema=in_lake(stream)), known_by).collect()
-        return pl.scan_ipc(files).collect()
+            return events.events(plan, pl.LazyFrame(schema=in_lake(stream)), known_by)
+        return pl.scan_ipc(files)
 
     def _cut_up(self, plan: GroupPlan, known_by: int) -> "_Cut":
         """The events of a group in files by part of its keys: the history is read once, a block at a time."""

@@ -12,8 +12,8 @@ from raypipe.contracts.records import Snapshot
 from raypipe.errors import FeatureError
 from raypipe.features import events, frames, keys, tiles
 from raypipe.features.asking import compute
-from raypipe.features.late import answer
 from raypipe.features.plan import GroupPlan
+from raypipe.features.spans import answer
 from raypipe.spec.shape import in_lake
 from raypipe.stats.arrays import Ints
 from raypipe.stats.tracks import Answer
@@ -85,7 +85,7 @@ def in_portions(
         if seen_from is not None:
             found = found.filter(pl.col(events.TIME) >= seen_from)
         found = found.join(wanted.lazy().select(asked.columns).unique(), on=asked.columns, how="semi")
-        answers = answer(plan, found.collect(), wanted.select(asked.columns), wanted[events.TIME].to_numpy())
+        answers = answer(plan, found.collect().lazy(), wanted.select(asked.columns), wanted[events.TIME].to_numpy())
         return answered(plan, wanted[ROW], answers).to_arrow(compat_level=pl.CompatLevel.oldest())
 
     numbers = ray.data.range(len(portions), override_num_blocks=len(portions))
@@ -195,7 +195,7 @@ def _features(plan: GroupPlan, part: pl.DataFrame, *, of_tiles: bool) -> pa.Tabl
         coded, numbers, known = events.numbered(found, questions.select(names), plan.group.where)
         answers = compute(plan, tiles.tracks(plan, coded, known.height), numbers, questions[events.TIME].to_numpy())
     else:
-        answers = answer(plan, found, questions.select(names), questions[events.TIME].to_numpy())
+        answers = answer(plan, found.lazy(), questions.select(names), questions[events.TIME].to_numpy())
     return answered(plan, questions[ROW], answers).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 

@@ -27,11 +27,18 @@ def group_states(number: int, plan: GroupPlan, found: pl.DataFrame, as_of: int) 
     tracks = events.tracks(plan, coded, known.height)
     for first, end in portions(tracks):
         blocks = entity_blocks(plan, tracks, np.arange(first, end))
-        values = pack(plan, trimmed(plan, blocks, as_of - EXACT_FOR))
-        for key, value in zip(known[first:end].iter_rows(), values, strict=True):
-            under = keys.stored(number, key)
-            if value and under is not None:
-                yield under, value
+        yield from packed(number, plan, known[first:end], blocks, as_of - EXACT_FOR)
+
+
+def packed(
+    number: int, plan: GroupPlan, known: pl.DataFrame, blocks: Sequence[Block], oldest: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """The state of some entities that a question from `oldest` on can see, by their keys, in this order."""
+    values = pack(plan, trimmed(plan, blocks, oldest))
+    for key, value in zip(known.iter_rows(), values, strict=True):
+        under = keys.stored(number, key)
+        if value and under is not None:
+            yield under, value
 
 
 def portions(tracks: Sequence[Track]) -> Iterator[tuple[int, int]]:

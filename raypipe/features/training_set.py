@@ -15,10 +15,10 @@ from raypipe.contracts.records import Snapshot, TrainingSet
 from raypipe.errors import FeatureError
 from raypipe.failpoints import failpoint
 from raypipe.features import frames, keys, spine, spread
-from raypipe.features.late import answer
 from raypipe.features.logic import of_history, steps, with_logic
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Read, Tables
+from raypipe.features.spans import answer
 from raypipe.features.spread import Laid, Scan
 from raypipe.spec import FeatureGroup, Pipeline, TableFeatures, fingerprint
 from raypipe.stats.arrays import Ints

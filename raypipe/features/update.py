@@ -21,7 +21,8 @@ from raypipe.features.layout import head_of
 from raypipe.features.packing import pack
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.reading import Tables
-from raypipe.features.states import EXACT_FOR, entity_blocks, group_states, table_states, trimmed
+from raypipe.features.spans import states
+from raypipe.features.states import EXACT_FOR, entity_blocks, table_states, trimmed
 from raypipe.features.tally import Change, Tally
 from raypipe.spec import Pipeline, TableFeatures
 from raypipe.stats import kernel
@@ -159,7 +160,7 @@ class Update:
         names = wanted.columns
         rows = events.events(plan, self.tables.table(plan.group.moment.stream.name), self.as_of)
         whole = rows.join(wanted.lazy(), on=names, how="semi", maintain_order="left").collect(engine="streaming")
-        made = dict(group_states(number, plan, whole, self.as_of))
+        made = dict(states(number, plan, whole.lazy(), self.as_of))
         under = [key for row in wanted.iter_rows() if (key := keys.stored(number, row)) is not None]
         yield from ((key, old, made.get(key)) for key, old in zip(under, self.reading.get(under), strict=True))
 

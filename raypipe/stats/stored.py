@@ -12,10 +12,10 @@ from raypipe.stats.arrays import Ints, Values
 from raypipe.stats.blocks import Block, Shared, Slots
 from raypipe.stats.exact import Exact
 from raypipe.stats.forms import Forms
-from raypipe.stats.tracks import Kept, Texts, Track, there
+from raypipe.stats.tracks import Kept, Track, there
 
 
-def track(forms: Forms, block: Block, texts: Texts | None = None) -> Track:
+def track(forms: Forms, block: Block, texts: Kept | None = None) -> Track:
     """A state as it lies; no array is copied.
 
     Args:

@@ -40,7 +40,7 @@ def test_what_is_in_memory_at_a_time_does_not_grow_with_the_history() -> None:
         rows = rows.with_columns(user="u" + (pl.col("id").cast(pl.Int64) % 500).cast(pl.String))
         tables = payments.tables_of(timedelta(0), rows, rows_at_once=500)
         one = payments.plan(tables.pipeline.groups[0])
-        sizes = [tables.events(one, AS_OF, part).height for part in range(tables.parts(one))]
+        sizes = [tables.events(one, AS_OF, part).collect().height for part in range(tables.parts(one))]
         assert sum(sizes) == many
         assert max(sizes) < 500
 

@@ -1,0 +1,64 @@
+"""One key with a long history, in a process of its own that tells its largest size: ``hot.py EVENTS FOLDER``."""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+from msgspec import structs
+
+from raypipe.features import spans
+from raypipe.features.reading import Tables
+from raypipe.features.training_set import group_features
+from raypipe.spec import agg, days, hours
+from tests.features import payments
+from tests.features.histories import DAY, START
+
+#: Events a day, and as many as are worked on at once.
+A_DAY, AT_ONCE = 20_000, 200_000
+
+
+def write(many: int, path: Path) -> None:
+    """The events, a piece of a day at a time."""
+    random = np.random.default_rng(1)
+    writer = None
+    for first in range(0, many, A_DAY):
+        day = START + first // A_DAY * DAY
+        frame = pl.DataFrame(
+            {
+                "id": np.arange(first, first + A_DAY).astype(str),
+                "user": ["hot"] * A_DAY,
+                "amount": random.normal(0, 100, A_DAY),
+                "at": pl.Series(day + random.integers(0, DAY, A_DAY)).cast(payments.TIME),
+            }
+        )
+        table = pl.concat([payments.frame_of([]), frame], how="diagonal").to_arrow()
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+
+
+def largest(many: int, path: Path) -> float:
+    """Make features of them; the most memory that this process ever had, in megabytes."""
+    spans.AT_ONCE = AT_ONCE
+    empty = payments.tables_of(timedelta(0), payments.frame_of([]))
+    snapshots = {name: structs.replace(one, rows=many) for name, one in empty.snapshots.items()}
+    tables = Tables(empty.pipeline, snapshots, lambda _: pl.scan_parquet(path), AT_ONCE, scratch=path.parent)
+    group = payments.payments(timedelta(0)).by("user").features(
+        sum_1h=agg.sum("amount", hours(1)), mean_1d=agg.mean("amount", days(1)), tenure=agg.tenure()
+    )  # fmt: skip
+    asked = payments.asked_frame([("hot", 1, START + i * DAY // 4) for i in range(4 * many // A_DAY)])
+    found = group_features(payments.plan(group), tables, asked, START + many // A_DAY * DAY)
+    if found[2][-1] < (many // A_DAY - 1) * 86_400:
+        raise AssertionError(found[2][-1])
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    events, folder = int(sys.argv[1]), Path(sys.argv[2])
+    write(events, folder / "hot.parquet")
+    print(largest(events, folder / "hot.parquet"))
