@@ -47,8 +47,9 @@ def audit(
     `keys` makes the pair of keys: settings `audit_key` (signs) and `audit_public_key` (verifies) refer to them.
 
     `parity` replays logged requests of a pipeline through the way that training takes. As known then, each feature must
-    be what serving used; one that is not is named with key, time and both values, and the exit code is 1. How many
-    would differ by what is known now shows how much came late.
+    be what serving used; one that is not is named with key, time and both values, and the exit code is 1. Of many, five
+    of each feature are shown, and `--json` has all. How many would differ by what is known now
+    shows how much came late.
     """
     if what is What.PARITY:
         parity(pipeline, log, last, json=json)

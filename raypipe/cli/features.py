@@ -80,7 +80,7 @@ def features(
     else:
         named, entries = _with_history(pipeline, named)
     if not json:
-        out.say(*([f"Owner: {named.owner}"] if named.owner else []), _table(entries))
+        out.say(*([f"Owner: {named.owner}"] if named.owner else []), _table(entries, named.owner))
     out.result(entries)
 
 
@@ -98,17 +98,27 @@ def _with_history(name: str, named: "Pipeline | None") -> "tuple[Pipeline, list[
         return named, catalogue(named, versions, found.ledger)
 
 
-def _table(entries: "list[Described]") -> Table:
+def _table(entries: "list[Described]", owner: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("feature", "kind", "meaning, or how it is computed", "window", "from"):
+    others = any(one.owner != owner for one in entries)
+    said = ("kind", "meaning, or how it is computed", "window", "from", "definition")
+    for heading in ("feature", *(["owner"] if others else []), *said):
         table.add_column(heading, overflow="fold")
     for heading in ("nulls", "fresh until", "models", "fingerprint"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in entries:
         nulls = "" if one.null_share is None else f"{one.null_share:.1%}"
         fresh = "" if one.fresh_until is None else to_minute(one.fresh_until)
-        models = ", ".join(str(number) for number in one.used_by)
-        others = f" (others: {', '.join(str(number) for number in one.otherwise_in)})" if one.otherwise_in else ""
-        told = (one.name, one.kind, one.meaning or one.computed, one.window, ", ".join(one.sources))
-        table.add_row(*told, nulls, fresh, models + others, one.fingerprint[:8])
+        told = (one.kind, one.meaning or one.computed, one.window, ", ".join(one.sources), _definition(one))
+        whose = (one.owner,) if others else ()
+        table.add_row(one.name, *whose, *told, nulls, fresh, _models(one), one.fingerprint[:8])
     return table
+
+
+def _definition(one: "Described") -> str:
+    return f"{one.definition}, {'new' if one.since is None else f'since {to_minute(one.since)[:10]}'}"
+
+
+def _models(one: "Described") -> str:
+    others = f" (others: {', '.join(str(number) for number in one.otherwise_in)})" if one.otherwise_in else ""
+    return ", ".join(str(number) for number in one.used_by) + others

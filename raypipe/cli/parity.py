@@ -16,12 +16,14 @@ from raypipe.clock import iso
 from raypipe.errors import SettingsError
 
 if TYPE_CHECKING:
-    from raypipe.contracts.parity import Parity
+    from raypipe.contracts.parity import FeatureParity, Mismatch, Parity
     from raypipe.flows import Platform
     from raypipe.flows.parity import Logged
     from raypipe.spec import Pipeline
 
 DIFFERENT = 1
+#: So many mismatches of a feature are shown; `--json` has all.
+SHOWN = 5
 
 Log = Annotated[
     Path | None,
@@ -59,7 +61,7 @@ def parity(pipeline: str | None, log: Path | None, last: int, *, json: bool) -> 
     platform = connect()
     try:
         logs = logs_of(platform, name, definition, log, last)
-        compared = replay(platform, watch(out.console), name=name, logs=logs)
+        compared = replay(platform, watch(out.console), name=name, logs=logs, at_most=None if json else SHOWN)
     finally:
         platform.ledger.close()
     if not json:
@@ -90,10 +92,8 @@ def _show(found: "Parity", out: Output) -> None:
         out.say(f"Not in the log: {', '.join(found.not_logged)}.")
     if found.features:
         out.say(_table(found))
-    for one in found.mismatches:
-        key = ", ".join(f"{field}={value}" for field, value in one.key.items())
-        where = f"{one.feature} of {key or 'a request'} at {iso(one.at)}"
-        out.say(Text.assemble(("✗ ", "red"), f"{where}: serving used {one.online}, history gives {one.offline}"))
+    for one in found.features:
+        _show_mismatches(one, [case for case in found.mismatches if case.feature == one.feature], out)
     wrong = [one.feature for one in found.features if one.differ_then]
     if not any(one.compared for one in found.features):
         why = "no value that serving used is in the log" if found.rows else "no request could be replayed"
@@ -103,6 +103,15 @@ def _show(found: "Parity", out: Output) -> None:
         out.say(Text.assemble(("different", "bold red"), say))
     else:
         out.say(Text.assemble(("equal", "bold green"), f": {found.rows:,} requests, as known then"))
+
+
+def _show_mismatches(found: "FeatureParity", cases: "list[Mismatch]", out: Output) -> None:
+    for one in cases[:SHOWN]:
+        key = ", ".join(f"{field}={value}" for field, value in one.key.items())
+        where = f"{one.feature} of {key or 'a request'} at {iso(one.at)}"
+        out.say(Text.assemble(("✗ ", "red"), f"{where}: serving used {one.online}, history gives {one.offline}"))
+    if (more := found.differ_then - len(cases[:SHOWN])) > 0:
+        out.say(f"  … and {more:,} more of {found.feature}: `--json` has all.")
 
 
 def _table(found: "Parity") -> Table:

@@ -39,7 +39,7 @@ class Parity(Record, frozen=True, kw_only=True):
         left_out: how many could not be, by reason.
         not_logged: features that the log does not keep, or keeps only as hashes.
         features: in the pipeline's order.
-        mismatches: the first values that differ from what was known then, at most some of each feature.
+        mismatches: the values that differ from what was known then; all of them, or the first ones of each feature.
     """
 
     pipeline: str

@@ -95,7 +95,9 @@ def _used(rows: pl.DataFrame, pipeline: Pipeline) -> Callable[[dict[str, pl.Data
     return used
 
 
-def parity(platform: Platform, progress: Progress, *, name: str, logs: list[Logged]) -> Parity:
+def parity(
+    platform: Platform, progress: Progress, *, name: str, logs: list[Logged], at_most: int | None = None
+) -> Parity:
     """Compare what serving used with what history gives: as known then, and had all that is known now come in time.
 
     Args:
@@ -103,6 +105,7 @@ def parity(platform: Platform, progress: Progress, *, name: str, logs: list[Logg
         progress: is told of every state of the store that was asked.
         name: of the pipeline.
         logs: what was asked and used.
+        at_most: so many mismatches of each feature and state of the store are listed; None: all.
     """
     sums = _Sums()
     states = [(entry.at, Materialized.from_json(entry.body)) for entry in platform.ledger.entries(MATERIALIZED, name)]
@@ -113,7 +116,7 @@ def parity(platform: Platform, progress: Progress, *, name: str, logs: list[Logg
             mine.append((platform.clock.now(), there))
         with progress.step("replay", total=log.rows.height) as step:
             for state, places in _by_state(log, mine, sums):
-                _compare(platform, log, state, places, sums)
+                _compare(platform, log, state, places, sums, at_most)
                 step.advance(len(places))
     return Parity(
         pipeline=name,
@@ -152,7 +155,9 @@ def _required(pipeline: Pipeline) -> list[str]:
     return [name for name in pipeline.request.fields if name not in pipeline.request.optional]
 
 
-def _compare(platform: Platform, log: Logged, state: Materialized, places: pl.Series, sums: _Sums) -> None:
+def _compare(
+    platform: Platform, log: Logged, state: Materialized, places: pl.Series, sums: _Sums, at_most: int | None
+) -> None:
     requests = log.requests[places]
     try:
         tables = _tables(platform, log.pipeline, state.snapshots)
@@ -172,7 +177,7 @@ def _compare(platform: Platform, log: Logged, state: Materialized, places: pl.Se
         counts = sums.compared.setdefault(name, [0, 0, 0])
         for i, more in enumerate((len(places), int(wrong[name].sum()), int(late[name].sum()))):
             counts[i] += more
-    sums.shown += mismatches(log.pipeline, requests, used, then, wrong)
+    sums.shown += mismatches(log.pipeline, requests, used, then, wrong, at_most)
 
 
 def _tables(platform: Platform, pipeline: Pipeline, snapshots: tuple[Snapshot, ...]) -> Tables:

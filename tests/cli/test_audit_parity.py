@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
 
 from raypipe.cli import parity
 from raypipe.cli.main import main
@@ -25,6 +26,10 @@ def found(differ: int) -> Parity:
     )
 
 
+def limited(whole: Parity, at_most: int | None) -> Parity:
+    return structs.replace(whole, mismatches=whole.mismatches[:at_most])
+
+
 class Named:
     """A registry that has models of these names."""
 
@@ -39,7 +44,7 @@ def replayed(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
     monkeypatch.setattr("raypipe.wiring.connect", lambda: platform)
     monkeypatch.setattr(parity, "kept", lambda: nullcontext(SimpleNamespace(registry=Named())))
     monkeypatch.setattr(parity, "logs_of", lambda *_: [])
-    monkeypatch.setattr("raypipe.flows.parity.parity", lambda *_, **__: found(differ))
+    monkeypatch.setattr("raypipe.flows.parity.parity", lambda *_, at_most, **__: limited(found(differ), at_most))
 
 
 @pytest.mark.parametrize("differ", [0, 1])
@@ -62,6 +67,17 @@ def test_programs_read_one_document(differ: int, capsys: pytest.CaptureFixture[s
     assert document["equal"] is (differ == 0)
     assert document["parity"]["features"][0]["differ_now"] == 4
     assert [one["feature"] for one in document["parity"]["mismatches"]] == ["fares"] * differ
+
+
+@pytest.mark.parametrize("differ", [9])
+def test_the_terminal_shows_some_and_programs_have_all(differ: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "parity", "trips"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("✗ fares of town=Bern") == 5
+    assert "and 4 more of fares: `--json` has all." in out
+    assert "more of trips" not in out
+    assert main(["audit", "parity", "trips", "--json"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["parity"]["mismatches"]) == 9
 
 
 @pytest.mark.parametrize("differ", [0])

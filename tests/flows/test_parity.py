@@ -83,6 +83,16 @@ def test_a_planted_skew_is_named(told: tuple[Home, pl.DataFrame], tmp_path: Path
     assert eval(one.online) == pytest.approx(eval(one.offline) + 1)
 
 
+def test_every_value_that_differs_is_listed_or_the_first_ones(told: tuple[Home, pl.DataFrame], tmp_path: Path) -> None:
+    house, log = told
+    log.with_columns(pl.col("trips") + 1).write_parquet(tmp_path / "log.parquet")
+    logs = [from_file(tmp_path / "log.parquet", house.pipeline, 1_000)]
+    for at_most, listed in ((None, log.height), (2, 4)):  # two states answered
+        found = parity.parity(cast(Platform, house), Silent(), name="trips", logs=logs, at_most=at_most)
+        assert {one.feature: one.differ_then for one in found.features}["trips"] == log.height
+        assert [one.feature for one in found.mismatches] == ["trips"] * listed
+
+
 def test_a_skew_in_serving_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The percentile of one question is taken one place too low, where requests are answered and nowhere else."""
     house, place = Home(tmp_path), percentile.place_one
