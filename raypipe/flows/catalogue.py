@@ -10,7 +10,7 @@ from raypipe.contracts.records import MATERIALIZED, Materialized, ModelVersion, 
 from raypipe.errors import RaypipeError
 from raypipe.features.materialize import definition
 from raypipe.ledger import Ledger
-from raypipe.spec import Expression, FeatureGroup, Pipeline, Request, TableFeatures, fingerprint, in_words
+from raypipe.spec import Expression, FeatureGroup, Pipeline, Request, TableFeatures, fingerprint
 
 
 class Described(Record, frozen=True, kw_only=True):
@@ -18,13 +18,17 @@ class Described(Record, frozen=True, kw_only=True):
 
     Attributes:
         name: unique in its pipeline.
-        meaning, owner: as its pipeline says; empty where it says nothing.
+        meaning: as its pipeline says; empty where it says nothing.
+        owner: who answers for it, or else for all of the pipeline; empty where it says nothing.
         kind: ``request``, ``aggregate``, ``table`` or ``derived``.
         computed: how, in words.
-        window: how far back it looks; empty where it does not, or without end.
+        window: how far back it looks, and whether exactly so far, or in a sawtooth of so much more; empty where it does
+            not, or without end.
         sources: tables, streams, request fields and other features that it reads.
         fingerprint: of all that it is computed from and by: another one is another feature of the same name.
-        definition: which of the definitions of this name that models have seen; the first is 1.
+        definition: which of the definitions of this name, in the order in which models with them were registered; the
+            first is 1.
+        since: when the first model that sees this one was registered, microseconds UTC; None: there is none yet.
         null_share: of the rows that the last training set of this definition fits on; None: there is none.
         fresh_until: what the online store knows, microseconds UTC; None for what needs no store, or is not in it.
         used_by: model versions that see exactly this feature.
@@ -40,6 +44,7 @@ class Described(Record, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     fingerprint: str
     definition: int
+    since: int | None
     null_share: float | None
     fresh_until: int | None
     used_by: tuple[int, ...]
@@ -57,25 +62,28 @@ def catalogue(
         ledger: tells of training sets and of what the online store holds; None: nothing was computed yet.
     """
     prints, seen = fingerprints(pipeline), _of_versions(versions)
+    created = {version.version: version.created for version in versions}
     gaps, fresh = ({}, None) if ledger is None else (_null_shares(pipeline, ledger), _fresh(pipeline, ledger))
     found: list[Described] = []
     for name, kind, computed, window, sources in _told(pipeline):
         mine = {number: known[name] for number, known in seen.items() if name in known}
         order = list(dict.fromkeys([*(mine[number] for number in sorted(mine)), prints[name]]))
+        used_by = tuple(number for number, one in sorted(mine.items()) if one == prints[name])
         found.append(
             Described(
                 name=name,
                 meaning=pipeline.meanings.get(name, ""),
-                owner=pipeline.owner,
+                owner=pipeline.owners.get(name, pipeline.owner),
                 kind=kind,
                 computed=computed,
                 window=window,
                 sources=sources,
                 fingerprint=prints[name],
                 definition=order.index(prints[name]) + 1,
+                since=created[used_by[0]] if used_by else None,
                 null_share=gaps.get(name),
                 fresh_until=fresh if kind in ("aggregate", "table") else None,
-                used_by=tuple(number for number, one in sorted(mine.items()) if one == prints[name]),
+                used_by=used_by,
                 otherwise_in=tuple(number for number, one in sorted(mine.items()) if one != prints[name]),
             )
         )
@@ -104,8 +112,8 @@ def _told(pipeline: Pipeline) -> Iterator[tuple[str, str, str, str, tuple[str, .
         if isinstance(item, FeatureGroup):
             where = f"{item.moment.stream.name}.{item.moment.at}"
             for name, one in item.features.items():
-                window = "" if one.window is None else in_words(one.window)
-                yield name, "aggregate", f"{one.in_words} by {', '.join(item.key)}", window, (where,)
+                computed = f"{one.in_words} by {', '.join(item.key)}"
+                yield name, "aggregate", computed, one.window_in_words, (where,)
         elif isinstance(item, TableFeatures):
             for name, column in item.features.items():
                 yield name, "table", f"{item.table.name}.{column} by {item.by}", "", (item.table.name,)

@@ -2,6 +2,10 @@
 
 A window of length W at time q sees events with ``floor(q - W, tail) <= event_time < q`` and ``known_at <= q``: the
 event at q is not seen, the event at the lower edge is. Without a window, an aggregate sees the whole past.
+
+``tail=seconds(0)`` makes a window exact: at every moment it is W long. Any other ``tail`` makes it a sawtooth: it grows
+from W to W and a tail, drops back to W, and grows again, because its lower edge waits on the grid while time goes on.
+Windows whose ``tail`` is not given are exact up to 30 minutes, then have one of 1 minute, and of 1 hour from 2 days on.
 """
 
 from dataclasses import dataclass
@@ -28,7 +32,7 @@ class Aggregate:
         op: what is computed.
         value: the expression aggregated over each event; None: only that it happened.
         window: how far back it looks; None for the whole past.
-        tail: the grid that the lower edge is rounded down to; zero is exact.
+        tail: the grid that the lower edge is rounded down to: of a sawtooth window; zero: the window is exact.
         rank: for ``percentile``, above 0 and at most 1.
         half_life: for decayed aggregates.
         max_age: for ``last``: an event older than this is forgotten.
@@ -42,6 +46,18 @@ class Aggregate:
     half_life: timedelta | None = None
     max_age: timedelta | None = None
     where: str = place()
+
+    @property
+    def window_in_words(self) -> str:
+        """How far back it looks, and where the window begins; empty without a window.
+
+        >>> from raypipe.spec import days
+        >>> mean("delay", days(30)).window_in_words, mean("delay", days(30), tail=days(0)).window_in_words
+        ('30 d sawtooth (1 h)', '30 d exact')
+        """
+        if self.window is None:
+            return ""
+        return f"{in_words(self.window)} {f'sawtooth ({in_words(self.tail)})' if self.tail else 'exact'}"
 
     @property
     def in_words(self) -> str:
@@ -60,7 +76,7 @@ class Aggregate:
 
 
 def default_tail(window: timedelta) -> timedelta:
-    """The grid of a window's lower edge: exact up to 30 minutes, below 2 days 1 minute, else 1 hour."""
+    """The grid of a window's lower edge: exact up to 30 minutes; 1 minute below 2 days, else 1 hour: a sawtooth."""
     if window <= minutes(30):
         return timedelta(0)
     return minutes(1) if window < days(2) else minutes(60)

@@ -55,6 +55,7 @@ class Pipeline:
         retrain: when it is trained anew; None: when somebody runs it.
         meanings: what features mean, by name, for the catalogue.
         owner: who answers for them.
+        owners: who answers for features that somebody else does, by name.
         before_training: checks of the training set: request fields, ``asked_at``, features, ``label``, ``period``.
         before_promotion: checks of what a candidate answers on the holdout: the same columns but ``period``, and
             ``prediction``.
@@ -76,6 +77,7 @@ class Pipeline:
     retrain: Retrain | None = None
     meanings: FrozenMap[str] = FrozenMap()  # noqa: RUF009  # frozen
     owner: str = ""
+    owners: FrozenMap[str] = FrozenMap()  # noqa: RUF009  # frozen
     before_training: tuple[Check, ...] = ()
     before_promotion: tuple[Check, ...] = ()
     value: FrozenMap[Expression] = FrozenMap()  # noqa: RUF009  # frozen
@@ -98,6 +100,7 @@ class Pipeline:
         retrain: Retrain | None = None,
         meanings: Mapping[str, str] | None = None,
         owner: str = "",
+        owners: Mapping[str, str] | None = None,
         before_training: Sequence[Check] = (),
         before_promotion: Sequence[Check] = (),
         value: Mapping[str, pl.Expr | str] | None = None,
@@ -117,6 +120,7 @@ class Pipeline:
             "retrain": retrain,
             "meanings": FrozenMap(meanings or {}),
             "owner": owner,
+            "owners": FrozenMap(owners or {}),
             "before_training": tuple(before_training),
             "before_promotion": tuple(before_promotion),
             "value": FrozenMap({figure: Expression.of(item) for figure, item in (value or {}).items()}),

@@ -2,13 +2,17 @@
 
 import json
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import polars as pl
 import pytest
+from msgspec import structs
+from rich.console import Console
 
+from raypipe.cli.features import _table
 from raypipe.cli.main import main
 from raypipe.clock import ManualClock
 from raypipe.contracts.progress import Silent
@@ -19,10 +23,12 @@ from raypipe.flows import catalogue as module
 from raypipe.flows.catalogue import catalogue, fingerprints
 from raypipe.ledger import Ledger
 from raypipe.spec import (
+    FrozenMap,
     Pipeline,
     Search,
     Stream,
     agg,
+    changed,
     csv,
     days,
     derived,
@@ -57,6 +63,7 @@ def pipeline(window: int = 3) -> Pipeline:
         search=Search([models.Linear()]),
         meanings={"mean_price": "what the shop asks for lately, in euro"},
         owner="pricing@example.com",
+        owners={"sales": "shops@example.com"},
     )
 
 
@@ -66,7 +73,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def version(number: int) -> ModelVersion:
-    return cast(ModelVersion, SimpleNamespace(version=number, folder=str(number)))
+    return cast(ModelVersion, SimpleNamespace(version=number, folder=str(number), created=number * 10))
 
 
 def materialized(value: Pipeline, until: int, ledger: Ledger) -> None:
@@ -89,11 +96,13 @@ def test_a_changed_definition_is_another_version(ledger: Ledger, monkeypatch: py
         (1, 3),
         2,
     )
+    assert [now[name].since for name in ("mean_price", "sales", "dear")] == [20, 10, 20], "first registered with it"
     assert (now["dear"].used_by, now["dear"].otherwise_in) == ((2,), (1, 3)), "what it is computed from changed"
     assert (now["sales"].used_by, now["sales"].otherwise_in) == ((1, 2, 3), ())
     assert (now["busy"].used_by, now["hour"].used_by) == ((1, 2, 3), (1, 2, 3))
     new = {one.name: one for one in catalogue(pipeline(9), versions, ledger)}
-    assert (new["mean_price"].used_by, new["mean_price"].definition) == ((), 3)
+    mean = new["mean_price"]
+    assert (mean.used_by, mean.definition, mean.since, new["sales"].since) == ((), 3, None, 10)
     assert fingerprints(pipeline(3)) == fingerprints(pipeline(3))
 
 
@@ -118,7 +127,8 @@ def test_what_a_feature_is_and_how_it_looks(ledger: Ledger, tmp_path: Path) -> N
     found = {one.name: one for one in catalogue(value, [], ledger)}
     mean = found["mean_price"]
     assert (mean.meaning, mean.owner) == ("what the shop asks for lately, in euro", "pricing@example.com")
-    assert (mean.kind, mean.window, mean.sources) == ("aggregate", "3 h", ("sales.at",))
+    assert (found["sales"].owner, found["dear"].owner) == ("shops@example.com", "pricing@example.com")
+    assert (mean.kind, mean.window, mean.sources) == ("aggregate", "3 h sawtooth (1 min)", ("sales.at",))
     assert mean.computed == "mean of price over 3 h by shop"
     assert (mean.null_share, mean.fresh_until, mean.definition) == (0.5, 77, 1)
     assert (found["dear"].null_share, found["dear"].fresh_until, found["dear"].kind) == (1.0, None, "derived")
@@ -143,7 +153,8 @@ def test_a_fresh_clone_tells_what_the_definition_says(
     assert main(["features", example, "--json"]) == 0
     found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
     mean = found["origin_delay_1h"]
-    assert (mean["kind"], mean["window"], mean["sources"]) == ("aggregate", "1 h", ["flights.departed_at"])
+    window = "1 h sawtooth (1 min)"
+    assert (mean["kind"], mean["window"], mean["sources"]) == ("aggregate", window, ["flights.departed_at"])
     assert (len(mean["fingerprint"]), mean["null_share"], mean["fresh_until"], mean["used_by"]) == (16, None, None, [])
     assert {one["owner"] for one in found.values()} == {"flights@example.com"}
     assert "minutes" in found["origin_delay_recent"]["meaning"]
@@ -153,10 +164,10 @@ def test_a_fresh_clone_tells_what_the_definition_says(
 
 
 def test_meanings_are_of_features_that_are_there() -> None:
-    value = pipeline()
-    object.__setattr__(value, "meanings", {"mean_prise": "a typing mistake"})
-    with pytest.raises(DefinitionError, match="mean_prise"):
-        lint(value)
+    for told in ("meanings", "owners"):
+        value = changed(pipeline(), **{told: FrozenMap({"mean_prise": "a typing mistake"})})
+        with pytest.raises(DefinitionError, match=f"`{told}` tells of `mean_prise`"):
+            lint(value)
 
 
 def test_the_command_says_it_to_people_and_programs(
@@ -172,3 +183,19 @@ def test_the_command_says_it_to_people_and_programs(
     assert main(["features", example]) == 0
     assert "how it is computed" in capsys.readouterr().out
     assert main(["features", "nobody"]) == 1
+
+
+def test_people_read_whose_a_feature_is_and_since_when_it_is_so() -> None:
+    value = changed(pipeline(6), owners=FrozenMap({"sales": "shops@example.com"}))
+    entries = [structs.replace(one, since=1_372_636_800_000_000) for one in catalogue(value)]
+    entries[1] = structs.replace(entries[1], since=None, definition=3)
+    console = Console(width=250, file=StringIO())
+    console.print(_table(entries, value.owner))
+    rows = {line.split()[0]: line for line in console.file.getvalue().splitlines() if line.strip()}
+    assert "shops@example.com" in rows["sales"]
+    assert "1, since 2013-07-01" in rows["sales"]
+    assert "3, new" in rows[entries[1].name]
+    assert "6 h sawtooth (1 min)" in rows["mean_price"]
+    console = Console(width=250, file=StringIO())
+    console.print(_table([one for one in entries if one.name != "sales"], value.owner))
+    assert "owner" not in console.file.getvalue(), "one owner is told once, above"

@@ -33,13 +33,11 @@ def service_rule(pipeline: Pipeline) -> Iterator[Fault]:
     if pipeline.unit and pipeline.unit not in fields:
         what = f"the unit `{pipeline.unit}` is not a request field"
         yield Fault(pipeline.where, what, did_you_mean(pipeline.unit, fields))
-    for name in pipeline.meanings:
-        if name not in pipeline.feature_names:
-            what, cure = (
-                f"`meanings` tells of `{name}`, which is no feature",
-                did_you_mean(name, pipeline.feature_names),
-            )
-            yield Fault(pipeline.where, what, cure)
+    for told, names in (("meanings", pipeline.meanings), ("owners", pipeline.owners)):
+        for name in names:
+            if name not in pipeline.feature_names:
+                what = f"`{told}` tells of `{name}`, which is no feature"
+                yield Fault(pipeline.where, what, did_you_mean(name, pipeline.feature_names))
     if log.mode not in {"fast", "strict"}:
         yield Fault(log.where, f"the log has no mode `{log.mode}`", "Use `fast` or `strict`")
     for part, names, known in (
