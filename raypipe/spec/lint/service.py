@@ -33,8 +33,8 @@ def service_rule(pipeline: Pipeline) -> Iterator[Fault]:
     if pipeline.unit and pipeline.unit not in fields:
         what = f"the unit `{pipeline.unit}` is not a request field"
         yield Fault(pipeline.where, what, did_you_mean(pipeline.unit, fields))
-    for told, names in (("meanings", pipeline.meanings), ("owners", pipeline.owners)):
-        for name in names:
+    for told, features in (("meanings", pipeline.meanings), ("owners", pipeline.owners)):
+        for name in features:
             if name not in pipeline.feature_names:
                 what = f"`{told}` tells of `{name}`, which is no feature"
                 yield Fault(pipeline.where, what, did_you_mean(name, pipeline.feature_names))
