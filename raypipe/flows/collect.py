@@ -134,7 +134,7 @@ def _remove(paths: list[Path]) -> None:
 
 
 class Collector:
-    """Collects for ever, in an actor of its own; a replica is never in its way.
+    """Collects for ever, in an actor of its own, and lets MLflow catch up; a replica is never in its way.
 
     Args:
         reopen: opens the platform in this process.
@@ -151,11 +151,12 @@ class Collector:
 
     def _run(self) -> None:
         while not self._stop.wait(COLLECT_SECONDS):
-            try:
-                self.collect()
-            except RaypipeError:
-                # Nothing is lost: the files stay, and the next turn reads them.
-                logger.exception("the prediction log was not collected")
+            for work in (self.collect, self._platform.registry.catch_up):
+                try:
+                    work()
+                except RaypipeError:
+                    # Nothing is lost: what it works on stays, for the next turn.
+                    logger.exception("`%s` did not succeed", work.__name__)
 
 
 def start_collector(platform: Platform) -> None:

@@ -32,6 +32,8 @@ from raypipe.registry.rows import (
 
 CHAMPION = "champion"
 SLOTS = (CHAMPION,)
+#: Stands in the folder of a model while MLflow has not followed its last change.
+_BEHIND = ".mlflow-is-behind"
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class Registry:
     """Model versions in a folder, told of by the ledger, mirrored into MLflow.
 
     Reading needs neither MLflow nor the network. A write that MLflow did not follow is logged as a warning, and the
-    next write, or `mirror`, catches up.
+    next write, `catch_up` or `mirror` brings it up to date.
 
     Args:
         folder: where the files are kept, as ``models/{name}/{digest}/``.
@@ -302,7 +304,17 @@ class Registry:
         with locked(self._folder / name, self._lock_seconds):
             versions = self.versions(name)
             aliases = {slot: next((v.version for v in versions if slot in v.aliases), None) for slot in SLOTS}
-            return Mirror(self._tracking_uri).sync(name, versions, aliases)
+            done = Mirror(self._tracking_uri).sync(name, versions, aliases)
+            (self._folder / name / _BEHIND).unlink(missing_ok=True)
+        return done
+
+    def catch_up(self) -> None:
+        """Bring MLflow up to the ledger where it did not follow: it was away, or a process was killed on the way.
+
+        Where it did follow, it is asked nothing. What does not succeed now is left to the next time, with a warning.
+        """
+        for mark in self._folder.glob(f"*/{_BEHIND}"):
+            self._mirror(mark.parent.name)
 
     def _enter(self, name: str, row: Registered) -> int:
         """Write the version's row under the next free number, or find the row that says the same."""
@@ -335,10 +347,21 @@ class Registry:
         failpoint("registry.after_promotion")
 
     def _mirror(self, name: str) -> None:
+        if not self._tracking_uri:
+            return
         try:
+            self._mark(name)
             self.mirror(name)
         except RegistryError as error:
+            # Somebody else may have caught up meanwhile, with less than this.
+            self._mark(name)
             log.warning("%s", error)
+
+    def _mark(self, name: str) -> None:
+        # On a disk that is full the next write catches up.
+        with suppress(OSError):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+            (self._folder / name / _BEHIND).touch()
 
     def _cure(self, name: str) -> str:
         return did_you_mean(name, self.names()) or "Run `raypipe run` on its pipeline first"

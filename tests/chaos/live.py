@@ -13,7 +13,6 @@ from pyiceberg.catalog import Catalog, load_catalog
 from raypipe.flows.gate import gate
 from raypipe.flows.ingest import ingest
 from raypipe.wiring import connect
-from tests.chaos import broken
 from tests.chaos.history import History, Thing, caught
 from tests.cluster import life
 from tests.flows.gated import LATE
@@ -73,7 +72,6 @@ def predictions(catalog: Catalog, name: str) -> list[Thing]:
 
 
 if __name__ == "__main__":
-    broken.apply()
     verb, where = sys.argv[1], Path(sys.argv[2])
     if verb == "live":
         life.live(where)

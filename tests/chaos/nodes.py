@@ -23,7 +23,7 @@ from raypipe.services.http import ask
 from raypipe.services.mlflow_server import start_mlflow
 from raypipe.services.processes import ProcessId
 from raypipe.services.ray_head import base_environment
-from tests.chaos import stepped
+from tests.chaos import broken, stepped
 
 ROOT = Path(__file__).parents[2]
 WAIT = 120.0
@@ -56,6 +56,7 @@ class Nodes:
                 "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
                 "PYTHONPATH": os.pathsep.join([str(Path(stepped.__path__[0])), str(ROOT)]),
                 "CHAOS_CLOCK": str(self.config.logs / "clock"),
+                broken.FILE: str(self.build),
             }
             | self.more
         )
@@ -104,6 +105,17 @@ class Nodes:
         with (self.config.logs / "clock").open("r+b") as file:
             file.write(struct.pack("<q", int(seconds * 1e9)))
 
+    @property
+    def build(self) -> Path:
+        """The file that names the build which processes import."""
+        return self.config.logs / "build"
+
+    def become(self, build: str) -> None:
+        """Start anew as a build that is broken on purpose; ``""``: as what is."""
+        self.build.write_text(build)
+        broken.reached(self.build).unlink(missing_ok=True)
+        self.lose_head()
+
     def working(self, name: str) -> int | None:
         """The process that works on a task or in an actor whose title holds a name; Ray sets titles to names.
 
@@ -128,6 +140,7 @@ class Nodes:
                 if head:
                     self.lose_head()
                 else:
+                    _kill(node)
                     self.cluster.remove_node(node, allow_graceful=False)
                     self.add()
                 return "head" if head else "worker"
@@ -136,6 +149,7 @@ class Nodes:
     def lose_head(self) -> None:
         """Kill the head with all that it knows, and start another cluster in its place."""
         for node in [self.cluster.head_node, *self.cluster.worker_nodes]:
+            _kill(node)
             node.kill_all_processes(check_alive=False, allow_graceful=False)
         self.cluster = None
         self.start_cluster()
@@ -189,6 +203,18 @@ def nodes(config: ServicesConfig, workers: int = 2, **more: str) -> Iterator[Nod
         # Ray's nodes inherit the variables of this process; what comes after them must not.
         os.environ.clear()
         os.environ.update(before)
+
+
+def _kill(node: Any) -> None:
+    """Every process of a node at once, as when its power goes: Ray would leave its workers to notice for themselves."""
+    mine: list[psutil.Process] = []
+    for one in node.all_processes.get("raylet", []):
+        with suppress(psutil.NoSuchProcess):
+            raylet = psutil.Process(one.process.pid)
+            mine += [raylet, *raylet.children(recursive=True)]
+    for process in mine:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def until(ready: Callable[[], object], seconds: float = WAIT) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import sleep
 
 from raypipe.flows import Platform
-from raypipe.flows.collect import collect
+from raypipe.flows.collect import COLLECT_SECONDS, collect
 from raypipe.settings import load_settings
 from raypipe.wiring import connect
 from tests.chaos import canary, live, trips
@@ -24,6 +24,8 @@ FILE = str(Path(trips.__file__).relative_to(ROOT))
 TRIES, COMMAND_SECONDS = 4, 300.0
 #: A stage of this name may end before anybody sees it.
 SEEN_SECONDS = 120.0
+#: MLflow may lag behind the ledger for so long; it catches up when raypipe next looks.
+MIRROR_SECONDS = 2 * COLLECT_SECONDS
 #: Rows that happen once, however often a command was given again.
 ONCE = ("model.registered", "model.promoted")
 
@@ -164,6 +166,7 @@ def verdict(place: Place) -> Verdict:
     if len({number for _, number in place.answers}) > 1:
         wrong.append(f"one question has several answers: {sorted(place.answers)[:3]}")
     with caught(wrong):
+        until(lambda: _in_step(place), MIRROR_SECONDS)
         wrong += _mirrored(place)
     if stored := "catalog_url" in place.settings:
         with caught(wrong):
@@ -182,6 +185,13 @@ def verdict(place: Place) -> Verdict:
             things += [Thing("answer", str(row["id"])) for row in batch]
     catalog.close()
     return judge(place.history, things, wrong)
+
+
+def _in_step(place: Place) -> bool:
+    try:
+        return not list(_mirrored(place))
+    except OSError:
+        return False
 
 
 def _mirrored(place: Place) -> Iterator[str]:

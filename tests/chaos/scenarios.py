@@ -7,10 +7,12 @@ import os
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from time import sleep
 
-from tests.chaos import trips
-from tests.chaos.nodes import pause
+from tests.chaos import broken, trips
+from tests.chaos.history import Verdict
+from tests.chaos.nodes import pause, until
 from tests.chaos.place import FILE, Place, full
 from tests.chaos.proxy import Proxy
 
@@ -18,6 +20,8 @@ Scenario = Callable[[Place], None]
 HOUR = 3_600.0
 #: Of a disk that is to be full: more than a run needs.
 DISK = "256m"
+#: What is said of a build that is broken on purpose, and was noticed.
+CAUGHT = "caught"
 
 
 def nothing(place: Place) -> None:
@@ -211,4 +215,38 @@ SCENARIOS: dict[str, Scenario] = {
     "clock steps": clock_steps,
     "head lost, back from the ledger": head_lost,
     "GCS killed": control_store_killed,
+}
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A build that is broken on purpose, and what the checker must say of it after what raypipe comes through.
+
+    Attributes:
+        build: see `broken.BUILDS`.
+        play: what goes wrong.
+        found: what of a verdict must not be empty.
+    """
+
+    build: str
+    play: Scenario
+    found: str
+
+    def judged(self, verdict: Verdict) -> str:
+        """Whether the checker has noticed, in words."""
+        return CAUGHT if getattr(verdict, self.found) else "NOT CAUGHT"
+
+
+def lost_between_commits(place: Place) -> None:
+    """The node that takes rows in is lost when they are counted as taken in, and not all of them are there."""
+    process = place.start("run", FILE)
+    until(broken.reached(place.nodes.build).exists)
+    place.lose(place.stage(process, "ingest"))
+    place.until_done(process, "run", FILE)
+
+
+BROKEN: dict[str, Broken] = {
+    "broken: rows counted before they are there; node lost: ingest": Broken("apart", lost_between_commits, "lost"),
+    "broken: answers before it logs; node lost: serving": Broken("late", lost_while_serving, "lost"),
+    "broken: how far logs are read, in memory alone; head lost": Broken("forgetful", head_lost, "doubled"),
 }

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import socketserver
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 from threading import Thread
 
@@ -13,13 +15,17 @@ import pytest
 
 from raypipe.clock import ManualClock
 from raypipe.contracts.logs import PREDICTIONS
-from raypipe.flows.collect import collect
+from raypipe.flows.collect import COLLECT_SECONDS, collect
 from raypipe.lake import Lake
 from raypipe.lake import commit as lake_commit
+from raypipe.lake import ingest as lake_ingest
+from raypipe.lake.log import LogTable
 from raypipe.serving.log import PredictionLog
+from tests.architecture.source import ROOT
 from tests.chaos import broken, live
 from tests.chaos.history import History, Thing, Verdict, judge
 from tests.chaos.proxy import Proxy
+from tests.chaos.scenarios import BROKEN, CAUGHT
 from tests.cluster import life
 from tests.serving.conftest import make_bundle
 from tests.serving.pipeline import pipeline as late
@@ -55,23 +61,38 @@ def test_the_checker_says_what_is_wrong_and_broken() -> None:
     assert str(verdict) == "1 wrong (row a: told 1, kept 2); 1 broken (row 3 is missing)"
 
 
+class KilledError(Exception):
+    """Stands for a process that is killed where it does harm."""
+
+
+def killed() -> None:
+    raise KilledError
+
+
 @pytest.fixture
-def patched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a broken build changes is as it was afterwards."""
-    before = lake_commit.commit_files, PredictionLog.append
-    yield
-    lake_commit.commit_files, PredictionLog.append = before
+def patched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a broken build changes is as it was afterwards; a process of it dies where that does harm."""
+    for home, name in (
+        (lake_commit, "commit_files"),
+        (lake_ingest, "land"),
+        (PredictionLog, "append"),
+        (LogTable, "append"),
+        (LogTable, "positions"),
+    ):
+        monkeypatch.setattr(home, name, getattr(home, name))
+    monkeypatch.setattr("raypipe.flows.collect.COLLECT_SECONDS", COLLECT_SECONDS)
+    monkeypatch.setattr(broken, "window", killed)
+    monkeypatch.setattr(broken, "LATE_SECONDS", 0.0)
 
 
-@pytest.mark.parametrize(("build", "found"), [("", ""), ("twice", "doubled"), ("early", "lost")])
+@pytest.mark.parametrize(("build", "found"), [("", ""), ("twice", "doubled"), ("early", "lost"), ("apart", "lost")])
 @pytest.mark.usefixtures("patched")
 def test_rows_of_a_broken_build_are_noticed(
     build: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CHAOS_BREAK", build)
     life.ship(tmp_path)
-    broken.apply()
+    broken.apply(build)
     with contextlib.suppress(Exception) if build else contextlib.nullcontext():
         live.rows_in(tmp_path)
     verdict = judge(live.asked(tmp_path), *live.kept(tmp_path))
@@ -79,13 +100,15 @@ def test_rows_of_a_broken_build_are_noticed(
     assert verdict.told == 2_000
 
 
-@pytest.mark.parametrize(("build", "found"), [("", ""), ("unlogged", "lost"), ("relogged", "doubled")])
+@pytest.mark.parametrize(
+    ("build", "found"),
+    [("", ""), ("unlogged", "lost"), ("late", "lost"), ("relogged", "doubled"), ("forgetful", "doubled")],
+)
 @pytest.mark.usefixtures("patched")
 def test_predictions_of_a_broken_build_are_noticed(
     build: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CHAOS_BREAK", build)
-    broken.apply()
+    broken.apply(build)
     app = logging_app(make_bundle(tmp_path / "bundle" / "1", late), tmp_path / "log" / PREDICTIONS.name / "late")
     history = History()
 
@@ -95,13 +118,39 @@ def test_predictions_of_a_broken_build_are_noticed(
             assert answer.status_code == 200
             history.tell("prediction", f"r{number}", answer.json()["probability"])
 
-    for number in range(9):
+    for number in range(8):
         asyncio.run(ask(number))
+    monkeypatch.setattr(broken, "LATE_SECONDS", 60.0)  # longer than the replica lives
+    asyncio.run(ask(8))
     clock = ManualClock(1)
+    collect(Lake(tmp_path / "lake", clock=clock), tmp_path, clock)
+    monkeypatch.undo()  # whoever collects next is another process
     collect(Lake(tmp_path / "lake", clock=clock), tmp_path, clock)
     with contextlib.closing(live.catalog_of(tmp_path)) as catalog:
         verdict = judge(history, live.predictions(catalog, "late"))
     assert _found(verdict) == ({found} if found else set())
+
+
+@pytest.mark.parametrize("build", ["", "apart"])
+def test_a_process_imports_the_build_that_is_named(build: str, tmp_path: Path) -> None:
+    file = tmp_path / "build"
+    file.write_text(build)
+    paths = [str(Path(broken.__file__).with_name("stepped")), str(ROOT)]
+    done = subprocess.run(
+        [sys.executable, "-c", "from raypipe.lake import ingest, commit; print(ingest.land is commit.land)"],
+        env=os.environ | {broken.FILE: str(file), "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == (str(not build), "")
+
+
+def test_broken_builds_of_the_cluster_are_judged_by_what_they_must_show() -> None:
+    for one in BROKEN.values():
+        assert one.build in broken.BUILDS
+        assert one.judged(Verdict(1, 1)) != CAUGHT
+        assert one.judged(Verdict(1, 1, **{one.found: ("row 1",)})) == CAUGHT
 
 
 def _found(verdict: Verdict) -> set[str]:

@@ -205,6 +205,29 @@ def test_a_server_that_is_down_stops_nobody(
     assert back.mirror("rides") == ["model rides", "version 1", "alias champion"]
 
 
+def test_mlflow_catches_up_once_it_is_back_and_is_asked_nothing_then(
+    make,
+    tmp_path: Path,
+    ledger: Ledger,
+    free_port: Callable[[], int],
+    tracking_uri: str,
+    client,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = tmp_path / "home" / "registry"
+    down = Registry(folder, ledger, f"http://127.0.0.1:{free_port()}")
+    down.register(*make())
+    down.promote("rides", 1, expect=None, why="first")
+    down.catch_up()
+    assert len([one for one in caplog.records if "MLflow lags behind" in one.getMessage()]) == 3
+    Registry(folder, ledger, tracking_uri).catch_up()
+    assert shown(client) == {1: "1"}
+    assert client.get_registered_model("rides").aliases == {"champion": 1}
+    caplog.clear()
+    down.catch_up()
+    assert not caplog.records
+
+
 def test_what_is_put_into_service_is_in_mlflow_though_it_was_away_when_that_became_champion(
     make, tmp_path: Path, ledger: Ledger, free_port: Callable[[], int], tracking_uri: str, client
 ) -> None:

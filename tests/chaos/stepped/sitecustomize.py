@@ -1,5 +1,7 @@
 """Python's clock with steps: whoever has this folder on its path is as many nanoseconds off as a file says.
 
+It is of the build that another file names, too: of one that is broken on purpose, see `tests.chaos.broken`.
+
 `time.time` and `time.time_ns` only, of which raypipe's one clock is made; what Ray's C++ asks, and clocks that only
 count on, are the machine's own. The machine's clock itself is not ours to move.
 """
@@ -21,3 +23,8 @@ if _path := os.environ.get("CHAOS_CLOCK"):
     for _name in ("time", "time_ns"):
         _clock = getattr(time, _name)
         _clock.__module__, _clock.__name__, _clock.__qualname__ = "time", _name, _name
+
+if os.environ.get("CHAOS_BUILD"):
+    from tests.chaos import broken
+
+    broken.watch()
