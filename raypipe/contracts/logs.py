@@ -31,6 +31,14 @@ class LogKind:
     key: tuple[str, ...]
     adds: bool = False
 
+    def standing(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """One row a key, by time, out of all that were written."""
+        rows, key = rows.sort("at", *self.key), list(self.key)
+        if not self.adds:
+            return rows.unique(key, keep="last", maintain_order=True)
+        told = rows.group_by(key, maintain_order=True).agg(pl.all().drop_nulls().last())
+        return told.select(list(self.columns)).sort("at", *key)
+
 
 #: ``request_id`` and ``row``: the request, and which of its rows, from 0. ``at``: when it came. ``unit``: the keyed
 #: hash of whom it was about, by which its arm was chosen. ``arm``: ``champion``, ``challenger/4`` or ``shadow/4``;

@@ -146,11 +146,7 @@ class LogTable:
             frame = frame.filter(at >= since)
         if until is not None:
             frame = frame.filter(at < until)
-        frame, key = frame.sort("at", *self.kind.key), list(self.kind.key)
-        if not self.kind.adds:
-            return frame.unique(key, keep="last", maintain_order=True)
-        told = frame.group_by(key, maintain_order=True).agg(pl.all().drop_nulls().last())
-        return told.select(list(self.kind.columns)).sort("at", *key)
+        return self.kind.standing(frame)
 
     def added(self, after: int | None, read: Mapping[str, int], since: int) -> Added | None:
         """What was added after a snapshot; of all files of the table only those are opened that hold it.

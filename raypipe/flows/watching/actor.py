@@ -9,16 +9,15 @@ import polars as pl
 from msgspec import structs
 
 from raypipe.contracts.decisions import Situation
-from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.errors import RaypipeError, ServiceError, WorkspaceError
-from raypipe.flows.collect import logged
 from raypipe.flows.decide import decide_now
-from raypipe.flows.figures import PREDICTED, outcomes
+from raypipe.flows.figures import outcomes
 from raypipe.flows.platform import Platform
 from raypipe.flows.retrain import drive
 from raypipe.flows.watching.gauges import Gauges, Part, RayGauges, cost, show, show_outcomes
 from raypipe.flows.watching.known import Known
 from raypipe.flows.watching.labels import TICKS
+from raypipe.flows.watching.newest import Newest
 from raypipe.flows.watching.start import FirstTick, Seen
 from raypipe.flows.watching.state import Alarm, Tick
 from raypipe.flows.watching.telling import tell
@@ -31,6 +30,8 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS, AGAIN_SECONDS = 1.0, 60.0
 #: Seconds after which what gauges say is said again: Ray forgets it after two of its reports, a second apart at least.
 SAY_SECONDS = 1.0
+#: Seconds between two looks at the logs, however long ticks take: the lake forgets within an hour what was added when.
+FOLLOW_SECONDS = 300.0
 #: Seconds between two looks at a training that is under way.
 DRIVE_SECONDS = 5.0
 #: How long the watcher before may take to let go.
@@ -51,8 +52,9 @@ class Round:
 
     def __init__(self, platform: Platform, name: str, gauges: Gauges | None = None) -> None:
         self._platform, self._name, self._gauges = platform, name, gauges
-        self._watcher = Watcher(platform, name)
+        self._watcher, self._newest = Watcher(platform, name), Newest(platform, name)
         self._again = self._said = 0.0
+        self._followed = monotonic()
         self._unreached: tuple[str, ...] = ()
         for tick in self._watcher.state.last.values():
             self._show(tick)
@@ -71,6 +73,7 @@ class Round:
         if self._gauges is not None:
             self._gauges.set("raypipe_watch_untold", len(self._watcher.state.alarms), {})
             self._repeat_gauges(self._gauges)
+            self._keep_up()
         return len(ticks)
 
     def seen(self, *, watching: bool, trouble: str = "") -> Seen:
@@ -102,6 +105,16 @@ class Round:
             gauges.again()
             self._said = monotonic()
 
+    def _keep_up(self) -> None:
+        """Between ticks as well: see `Watcher`."""
+        if monotonic() < self._followed + FOLLOW_SECONDS:
+            return
+        self._followed, platform = monotonic(), self._platform
+        try:
+            self._newest.follow(platform.clock.now() - TICKS * platform.watching.plan.span)
+        except (WorkspaceError, pl.exceptions.PolarsError):
+            logger.exception("the logs were not read")
+
     def _show(self, tick: Tick) -> None:
         if self._gauges is not None:
             show(self._gauges, tick, self._platform.watching.cpu_price)
@@ -130,12 +143,8 @@ class Round:
             for arm, part in tick.parts.items()
         }
         try:
-            rows, told = (
-                logged(platform.lake, platform.workspace, platform.clock, kind, self._name, since=since, until=None)
-                for kind in (PREDICTIONS, FEEDBACK)
-            )
-            answered = rows.select(PREDICTED).collect()
-            found = list(outcomes(answered, told.collect(), known.pipeline, known.measure, fields))
+            answered, told = self._newest.since(since)
+            found = list(outcomes(answered, told, known.pipeline, known.measure, fields))
         except (WorkspaceError, pl.exceptions.PolarsError):
             logger.exception("outcomes were not told")
             return None
