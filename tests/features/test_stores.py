@@ -59,6 +59,14 @@ class TestRedis(contract.StoreContract):
         assert "secret" not in str(told.value)
 
 
+class TestValkey(TestRedis):
+    @pytest.fixture
+    def server(self, valkey: str) -> str:
+        with redis.Redis.from_url(valkey) as client:
+            assert client.info("server")["server_name"] == "valkey"
+        return valkey
+
+
 class TestMemory(contract.StoreContract):
     @pytest.fixture
     def store(self) -> MemoryStore:
