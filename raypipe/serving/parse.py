@@ -22,6 +22,8 @@ _TYPES = re.compile(r"^Expected `(?P<wanted>\w+)[^`]*`, got `(?P<got>\w+)`$")
 _ROW = re.compile(r"rows\[(\d+)\]")
 _BYTE = re.compile(r"\(byte (\d+)\)$")
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
+#: No number that means something is so long; who sends one tries what reads it.
+_ENDLESS = re.compile(rb"(?<!\d)\d{1000}")
 _NOT_A_NUMBER = re.compile(rb"-?(NaN|nan|Inf|inf)")
 
 _WORDS = {
@@ -69,7 +71,8 @@ class Parser:
         """The rows of a body, and whether it was written as many (``{"rows": [...]}``) or as one object.
 
         Raises:
-            RequestError: naming the field; status 400 when it is not JSON, 413 when there are too many rows, else 422.
+            RequestError: naming the field; status 400 when it is not JSON, a key stands twice or a number does not end,
+                413 when there are too many rows, else 422.
         """
         many = "rows" not in self._names and _MANY.match(body) is not None
         try:
@@ -153,7 +156,8 @@ class Parser:
             return self._misnamed(named["name"], path)
         if path:
             others = self._also(path, _at(body, path) if row is None else row, texts)
-            return RequestError(f"{_explained(what)}{others}", where=path)
+            status = 400 if _ENDLESS.search(body) else 422
+            return RequestError(f"{_explained(what)}{others}", where=path, status=status)
         return RequestError("must be one JSON object of fields, or an object with a list of `rows`", where="body")
 
     def _missing(self, name: str, path: str, row: Mapping[str, object]) -> RequestError:
@@ -239,7 +243,8 @@ def _once(pairs: list[tuple[str, object]]) -> None:
     seen = set()
     for name, _ in pairs:
         if name in seen:
-            raise RequestError("stands twice", where=name)  # decoded before, so the name is a known one
+            # Decoded before, so the name is a known one.
+            raise RequestError("stands twice", where=name, status=400)
         seen.add(name)
 
 
