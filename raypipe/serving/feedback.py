@@ -24,6 +24,7 @@ from raypipe.serving.call import Call, Paths, Route
 from raypipe.serving.describe import Description
 from raypipe.serving.engine import Engine
 from raypipe.serving.http import Response, failure, read_body, require_json
+from raypipe.serving.strict import refuse_repeated
 
 MOST = 4_096
 #: So much of a class that is not known is compared with those that are.
@@ -148,8 +149,9 @@ def parse(body: bytes, target: Target = BINARY) -> list[Told]:
     Raises:
         RequestError: it is none; names the field, never repeats it.
     """
+    many = body.lstrip()[:200].find(b'"feedback"') > 0
     try:
-        told = _many.decode(body).feedback if body.lstrip()[:200].find(b'"feedback"') > 0 else [_one.decode(body)]
+        told = _many.decode(body).feedback if many else [_one.decode(body)]
     except msgspec.ValidationError as error:
         what, _, path = str(error).partition(" - at `$")
         known = "has a field other than `request_id`, `row`, `label` and `outcomes`"
@@ -157,6 +159,7 @@ def parse(body: bytes, target: Target = BINARY) -> list[Told]:
         raise RequestError(shown, where=path.strip("`.") or "feedback", cure=_CURE) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise RequestError("is not JSON", where="body", status=400, cure=_CURE) from None
+    refuse_repeated(body, many + sum(map(_keys, told)))
     words, kinds, example = _LABELS[told_in(target)]
     for number, one in enumerate(told):
         if one.label is not None and type(one.label) not in kinds:
@@ -165,6 +168,11 @@ def parse(body: bytes, target: Target = BINARY) -> list[Told]:
         if one.label is None and not one.outcomes:
             raise RequestError("tells nothing: neither a label nor outcomes", where=f"feedback[{number}]", cure=_CURE)
     return told
+
+
+def _keys(one: Told) -> int:
+    """How many keys it must have had."""
+    return 1 + (one.row != 0) + (one.label is not None) + (0 if one.outcomes is None else 1 + len(one.outcomes))
 
 
 #: By the column that keeps it: what a label is, in words, as what it is read, and an example.

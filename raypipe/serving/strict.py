@@ -42,9 +42,26 @@ def decode(body: bytes, kind: type[T], keys: Callable[[T], int] | None = None) -
         raise RequestError("is not JSON in UTF-8", where="body", status=400) from None
     except RecursionError:
         raise _too_deep() from None
-    if keys is None or len(_KEY.findall(body)) != keys(found):
+    if keys is None:
         _look_again(body)
+    else:
+        refuse_repeated(body, keys(found))
     return found
+
+
+def refuse_repeated(body: bytes, keys: int) -> None:
+    """Refuse a key that stands twice in one object: readers differ on which one counts.
+
+    Args:
+        body: JSON that was read.
+        keys: how many keys what was read must have had, at least.
+
+    Raises:
+        RequestError: status 400.
+    """
+    # A body without a repeat has no more keys than that; only others are read again, slowly.
+    if len(_KEY.findall(body)) != keys:
+        _look_again(body)
 
 
 @cache

@@ -79,6 +79,9 @@ def test_what_is_told_last_stands_and_corrections_keep_their_time(told, tmp_path
         ({"feedback": []}, 422, "feedback"),
         (b'{"request_id": "a", "outcomes": {"cost": NaN}}', 400, "body"),
         (b"\xff", 400, "body"),
+        (b'{"request_id": "a", "label": true, "label": false}', 400, "body"),
+        (b'{"request_id": "a", "label": true, "row": 0, "row": 0}', 400, "body"),
+        (b'{"feedback": [{"request_id": "a", "outcomes": {"cost": 1, "cost": 2}}]}', 400, "body"),
     ],
 )
 def test_what_cannot_be_kept_is_refused_by_its_field(
