@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from socket import socket
 from tempfile import TemporaryDirectory
@@ -32,9 +33,11 @@ from raypipe.features.stores.lmdb import LmdbStore
 from raypipe.features.stores.redis import RedisStore
 from raypipe.spec import Pipeline, Search, Stream, agg, days, derived, hours, models, parquet, periods, request, seconds
 
-EVENTS, CALLS, NEW = (50_000, 500, 20_000) if QUICK else (1_000_000, 5_000, 800_000)
+EVENTS, CALLS, NEW = (50_000, 500, 30_000) if QUICK else (1_000_000, 5_000, 1_200_000)
 #: Events come in so many lots; each is one update.
-LOTS = 2
+LOTS = 3
+#: What is no update is timed so often.
+RUNS = 3
 NOW = data.START + data.SPAN
 T = TypeVar("T")
 
@@ -149,31 +152,52 @@ def main() -> None:
 
 def _measured(lake: Lake, store: OnlineStore) -> dict[str, dict[str, Figure]]:
     made = pipeline()
-    began = perf_counter()
-    materialize(made, lake.snapshots(1), lake.read, store, NOW, Silent())
-    loaded = perf_counter() - began
+    loaded = [
+        _took(lambda: materialize(made, lake.snapshots(1), lake.read, store, NOW, Silent(), anew=True))
+        for _ in range(RUNS)
+    ]
     random, figures = np.random.default_rng(9), dict[str, dict[str, Figure]]()
     features = OnlineFeatures(made, store)
     _require_right(made, lake, features, random)
-    figures["load"] = {"events_per_s": EVENTS / loaded}
+    figures["load"] = _middle([{"events_per_s": EVENTS / seconds} for seconds in loaded], "events_per_s")
     gc.collect()
     gc.freeze()  # as a replica does when it has started
     for many, calls in ((1, CALLS), (100, max(CALLS // 25, 20))):
-        # As users come after an update, which empties the memory; then the same again; then with an empty memory each.
+        # As users come after an update, which empties the memory; the same again; then with an empty memory each.
         asked = [_requests(random, many) for _ in range(calls)]
-        fresh = OnlineFeatures(made, store)
-        figures[f"read {many}, after an update"] = _timed(fresh.answer, asked)
-        figures[f"read {many}, warm"] = _timed(fresh.answer, asked)
-        figures[f"read {many}, warm, as frames"] = _timed(fresh.compute, [_frame(rows) for rows in asked])
-        figures[f"read {many}, cold"] = _timed(fresh.answer, asked[: max(calls // 5, 20)], before=fresh.forget)
-    took = 0.0
+        runs = [_read(OnlineFeatures(made, store), asked) for _ in range(RUNS)]
+        for way in runs[0]:
+            figures[f"read {many}, {way}"] = _middle([run[way] for run in runs], "p99_ms")
+    updates = []
     for lot in range(LOTS):
-        began = perf_counter()
-        as_of = NOW + (lot + 1) * 60_000_000
-        materialize(made, lake.snapshots(lot + 2), lake.read, store, as_of, Silent(), since=lake.since)
-        took += perf_counter() - began
-    figures["update"] = {"events_per_s": NEW / took}
+        snapshots, as_of = lake.snapshots(lot + 2), NOW + (lot + 1) * 60_000_000
+        update = partial(materialize, made, snapshots, lake.read, store, as_of, Silent(), since=lake.since)
+        updates.append({"events_per_s": NEW / LOTS / _took(update)})
+    figures["update"] = _middle(updates, "events_per_s")
     return figures
+
+
+def _read(fresh: OnlineFeatures, asked: Sequence[list[tuple[int, int, datetime]]]) -> dict[str, dict[str, float]]:
+    """The same requests in every way, by one that has read nothing yet."""
+    return {
+        "after an update": _timed(fresh.answer, asked),
+        "warm": _timed(fresh.answer, asked),
+        "warm, as frames": _timed(fresh.compute, [_frame(rows) for rows in asked]),
+        "cold": _timed(fresh.answer, asked[: max(len(asked) // 5, 20)], before=fresh.forget),
+    }
+
+
+def _took(work: Callable[[], object]) -> float:
+    began = perf_counter()
+    work()
+    return perf_counter() - began
+
+
+def _middle(runs: Sequence[dict[str, float]], by: str) -> dict[str, Figure]:
+    """The run in the middle, with the least and the greatest of all."""
+    found = sorted(runs, key=lambda one: one[by])
+    spread = {f"least_{by}": found[0][by], f"greatest_{by}": found[-1][by]}
+    return {**found[len(found) // 2], **spread}
 
 
 def _requests(random: np.random.Generator, many: int) -> list[tuple[int, int, datetime]]:
@@ -189,7 +213,7 @@ def _requests(random: np.random.Generator, many: int) -> list[tuple[int, int, da
 
 def _timed(
     call: Callable[[T], object], asked: Sequence[T], before: Callable[[], object] = lambda: None
-) -> dict[str, Figure]:
+) -> dict[str, float]:
     times = []
     for rows in asked:
         before()
