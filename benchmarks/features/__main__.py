@@ -174,17 +174,18 @@ Late: every row says when it was published, and each question is answered by wha
 of these ways can tell what was not known yet. The way of Ray Data is behind one process, and behind Polars, at every
 size that one machine holds: it is there for what one machine does not hold, and has no aim. What takes less than 10 s
 is run three times: `seconds`, CPU and memory are those of the run in the middle; what takes longer is run once.
-`raypipe, Ray Data` is the way for histories beyond one machine, here on a Ray cluster of two cores that is up before, with its workers: its memory is
-what all its processes together have for themselves, outside Ray's store. feast#2331: a table asked for at each of its
-own rows.
+`raypipe, Ray Data` is the way for histories beyond one machine, here on a Ray cluster of two cores that is up before,
+with its workers: its memory is what all its processes together have for themselves, outside Ray's store. feast#2331:
+a table asked for at each of its own rows.
 feast#3003: ten views of a hundred columns, 17,000 questions. Caps: 60 s (Feast: 300 s, Ray Data: 120 s) and 12 GB.
 Online: fifty features (30 of a user, 10 of a shop, 10 of row logic) of 1 M events, users by Zipf's law, so that every
 ninth question is about one user with 110,000 events. After an update: users as they come, the first question about
 each reads its state from the store and decodes it; warm: the same questions again; cold: all states are read and
 decoded anew for each call, as the first calls after each update of the store are. Answers are first compared with
 those of the way that training takes, one by one and together. An update merges 400,000 new events into both groups
-and commits, crash-safe; events count once. Loads, updates and each kind of read are timed three times: figures are those
-of the one in the middle, by events a second or by the 99th percentile, beside the least and the greatest of the three.
+and commits, crash-safe; events count once. Loads, updates and each kind of read are timed three times: figures are
+those of the one in the middle, by events a second or by the 99th percentile, beside the least and the greatest of the
+three.
 """
 
 
