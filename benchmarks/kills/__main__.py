@@ -169,8 +169,9 @@ Nobody waits for them: a job that died is known as dead by its state. Only where
 "raypipe on Ray" is Ray itself with all of production's times, beside the rounds: the watcher's actor killed three
 times, until it decides on what is counted after its death, and once when it has decided on a training, until the job
 is submitted; the driver of that job twice; and Ray's real GCS once. That one takes Ray's head with it, and nothing on
-one machine brings a head back but `raypipe up`, given here at once: the time goes into the start of Ray's head, of
-the driver that asks for it, and of the actor.
+one machine brings a head back but `raypipe up`, given here at once: the time goes into the libraries of the driver that
+asks for it, the start of Ray's head, a chain in which each process waits for the one before, and the libraries of the
+actor.
 
 `killed` counts processes that left a note at the window and were seen to end by SIGKILL; a round without one is a
 fault. `standstill_s` is the longest time from a SIGKILL to the next row of the ledger by what goes on in its place:

@@ -68,11 +68,16 @@ def _serve_again(out: Output) -> bool:
     progress = watch(out.console)
     with progress.step("Load the libraries"):
         from raypipe.cli.opened import opened
+        from raypipe.flows.deploy import watch_again
         from raypipe.flows.swap import swap
 
     with opened(progress, "raypipe: up") as platform:
-        for name in names:
-            champion = platform.registry.get(name, "champion")
+        champions = [platform.registry.get(name, "champion") for name in names]
+        # First of all: it decides and trains while nobody is answered yet, and comes up beside the others.
+        for champion in champions:
+            watch_again(platform, champion)
+        for champion in champions:
+            name = champion.name
             try:
                 with progress.stage("deploy"):
                     deployment = swap(platform, champion, progress)

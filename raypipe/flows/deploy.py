@@ -55,12 +55,16 @@ def put_into_service(platform: Platform, progress: Progress, *, version: ModelVe
             version, made, api, clock=platform.clock, progress=progress, arms=beside.arms, salt=beside.salt
         )
     start_collector(platform)
-    if bundle.pipeline(Path(version.folder)).retrain is not None:
-        # A policy decides on what is seen, so somebody has to look.
-        start_watch(platform, version.name)
+    watch_again(platform, version)
     failpoint("deploy.before_ledger")
     platform.registry.deployed(deployment)
     return deployment
+
+
+def watch_again(platform: Platform, version: ModelVersion) -> None:
+    """Let somebody watch, where a policy decides on what is seen; nothing happens when somebody does already."""
+    if bundle.pipeline(Path(version.folder)).retrain is not None:
+        start_watch(platform, version.name)
 
 
 @contextmanager

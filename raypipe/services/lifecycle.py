@@ -191,7 +191,8 @@ def _without_the_dead(config: ServicesConfig, found: Record) -> Record:
     mlflow = found.mlflow if found.mlflow and found.mlflow.find() else None
     ray = found.ray if head_lives(found) else None
     alive = replace(found, mlflow=mlflow, ray=ray)
-    _end(config, lambda: _others_than(config, alive))
+    # Nobody is left to whom they could say goodbye, and somebody waits for the new head.
+    _end(config, lambda: _others_than(config, alive), patience=0.0)
     return alive
 
 
@@ -208,18 +209,19 @@ def _remember(config: ServicesConfig, found: Record) -> None:
         record.forget(config)
 
 
-def _end(config: ServicesConfig, look: Callable[[], list[Process]]) -> None:
+def _end(config: ServicesConfig, look: Callable[[], list[Process]], patience: float = END_SECONDS) -> None:
     """End whoever is found, and look again for those who were born meanwhile, until nobody is found."""
     for _ in range(ROUNDS):
         if not (there := look()):
             return
-        _end_once(config, there)
+        _end_once(config, there, patience)
 
 
-def _end_once(config: ServicesConfig, there: list[Process]) -> None:
+def _end_once(config: ServicesConfig, there: list[Process], patience: float) -> None:
     """End these: politely the services themselves, which end their children, then all that is left."""
-    send(roots(there), signal.SIGTERM)
-    send(wait(there, END_SECONDS), signal.SIGKILL)
+    if patience:
+        send(roots(there), signal.SIGTERM)
+    send(wait(there, patience), signal.SIGKILL)
     if left := wait(there, KILL_SECONDS):
         raise ServiceError(
             f"{len(left)} processes do not end: {', '.join(str(process.pid) for process in left)}",

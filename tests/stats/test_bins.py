@@ -83,3 +83,18 @@ def test_the_gap_of_counts_is_the_gap_of_values(draw):
     a, b = (binning.count(v[:, None])[0, : ABOVE + 1].cumsum() / len(v) for v in (reference, window))
     true = ks_2samp(reference, window).statistic
     assert true - 1 / BINS - 1e-9 <= np.abs(a - b).max() <= true + 1e-9
+
+
+def test_many_rows_are_counted_on_all_cores_and_come_to_the_same(monkeypatch):
+    rng = np.random.default_rng(3)
+    cuts = np.quantile(rng.normal(size=5_000), np.arange(BINS) / BINS)
+    binning = Binning.of([cuts, None, cuts, None, cuts], [3.0, 0.0, 2.0, 0.0, 1.0])
+    rows = rng.normal(size=(40_000, 5)).astype(np.float32)
+    rows[:, [1, 3]] = rng.integers(0, 9, (40_000, 2))
+    rows[rng.random(40_000) < 0.1, 0] = np.nan
+    alone = binning.count(rows, {1: 7, 3: 2})
+    monkeypatch.setattr("raypipe.stats.bins.MANY", rows.size)
+    for cores in (1, 2, 3, 64):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert (binning.count(rows, {1: 7, 3: 2}) == alone).all()
+    assert (alone.sum(axis=1) == 40_000).all()
