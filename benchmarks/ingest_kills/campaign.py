@@ -215,6 +215,7 @@ def take_in(
         catalog.PROPERTIES["commit.retry.num-retries"] = "4"
     # Whoever is overtaken ends with an error, as users would see it: that is no loss.
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    os.environ.update(way.env)
     if way.ray:
         import ray
 
