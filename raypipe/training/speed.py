@@ -18,18 +18,17 @@ from raypipe.training.trainer import Matrix, Scores
 T = TypeVar("T")
 
 MANY = 1_000
-#: Calls with one row that are timed; where they take long, fewer, but `FEWEST`. Calls with many rows: at most `MOST`.
-CALLS, FEWEST, MOST, SECONDS = 300, 7, 20, 0.1
+#: Calls with one row that are timed; where they take long, fewer, but `FEWEST`, which is how many with many rows are.
+CALLS, FEWEST, SECONDS = 300, 7, 0.1
 
 
 def timed_scores(model: OnnxModel, x: Matrix, signature: Signature) -> tuple[Scores, dict[str, float]]:
-    """The scores of rows, asked a thousand at a time, and how many milliseconds that took from plain values to scores.
+    """The scores of the first rows, asked a thousand at a time, and how many milliseconds that took from plain values.
 
     It is told for one row and for 1,000, median and 99th percentile over calls. One row is asked as a tuple of values,
     a thousand as a frame, as a replica does. It is the time on the clock. Where the kernel gave the core to other work
     amid a call, such as the next trial, it is the CPU time of that call: what else runs here must not decide which
-    model is fast enough. The first call, which finds cold caches, is not counted. What is left after `MOST`
-    calls is asked at once.
+    model is fast enough. The first call, which finds cold caches, is not counted.
 
     Args:
         model: as it serves.
@@ -39,13 +38,11 @@ def timed_scores(model: OnnxModel, x: Matrix, signature: Signature) -> tuple[Sco
     scorer = Scorer("model", Encoder(signature), model.predict)
     one = values(np.resize(x, (CALLS, x.shape[1])), signature).rows()
     each = [seconds for _, seconds in _within(_timed(partial(scorer.rows, [row])) for row in one)]
-    calls = min(max(-(-len(x) // MANY), FEWEST + 1), MOST + 1)
-    asked = calls * MANY
+    asked = (FEWEST + 1) * MANY
     frame = values(x.take(np.arange(asked), axis=0, mode="wrap"), signature)
     many = [_timed(partial(scorer.frame, frame.slice(start, MANY))) for start in range(0, asked, MANY)]
-    scores = [said for (_, said), _ in many] + ([model.predict(x[asked:])] if len(x) > asked else [])
     speeds = _quantiles(each[1:], 1) | _quantiles([seconds for _, seconds in many[1:]], MANY)
-    return np.concatenate(scores)[: len(x)], speeds
+    return np.concatenate([said for (_, said), _ in many])[: len(x)], speeds
 
 
 def money(speeds: Mapping[str, float], cpu_hour: float) -> dict[str, float]:

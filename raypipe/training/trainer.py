@@ -53,6 +53,10 @@ def unreported(step: int, value: float) -> None:
     """Nobody listens."""
 
 
+def untold(scores: Scores) -> None:
+    """Nobody asks."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What a trainer is asked to do.
@@ -69,6 +73,7 @@ class Task:
             trainers that spread over workers.
         cpus, gpus: what the model may use; of several workers, each of them.
         scratch: where a training that is spread keeps what it needs to go on; every node sees it under this path.
+        scored: takes what the model says of ``tune``, where a trainer knows it without predicting. It need not be told.
     """
 
     train: Examples
@@ -82,6 +87,7 @@ class Task:
     cpus: float = CPUS
     gpus: float = 0.0
     scratch: Path | None = None
+    scored: Callable[[Scores], None] = untold
 
 
 class Trainer(Protocol):

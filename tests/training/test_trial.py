@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from raypipe.contracts.signature import Signature
-from raypipe.training import trial
+from raypipe.training import speed, trial
 from raypipe.training.data import examples
-from raypipe.training.outcome import kept, trial_folder
+from raypipe.training.onnx_model import OnnxModel
+from raypipe.training.outcome import kept, kept_scores, trial_folder
 from raypipe.training.trainers.linear import Linear
+from raypipe.training.trainers.several import pack
 from raypipe.training.trial import Data, Plan, Point, answer
 from tests.training.data import FEATURES, frame
 from tests.training.test_lightgbm import PARAMS
@@ -134,3 +136,74 @@ def test_a_half_written_outcome_is_none(data, plan):
     (folder / "outcome.json.17").write_text('{"trial":')
     assert kept(folder) is None
     assert answer(LINEAR, data, plan).trial.status == "finished"
+
+
+def scored_as_served(data, plan, point, monkeypatch, made=None):
+    """What a trial kept of the tuning period, and what its ONNX file says of it; a call is of forty rows here."""
+    monkeypatch.setattr(speed, "MANY", 40)
+    served = []
+    monkeypatch.setattr(trial, "OnnxModel", lambda folder: served.append(OnnxModel(folder)) or served[-1])
+    if made is not None:
+        using(monkeypatch, made)
+    outcome = answer(point, data, plan)
+    assert outcome.trial.status == "finished", outcome.trial.error
+    return kept_scores(plan.folder, outcome), served[0].predict(data.tune.x)
+
+
+class Tells(Linear):
+    """Tells what it says of the tuning period, and something else if it is bent."""
+
+    bent = 0.0
+
+    def fit(self, task, params):
+        settled = super().fit(task, params)
+        told = self.predict(task.tune.x)
+        told[:10] += self.bent
+        task.scored(told)
+        return settled
+
+
+class TellsALie(Tells):
+    bent = 0.01
+
+
+class TellsNaN(Tells):
+    bent = np.nan
+
+
+class TellsLess(Linear):
+    def fit(self, task, params):
+        task.scored(np.zeros(7, dtype=np.float32))
+        return super().fit(task, params)
+
+
+@pytest.mark.parametrize("made", [None, Tells, TellsALie, TellsNaN, TellsLess])
+def test_what_is_kept_of_a_trial_is_what_its_file_says(data, plan, monkeypatch, made):
+    kept_of, said = scored_as_served(data, plan, LINEAR, monkeypatch, made and made())
+    assert kept_of.dtype == np.float32
+    np.testing.assert_allclose(kept_of, said, atol=1e-6)
+
+
+@pytest.mark.parametrize("patience", [3, 40])
+def test_trees_tell_what_those_up_to_the_best_say(data, plan, monkeypatch, patience):
+    asked = []
+    predict = OnnxModel.predict
+    monkeypatch.setattr(OnnxModel, "predict", lambda self, x: asked.append(len(x)) or predict(self, x))
+    params = PARAMS | {"early_stopping_round": patience}
+    kept_of, said = scored_as_served(data, plan, Point(0, "lightgbm", params, {}), monkeypatch)
+    np.testing.assert_allclose(kept_of, said, atol=1e-6)
+    # The last call is this test's own: the rest of the rows were not asked for.
+    assert max(asked[1:-1]) == 40
+
+
+@pytest.mark.parametrize("algorithm", ["ensemble", "segments"])
+def test_a_part_of_a_model_does_not_tell_for_the_whole(data, plan, monkeypatch, algorithm):
+    trees = {"algorithm": "lightgbm", **PARAMS}
+    linear = {"algorithm": "linear", "C": 1.0, "max_iter": 100}
+    params = (
+        pack([trees | {"share": 0.5}, linear | {"share": 0.5}])
+        if algorithm == "ensemble"
+        else {"by": "carrier"} | pack([trees, linear | {"value": "UA"}])
+    )
+    kept_of, said = scored_as_served(data, plan, Point(0, algorithm, params, {}), monkeypatch)
+    np.testing.assert_allclose(kept_of, said, atol=1e-6)

@@ -9,6 +9,7 @@ import onnx
 from lightgbm.basic import _ConfigAliases
 from lightgbm.callback import CallbackEnv
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from raypipe.contracts.bundle import MODEL
 from raypipe.contracts.target import Target
@@ -34,6 +35,9 @@ OBJECTIVES = {
     "count": "poisson",
 }
 
+
+#: From an answer to the sum of the leaves, and back; for numbers they are the same.
+SUMS = {"binary": (logit, expit), "count": (np.log, np.exp)}
 
 #: What a trainer's contract settles: one thread, the same bits for the same seed, a probability.
 SETTLED: Params = {
@@ -69,7 +73,11 @@ class LightGBM:
             valid = train.create_valid(task.tune.x, task.tune.y, weight=task.tune.w)
             watch: list[Callable[[CallbackEnv], None]] = [_reporter(task, rounds), stop]
             gain = None if known else _own(task)
-            booster = lightgbm.train(own, train, rounds, valid_sets=[valid], feval=gain, callbacks=watch)
+            booster = lightgbm.train(
+                own, train, rounds, valid_sets=[valid], feval=gain, callbacks=watch, keep_training_booster=True
+            )
+            if not task.target.classes:
+                task.scored(_of_tune(booster, valid, task))
         self._text = booster.model_to_string(num_iteration=booster.best_iteration)
         self._booster = lightgbm.Booster(model_str=self._text)
         return {"num_iterations": self._booster.num_trees() // max(1, len(task.target.classes))}
@@ -108,6 +116,27 @@ def _own(task: Task) -> Callable[[NDArray[np.float64], lightgbm.Dataset], tuple[
         return task.metric, value, more_is_better(task.metric)
 
     return gain
+
+
+def _of_tune(booster: lightgbm.Booster, valid: lightgbm.Dataset, task: Task) -> Scores:
+    """What the trees up to the best one say of ``tune``.
+
+    Boosting knows what all of them say. To take away what the few after the best add is less work than to ask all.
+    """
+    assert task.tune is not None  # noqa: S101  # there was something to stop on
+    last: list[NDArray[np.float64]] = []
+
+    def take(scores: NDArray[np.float64], _: lightgbm.Dataset) -> tuple[str, float, bool]:
+        last.append(np.array(scores))
+        return "taken", 0.0, True
+
+    booster.eval(valid, "tune", take)
+    after = booster.current_iteration() - booster.best_iteration
+    if booster.best_iteration < 1 or not after:
+        return last[0].astype(np.float32)
+    added = booster.predict(task.tune.x, booster.best_iteration, num_iteration=after, raw_score=True, num_threads=1)
+    to_sum, to_answer = SUMS.get(task.target.task, (np.asarray, np.asarray))
+    return np.asarray(to_answer(to_sum(last[0]) - added), dtype=np.float32)
 
 
 def _reporter(task: Task, rounds: int) -> Callable[[CallbackEnv], None]:

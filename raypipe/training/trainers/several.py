@@ -18,7 +18,7 @@ from raypipe.contracts.bundle import MODEL
 from raypipe.contracts.signature import Signature
 from raypipe.errors import TrainingError
 from raypipe.spec.search import Constant
-from raypipe.training.trainer import Matrix, Params, Scores, Task, Trainer, unreported
+from raypipe.training.trainer import Matrix, Params, Scores, Task, Trainer, unreported, untold
 from raypipe.training.trainers import graphs, trainer
 
 #: A segment with fewer rows, or with one label only, learns nothing of its own.
@@ -61,7 +61,7 @@ def _fit(params: Params, own: tuple[str, ...], task: Task) -> Part:
     """Fit one part; ``own`` are the parameters that are not its algorithm's."""
     model = trainer(str(params["algorithm"]))
     learned = {name: value for name, value in params.items() if name not in ("algorithm", *own)}
-    return Part(params, model, model.fit(replace(task, report=unreported), learned))
+    return Part(params, model, model.fit(replace(task, report=unreported, scored=untold), learned))
 
 
 def _settled(parts: Iterable[Part]) -> Params:
