@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
+from typing import cast
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -34,8 +35,8 @@ class _Connection(asyncio.Protocol):
         self._got, self._due = b"", 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's is one without being asyncio's.
+        self._transport = cast("asyncio.WriteTransport", transport)
         self._load.idle.append(self)
 
     def ask(self, request: bytes, due: float) -> None:
