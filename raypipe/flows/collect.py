@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 
@@ -23,7 +24,6 @@ COLLECT_SECONDS = 30.0
 #: Of how many bytes of files one commit is made, at most.
 _A_COMMIT = 64 * 2**20
 _TRIES = 10
-_ACTOR = "raypipe-collector"
 
 logger = logging.getLogger(__name__)
 
@@ -160,5 +160,7 @@ class Collector:
 
 
 def start_collector(platform: Platform) -> None:
-    """Let one actor of the cluster collect, unless it does already. It comes back when it dies."""
-    detached(_ACTOR, lambda: Collector, platform.reopen)
+    """Let one actor of the cluster collect for this workspace, unless it does already. It comes back when it dies."""
+    # Several workspaces may share a cluster: by one name, the first one would be the only one that is collected for.
+    workspace = sha256(str(platform.workspace).encode()).hexdigest()[:10]
+    detached(f"raypipe-collector-{workspace}", lambda: Collector, platform.reopen)
