@@ -29,6 +29,7 @@ class RaySink:
         self._cache = Counter("raypipe_cache", "Rows looked for in the cache, by hit and miss", ("pipeline", "found"))
         self._version = Gauge("raypipe_version", "Version of the model that answers as champion", ("pipeline",))
         self._pipeline, self._lock = pipeline, Lock()
+        self._champion: int | None = None
         self._counts: Counts[_Key] = Counts()
         Thread(target=self._tell_for_ever, name="metrics", daemon=True).start()
 
@@ -59,10 +60,13 @@ class RaySink:
 
     def champion(self, version: int) -> None:
         """Another version answers from now on."""
+        self._champion = version
         self._version.set(version, {"pipeline": self._pipeline})
 
     def tell(self) -> None:
-        """Hand on what was counted since the last time."""
+        """Hand on what was counted since the last time, and once more which version answers."""
+        if self._champion is not None:  # Ray forgets a gauge that is not set for some seconds
+            self._version.set(self._champion, {"pipeline": self._pipeline})
         with self._lock:
             counts, self._counts = self._counts, Counts()
         for (counter, tags), count in counts.items():

@@ -25,7 +25,7 @@ Break = Callable[[Any], None]
 #: Names the build that the processes of a cluster import: a file that holds one of `BUILDS`, or nothing.
 FILE = "CHAOS_BUILD"
 #: How much later a replica of build ``late`` writes down what it has answered.
-LATE_SECONDS = 0.5
+LATE_SECONDS = 2.0
 #: How long a writer of build ``apart`` stays between its two commits, so that it can be killed there.
 WINDOW_SECONDS = 20.0
 

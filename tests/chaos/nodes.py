@@ -48,6 +48,8 @@ class Nodes:
             base_environment(self.config)
             | {
                 "RAY_SERVE_ENABLE_HA_PROXY": "0",
+                # As HAProxy has it: a replica on another node is asked as often as one beside the front door.
+                "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
                 # So that work does not stay where the driver is.
                 "RAY_scheduler_spread_threshold": "0.0",
                 "RAY_raylet_start_wait_time_s": "120",
@@ -140,7 +142,7 @@ class Nodes:
                 if head:
                     self.lose_head()
                 else:
-                    _kill(node)
+                    _kill([node])
                     self.cluster.remove_node(node, allow_graceful=False)
                     self.add()
                 return "head" if head else "worker"
@@ -148,8 +150,9 @@ class Nodes:
 
     def lose_head(self) -> None:
         """Kill the head with all that it knows, and start another cluster in its place."""
-        for node in [self.cluster.head_node, *self.cluster.worker_nodes]:
-            _kill(node)
+        every = [self.cluster.head_node, *self.cluster.worker_nodes]
+        _kill(every)
+        for node in every:
             node.kill_all_processes(check_alive=False, allow_graceful=False)
         self.cluster = None
         self.start_cluster()
@@ -205,10 +208,10 @@ def nodes(config: ServicesConfig, workers: int = 2, **more: str) -> Iterator[Nod
         os.environ.update(before)
 
 
-def _kill(node: Any) -> None:
-    """Every process of a node at once, as when its power goes: Ray would leave its workers to notice for themselves."""
+def _kill(nodes: list[Any]) -> None:
+    """Every process of nodes at once, as when their power goes: Ray would leave workers to notice for themselves."""
     mine: list[psutil.Process] = []
-    for one in node.all_processes.get("raylet", []):
+    for one in (raylet for node in nodes for raylet in node.all_processes.get("raylet", [])):
         with suppress(psutil.NoSuchProcess):
             raylet = psutil.Process(one.process.pid)
             mine += [raylet, *raylet.children(recursive=True)]
