@@ -1,9 +1,10 @@
 """Where a secret was told that should not have been: the canary stands in every password of the stores."""
 
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from raypipe.ledger import Entry
 from tests.chaos.nodes import Nodes
 from tests.cluster.servers import CANARY
 
@@ -25,3 +26,10 @@ def told(nodes: Nodes, workspace: Path) -> Iterator[str]:
         with urllib.request.urlopen(f"{nodes.config.dashboard_url}{path}", timeout=60) as answer:
             if CANARY.encode() in answer.read():
                 yield f"a secret is told by {path}"
+
+
+def in_rows(rows: Iterable[Entry]) -> Iterator[str]:
+    """Each row of the ledger that holds the canary: in PostgreSQL it is in no file of the workspace."""
+    for row in rows:
+        if CANARY in f"{row.key} {row.subject} {row.body}":
+            yield f"a secret is in row {row.seq} of the ledger"

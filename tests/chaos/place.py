@@ -161,6 +161,7 @@ def verdict(place: Place) -> Verdict:
         for kind in ONCE:
             if len(rows := platform.ledger.entries(kind, place.name)) != 1:
                 wrong.append(f"{kind}: {len(rows)} rows")
+        wrong += canary.in_rows(platform.ledger.entries())
         collect(platform.lake, place.workspace, platform.clock)
         platform.ledger.close()
     if len({number for _, number in place.answers}) > 1:

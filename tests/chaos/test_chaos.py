@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import socketserver
@@ -20,13 +21,15 @@ from raypipe.lake import Lake
 from raypipe.lake import commit as lake_commit
 from raypipe.lake import ingest as lake_ingest
 from raypipe.lake.log import LogTable
+from raypipe.ledger import Ledger
 from raypipe.serving.log import PredictionLog
 from tests.architecture.source import ROOT
-from tests.chaos import broken, live
+from tests.chaos import broken, canary, live
 from tests.chaos.history import History, Thing, Verdict, judge
 from tests.chaos.proxy import Proxy
 from tests.chaos.scenarios import BROKEN, CAUGHT
 from tests.cluster import life
+from tests.cluster.servers import CANARY
 from tests.serving.conftest import make_bundle
 from tests.serving.pipeline import pipeline as late
 from tests.serving.test_log import logging_app
@@ -151,6 +154,14 @@ def test_broken_builds_of_the_cluster_are_judged_by_what_they_must_show() -> Non
         assert one.build in broken.BUILDS
         assert one.judged(Verdict(1, 1)) != CAUGHT
         assert one.judged(Verdict(1, 1, **{one.found: ("row 1",)})) == CAUGHT
+
+
+def test_a_secret_in_the_ledger_is_noticed(tmp_path: Path) -> None:
+    ledger = Ledger.in_folder(tmp_path, ManualClock(1))
+    ledger.append("a", "stage.done", "trips", "{}")
+    ledger.append("b", "stage.done", "trips", json.dumps({"url": f"redis://:{CANARY}@h"}))
+    assert list(canary.in_rows(ledger.entries())) == ["a secret is in row 2 of the ledger"]
+    ledger.close()
 
 
 def _found(verdict: Verdict) -> set[str]:
