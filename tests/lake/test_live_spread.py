@@ -202,6 +202,27 @@ def test_a_worker_that_dies_is_asked_again(
 
 
 @pytest.mark.usefixtures("ray_local")
+def test_where_parts_hold_nothing_one_process_reads_on(
+    tmp_path: Path, cluster: Broker, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of their offsets may belong to transactions that were given up; what comes behind them does not wait."""
+
+    def empty(self: KafkaLog, after: Offsets, limit: int) -> list[Any]:
+        class Empty:
+            many = 1
+
+            def read(self) -> Iterator[Messages]:
+                return iter(())
+
+        return [Empty(), Empty()]
+
+    monkeypatch.setattr(KafkaLog, "spans", empty)
+    send(cluster, topic)
+    lake = opened(tmp_path / "lake", cluster, spread=True)
+    assert lake.ingest(rides(topic, derive=DERIVED), Silent()).rows == 3 * 100
+
+
+@pytest.mark.usefixtures("ray_local")
 def test_too_much_poison_stops_as_ever(tmp_path: Path, cluster: Broker, topic: str) -> None:
     """No part alone may let it go, nor stop for what is little of the whole."""
     strict = trips(None, live=kafka(topic, at_most_bad=0.02))

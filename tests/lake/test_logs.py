@@ -178,6 +178,46 @@ def test_kinesis_into_the_lake(tmp_path: Path, aws: dict[str, str]) -> None:
     assert bad["origin"] == "kinesis:trips/shardId-000000000000"
 
 
+def test_a_kinesis_stream_that_is_split_loses_nothing(tmp_path: Path, aws: dict[str, str]) -> None:
+    """Twice, before its shards were read to their ends."""
+    import boto3
+
+    client = boto3.client("kinesis", **aws)
+    lake, stream = Lake(tmp_path / "lake", connections={"kinesis": aws}), trips(None, live=kinesis("split"))
+    put(aws, "split", *[ride(i) for i in range(5)])
+    assert lake.ingest(stream, Silent()).rows == 5
+    for half in (2**127, 2**126):
+        first = half * 2
+        put(aws, "split", *[ride(first % 97 + i) for i in range(100, 105)])
+        shard = client.list_shards(StreamName="split")["Shards"][0 if half == 2**127 else 1]["ShardId"]
+        client.split_shard(StreamName="split", ShardToSplit=shard, NewStartingHashKey=str(half))
+        for i in range(20):
+            data = ride(first % 97 + 200 + i)
+            client.put_record(StreamName="split", Data=data, PartitionKey=str(i))
+    snapshot = lake.ingest(stream, Silent())
+    assert snapshot.taken is not None
+    assert snapshot.taken.read == 5 + 2 * 25
+    assert len(snapshot.taken.last) > 2
+    assert lake.ingest(stream, Silent()).taken == snapshot.taken, "nothing is read twice"
+    client.close()
+
+
+def test_shards_of_kinesis_come_a_page_at_a_time(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A further page is asked for by its token alone, as AWS wants it; moto wants the stream's name beside it."""
+    asked: list[dict[str, object]] = []
+
+    def answer(self: object, verb: str, **arguments: object) -> dict[str, object]:
+        asked.append(arguments)
+        page = int(str(arguments.get("NextToken", 0)))
+        return {"Shards": [{"ShardId": f"shard-{page}"}]} | ({"NextToken": str(page + 1)} if page < 2 else {})
+
+    log = open_log(kinesis("many"), {"kinesis": aws}, SystemClock())
+    monkeypatch.setattr(type(log), "_ask", answer)
+    assert log._shards() == ["shard-0", "shard-1", "shard-2"]  # type: ignore[attr-defined]
+    assert [sorted(one) for one in asked] == [["StreamName"], ["NextToken"], ["NextToken"]]
+    log.close()
+
+
 def trim(stream: str, keep: int) -> None:
     """Let the only shard forget all but its newest records, as Kinesis does in time."""
     from moto.core import DEFAULT_ACCOUNT_ID

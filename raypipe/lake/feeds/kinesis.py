@@ -71,7 +71,7 @@ class KinesisLog:
 
     def _fetch(self, after: Offsets) -> None:
         """Have something waiting from each shard that has more."""
-        shards = [one["ShardId"] for one in self._ask("list_shards", StreamName=self._stream)["Shards"]]
+        shards = self._shards()
         if self._stale or self._at != dict(after) or self._iterators.keys() != set(shards):
             self._at, self._stale = dict(after), False
             self._iterators = {shard: self._iterator(shard, after.get(shard)) for shard in shards}
@@ -85,6 +85,15 @@ class KinesisLog:
             for record in self._unread(shard, answer["Records"]):
                 time = int(record["ApproximateArrivalTimestamp"].timestamp() * 1_000_000)
                 self._waiting[shard].append((int(record["SequenceNumber"]), time, record["Data"]))
+
+    def _shards(self) -> list[str]:
+        """All of them; they come a page at a time, and a page is named without the stream."""
+        page = self._ask("list_shards", StreamName=self._stream)
+        shards = [one["ShardId"] for one in page["Shards"]]
+        while token := page.get("NextToken"):
+            page = self._ask("list_shards", NextToken=token)
+            shards += [one["ShardId"] for one in page["Shards"]]
+        return shards
 
     def _unread(self, shard: str, records: list[Any]) -> list[Any]:
         """What follows the message that was taken in last, which is asked for once more.
