@@ -28,6 +28,8 @@ ROWS_AT_ONCE = 10_000_000
 #: So many parts hold that many rows: a part with a very common key is still no larger.
 FINER = 4
 PART = "__part"
+#: So many rows of a part are in one file at most.
+ROWS_A_FILE = 1_000_000
 #: From so many rows of a stream on, a training set is worked out all over the cluster.
 SPREAD_ROWS = 200_000_000
 
@@ -106,7 +108,9 @@ class Tables:
         cut = _Cut(plan, known_by, Path(mkdtemp(dir=self.scratch, prefix=".events-")))
         found = events.events(plan, self.table(plan.group.moment.stream.name), known_by)
         mine = keys.bucket([pl.col(f"k{i}") for i in range(len(plan.group.key))], self.parts(plan))
-        found.with_columns(mine.alias(PART)).sink_ipc(pl.PartitionBy(cut.folder, key=PART, include_key=False))
+        # Who reads a file has all of it mapped; a part may be read span by span, and is many times what a span holds.
+        files = pl.PartitionBy(cut.folder, key=PART, include_key=False, max_rows_per_file=ROWS_A_FILE)
+        found.with_columns(mine.alias(PART)).sink_ipc(files)
         return cut
 
     def _rows(self, stream: Stream) -> pl.LazyFrame:

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from msgspec import structs
 
-from raypipe.features import spans
+from raypipe.features import reading, spans
 from raypipe.features.reading import Tables
 from raypipe.features.training_set import group_features
 from raypipe.spec import agg, days, hours
@@ -43,7 +43,7 @@ def write(many: int, path: Path) -> None:
 
 def largest(many: int, path: Path) -> float:
     """Make features of them; the most memory that this process ever had, in megabytes."""
-    spans.AT_ONCE = AT_ONCE
+    spans.AT_ONCE, reading.ROWS_A_FILE = AT_ONCE, AT_ONCE // 2
     empty = payments.tables_of(timedelta(0), payments.frame_of([]))
     snapshots = {name: structs.replace(one, rows=many) for name, one in empty.snapshots.items()}
     tables = Tables(empty.pipeline, snapshots, lambda _: pl.scan_parquet(path), AT_ONCE, scratch=path.parent)
