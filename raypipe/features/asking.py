@@ -9,8 +9,9 @@ import numpy as np
 
 from raypipe.features.events import in_order
 from raypipe.features.plan import GroupPlan
-from raypipe.stats import kernel, ranges
+from raypipe.stats import kernel
 from raypipe.stats.arrays import Ints
+from raypipe.stats.places import places
 from raypipe.stats.tracks import Answer, Track, View, blank
 
 #: So many questions are answered as they come; more in the order of the events.
@@ -61,10 +62,10 @@ def views(plan: GroupPlan, tracks: Sequence[Track], keys: Ints, asked: Ints) -> 
         name = id(track.times)
         if name not in found_in:
             wanted = list(rows[name])
-            found = ranges.places(track.starts, track.times, keys, edges[wanted])
+            found = places(track.starts, track.times, keys, edges[wanted])
             if track.reached is not None:
                 # What comes behind the last event that was known then is not seen.
-                known = ranges.places(track.starts, track.reached, keys, asked[None] + 1)
+                known = places(track.starts, track.reached, keys, asked[None] + 1)
                 found[:2] = np.minimum(found[:2], known)
             lows = dict(zip(wanted[2:], np.minimum(found[2:], found[0]), strict=True))
             found_in[name] = View(asked, track.starts[keys], found[0], found[1] - 1, lows)

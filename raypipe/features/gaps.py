@@ -14,8 +14,9 @@ import polars as pl
 from raypipe.features.asking import views
 from raypipe.features.events import in_order
 from raypipe.features.plan import GroupPlan
-from raypipe.stats import ranges, runs
+from raypipe.stats import runs
 from raypipe.stats.arrays import Ints
+from raypipe.stats.places import places
 from raypipe.stats.runs import Gaps, Runs
 from raypipe.stats.tracks import Answer, Track, there
 
@@ -54,7 +55,7 @@ def gaps(track: Track, keys: Ints, asked: Ints, longest: int | None) -> Iterator
     some = np.flatnonzero(keys >= 0)
     order = some[in_order(keys[some], asked[some])]
     starts = np.searchsorted(keys[order], np.arange(many + 1, dtype=np.int64))
-    first, end = ranges.places(starts, asked[order], owners[overtaken], np.stack([following[overtaken], until]))
+    first, end = places(starts, asked[order], owners[overtaken], np.stack([following[overtaken], until]))
     end = np.maximum(first, end)
     each = np.zeros(len(order) + 1, np.int64)
     np.add.at(each, first, 1)

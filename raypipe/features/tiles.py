@@ -18,7 +18,7 @@ from raypipe.stats import tiles
 from raypipe.stats.arrays import Hashes, Ints
 from raypipe.stats.exact import Exact
 from raypipe.stats.kernel import unsigned
-from raypipe.stats.ranges import places
+from raypipe.stats.places import places
 from raypipe.stats.tiles import Tiles
 from raypipe.stats.tracks import Track, there
 

@@ -17,7 +17,7 @@ from raypipe.stats import decay
 from raypipe.stats.arrays import Floats, Ints, Values
 from raypipe.stats.exact import Exact
 from raypipe.stats.forms import Forms
-from raypipe.stats.ranges import places
+from raypipe.stats.places import places
 from raypipe.stats.tracks import Track, there
 
 FOREVER = np.iinfo(np.int64).max
@@ -264,10 +264,12 @@ def _faded(old: Block, new: Block, slots: Slots, is_new: NDArray[np.bool_], at_o
         of_old, before = is_new[some], last[some]
         times = np.where(of_old, old.slots.times[before * of_old], new.slots.times[before * ~of_old])
         ages = slots.times[some] - times
-        weights = {half_life: decay.weights(ages, half_life) for half_life in old.half_lives}
-        for row, half_life in enumerate(old.half_lives):
-            sums = np.where(of_old, old.fading[row][before * of_old], new.fading[row][before * ~of_old])
-            own[row, some] += sums * weights[half_life]
+        sums = np.where(of_old, old.fading[:, before * of_old], new.fading[:, before * ~of_old])
+        lives = np.array(old.half_lives)
+        for half_life in set(old.half_lives):
+            # What fades alike is weighed once.
+            rows = np.flatnonzero(lives == half_life)
+            own[np.ix_(rows, some)] += decay.faded(sums[rows], ages, half_life)
     return own
 
 

@@ -12,6 +12,8 @@ from raypipe.stats.arrays import Floats, Ints
 
 #: More than there can be values of the largest size.
 SCALE = 2.0**64
+#: What is left of one after more half-lives than this is no double of full precision.
+AT_ONCE = 1000.0
 
 
 def scaled(values: Floats) -> Floats:
@@ -26,29 +28,37 @@ def read(sums: Floats, ages: Ints, half_life: int) -> Floats:
     >>> read(scaled(np.array([1.7e308])) * 2, np.array([12]), 1).tolist() == [1.7e308 / 2048]
     True
     """
+    near, rest = _weights(ages, half_life)
     with np.errstate(under="ignore", over="ignore"):
-        return sums * (weights(ages, half_life) * SCALE) + 0.0  # a small negative sum fades to zero, not to minus zero
+        # A small negative sum fades to zero, not to minus zero.
+        return sums * (near * SCALE) * rest + 0.0
 
 
 def read_one(total: float, age: int, half_life: int) -> float:
     """The same for one sum."""
-    return float(total * (float(np.exp2(-(float(age) / half_life))) * SCALE) + 0.0)
+    halves = float(age) / half_life
+    near = min(halves, AT_ONCE)
+    found = total * (float(np.exp2(-near)) * SCALE)
+    return float((found if near == halves else found * float(np.exp2(near - halves))) + 0.0)
 
 
 def faded(sums: Floats, ages: Ints, half_life: int) -> Floats:
     """Sums as they are ``ages`` microseconds later; an age is never negative, so nothing overflows.
 
-    >>> faded(np.array([8.0]), np.array([3]), 1).tolist()
-    [1.0]
+    >>> faded(np.array([8.0, 2.0**1000]), np.array([3, 1100]), 1).tolist() == [1.0, 2.0**-100]
+    True
     """
+    near, rest = _weights(ages, half_life)
     with np.errstate(under="ignore"):
-        return sums * weights(ages, half_life)
+        return sums * near * rest
 
 
-def weights(ages: Ints, half_life: int) -> Floats:
-    """What is left of one after so many microseconds."""
+def _weights(ages: Ints, half_life: int) -> tuple[Floats, Floats]:
+    """What is left of one after so many microseconds, as a product: it may be less than any double."""
+    halves = ages / half_life
+    near = np.minimum(halves, AT_ONCE)
     with np.errstate(under="ignore"):
-        return np.exp2(-(ages / half_life))
+        return np.exp2(-near), np.exp2(near - halves)
 
 
 def running(values: Floats, times: Ints, starts: Ints, half_life: int) -> Floats:

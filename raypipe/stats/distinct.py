@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from raypipe.stats import ranges
 from raypipe.stats.arrays import Floats, Hashes, Ints, Values
+from raypipe.stats.places import few
 
 EXACT_UP_TO = 1024
 
@@ -67,7 +68,7 @@ def counts(hashes: Hashes, starts: Ints, low: Ints, high: Ints) -> Ints:
     >>> counts(hashes, np.array([0, 3]), np.array([0, 0, 2]), np.array([3, 2, 2])).tolist()
     [2, 1, 0]
     """
-    if ranges.few(len(low), len(hashes)):
+    if few(len(low), len(hashes)):
         return np.array([count_one(hashes[a:b]) for a, b in zip(low.tolist(), high.tolist(), strict=True)], np.int64)
     none = np.zeros(0, np.int64)
     return counts_without(hashes, starts, low, high, none, none)

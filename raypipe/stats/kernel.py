@@ -13,7 +13,7 @@ min, max, percentile  the values               in order of time         `ranges.
 approximate distinct  `distinct.of`            in order of time         `distinct.counts`
 first, last           times and values         in order of time         `windows.first`, `latest.last`
 since, tenure         times                    the earlier first time   `latest.since`, `latest.tenure`
-decayed               the values, ones         `decay.weights`, added   `latest.decayed`
+decayed               the values, ones         `decay.faded`, added     `latest.decayed`
 ====================  =======================  =======================  ============================================
 
 Three more forms of the same answers: `tiles` (many events added up before they are sent), `runs` (histories in which

@@ -12,7 +12,7 @@ import pyarrow as pa
 from raypipe.stats import decay
 from raypipe.stats.arrays import Ints
 from raypipe.stats.blocks import FOREVER, Block, Shared, Slots, from_zero, slots_of, taken
-from raypipe.stats.ranges import places
+from raypipe.stats.places import places
 
 
 def trim(whole: Block, needed: int, oldest: int | None, shared: Shared) -> Block:

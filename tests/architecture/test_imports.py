@@ -1,5 +1,6 @@
 """The import contracts hold, and they bite."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import raypipe
-from tests.architecture.source import PACKAGE, ROOT, imports, part, python_files
+from tests.architecture.source import PACKAGE, ROOT, imports, part, python_files, tree
 
 LINTER = Path(sys.executable).with_name("lint-imports")
 
@@ -51,6 +52,7 @@ def test_contracts_hold() -> None:
             "from raypipe.stats.exact import exact",
             "only stats knows how",
         ),
+        ("serving/planted.py", "from raypipe.stats.ranges import kth", "only stats knows how"),
         ("spec/planted.py", "import ray.data", "run without heavy libraries"),
         ("contracts/planted.py", "import mlflow", "run without heavy libraries"),
     ],
@@ -58,7 +60,7 @@ def test_contracts_hold() -> None:
 def test_contracts_bite(tmp_path: Path, planted: str, code: str, broken: str) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(PACKAGE, tmp_path / "raypipe", ignore=shutil.ignore_patterns("__pycache__"))
-    for room in ("lake", "features", "flows"):
+    for room in ("lake", "features", "flows", "serving"):
         (tmp_path / "raypipe" / room).mkdir(exist_ok=True)
         (tmp_path / "raypipe" / room / "__init__.py").touch()
     with (tmp_path / "raypipe" / planted).open("a") as file:
@@ -82,6 +84,19 @@ def test_heavy_libraries_stay_in_their_rooms() -> None:
         for path in python_files(PACKAGE)
         for line, name in imports(path)
         if part(path) not in HOMES.get(name.partition(".")[0], {part(path)})
+    ]
+    assert not strays
+
+
+def test_features_compute_no_aggregate_of_their_own() -> None:
+    """Sums, means and ranks of values are the kernel's; what is counted here are places and widths."""
+    theirs = {"mean", "average", "std", "var", "median", "quantile", "percentile", "partition", "sqrt", "exp", "exp2"}
+    theirs |= {"fmin", "fmax", "nansum", "nanmin", "nanmax", "nanmean", "histogram", "hypot", "logaddexp"}
+    strays = [
+        f"{path.relative_to(ROOT)}:{node.lineno} np.{node.attr}"
+        for path in python_files(PACKAGE / "features")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "np" and node.attr in theirs
     ]
     assert not strays
 

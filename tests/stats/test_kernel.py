@@ -3,13 +3,15 @@
 import math
 import random
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import reduce
 
 import numpy as np
 import pytest
 
-from raypipe.stats import kernel, ranges, stored
+from raypipe.stats import decay, kernel, one, stored
 from raypipe.stats.blocks import Block, Shared
+from raypipe.stats.places import places
 from raypipe.stats.tracks import Track, View
 
 HOUR = 3_600_000_000
@@ -30,7 +32,7 @@ class Numbers:
     kept: bool = True
     is_text: bool = False
     is_float: bool = True
-    half_lives: tuple[int, ...] = (HOUR,)
+    half_lives: tuple[int, ...] = (HOUR, 1_000)
     firsts: bool = True
 
 
@@ -74,7 +76,7 @@ def read(state: Block, asked: Asked, keys: list[int], times: list[int], windows:
     track = stored.track(Numbers(), state)
     who, when = np.array(keys), np.array(times)
     edges = np.stack([when, when + 1, *(when - window for window in windows)])
-    found = ranges.places(track.starts, track.times, who, edges)
+    found = places(track.starts, track.times, who, edges)
     lows = {2 + i: np.minimum(row, found[0]) for i, row in enumerate(found[2:])}
     (answer, *_) = kernel.finalize(asked, track, View(when, track.starts[who], found[0], found[1] - 1, lows))
     return answer.plain()
@@ -150,6 +152,17 @@ def test_deviations_and_decays_are_those_of_their_definitions() -> None:
     found = {op: read(state, one, [0, 1], [4 * HOUR, 4 * HOUR], []) for op, one in decayed.items()}
     # An hour after it happened, an event counts half; the one at the time of asking not at all.
     assert found == {"sum": [3 / 8 + 5 / 4, 1.0], "count": [1 / 8 + 1 / 4, 1 / 8], "mean": [13 / 3, 8.0]}
+
+
+def test_a_large_sum_is_what_it_has_faded_to_after_more_half_lives_than_a_weight_can_tell() -> None:
+    events, asked = [(0, 0, 1e308)], Asked("decayed_sum", (), half_life=1_000)
+    later = state_of([(0, 1_500_000, 0.0)], state_of(events))
+    for halves in (1_060, 1_200, 2_000):
+        wanted = float(Fraction(1e308) / 2**halves)
+        assert wanted > 0
+        assert read(state_of(events), asked, [0], [halves * 1_000], []) == [wanted]
+        assert one.faded(1e308 / decay.SCALE, halves * 1_000, 1_000) == wanted
+    assert read(later, asked, [0], [2_000_000], []) == [float(Fraction(1e308) / 2**2_000)]
 
 
 def test_whoever_has_no_history_is_told_what_nothing_adds_up_to() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from raypipe.stats import decay, distinct, percentile, ranges
 from raypipe.stats.arrays import Ints
+from raypipe.stats.places import places
 
 N = 600
 
@@ -56,7 +57,7 @@ def test_places_stay_within_their_key(shift: int, many: int) -> None:
     times[-1] = times[-1] + shift if shift == 0 else 2**62
     times[0] += shift
     keys, bounds = generator.integers(0, 4, many), generator.integers(-5, 60, (3, many))
-    found = ranges.places(starts, times, keys, bounds)
+    found = places(starts, times, keys, bounds)
     for row in range(3):
         for i, key in enumerate(keys):
             mine = times[starts[key] : starts[key + 1]]
@@ -65,9 +66,7 @@ def test_places_stay_within_their_key(shift: int, many: int) -> None:
 
 def test_places_among_no_events() -> None:
     nothing = np.zeros(0, np.int64)
-    assert (
-        ranges.places(np.zeros(2, np.int64), nothing, np.zeros(500, np.int64), np.ones((2, 500), np.int64)).sum() == 0
-    )
+    assert places(np.zeros(2, np.int64), nothing, np.zeros(500, np.int64), np.ones((2, 500), np.int64)).sum() == 0
 
 
 @pytest.mark.parametrize("rank", [0.07, 0.28, 0.5, 0.7, 0.9, 1.0])
