@@ -138,7 +138,7 @@ def _windowed(batch: Batch, shape: TrackPlan, rows: Rows, text: int, window: int
         case "count":
             return lambda look: look.end - look.lows[window]
         case "sum":
-            return _with_infinities(rows, window, lambda look: one.total(totals(look, window), totals.unit))
+            return _with_infinities(rows, window, lambda look: one.total(totals(look, window), totals.limbs.unit))
         case "mean":
             return _with_infinities(rows, window, _mean(totals, window))
         case "std":
@@ -156,40 +156,36 @@ def _windowed(batch: Batch, shape: TrackPlan, rows: Rows, text: int, window: int
 
 
 class _Sums:
-    """The exact sum over a window from the rows of its running totals, in units of ``2**unit``."""
+    """The exact sum over a window from the rows of its running totals."""
 
     def __init__(self, first: int, places: Sequence[int]) -> None:
-        self.places, self.unit = places, one.BITS * places[0] if places else 0
-        self._rows = [(first + i, one.BITS * place - self.unit) for i, place in enumerate(places)]
-        self._first = first
+        self.limbs = one.Limbs(places)
+        self._first, self._rows = first, range(first, first + len(places))
 
     def __call__(self, look: Look, window: int) -> int:
         found = look.sums.get((self._first, window))
         if found is None:
-            ints, found = look.stored.ints, 0
-            for row, shift in self._rows:
-                low, end = look.span(row, window)
-                found += (ints[end] - ints[low]) << shift
+            ints = look.stored.ints
+            spans = [look.span(row, window) for row in self._rows]
+            found = self.limbs.joined([ints[end] - ints[low] for low, end in spans])
             look.sums[self._first, window] = found
         return found
 
 
 def _mean(totals: _Sums, window: int) -> _Reader:
     def read(look: Look) -> Value:
-        return one.mean(totals(look, window), totals.unit, look.end - look.lows[window])
+        return one.mean(totals(look, window), totals.limbs.unit, look.end - look.lows[window])
 
     return read
 
 
 def _deviation(totals: _Sums, squares: _Sums, rows: Rows, window: int) -> _Reader:
-    unit = min([*totals.places[:1], *squares.places[:1]], default=0) * one.BITS
-    up, up_squares = totals.unit - unit if totals.places else 0, squares.unit - 2 * unit if squares.places else 0
+    deviation = one.Deviation(totals.limbs, squares.limbs)
 
     def read(look: Look) -> Value:
-        many = look.end - look.lows[window]
-        if many < 2 or _signs(look, rows, window) != (False, False):
+        if _signs(look, rows, window) != (False, False):
             return None
-        return one.deviation(totals(look, window) << up, squares(look, window) << up_squares, unit, many)
+        return deviation(totals(look, window), squares(look, window), look.end - look.lows[window])
 
     return read
 
@@ -305,4 +301,4 @@ def _decayed(batch: Batch, shape: TrackPlan, rows: Rows) -> _Reader:
             return one.faded_mean(total, doubles[last + counts * look.width])
         return one.faded(total, look.asked - look.stored.ints[last], batch.half_life)
 
-    return _with_infinities(rows, 0, read)
+    return read if batch.op == "decayed_count" else _with_infinities(rows, 0, read)

@@ -20,10 +20,10 @@ class Described(Record, frozen=True, kw_only=True):
         name: unique in its pipeline.
         meaning: as its pipeline says; empty where it says nothing.
         owner: who answers for it, or else for all of the pipeline; empty where it says nothing.
-        kind: ``request``, ``aggregate``, ``table`` or ``derived``.
+        kind: ``request``, ``as-of``, ``window``, ``decay``, ``temporal``, ``table`` or ``derived``.
         computed: how, in words.
-        window: how far back it looks, and whether exactly so far, or in a sawtooth of so much more; empty where it does
-            not, or without end.
+        window: how far back it looks, and whether exactly so far, or in a sawtooth of so much more, or how fast it
+            forgets; empty where it does not, or sees all of the past.
         sources: tables, streams, request fields and other features that it reads.
         fingerprint: of all that it is computed from and by: another one is another feature of the same name.
         definition: which of the definitions of this name, in the order in which models with them were registered; the
@@ -82,7 +82,7 @@ def catalogue(
                 definition=order.index(prints[name]) + 1,
                 since=created[used_by[0]] if used_by else None,
                 null_share=gaps.get(name),
-                fresh_until=fresh if kind in ("aggregate", "table") else None,
+                fresh_until=None if kind in ("request", "derived") else fresh,
                 used_by=used_by,
                 otherwise_in=tuple(number for number, one in sorted(mine.items()) if one != prints[name]),
             )
@@ -113,7 +113,7 @@ def _told(pipeline: Pipeline) -> Iterator[tuple[str, str, str, str, tuple[str, .
             where = f"{item.moment.stream.name}.{item.moment.at}"
             for name, one in item.features.items():
                 computed = f"{one.in_words} by {', '.join(item.key)}"
-                yield name, "aggregate", computed, one.window_in_words, (where,)
+                yield name, one.kind, computed, one.window_in_words, (where,)
         elif isinstance(item, TableFeatures):
             for name, column in item.features.items():
                 yield name, "table", f"{item.table.name}.{column} by {item.by}", "", (item.table.name,)

@@ -49,15 +49,29 @@ class Aggregate:
 
     @property
     def window_in_words(self) -> str:
-        """How far back it looks, and where the window begins; empty without a window.
+        """How far back it looks, and where the window begins; how fast it forgets; empty where it sees all of the past.
 
         >>> from raypipe.spec import days
         >>> mean("delay", days(30)).window_in_words, mean("delay", days(30), tail=days(0)).window_in_words
         ('30 d sawtooth (1 h)', '30 d exact')
+        >>> last("delay", max_age=days(2)).window_in_words, decayed_count(half_life=days(7)).window_in_words
+        ('up to 2 d', 'half-life 7 d')
         """
         if self.window is None:
-            return ""
+            age = f"up to {in_words(self.max_age)}" if self.max_age else ""
+            return f"half-life {in_words(self.half_life)}" if self.half_life else age
         return f"{in_words(self.window)} {f'sawtooth ({in_words(self.tail)})' if self.tail else 'exact'}"
+
+    @property
+    def kind(self) -> str:
+        """What kind of aggregate it is.
+
+        >>> since().kind, last("delay").kind, decayed_count(half_life=timedelta(1)).kind, count(timedelta(1)).kind
+        ('temporal', 'as-of', 'decay', 'window')
+        """
+        if self.window is not None:
+            return "window"
+        return "as-of" if self.op == "last" else "temporal" if self.op in ("since", "tenure") else "decay"
 
     @property
     def in_words(self) -> str:

@@ -2,7 +2,9 @@
 
 `init` makes a `tracks.Track` of the events of many keys, `update` takes some of them into a state (a `blocks.Block`),
 `merge` makes one state of two, in whatever order the events came, and `finalize` reads an aggregate of what questions
-see. Nothing is rounded before it is read, so that the four can be put together in any way and give the same bits.
+see. Nothing is rounded before it is read, so that the four can be put together in any way and give the same bits; but
+for decayed sums, which are rounded as they are added, and for the order of events of the same time, which is that in
+which they are given.
 
 ====================  =======================  =======================  ============================================
 aggregate             init                     update, merge            finalize

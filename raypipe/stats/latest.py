@@ -67,6 +67,8 @@ def decayed(op: str, track: Track, view: View, half_life: int) -> Answer:
         values = np.zeros(len(seen))
         sums = counts if op == "decayed_count" else track.decayed[half_life][latest]
         values[seen] = decay.read(sums, view.asked[seen] - track.times[latest], half_life)
+    if op == "decayed_count":
+        return Answer(values)
     return Answer(with_infinities(track, values, view.starts, view.end))
 
 

@@ -10,8 +10,25 @@ import numpy as np
 from raypipe.stats import decay, distinct, exact, percentile
 from raypipe.stats.arrays import Floats, Hashes
 
-#: Sums are of limbs of so many bits.
-BITS = exact.BITS
+
+class Limbs:
+    """How the limbs of exact sums lie behind one another: a sum is an integer in units of ``2**unit``.
+
+    >>> limbs = Limbs([-1, 0])
+    >>> total(limbs.joined([2**31, 3]), limbs.unit)
+    3.5
+    """
+
+    def __init__(self, places: Sequence[int]) -> None:
+        self.places, self.unit = places, exact.BITS * places[0] if places else 0
+        self._shifts = [exact.BITS * place - self.unit for place in places]
+
+    def joined(self, limbs: Sequence[int]) -> int:
+        """The integer that these limbs make, one for each place."""
+        found = 0
+        for limb, shift in zip(limbs, self._shifts, strict=True):
+            found += limb << shift
+        return found
 
 
 def total(integer: int, unit: int) -> float:
@@ -24,13 +41,23 @@ def mean(integer: int, unit: int, many: int) -> float | None:
     return exact.mean_one(integer, unit, many) if many else None
 
 
-def deviation(integer: int, squared: int, unit: int, many: int) -> float | None:
-    """The sample deviation, from the sum in units of ``2**unit`` and that of the squares in units of ``2**(2 * unit)``.
+class Deviation:
+    """The sample deviation of values whose sums and sums of squares lie so.
 
-    >>> deviation(6, 14, 0, 3)
+    >>> Deviation(Limbs([0]), Limbs([0]))(6, 14, 3)
     1.0
     """
-    return exact.deviation_one(integer, squared, unit, many) if many > 1 else None
+
+    def __init__(self, totals: Limbs, squares: Limbs) -> None:
+        unit = min([*totals.places[:1], *squares.places[:1]], default=0) * exact.BITS
+        self._unit, self._up = unit, totals.unit - unit if totals.places else 0
+        self._up_squares = squares.unit - 2 * unit if squares.places else 0
+
+    def __call__(self, integer: int, squared: int, many: int) -> float | None:
+        """Of so many values; nothing of fewer than two."""
+        if many < 2:
+            return None
+        return exact.deviation_one(integer << self._up, squared << self._up_squares, self._unit, many)
 
 
 def infinite(plus: bool, minus: bool) -> float | None:

@@ -128,7 +128,7 @@ def test_what_a_feature_is_and_how_it_looks(ledger: Ledger, tmp_path: Path) -> N
     mean = found["mean_price"]
     assert (mean.meaning, mean.owner) == ("what the shop asks for lately, in euro", "pricing@example.com")
     assert (found["sales"].owner, found["dear"].owner) == ("shops@example.com", "pricing@example.com")
-    assert (mean.kind, mean.window, mean.sources) == ("aggregate", "3 h sawtooth (1 min)", ("sales.at",))
+    assert (mean.kind, mean.window, mean.sources) == ("window", "3 h sawtooth (1 min)", ("sales.at",))
     assert mean.computed == "mean of price over 3 h by shop"
     assert (mean.null_share, mean.fresh_until, mean.definition) == (0.5, 77, 1)
     assert (found["dear"].null_share, found["dear"].fresh_until, found["dear"].kind) == (1.0, None, "derived")
@@ -137,7 +137,7 @@ def test_what_a_feature_is_and_how_it_looks(ledger: Ledger, tmp_path: Path) -> N
 
 def test_what_is_stored_of_another_definition_makes_nothing_fresh(ledger: Ledger) -> None:
     def until(value: Pipeline) -> set[int | None]:
-        return {one.fresh_until for one in catalogue(value, [], ledger) if one.kind == "aggregate"}
+        return {one.fresh_until for one in catalogue(value, [], ledger) if one.kind == "window"}
 
     materialized(pipeline(3), 77, ledger)
     materialized(pipeline(6), 99, ledger)
@@ -154,7 +154,7 @@ def test_a_fresh_clone_tells_what_the_definition_says(
     found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
     mean = found["origin_delay_1h"]
     window = "1 h sawtooth (1 min)"
-    assert (mean["kind"], mean["window"], mean["sources"]) == ("aggregate", window, ["flights.departed_at"])
+    assert (mean["kind"], mean["window"], mean["sources"]) == ("window", window, ["flights.departed_at"])
     assert (len(mean["fingerprint"]), mean["null_share"], mean["fresh_until"], mean["used_by"]) == (16, None, None, [])
     assert {one["owner"] for one in found.values()} == {"flights@example.com"}
     assert "minutes" in found["origin_delay_recent"]["meaning"]

@@ -129,7 +129,8 @@ def _own_row(pipeline: Pipeline, group: FeatureGroup, name: str, aggregate: Aggr
     """What sees events at the very time that is asked would see the asked row in history, and never in a request."""
     ask, stream = pipeline.ask, group.moment.stream
     as_of = aggregate.op in ("since", "tenure") or (aggregate.op == "last" and aggregate.window is None)
-    at_once = not ask.lead and not stream.delay and stream.published is None
+    # When a row was published, it may say itself that it was at once.
+    at_once = not ask.lead and not stream.delay
     its_own = (stream, group.moment.at, group.key) == (ask.stream, ask.moment, group.asked)
     if as_of and at_once and its_own:
         what = f"feature `{name}` would see the asked row itself, which no request finds among the events yet"
