@@ -139,9 +139,9 @@ def seven_digits(value: float) -> float:
 
 def decayed(aggregate: Aggregate, before: list[tuple[int, int, tuple[object, ...], object]], q: int) -> object:
     half_life = micros(aggregate.half_life)
-    weights = [2.0 ** -((q - time) / half_life) if (q - time) / half_life < 1100 else 0.0 for time, *_ in before]
+    weights = [weight((q - time) / half_life) for time, *_ in before]
     if aggregate.op == "decayed_count":
-        return math.fsum(weights)
+        return as_double(sum(weights, Fraction(0)))
     numbers = [float(value) for *_, value in before]
     if aggregate.op == "decayed_sum":
         return with_infinities(numbers, lambda: as_double(weighed(weights, numbers)))
@@ -149,14 +149,18 @@ def decayed(aggregate: Aggregate, before: list[tuple[int, int, tuple[object, ...
         return None
     # Weights relative to the latest event: the mean does not fade.
     newest = before[-1][0]
-    relative = [2.0 ** -min((newest - time) / half_life, 1100.0) for time, *_ in before]
-    return with_infinities(
-        numbers, lambda: as_double(weighed(relative, numbers) / weighed(relative, [1.0] * len(numbers)))
-    )
+    relative = [weight((newest - time) / half_life) for time, *_ in before]
+    return with_infinities(numbers, lambda: as_double(weighed(relative, numbers) / sum(relative, Fraction(0))))
 
 
-def weighed(weights: list[float], numbers: list[float]) -> Fraction:
-    return sum((Fraction(w) * Fraction(x) for w, x in zip(weights, numbers, strict=True)), Fraction(0))
+def weight(halves: float) -> Fraction:
+    """What is left of one after so many half-lives, also where that is less than any double."""
+    whole = math.floor(halves)
+    return Fraction(2.0 ** (whole - halves)) / 2**whole if whole < 2_200 else Fraction(0)
+
+
+def weighed(weights: list[Fraction], numbers: list[float]) -> Fraction:
+    return sum((w * Fraction(x) for w, x in zip(weights, numbers, strict=True)), Fraction(0))
 
 
 def with_infinities(numbers: list[float], finite: object) -> float | None:
