@@ -9,6 +9,7 @@ import polars as pl
 from raypipe.errors import FeatureError
 
 _LONGEST = 200
+_MANY = 255
 _AS_THEY_ARE = frozenset({pl.String(), pl.Boolean(), pl.Binary(), pl.Int64(), pl.Float64()})
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -52,7 +53,16 @@ def stored(number: int, key: Sequence[object]) -> bytes | None:
     text = _encode(key)
     if len(text) > _LONGEST:
         text = hashlib.blake2b(text, digest_size=32).digest()
-    return bytes([number]) + text
+    return _prefix(number) + text
+
+
+def _prefix(number: int) -> bytes:
+    r"""One byte for the first 255 groups and tables, five for those beyond: no one begins as another does.
+
+    >>> _prefix(7), _prefix(300)
+    (b'\x07', b'\xff\x00\x00\x01,')
+    """
+    return bytes([number]) if number < _MANY else bytes([_MANY]) + number.to_bytes(4, "big")
 
 
 def stored_each(number: int, asked: Sequence[tuple[object, ...]]) -> list[bytes | None]:

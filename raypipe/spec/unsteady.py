@@ -2,8 +2,8 @@
 
 A definition is one meaning for history and for a request, which different processes work out. Polars numbers categories
 in the order in which a process meets them, promises hashes within one of its versions only, draws at random by the
-place of a row, and searches among rows that are said to be sorted instead of looking at each; none of these is a
-function of the row.
+place of a row, searches among rows that are said to be sorted instead of looking at each, and takes a column as one set
+where others are looked for in it; none of these is a function of the row.
 """
 
 import io
@@ -28,6 +28,10 @@ _UNSTEADY = {
 }
 #: Functions that take a series as one value: a set, or what is replaced by what.
 _SETS = ("IsIn", "Replace", "ReplaceStrict")
+_COLUMN = (
+    "takes all rows of a column as one set, so that other rows decide about this one",
+    "Write the values themselves; for a list that each row has, use `list.contains`",
+)
 _LONG = ("holds a series of several values, which are dealt out to rows by their place", "Write one value")
 
 
@@ -44,6 +48,8 @@ def why(text: str) -> tuple[str, str] | None:
     for name in _names(tree):
         if name in _UNSTEADY:
             return _UNSTEADY[name]
+    if any("Column" in _names(inside) for inside in _sets(tree)):
+        return _COLUMN
     for series, is_set in _series(tree):
         if series.dtype == pl.Categorical:
             return _UNSTEADY["Categorical"]
@@ -82,6 +88,17 @@ def _series(node: object, *, is_set: bool = False) -> Iterator[tuple[pl.Series, 
     elif isinstance(node, list):
         for child in node:
             yield from _series(child)
+
+
+def _sets(node: object) -> Iterator[object]:
+    """What functions take as one set: the second input, and the third."""
+    if isinstance(node, dict):
+        if _takes_sets(node.get("function")) and isinstance(node.get("input"), list):
+            yield from node["input"][1:3]
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from _sets(child)
 
 
 def _takes_sets(function: object) -> bool:

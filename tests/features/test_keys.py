@@ -16,6 +16,12 @@ from tests.features import payments
 from tests.features.test_online import AS_OF, some_events
 
 
+def test_keys_of_many_groups_are_told_apart() -> None:
+    found = [keys.stored(number, ("a", 1)) for number in range(600)]
+    assert len(set(found)) == 600
+    assert found == sorted(found)
+
+
 def test_a_long_key_is_stored_under_a_short_one() -> None:
     """Stores take keys of at most 256 bytes."""
     long = ["x" * many for many in (190, 198, 199, 200, 201, 256, 1_000)] + ["x" * 1_000 + "y"]

@@ -126,6 +126,12 @@ PLANTS = {
         "feature `hour` says that its rows are sorted",
         "set_sorted()",
     ),
+    "a column as a set": (
+        'pl.col("asked_at").dt.hour(),',
+        'pl.col("asked_at").is_in(pl.col("asked_at")),',
+        "feature `hour` takes all rows of a column as one set",
+        "list.contains",
+    ),
     "events said to be sorted": (
         'agg.mean("fare", hours(3)),',
         'agg.mean(pl.col("fare").set_sorted() > 3, hours(3)),  # here',
