@@ -52,7 +52,7 @@ def versions(*packages: str) -> dict[str, str]:
     """The interpreter, the machine, and the packages that are installed here."""
     found = {
         "python": platform.python_version(),
-        "machine": f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
     }
     for package in ("raypipe", *packages):
         try:
@@ -60,6 +60,14 @@ def versions(*packages: str) -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def _processor() -> str:
+    """What the processor calls itself."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def write(name: str, rows: Sequence[Row], aims: Sequence[Aim], used: Mapping[str, str], notes: str = "") -> Path:
