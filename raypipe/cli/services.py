@@ -1,6 +1,7 @@
 """``raypipe up``, ``down`` and ``status``: the processes on this machine."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -75,7 +76,9 @@ def _serve_again(out: Output) -> bool:
         champions = [platform.registry.get(name, "champion") for name in names]
         # First of all: it decides and trains while nobody is answered yet, and comes up beside the others.
         for champion in champions:
-            watch_again(platform, champion)
+            # One that cannot be read is told of below, when it cannot answer either.
+            with suppress(RaypipeError):
+                watch_again(platform, champion)
         for champion in champions:
             name = champion.name
             try:

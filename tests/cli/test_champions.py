@@ -15,7 +15,7 @@ from raypipe.cli.main import main
 from raypipe.clock import ManualClock, SystemClock
 from raypipe.contracts.records import Deployment, ModelVersion
 from raypipe.errors import ServingError
-from raypipe.flows import swap
+from raypipe.flows import deploy, swap
 from raypipe.ledger import Ledger
 from raypipe.registry import Registry
 from raypipe.registry.rows import DEPLOYED, PROMOTED, REGISTERED, Promotion, Registered
@@ -104,11 +104,15 @@ def test_up_brings_back_what_was_in_service_and_is_not_now(
         registry = SimpleNamespace(get=lambda name, _: SimpleNamespace(name=name, version=2))
         yield SimpleNamespace(registry=registry)
 
+    watched: list[tuple[int, int]] = []
+    monkeypatch.setattr(deploy, "watch_again", lambda _, version: watched.append((version.version, len(in_service))))
     monkeypatch.setattr(services, "up", lambda config, progress: Running((), "127.0.0.1:1", already))
     monkeypatch.setattr(services, "routes", lambda config: answers)
     monkeypatch.setattr(opened, "opened", open_it)
     assert main(["up"]) == 0
     assert [version.version for version in in_service] == [2] * again
+    # Somebody watches before anybody answers.
+    assert watched == [(2, 0)] * again
     assert ("flights/2 answers again at http://h/flights/predict" in capsys.readouterr().out) == again
 
 

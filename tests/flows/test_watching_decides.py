@@ -137,7 +137,7 @@ def test_what_a_policy_alerts_to_is_told_once_until_it_is_over(made) -> None:
         watched.minutes(2, 6, by=1.5)
         alerts = [one for one in watched.told(platform) if "the policy alerts" in one["title"]]
         assert len(alerts) == 1
-        assert "drift of inputs" in alerts[0]["text"]
+        assert "inputs that drift are" in alerts[0]["text"]
         assert ". Inputs that have moved, over about" in alerts[0]["text"]
         assert watched.decided(platform)[-1].action == "alert"
         watched.minutes(2, 45)  # all windows are calm again
