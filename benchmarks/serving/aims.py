@@ -8,9 +8,11 @@ from raypipe.words import amount
 
 #: The case by which services are compared.
 CASE = "64 connections, 1 row"
+#: The peer that answers no later, either.
+BARE = "FastAPI + uvicorn, model only"
 #: How many times as many requests a second as a peer.
 TIMES = {
-    "FastAPI + uvicorn, model only": 1.0,
+    BARE: 1.0,
     "Ray Serve defaults, FastAPI": 10.0,
     "Ray Serve HAProxy + throughput, FastAPI": 1.5,
     "MLflow's server": 4.0,
@@ -38,6 +40,8 @@ def _against_peers(by: dict[tuple[str, str], Row]) -> Iterator[Aim]:
         peer = by.get((system, CASE))
         if ours and peer:
             yield _faster(f"requests/s against {system}", ours, peer, times)
+    if ours and (bare := by.get((BARE, CASE))):
+        yield _under(f"p99 at 64 connections, ms, against {BARE}", ours, _number(bare, "p99_ms"))
 
 
 def _grpc_against_rest(by: dict[tuple[str, str], Row]) -> Iterator[Aim]:
