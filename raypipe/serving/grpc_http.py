@@ -13,7 +13,7 @@ from urllib.parse import quote
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from raypipe.errors import RequestError
+from raypipe.errors import RequestError, ServingError
 from raypipe.serving.http import ClientGoneError, Headers, Receive, Scope, Send, read_body
 from raypipe.serving.oip_grpc import GrpcService
 from raypipe.serving.oip_messages import SERVICE, parsed
@@ -117,6 +117,8 @@ async def _send_chunked(send: Send, body: bytes) -> None:
     Its own chunks are switched off, once it has told the caller of them: it then takes the body as it is.
     """
     cycle = send.__self__  # type: ignore[attr-defined]  # a method of the request's cycle
-    assert cycle.chunked_encoding is True  # noqa: S101  # or it is another server than the one meant
+    if cycle.chunked_encoding is not True:
+        # Or it is another server than the one meant: what it would make of this is no answer of gRPC.
+        raise ServingError("does not send in chunks", where="HTTP server", cure="Install the pinned uvicorn")
     cycle.chunked_encoding, cycle.expected_content_length = False, len(body)
     await send({"type": "http.response.body", "body": body})
