@@ -1,10 +1,11 @@
-"""A lake in a folder of its own, and a folder to put files in."""
+"""A lake in a folder of its own, a folder to put files in, and a broker with a topic."""
 
 from pathlib import Path
 
 import pytest
 
 from raypipe.lake import Lake
+from tests.lake.logs import Broker
 
 
 @pytest.fixture
@@ -17,3 +18,13 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> str:
+    return "".join(c if c.isalnum() else "-" for c in request.node.name)[:200]

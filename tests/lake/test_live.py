@@ -29,16 +29,6 @@ WINDOWS = ["live.after_files", "live.after_poison", "live.before_commit", "live.
 POISON = (b"\xff\xfe", b"", b"[]", b'{"id": 1}', ride(1, fare="much"), b"{" * 50_000, None)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Broker:
-    return Broker()
-
-
-@pytest.fixture
-def topic(request: pytest.FixtureRequest) -> str:
-    return "".join(c if c.isalnum() else "-" for c in request.node.name)[:200]
-
-
 def opened(folder: Path, cluster: Broker, now: datetime | None = None) -> Lake:
     clock = ManualClock(int(now.timestamp()) * 1_000_000) if now else SystemClock()
     return Lake(folder / "lake", connections={"kafka": cluster.connection}, clock=clock)

@@ -33,16 +33,6 @@ STAMP = int((START + days(800)).timestamp()) * 1_000
 DERIVED = {"ended_at": pl.col("started") + pl.duration(seconds=pl.col("town").str.to_integer())}
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Broker:
-    return Broker()
-
-
-@pytest.fixture
-def topic(request: pytest.FixtureRequest) -> str:
-    return "".join(c if c.isalnum() else "-" for c in request.node.name)[:200]
-
-
 def opened(folder: Path, cluster: Broker, *, spread: bool, now: datetime | None = None) -> Lake:
     clock = ManualClock(int(now.timestamp()) * 1_000_000) if now else SystemClock()
     many = 1 if spread else 2**40

@@ -21,11 +21,6 @@ from tests.lake.sources import START, trips
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Broker:
-    return Broker()
-
-
-@pytest.fixture(scope="module")
 def aws() -> Iterator[dict[str, str]]:
     """How to reach a Kinesis that moto serves on loopback."""
     from moto.server import ThreadedMotoServer

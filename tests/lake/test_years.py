@@ -33,11 +33,6 @@ def places(files: object) -> Table:
     return Table("places", files, key="id", columns={int: "id", datetime: "at"})  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Broker:
-    return Broker()
-
-
 @pytest.mark.parametrize(("started", "words"), OUTSIDE.items())
 def test_a_message_with_such_a_time_is_poison(tmp_path: Path, cluster: Broker, started: str, words: str) -> None:
     topic = "".join(c for c in started if c.isalnum())
