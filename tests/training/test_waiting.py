@@ -20,23 +20,11 @@ class Replica:
         return True
 
 
-@ray.remote(num_cpus=0)
-class Gate:
-    """Holds tasks back until it is opened."""
-
-    def __init__(self):
-        self.opened = False
-
-    def open(self):
-        self.opened = True
-
-    def is_open(self):
-        return self.opened
-
-
 @ray.remote(num_cpus=1.5, max_retries=0)
-def busy(gate):
-    while not ray.get(gate.is_open.remote()):
+def busy(begun, opened):
+    """Holds its cores until ``opened`` is there: one that asks another by ``ray.get`` gives them back meanwhile."""
+    begun.touch()
+    while not opened.exists():
         time.sleep(0.05)
 
 
@@ -87,16 +75,17 @@ def test_who_waits_says_for_what_and_who_holds_it(ray_local, elsewhere):
     assert "tasks" not in heard[0]
 
 
-def test_a_task_that_waits_for_another_says_so(ray_local):
-    gate = Gate.remote()
-    first, second = busy.remote(gate), busy.remote(gate)
+def test_a_task_that_waits_for_another_says_so(ray_local, tmp_path):
+    begun, opened = tmp_path / "begun", tmp_path / "opened"
+    first, second = (busy.remote(begun, opened) for _ in range(2))
     try:
-        with told() as heard:
+        while not begun.exists():
+            time.sleep(0.05)
+        with told(patience=1.5) as heard:  # longer than the head needs to hear what a task took
             pass
     finally:
-        ray.get(gate.open.remote())
+        opened.touch()
         ray.get([first, second])
-        ray.kill(gate)
     assert heard[0].startswith("waits for 1.5 CPU; free: 0.5 CPU; held by tasks (1.5 CPU)")
 
 
