@@ -54,6 +54,7 @@ COMMANDS = (
         PIPELINE,
         "raypipe ingest examples/flights/pipeline.py",
         "raypipe ingest pipeline.py --follow --every 5 --metrics-port 9108",
+        "raypipe ingest pipeline.py --follow --bypass-gate 'a known gap in May'",
         "raypipe ingest pipeline.py --anew",
     ),
     command(

@@ -86,6 +86,7 @@ def ingest(
             "--anew", metavar="", help="Read tables again, without rows of files that are gone or were changed."
         ),
     ] = False,
+    bypass_gate: Bypass = None,
     as_of: AsOf = None,
     json: AsJson = False,
 ) -> None:
@@ -93,12 +94,16 @@ def ingest(
 
     Of a live log, what is there when the command begins. With --follow it keeps going until it is interrupted: rows
     come in batch by batch, and those that the gate passes are published. After an interruption or a kill the same
-    command goes on exactly where it stopped.
+    command goes on exactly where it stopped. With --bypass-gate it publishes what fails, too, as long as it runs.
 
     Rows of a file that has been taken in stay when it is gone. --anew takes them out: tables that have such rows are
     read again from the files that there are, and from their logs. Readers see it when the gate of the next run passes.
     """
+    bypass = reason_of(bypass_gate)
     if not follow:
+        if bypass:
+            cure = "Add `--follow`, or give it to `raypipe run FILE --until gate`, which asks it"
+            raise SettingsError("no gate is asked before the next run", where="--bypass-gate", cure=cure)
         _go(file, None, Output(json), until="ingest", anew=anew)
         return
     if anew:
@@ -113,7 +118,7 @@ def ingest(
     with opened(progress, f"raypipe: follow {pipeline.name}") as platform:
         fixed = None if pipeline.as_of is None else int(pipeline.as_of.timestamp()) * 1_000_000
         pace = Pace(every, gate_every, stop_after, metrics_port, fixed if moment is None else moment)
-        work = partial(keep_going, pipeline=pipeline, pace=pace)
+        work = partial(keep_going, pipeline=pipeline, pace=pace, bypass=bypass)
         record = on_cluster(f"{pipeline.name}: follow", work, platform, progress)
     out.say(Text(follow_line(record)))
     out.result(record)

@@ -3,6 +3,7 @@
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
 from time import monotonic
 
@@ -15,6 +16,7 @@ from raypipe.flows.ingest import ingest, write_once
 from raypipe.flows.meter import IngestMeter
 from raypipe.flows.platform import Platform
 from raypipe.lake.intake import Following
+from raypipe.lake.live import Batch
 from raypipe.spec import Pipeline, Stream
 
 #: A gate reads whole tables: between two of them at least so many times the last one's duration goes by.
@@ -51,11 +53,14 @@ class _Tally:
     stopped: list[str] = field(default_factory=list)
 
 
-def follow(platform: Platform, progress: Progress, *, pipeline: Pipeline, pace: Pace) -> Followed:
+def follow(platform: Platform, progress: Progress, *, pipeline: Pipeline, pace: Pace, bypass: str = "") -> Followed:
     """Take in files and live rows, then live rows as they come, and publish what the gate passes.
 
     A source whose messages cannot be used stops alone, with a row in the ledger; the others go on. A log that does not
     answer is asked again and again.
+
+    With a reason to ``bypass`` it, a closed gate publishes all the same, as long as this goes on; the ledger keeps the
+    reason with each report.
 
     Raises:
         DefinitionError: no source of the pipeline has a live side.
@@ -67,14 +72,14 @@ def follow(platform: Platform, progress: Progress, *, pipeline: Pipeline, pace: 
     if not live:
         cure = "Give a stream a `live=kafka(...)`"
         raise DefinitionError([Fault(pipeline.where, "no source has a live side to follow", cure)])
-    ingested = ingest(platform, progress, pipeline=pipeline)
     meter, tally = IngestMeter(platform.clock), _Tally()
     if pace.metrics_port is not None:
         meter.serve(pace.metrics_port, platform.services.host)
+    ingested = ingest(platform, progress, pipeline=pipeline, took=partial(_caught_up, meter))
     snapshots = {snapshot.table: snapshot for snapshot in ingested.snapshots}
     with ExitStack() as stack, progress.step(f"follow {', '.join(one.name for one in live)}", None) as step:
         takers = [stack.enter_context(platform.lake.follow(stream)) for stream in live]
-        _Follower(platform, progress, pipeline, pace, meter, tally, snapshots).run(takers, step)
+        _Follower(platform, progress, pipeline, pace, meter, tally, snapshots, bypass).run(takers, step)
     return Followed(
         batches=tally.batches,
         read=tally.read,
@@ -95,6 +100,17 @@ def follow_line(record: Followed) -> str:
     return line + (f"; stopped: {', '.join(record.stopped)}" if record.stopped else "")
 
 
+def _caught_up(meter: IngestMeter, following: Following, batch: Batch, seconds: float) -> None:
+    """A batch of what was there already landed."""
+    _count(meter, following.source, batch, seconds)
+    meter.state(following.source, batch.held.taken, following.lag())
+
+
+def _count(meter: IngestMeter, source: Stream, batch: Batch, seconds: float) -> None:
+    counts = {"messages": batch.read, "rows": batch.added, "quarantined": batch.bad, "late": batch.late}
+    meter.batch(source, counts, seconds)
+
+
 @dataclass
 class _Follower:
     platform: Platform
@@ -104,6 +120,7 @@ class _Follower:
     meter: IngestMeter
     tally: _Tally
     snapshots: dict[str, Snapshot]
+    bypass: str
 
     def run(self, takers: list[Following], step: Step) -> None:
         """Go round the sources until time is up, and judge what came."""
@@ -142,8 +159,7 @@ class _Follower:
         self.snapshots[source.name] = following.snapshot()
         tally.batches, tally.read, tally.rows = tally.batches + 1, tally.read + batch.read, tally.rows + batch.added
         tally.bad, tally.late = tally.bad + batch.bad, tally.late + batch.late
-        counts = {"messages": batch.read, "rows": batch.added, "quarantined": batch.bad, "late": batch.late}
-        self.meter.batch(source, counts, monotonic() - began)
+        _count(self.meter, source, batch, monotonic() - began)
         step.advance(batch.read, f"{source.name}: {batch.added:,} rows")
         if batch.extra:
             self._write("source.columns", json.dumps({"table": source.name, "columns": batch.extra}))
@@ -154,7 +170,15 @@ class _Follower:
             self.snapshots[following.source.name] = following.snapshot()
         as_of = self.platform.clock.now() if self.pace.as_of is None else self.pace.as_of
         wanted = tuple(self.snapshots[source.name] for source in self.pipeline.sources)
-        report = gate(self.platform, self.progress, pipeline=self.pipeline, snapshots=wanted, as_of=as_of, quiet=True)
+        report = gate(
+            self.platform,
+            self.progress,
+            pipeline=self.pipeline,
+            snapshots=wanted,
+            as_of=as_of,
+            bypass=self.bypass,
+            quiet=True,
+        )
         self._write("stage.gate", report.to_json())
         self.snapshots |= {snapshot.table: snapshot for snapshot in report.snapshots}
         self.tally.gates += 1

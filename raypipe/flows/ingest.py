@@ -8,17 +8,22 @@ from raypipe.contracts.records import Ingested, Snapshot
 from raypipe.errors import ServiceError, SourceError
 from raypipe.flows.erase import retain
 from raypipe.flows.platform import Platform
+from raypipe.lake.intake import Following, Took
+from raypipe.lake.live import Batch
 from raypipe.spec import Pipeline
 from raypipe.words import amount
 
 
-def ingest(platform: Platform, progress: Progress, *, pipeline: Pipeline, anew: bool = False) -> Ingested:
+def ingest(
+    platform: Platform, progress: Progress, *, pipeline: Pipeline, anew: bool = False, took: Took | None = None
+) -> Ingested:
     """Bring every source of a pipeline into the lake; what is there already is not read again.
 
     A source that cannot be read stops itself alone: the others are taken in before it is told. How the columns of
-    files changed is written into the ledger. Sources that say how long snapshots stay forget older ones.
+    files and messages changed is written into the ledger. Sources that say how long snapshots stay forget older ones.
 
-    With ``anew``, tables that have rows of files which are not there any more are read again without them.
+    With ``anew``, tables that have rows of files which are not there any more are read again without them. ``took`` is
+    told of each batch of a log.
 
     Raises:
         SourceError: a source cannot be read as declared; its table is what it was.
@@ -28,10 +33,17 @@ def ingest(platform: Platform, progress: Progress, *, pipeline: Pipeline, anew: 
     snapshots: list[Snapshot] = []
     waiting: list[str] = []
     errors: list[SourceError | ServiceError] = []
+
+    def heard(following: Following, batch: Batch, seconds: float) -> None:
+        if batch.extra:
+            _tell(platform, pipeline, "source.columns", table=following.source.name, columns=batch.extra)
+        if took is not None:
+            took(following, batch, seconds)
+
     for source in pipeline.sources:
         try:
             before = platform.lake.landed(source)
-            snapshots.append(platform.lake.ingest(source, progress, anew=anew))
+            snapshots.append(platform.lake.ingest(source, progress, anew=anew, took=heard))
             waiting += [source.name] if snapshots[-1].snapshot_id == before else []
             if changed := snapshots[-1].changed:
                 _tell(platform, pipeline, "source.columns", table=source.name, changed=changed)

@@ -144,9 +144,9 @@ class LiveIngest:
         table = self._catalog.load_table(f"lake.{self._source.name}")
         require_writer(table, self._writer)
         base = candidate(table)
-        if base == main_of(table):
-            table = restore_columns(table)
         held, where = held_by(table, base), f"table {self._source.name} ({self._source.where})"
+        if base == main_of(table):
+            table, held = restore_columns(table), held.standing
         if held.reading != self._reading:
             raise SourceError("was read by another definition since", where=where, cure="Run again")
         if held.taken.log and held.taken.log != self._identity:
@@ -228,6 +228,7 @@ class LiveIngest:
             repeated=again,
             widened=widened(in_lake(source)),
             shape=shape,
+            changed=work.held.changed,  # of files that wait for the same gate: not told yet, if whoever read them died
             taken=self._taken(work.held.taken, share, again, late),
             more=more | ({SET: name} if share.bad else {}),
         )

@@ -1,11 +1,12 @@
 """``raypipe run``, ``ingest`` and ``deploy``: stages told as they are done, then what it all came to."""
 
 import json
+import runpy
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from raypipe.cli.life import moment_of
 from raypipe.cli.main import main
 from raypipe.clock import ManualClock
 from raypipe.contracts.progress import Progress
+from raypipe.contracts.records import Followed
 from raypipe.errors import GateError
 from raypipe.flows import Run, StageResult
 from raypipe.services import ServicesConfig
@@ -194,8 +196,6 @@ def test_a_faulty_definition_opens_nothing(played: type[Played], tmp_path: Path)
 def test_jobs_are_the_commands(
     played: type[Played], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], job: str, stages: int
 ) -> None:
-    import runpy
-
     monkeypatch.setattr(sys, "argv", [f"jobs/{job}.py", str(EXAMPLE)])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / f"jobs/{job}.py"), run_name="__main__")
@@ -236,6 +236,40 @@ def test_no_reason_passes_no_gate(played: type[Played], capsys: pytest.CaptureFi
     assert main(["run", str(EXAMPLE), "--bypass-gate", "  "]) == 2
     assert "--bypass-gate: the reason is empty. Say why" in capsys.readouterr().err
     assert played.asked == []
+
+
+@pytest.mark.parametrize("is_job", [False, True], ids=["command", "job"])
+def test_a_follower_passes_a_closed_gate_for_a_reason(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_job: bool
+) -> None:
+    asked: list[str] = []
+
+    def here(name: str, work: Callable[..., Followed], platform: object, progress: Progress) -> Followed:
+        return work(platform, progress)
+
+    def keep_going(platform: object, progress: Progress, *, bypass: str, **_: object) -> Followed:
+        asked.append(bypass)
+        return Followed(batches=0, read=0, rows=0, bad=0, late=0, gates=0, stopped=(), snapshots=())
+
+    monkeypatch.setattr(opened, "opened", lambda *_: nullcontext())
+    monkeypatch.setattr("raypipe.flows.remote.on_cluster", here)
+    monkeypatch.setattr("raypipe.flows.follow.follow", keep_going)
+
+    def call(*options: str) -> int:
+        if not is_job:
+            return main(["ingest", str(EXAMPLE), *options])
+        monkeypatch.setattr(sys, "argv", ["jobs/ingest.py", str(EXAMPLE), *options])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / "jobs/ingest.py"), run_name="__main__")
+        return int(ended.value.code or 0)
+
+    assert call("--follow", "--bypass-gate", " the supplier knows ") == call("--follow") == 0
+    assert asked == ["the supplier knows", ""]
+    assert call("--follow", "--bypass-gate", "") == 2
+    assert "--bypass-gate: the reason is empty. Say why" in capsys.readouterr().err
+    assert call("--bypass-gate", "the supplier knows") == 2, "it lands rows, and no gate is asked"
+    assert "--bypass-gate: no gate is asked before the next run. Add `--follow`" in capsys.readouterr().err
+    assert len(asked) == 2
 
 
 def test_without_a_champion_nothing_is_started_to_deploy_it(

@@ -12,20 +12,19 @@ import httpx
 import pytest
 
 from raypipe.clock import ManualClock
-from raypipe.contracts.progress import Progress, Silent, Step
-from raypipe.contracts.records import Followed, Snapshot, Taken
+from raypipe.contracts.progress import Silent, Step
+from raypipe.contracts.records import Followed, GateReport, Taken
 from raypipe.contracts.streaming import Offsets
 from raypipe.errors import DefinitionError, GateError, ServiceError, SourceError
 from raypipe.flows import Platform
 from raypipe.flows.follow import Pace, follow, follow_line
-from raypipe.flows.ingest import ingest, ingest_line
 from raypipe.flows.meter import IngestMeter
 from raypipe.lake import Lake
 from raypipe.lake.feeds.kafka import KafkaLog
-from raypipe.spec import Source, Stream, checks, hours, kafka, seconds
+from raypipe.spec import Stream, checks, hours, kafka, seconds
 from tests.flows.gated import LATE, House, pipeline
 from tests.lake.logs import Broker, ride
-from tests.lake.sources import line, towns, trips
+from tests.lake.sources import trips
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +48,11 @@ class LiveHouse(House):
     def stream(self) -> Stream:
         return trips(None, live=kafka(self.topic), late_by=hours(2), gate=list(self.gate))
 
-    def follow(self, broker: Broker, *values: bytes, **pace: float) -> Followed:
+    def follow(self, broker: Broker, *values: bytes, bypass: str = "", **pace: float) -> Followed:
         """Follow for a moment, in which messages come."""
         told = Sending(lambda: broker.send(self.topic, *values))
         wanted = Pace(**({"every": 0.5, "gate_every": 0.0, "seconds": 0.0, "as_of": LATE} | pace))  # type: ignore[arg-type]
-        return follow(cast(Platform, self), told, pipeline=pipeline(self.stream), pace=wanted)
+        return follow(cast(Platform, self), told, pipeline=pipeline(self.stream), pace=wanted, bypass=bypass)
 
 
 @dataclass
@@ -103,6 +102,41 @@ def test_a_closed_gate_ends_it_and_publishes_nothing(tmp_path: Path, cluster: Br
     assert (patient.main(), patient.aside().height) == ([1, 3], 1)
 
 
+def test_a_reason_goes_past_a_closed_gate_as_long_as_it_follows(tmp_path: Path, cluster: Broker) -> None:
+    house = LiveHouse(tmp_path, (checks.between("fare", 0, 100),), topic="past", connection=cluster.connection)
+    cluster.send("past", ride(1))
+    house.follow(cluster, ride(2, fare=900.0), bypass="a strike")
+    house.follow(cluster, ride(3), bypass="a strike")
+    assert house.main() == [1, 2, 3]
+    told = house.ledger.entries("gate.bypassed", "trips")
+    reports = [GateReport.from_json(entry.body) for entry in told]
+    assert [(one.bypassed, one.stopping[0].rows) for one in reports] == [("a strike", 2), ("a strike", 3)]
+    with pytest.raises(GateError, match="1 of 4 rows fail"):
+        house.follow(cluster, ride(4))
+    assert house.main() == [1, 2, 3]
+
+
+def test_what_waited_is_told_while_it_is_read(tmp_path: Path, cluster: Broker, free_port: Callable[[], int]) -> None:
+    """A follower that was away for a week is asked how far it is, not only when it has caught up."""
+    house = LiveHouse(tmp_path, topic="waited", connection=cluster.connection)
+    cluster.send("waited", *[ride(i) for i in range(5)], b"x", ride(1), ride(-20))
+    port, read = free_port(), []
+    wanted = Pace(every=0.5, gate_every=0.0, seconds=0.0, metrics_port=port, as_of=LATE)
+    told = Sending(lambda: read.append(httpx.get(f"http://127.0.0.1:{port}/metrics").text))
+    follow(cast(Platform, house), told, pipeline=pipeline(house.stream), pace=wanted)
+    for said in (
+        'raypipe_ingest_messages_total{source="trips"} 8.0',
+        'raypipe_ingest_rows_total{source="trips"} 6.0',
+        'raypipe_ingest_quarantined_total{source="trips"} 1.0',
+        'raypipe_ingest_late_total{source="trips"} 1.0',
+        'raypipe_ingest_lag{partition="0",source="trips"} 0.0',
+        'raypipe_ingest_up{source="trips"} 1.0',
+        'raypipe_ingest_rows_per_second{source="trips"} ',
+    ):
+        assert said in read[0], "before anything was followed"
+    assert 'raypipe_ingest_messages_total{source="trips"} 8.0' in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+
+
 def test_a_source_that_cannot_go_on_is_written_down(tmp_path: Path, cluster: Broker) -> None:
     house = LiveHouse(tmp_path, topic="stops", connection=cluster.connection)
     cluster.send("stops", ride(1))
@@ -117,7 +151,7 @@ def test_a_log_that_does_not_answer_is_waited_for(
 ) -> None:
     house = LiveHouse(tmp_path, topic="silent", connection=cluster.connection)
     cluster.send("silent", ride(1))
-    lag, answers = KafkaLog.lag, [True, True, False, False]  # twice for what is there at first
+    lag, answers = KafkaLog.lag, [True, True, True, False, False]  # three times for what is there at first
 
     def sometimes(self: KafkaLog, after: Offsets) -> dict[str, int]:
         if answers and not answers.pop(0):
@@ -146,57 +180,3 @@ def test_the_watermark_is_that_of_the_partition_farthest_behind() -> None:
     moved = Taken(newest={"0": 170_000_000, "1": 40_000_000})
     assert meter.watermark(stream, moved, {"1": 3}) == 30_000_000, "it has messages that wait"
     assert meter.watermark(stream, moved, {"1": 0}) == 160_000_000, "it is silent"
-
-
-def test_what_waits_for_its_gate_is_told_as_read_before(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    house.ship("a", line(1))
-
-    def told() -> tuple[tuple[str, ...], str]:
-        record = ingest(cast(Platform, house), Silent(), pipeline=pipeline(house.stream))
-        return record.waiting, ingest_line(record)
-
-    assert told() == ((), "1 table, 1 row (1 new)")
-    assert told() == (("trips",), "1 table, 1 row (0 new, 1 read before and not published yet)")
-    house.run()
-    assert told() == ((), "1 table, 1 row (0 new)")
-
-
-def test_a_column_more_in_a_file_is_written_down(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    house.ship("a", line(1))
-    house.run()
-    (tmp_path / "trips" / "b.csv").write_text("id,note,town,started,minutes,fare\n" + line(2).replace(",", ",x,", 1))
-    for _ in range(2):
-        record = ingest(cast(Platform, house), Silent(), pipeline=pipeline(house.stream))
-    assert "`note` was added" in ingest_line(record)
-    (told,) = house.ledger.entries("source.columns", "trips")
-    assert "`note` was added" in told.body
-
-
-def test_one_source_that_cannot_be_read_stops_itself_alone(tmp_path: Path) -> None:
-    house = House(tmp_path, (checks.refers("town", to=towns(tmp_path / "towns.csv")).warn(),))
-    (tmp_path / "towns.csv").write_text("town,zone\nBern,CET\n")
-    house.ship("a", line(1))
-    with pytest.raises(SourceError, match="lacks column `size`"):
-        ingest(cast(Platform, house), Silent(), pipeline=pipeline(house.stream))
-    (told,) = house.ledger.entries("source.stopped", "trips")
-    assert "lacks column `size`" in told.body
-    assert house.lake.ingest(house.stream, Silent()).rows == 1
-    assert len(list((tmp_path / "lake").rglob("trips/data/*/*.parquet"))) == 1
-
-
-def test_one_source_that_does_not_answer_stops_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House(tmp_path, (checks.refers("town", to=towns(tmp_path / "towns.csv")).warn(),))
-    house.ship("a", line(1))
-    ingest_one = Lake.ingest
-
-    def silent(self: Lake, source: Source, progress: Progress, *, anew: bool) -> Snapshot:
-        if source.name == "towns":
-            raise ServiceError("does not answer", where="sql shop/towns")
-        return ingest_one(self, source, progress, anew=anew)
-
-    monkeypatch.setattr(Lake, "ingest", silent)
-    with pytest.raises(ServiceError, match="does not answer"):
-        ingest(cast(Platform, house), Silent(), pipeline=pipeline(house.stream))
-    assert len(list((tmp_path / "lake").rglob("trips/data/*/*.parquet"))) == 1

@@ -107,8 +107,10 @@ def test_each_batch_is_bounded(
     for partition in PARTITIONS:
         cluster.send(topic, *[ride(1_000 * partition + i) for i in range(100)], partition=partition)
     lake, stream = opened(tmp_path / "lake", cluster, spread=True), rides(topic)
-    snapshot = lake.ingest(stream, Silent())
+    told: list[tuple[int, int]] = []
+    snapshot = lake.ingest(stream, Silent(), took=lambda one, batch, _: told.append((batch.added, one.lag()["2"])))
     assert spans == [3, 3, 3]
+    assert told == [(120, 60), (120, 20), (60, 0)], "by whoever reads, batch by batch"
     assert (snapshot.rows, snapshot.taken and snapshot.taken.last) == (300, {"0": 99, "1": 99, "2": 99})
     table = lake._catalog.load_table("lake.trips")
     added = [s.summary.additional_properties.get("added-records") for s in table.snapshots() if s.summary]
