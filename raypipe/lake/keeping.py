@@ -12,7 +12,7 @@ from raypipe.lake.catalog import load_table
 from raypipe.lake.home import Home
 from raypipe.lake.ingest import ATTEMPTS
 from raypipe.lake.state import INCOMING, head, main_of
-from raypipe.lake.upkeep import Kept, erase_rows, expire, remove_orphans, rewrite, scattered
+from raypipe.lake.upkeep import Kept, erase_rows, expire, forget_metadata, remove_orphans, rewrite, scattered
 from raypipe.spec import Source
 from raypipe.spec.shape import in_lake
 
@@ -42,8 +42,10 @@ class Keeping(Home):
                 try:
                     if (table := load_table(self._catalog, source.name)) is not None:
                         rows += erase_rows(table, pl.col(column) == pl.lit(wanted.item()))
+                        forget_metadata(table.refresh())
                     aside += erase_quarantined(self._catalog, source.name, wanted, value)
                     expire(quarantine_table(self._catalog))
+                    forget_metadata(quarantine_table(self._catalog))
                 except CommitFailedException:
                     continue  # somebody else moved a table: look again
                 return rows, aside

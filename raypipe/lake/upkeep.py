@@ -171,6 +171,20 @@ def erase_rows(table: Table, drop: pl.Expr) -> int:
     return int(many)
 
 
+def forget_metadata(table: Table) -> None:
+    """Remove the files that described the table before: what they say of its snapshots may name values of rows.
+
+    Their numbers are below that of the one that counts, so nobody who is just committing needs them.
+    """
+    from pyarrow.fs import FileSelector
+
+    folder, _, now = table.metadata_location.rpartition("/")
+    for one in storage.filesystem(folder).get_file_info(FileSelector(storage.bare(folder))):
+        number, _, rest = one.base_name.partition("-")
+        if rest.endswith(".metadata.json") and number.isdigit() and int(number) < int(now.partition("-")[0]):
+            storage.remove(storage.like(folder, one.path))
+
+
 def _may_hold(path: str, drop: pl.Expr) -> bool:
     if not path.endswith(".parquet"):
         return False
