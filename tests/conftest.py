@@ -2,9 +2,7 @@
 
 import os
 import re
-import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -48,7 +46,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 hypothesis_settings.register_profile("raypipe", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 hypothesis_settings.load_profile("raypipe")
 
-from raypipe.clock import ManualClock  # noqa: E402  # after the environment is set
+from benchmarks.two_cores import two_cores  # noqa: E402  # after the environment is set
+from raypipe.clock import ManualClock  # noqa: E402
 
 #: What `make test` looks for in files before it asks pytest for the tests that have a mark.
 SIGNS = {"ray": r"ray_local|mark\.ray", "alone": r"mark\.alone"}
@@ -78,31 +77,8 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     """A Ray cluster of two CPUs in this session's own folder; shared by all tests, so leave no actor behind."""
-    import ray
-
-    # Ray puts sockets there, and a socket's path holds at most 107 bytes: pytest's own folders are too deep.
-    folder = tempfile.mkdtemp(prefix="rp-", dir="/tmp")
-
-    def start() -> None:
-        ray.init(
-            address="local",
-            num_cpus=2,
-            include_dashboard=False,
-            object_store_memory=300_000_000,
-            log_to_driver=False,
-            logging_level="warning",
-            _temp_dir=folder,
-        )
-
-    try:
-        start()
-    except Exception:  # noqa: BLE001  # Ray raises no more exact one
-        # The raylet gives its agent a fixed 15 s to start, which a busy machine can miss.
-        ray.shutdown()
-        start()
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    with two_cores():
+        yield
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Other ways for rows to come into a lake, with what they need: S3 on loopback, a cluster of two cores."""
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
 from benchmarks.ingest_kills.campaign import Way
+from benchmarks.two_cores import two_cores
 from raypipe.lake import storage
 
 BUCKET = "lake"
@@ -47,25 +47,8 @@ def cluster() -> Iterator[Way]:
     os.environ.update(env)
     import ray
 
-    for tries in range(2):
-        try:
-            ray.init(
-                address="local",
-                num_cpus=2,
-                include_dashboard=False,
-                object_store_memory=300_000_000,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-            break
-        except Exception:  # Ray raises no more exact one; a busy machine misses the 15 s that it gives itself
-            ray.shutdown()
-            if tries:
-                raise
-    try:
+    with two_cores():
         yield Way(ray=ray.get_runtime_context().gcs_address, env=env)
-    finally:
-        ray.shutdown()
 
 
 @contextmanager
