@@ -1,5 +1,6 @@
 """A Ray cluster of two cores for the time of a test session, or of a benchmark."""
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ def two_cores() -> Iterator[None]:
             include_dashboard=False,
             object_store_memory=300_000_000,
             log_to_driver=False,
-            logging_level="warning",
+            logging_level=logging.WARNING,
             _temp_dir=folder,
         )
 

@@ -1,6 +1,7 @@
 """Ingestion that keeps going: live rows batch by batch, and the gate over them from time to time."""
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +13,7 @@ from raypipe.contracts.records import Followed, Snapshot, Taken
 from raypipe.errors import DefinitionError, Fault, ServiceError, SourceError
 from raypipe.flows.erase import retain
 from raypipe.flows.gate import gate
-from raypipe.flows.ingest import ingest, write_once
+from raypipe.flows.ingest import Stopped, require_none, take_in, write_once
 from raypipe.flows.meter import IngestMeter
 from raypipe.flows.platform import Platform
 from raypipe.lake.intake import Following
@@ -56,8 +57,8 @@ class _Tally:
 def follow(platform: Platform, progress: Progress, *, pipeline: Pipeline, pace: Pace, bypass: str = "") -> Followed:
     """Take in files and live rows, then live rows as they come, and publish what the gate passes.
 
-    A source whose messages cannot be used stops alone, with a row in the ledger; the others go on. A log that does not
-    answer is asked again and again.
+    A source that cannot be used stops alone, with a row in the ledger, and the others go on: so it is
+    in the beginning, too, if readers see something of it. A log that does not answer any more is asked again and again.
 
     With a reason to ``bypass`` it, a closed gate publishes all the same, as long as this goes on; the ledger keeps the
     reason with each report.
@@ -65,6 +66,7 @@ def follow(platform: Platform, progress: Progress, *, pipeline: Pipeline, pace: 
     Raises:
         DefinitionError: no source of the pipeline has a live side.
         SourceError: every live source stopped; the last one's reason.
+        ServiceError: a log does not answer in the beginning.
         GateError: the gate closed. What was published before stays; what waits is judged again by the next run.
         WorkspaceError: another ingestion took over.
     """
@@ -75,9 +77,15 @@ def follow(platform: Platform, progress: Progress, *, pipeline: Pipeline, pace: 
     meter, tally = IngestMeter(platform.clock), _Tally()
     if pace.metrics_port is not None:
         meter.serve(pace.metrics_port, platform.services.host)
-    ingested = ingest(platform, progress, pipeline=pipeline, took=partial(_caught_up, meter))
-    snapshots = {snapshot.table: snapshot for snapshot in ingested.snapshots}
+    ingested, stopped = take_in(platform, progress, pipeline=pipeline, took=partial(_caught_up, meter))
+    tally.stopped += stopped
+    live = [stream for stream in live if stream.name not in stopped]
+    snapshots = {one.table: one for one in (*ingested.snapshots, *_standing(platform, pipeline, stopped))}
+    if not live or len(snapshots) < len(pipeline.sources):
+        require_none(pipeline, stopped)
     with ExitStack() as stack, progress.step(f"follow {', '.join(one.name for one in live)}", None) as step:
+        for name, error in stopped.items():
+            step.advance(0, f"{name} stopped: {error}")
         takers = [stack.enter_context(platform.lake.follow(stream)) for stream in live]
         _Follower(platform, progress, pipeline, pace, meter, tally, snapshots, bypass).run(takers, step)
     return Followed(
@@ -98,6 +106,18 @@ def follow_line(record: Followed) -> str:
     line += f", {record.bad:,} set aside" if record.bad else ""
     line += f", {record.late:,} late" if record.late else ""
     return line + (f"; stopped: {', '.join(record.stopped)}" if record.stopped else "")
+
+
+def _standing(platform: Platform, pipeline: Pipeline, stopped: Mapping[str, Stopped]) -> list[Snapshot]:
+    """What readers see of sources that stopped before anything was followed.
+
+    Raises:
+        SourceError, ServiceError: why they stopped, where one of them does not answer: that is no fault of its rows.
+    """
+    if any(isinstance(error, ServiceError) for error in stopped.values()):
+        require_none(pipeline, stopped)
+    sources = [source for source in pipeline.sources if source.name in stopped]
+    return [found for source in sources if (found := platform.lake.published(source)) is not None]
 
 
 def _caught_up(meter: IngestMeter, following: Following, batch: Batch, seconds: float) -> None:

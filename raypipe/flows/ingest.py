@@ -1,7 +1,9 @@
 """Raw files into tables."""
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
+from typing import TypeAlias
 
 from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import Ingested, Snapshot
@@ -12,6 +14,9 @@ from raypipe.lake.intake import Following, Took
 from raypipe.lake.live import Batch
 from raypipe.spec import Pipeline
 from raypipe.words import amount
+
+#: What a source stops with.
+Stopped: TypeAlias = SourceError | ServiceError
 
 
 def ingest(
@@ -29,10 +34,19 @@ def ingest(
         SourceError: a source cannot be read as declared; its table is what it was.
         ServiceError: the only one that stopped does not answer.
     """
+    found, stopped = take_in(platform, progress, pipeline=pipeline, anew=anew, took=took)
+    require_none(pipeline, stopped)
+    return found
+
+
+def take_in(
+    platform: Platform, progress: Progress, *, pipeline: Pipeline, anew: bool = False, took: Took | None = None
+) -> tuple[Ingested, dict[str, Stopped]]:
+    """The same; what stopped sources comes back by their names, and the others came in."""
     retain(platform, pipeline=pipeline)
     snapshots: list[Snapshot] = []
     waiting: list[str] = []
-    errors: list[SourceError | ServiceError] = []
+    stopped: dict[str, Stopped] = {}
 
     def heard(following: Following, batch: Batch, seconds: float) -> None:
         if batch.extra:
@@ -48,14 +62,19 @@ def ingest(
             if changed := snapshots[-1].changed:
                 _tell(platform, pipeline, "source.columns", table=source.name, changed=changed)
         except (SourceError, ServiceError) as error:
-            errors.append(error)
+            stopped[source.name] = error
             _tell(platform, pipeline, "source.stopped", table=source.name, why=str(error))
+    return Ingested(snapshots=tuple(snapshots), waiting=tuple(waiting)), stopped
+
+
+def require_none(pipeline: Pipeline, stopped: Mapping[str, Stopped]) -> None:
+    """Raise what stopped sources, if it stopped any."""
+    errors = list(stopped.values())
     if len(errors) > 1:
         what = "\n".join((f"{len(errors)} of {len(pipeline.sources)} sources stopped", *(f"  {one}" for one in errors)))
         raise SourceError(what, where=pipeline.name)
     if errors:
         raise errors[0]
-    return Ingested(snapshots=tuple(snapshots), waiting=tuple(waiting))
 
 
 def write_once(platform: Platform, pipeline: Pipeline, kind: str, body: str) -> None:

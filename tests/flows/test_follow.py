@@ -24,7 +24,7 @@ from raypipe.lake.feeds.kafka import KafkaLog
 from raypipe.spec import Stream, checks, hours, kafka, seconds
 from tests.flows.gated import LATE, House, pipeline
 from tests.lake.logs import Broker, ride
-from tests.lake.sources import trips
+from tests.lake.sources import towns, trips
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_what_comes_is_judged_and_published(tmp_path: Path, cluster: Broker, fre
         'raypipe_ingest_lag{partition="0",source="trips"} 0.0',
         'raypipe_ingest_quarantined_total{source="trips"} 1.0',
         'raypipe_ingest_late_total{source="trips"} 1.0',
-        'raypipe_ingest_rows_total{source="trips"} 2.0',
+        'raypipe_ingest_rows_total{source="trips"} 7.0',
         'raypipe_ingest_watermark_seconds{source="trips"} 1.7040',
         'raypipe_ingest_rows_per_second{source="trips"} ',
     ):
@@ -144,6 +144,24 @@ def test_a_source_that_cannot_go_on_is_written_down(tmp_path: Path, cluster: Bro
         house.follow(cluster, *[b"x"] * 11)
     (entry,) = house.ledger.entries(subject="trips")
     assert (entry.kind, json.loads(entry.body)["table"]) == ("source.stopped", "trips")
+
+
+def test_one_that_cannot_be_read_in_the_beginning_stops_alone(tmp_path: Path, cluster: Broker) -> None:
+    """As it does later: who is started again goes on with the others, if readers see something of that one."""
+    (tmp_path / "towns.csv").write_text("town,zone,size\nBern,CET,1\n")
+    gate = (checks.refers("town", to=towns(tmp_path / "towns.csv")),)
+    house = LiveHouse(tmp_path, gate, topic="alone", connection=cluster.connection)
+    cluster.send("alone", ride(1))
+    house.follow(cluster)
+    (tmp_path / "towns.csv").write_text("town,zone\nBern,CET\n")
+    record = house.follow(cluster, ride(2))
+    assert (record.stopped, house.main()) == (("towns",), [1, 2])
+    (told,) = house.ledger.entries("source.stopped", "trips")
+    assert "lacks column `size`" in told.body
+    other = replace(house, folder=tmp_path / "other")
+    other.folder.mkdir()
+    with pytest.raises(SourceError, match="lacks column `size`"):
+        other.follow(cluster)
 
 
 def test_a_log_that_does_not_answer_is_waited_for(
