@@ -64,8 +64,14 @@ def release(
 def experiment(
     name: Name,
     by: Annotated[
-        str, typer.Option("--by", metavar="FIELD", show_default=False, help="Judge each value of a request field, too.")
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            "--by",
+            metavar="FIELD",
+            show_default=False,
+            help="Judge each value of a request field, too; else of those that the pipeline is judged by.",
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Show how the versions beside the champion do: units, errors by feedback, latency, failures.
@@ -75,6 +81,7 @@ def experiment(
     from raypipe.cli.logs import read_log
     from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
     from raypipe.flows.experiment import experiment as compare
+    from raypipe.flows.experiment import judged_by
     from raypipe.flows.measure import Measure
 
     out = Output(json)
@@ -87,7 +94,7 @@ def experiment(
     # Replicas hear of a change a moment later.
     since = arms.changed + SETTLED
     found_rows = read_log(PREDICTIONS, name, since), read_log(FEEDBACK, name, since)
-    told = compare(*found_rows, arms.arms, arms.salt, by, Measure.of(champion))
+    told = compare(*found_rows, arms.arms, arms.salt, by or judged_by(champion), Measure.of(champion))
     if told.uneven:
         chance = f"by chance that is rarer than {told.spread_p:.2g} (p)"
         out.say(

@@ -1,11 +1,16 @@
 """How the versions beside the champion do: who got how many units, whose answers came true, what they cost."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
-from raypipe.contracts.arms import BUCKETS, CHALLENGER, CHAMPION, SHADOW, Arm, bucket
+from raypipe.contracts import bundle
+from raypipe.contracts.arms import CHALLENGER, CHAMPION, Arm
 from raypipe.contracts.logs import opened
+from raypipe.contracts.records import ModelVersion
+from raypipe.flows.arms import comparable, spread, with_owner
 from raypipe.flows.measure import Measure
 from raypipe.stats.sequential import Difference, Sample, difference, share_fault
 
@@ -15,6 +20,8 @@ TRUTHS = Measure()
 ALPHA = 0.05
 #: How much slower than the champion's the 99th percentile of the latency may be, and how many answers may fail.
 SLOWER, FAILED = 1.5, 0.01
+#: So many requests it takes to know a 99th percentile, beyond which so large a share lies.
+_TIMED, _TAIL = 100, 0.01
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Standing:
         share: of the units that it should have.
         units, predictions, labelled: how many it had, and of how many the truth is known.
         loss: the mean loss, a unit counting once, see `Measure.compared`; None: nothing is known yet.
-        against: its loss minus the champion's; None: too little is known.
+        against: its loss minus the champion's, on rows that chance gave to one of the two; None: too little is known.
         p99_ms: of the latency.
         failed: the share of its rows that the champion had to answer.
         faults: what speaks against it, in words.
@@ -66,90 +73,110 @@ def experiment(
     feedback: pl.DataFrame,
     arms: tuple[Arm, ...],
     salt: str,
-    by: str = "",
+    by: Sequence[str] = (),
     measure: Measure = TRUTHS,
 ) -> Experiment:
-    """Compare the arms of a pipeline on what is in its logs.
+    """Compare the arms of a pipeline on what is in its logs; see `raypipe.flows.arms.comparable` for on which rows.
 
     Args:
         predictions: since the arms were changed last, as ``contracts.logs`` has them.
         feedback: what was told about them.
         arms: beside the champion.
         salt: that units are spread with.
-        by: a request field: an arm that does worse for one of its values is at fault, too.
+        by: request fields: an arm that does worse for one of their values is at fault, too.
         measure: of their answers.
     """
-    types = {by: pl.String()} if by else {}
-    rows = measure.beside(opened(predictions, "request", types), feedback)
-    rows = rows.with_columns(measure.compared.cast(pl.Float64).alias("loss"), _own(rows, arms, salt))
-    whole = [arm for arm in arms if not arm.where]
-    shares = {arm.name: arm.share for arm in whole if arm.role == CHALLENGER}
-    shares[CHAMPION] = 1 - sum(shares.values())
-    shares |= {arm.name: arm.share for arm in arms if arm.name not in shares}
+    fields = dict.fromkeys([*by, *(name for arm in arms for name, _ in arm.where)], pl.String())
+    rows = measure.beside(opened(predictions, "request", fields), feedback)
+    rows = with_owner(rows.with_columns(measure.compared.cast(pl.Float64).alias("loss")), arms, salt)
+    whole = sum(arm.share for arm in arms if arm.role == CHALLENGER and not arm.where)
     champion = rows.filter(arm=CHAMPION)
-    standings = tuple(_standing(name, share, rows, champion, by, measure.scale) for name, share in shares.items())
-    segmented = any(arm.where for arm in arms)
-    return Experiment(standings, 1.0 if segmented else _spread(rows, shares))
+    standings = [_standing(CHAMPION, 1 - whole, champion)]
+    for arm in arms:
+        # What it answered in place of others is not its own by chance.
+        theirs = champion.filter(comparable(arm, arms), own=CHAMPION)
+        standings.append(_beside(arm, rows, comparable(arm, arms), theirs, by, measure.scale))
+    return Experiment(tuple(standings), spread(rows, arms))
 
 
-def _own(rows: pl.DataFrame, arms: tuple[Arm, ...], salt: str) -> pl.Series:
-    """Whose unit each row is, whoever answered."""
-    challengers = [arm for arm in arms if arm.role == CHALLENGER and not arm.where]
-    places = {unit: bucket(salt, unit) for unit in rows["unit"].unique()}
-    names = {
-        unit: next((arm.name for arm in challengers if arm.owns(place)), CHAMPION) for unit, place in places.items()
-    }
-    return pl.Series("own", [names[unit] for unit in rows["unit"]], pl.String)
+def judged_by(version: ModelVersion | None) -> tuple[str, ...]:
+    """The request fields by whose values the answers of a pipeline are judged, as its definition says.
+
+    Raises:
+        RegistryError: a file of the bundle is damaged.
+    """
+    if version is None:
+        return ()
+    pipeline = bundle.pipeline(Path(version.folder))
+    return tuple(field for field in pipeline.finish.by if field in pipeline.request.fields)
 
 
-def _spread(rows: pl.DataFrame, shares: dict[str, float]) -> float:
-    answering = {name: share for name, share in shares.items() if not name.startswith(SHADOW) and share > 1 / BUCKETS}
-    units = rows.filter("answered").unique("unit")["own"].value_counts()
-    counts = dict(units.iter_rows())
-    total = sum(answering.values())
-    return share_fault([counts.get(name, 0) for name in answering], [one / total for one in answering.values()])
-
-
-def _standing(name: str, share: float, rows: pl.DataFrame, champion: pl.DataFrame, by: str, scale: float) -> Standing:
-    mine = rows.filter(arm=name)
-    slow, base = (float(one["latency"].quantile(0.99) or 0.0) / 1_000 for one in (mine, champion))
-    own = rows.filter(pl.col("own") == name, "answered")
-    failed = 1 - own.filter(arm=name).height / own.height if own.height else 0.0
-    loss = _sample(mine)
-    against = difference(_sample(champion), loss, scale=scale, alpha=ALPHA) if name != CHAMPION else None
-    faults = []
-    if against is not None and against.low > 0:
-        faults.append(f"its error is larger, by at least {against.low:.4f}")
-    if name != CHAMPION and base and slow > SLOWER * base:
-        faults.append(f"its answers take {slow / base:.1f} times as long")
-    if failed > FAILED:
-        faults.append(f"{failed:.1%} of its answers failed")
-    if name != CHAMPION and by:
-        faults += _segments(mine, champion, by, scale)
+def _standing(
+    name: str,
+    share: float,
+    rows: pl.DataFrame,
+    against: Difference | None = None,
+    failed: float = 0.0,
+    faults: Sequence[str] = (),
+) -> Standing:
+    loss = _sample(rows)
     return Standing(
         arm=name,
         share=share,
-        units=mine["unit"].n_unique(),
-        predictions=mine.height,
-        labelled=mine["truth"].count(),
+        units=rows["unit"].n_unique(),
+        predictions=rows.height,
+        labelled=rows["truth"].count(),
         loss=loss.mean if loss.count else None,
         against=against,
-        p99_ms=slow,
+        p99_ms=_p99(rows["latency"]) / 1_000,
         failed=failed,
         faults=tuple(faults),
     )
 
 
-def _segments(mine: pl.DataFrame, champion: pl.DataFrame, by: str, scale: float) -> list[str]:
-    """Values for which the arm does worse; the more are looked at, the surer one must be."""
-    values = [text for text in mine[by].unique().sort() if text is not None]
+def _beside(
+    arm: Arm, rows: pl.DataFrame, among: pl.Expr, champion: pl.DataFrame, by: Sequence[str], scale: float
+) -> Standing:
+    """An arm, and what speaks against it: each by a test that holds however often one looks."""
+    mine, own = rows.filter(arm=arm.name), rows.filter(pl.col("own") == arm.name, "answered")
+    compared, failed = mine.filter(among), own.filter(pl.col("arm") != arm.name)
+    against = difference(_sample(champion), _sample(compared), scale=scale, alpha=ALPHA)
     faults = []
+    if against is not None and against.low > 0:
+        faults.append(f"its error is larger, by at least {against.low:.4f}")
+    faults += _slower(compared, champion)
+    if _more(failed["request_id"].n_unique(), own["request_id"].n_unique(), FAILED):
+        faults.append(f"{failed.height / own.height:.1%} of its answers failed")
+    for field in by:
+        faults += _segments(compared, champion, field, scale, ALPHA / len(by))
+    return _standing(arm.name, arm.share, mine, against, failed.height / own.height if own.height else 0.0, faults)
+
+
+def _slower(mine: pl.DataFrame, champion: pl.DataFrame) -> Iterator[str]:
+    """Whether too many of its requests take longer than those of the champion may."""
+    times, others = (one.group_by("request_id").agg(pl.col("latency").max())["latency"] for one in (mine, champion))
+    base = _p99(others)
+    if others.len() >= _TIMED and base and _more(int((times > SLOWER * base).sum()), times.len(), _TAIL):
+        yield f"its answers take {_p99(times) / base:.1f} times as long"
+
+
+def _segments(mine: pl.DataFrame, champion: pl.DataFrame, field: str, scale: float, alpha: float) -> Iterator[str]:
+    """Values for which the arm does worse; the more are looked at, the surer one must be."""
+    values = [text for text in mine[field].unique().sort() if text is not None]
     for text in values:
-        both = (_sample(one.filter(pl.col(by) == text)) for one in (champion, mine))
-        found = difference(*both, scale=scale, alpha=ALPHA / len(values))
+        both = (_sample(one.filter(pl.col(field) == text)) for one in (champion, mine))
+        found = difference(*both, scale=scale, alpha=alpha / len(values))
         if found is not None and found.low > 0:
-            faults.append(f"its error is larger where {by} is {text}, by at least {found.low:.4f}")
-    return faults
+            yield f"its error is larger where {field} is {text}, by at least {found.low:.4f}"
+
+
+def _more(count: int, of: int, share: float) -> bool:
+    """Whether more than this share is for certain."""
+    return count > share * of and share_fault([count, of - count], [share, 1 - share]) < ALPHA
+
+
+def _p99(latency: pl.Series) -> float:
+    return float(latency.quantile(0.99) or 0.0)
 
 
 def _sample(rows: pl.DataFrame) -> Sample:

@@ -12,7 +12,7 @@ from raypipe.contracts.records import ModelVersion
 from raypipe.errors import ServingError
 from raypipe.failpoints import failpoint
 from raypipe.flows.collect import logged
-from raypipe.flows.experiment import Experiment, experiment
+from raypipe.flows.experiment import Experiment, experiment, judged_by
 from raypipe.flows.measure import Measure
 from raypipe.flows.platform import Platform
 from raypipe.flows.swap import served, swap_where_served
@@ -98,8 +98,8 @@ def compare(platform: Platform, name: str, arms: Arms) -> Experiment:
     """How all arms do since they were changed last."""
     since = arms.changed + SETTLED
     predictions, feedback = (_log(platform, kind, name, since) for kind in (PREDICTIONS, FEEDBACK))
-    measure = Measure.of(platform.registry.champion(name))
-    return experiment(predictions, feedback, arms.arms, arms.salt, measure=measure)
+    champion = platform.registry.champion(name)
+    return experiment(predictions, feedback, arms.arms, arms.salt, judged_by(champion), Measure.of(champion))
 
 
 def worse(platform: Platform, name: str) -> bool | None:

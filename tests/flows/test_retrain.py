@@ -4,9 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
+import polars as pl
 import pytest
 
 from raypipe.clock import ManualClock
+from raypipe.contracts import bundle
 from raypipe.contracts.decisions import Decision, Verdict
 from raypipe.errors import FencedError, RegistryError
 from raypipe.flows import retrain, rollout
@@ -16,7 +18,7 @@ from raypipe.flows.experiment import Experiment, Standing
 from raypipe.flows.retrain import LEASE, START, drive
 from raypipe.retraining.standing import answer, standing
 from raypipe.retraining.work import Ended, Started, Trained, begin, works
-from raypipe.spec import micros
+from raypipe.spec import Finish, changed, micros
 from raypipe.spec.retrain import AllOf, Failing, NewRows, Retrain, Rollout, Worse
 from tests.flows.retraining import AT, Home, cluster, facts
 
@@ -378,3 +380,14 @@ def test_the_version_before_stays_beside_a_new_champion_where_the_two_are_compar
     home.clock.advance(2 * 86_400_000_000)
     drive(home.platform, policy)
     assert home.registry.arms("rides").arms == ()
+
+
+def test_a_policy_judges_the_segments_that_the_definition_names(home, monkeypatch):
+    """What is worse for some is at fault although it is no worse for all."""
+    named = changed(home.rides(), finish=Finish(by=("zone", "no field of a request")))
+    monkeypatch.setattr(bundle, "pipeline", lambda _: named)
+    asked = []
+    monkeypatch.setattr(rollout, "_log", lambda *_: pl.DataFrame())
+    monkeypatch.setattr(rollout, "experiment", lambda _, __, arms, salt, by, measure: asked.append(by))
+    rollout.compare(home.platform, "rides", home.registry.arms("rides"))
+    assert asked == [("zone",)]
