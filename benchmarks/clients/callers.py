@@ -58,11 +58,11 @@ class _Connection(asyncio.Protocol):
             self._load.faults.append("closed before its answer came")
 
 
-def open_loop(url: str, bodies: Sequence[bytes], rate: float, seconds: float, what: str) -> Row:
+def open_loop(system: str, url: str, bodies: Sequence[bytes], rate: float, seconds: float, what: str) -> Row:
     """Requests leave when their time has come; each one's wait counts from then, sent late or not."""
     times = uvloop.run(_arrive(url, _requests(url, bodies), rate, int(rate * seconds)))
     p50, p99 = np.quantile(times, [0.5, 0.99]) * 1e3
-    return Row("raypipe, open loop", what, {"requests_s": rate, "p50_ms": float(p50), "p99_ms": float(p99)})
+    return Row(f"{system}, open loop", what, {"requests_s": rate, "p50_ms": float(p50), "p99_ms": float(p99)})
 
 
 async def _arrive(url: str, requests: Iterator[bytes], rate: float, many: int) -> list[float]:

@@ -1,6 +1,8 @@
 # mypy: ignore-errors
 """The peers of `make bench-serving`, one model each, no features: run as `python peers.py KIND MODEL PORT`.
 
+`echo` is no peer: it answers nothing, at once, which shows what caller and machine take by themselves.
+
 All of them answer ``{"rows": [[26 numbers], …]}`` with scores, in the way that their own guides write a service: one
 onnxruntime session with one thread. MLServer and MLflow take their own forms of the same numbers.
 """
@@ -49,6 +51,19 @@ def bare(path, port):
     uvicorn.run(fastapi_app(path), port=port, log_level="error", access_log=False)
 
 
+def echo(_, port):
+    """The server of `bare` without anything to do."""
+    import uvicorn
+
+    async def app(_, receive, send):
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    uvicorn.run(app, port=port, log_level="error", access_log=False, lifespan="off")
+
+
 def ray(path, port):
     """Ray Serve with a FastAPI ingress; its mode is up to the environment."""
     import ray as cluster
@@ -77,4 +92,4 @@ def ray(path, port):
 
 
 if __name__ == "__main__":
-    {"fastapi": bare, "ray": ray}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
+    {"fastapi": bare, "echo": echo, "ray": ray}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))

@@ -1,17 +1,12 @@
-"""What systems are loaded with: `wrk`, and `h2load` for HTTP/2; and how a peer is started, waited for and ended."""
+"""What systems are loaded with: `wrk`, and `h2load` for HTTP/2."""
 
-import os
 import re
-import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
-import httpx
 import polars as pl
 
 from benchmarks.report import QUICK, Figure, Row
@@ -22,8 +17,6 @@ CONNECTIONS = (64,) if QUICK else (1, 16, 64, 256, 512)
 SECONDS = 2 if QUICK else 4
 #: Of `h2load`.
 H2_CONNECTIONS = 16
-#: How long a server may take to come up.
-START_SECONDS = 90
 #: The requests of so many rows each.
 Bodies: TypeAlias = Callable[[int], Sequence[bytes]]
 #: What `wrk` is to send.
@@ -87,49 +80,3 @@ def h2load(url: str, body: bytes, rows: int, system: str, *options: str) -> Row:
 def h2_case(rows: int) -> str:
     """What `h2load` does."""
     return f"{H2_CONNECTIONS} connections by h2load, {amount(rows, 'row')}"
-
-
-@contextmanager
-def server(command: Sequence[object], port: int, path: str, body: bytes, **env: str) -> Iterator[str]:
-    """A peer, once it answers right; ended with all that it has started."""
-    words = [str(word) for word in command]
-    started = subprocess.Popen(
-        words,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"} | env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    url = f"http://127.0.0.1:{port}{path}"
-    try:
-        if not _answers(started, url, body):
-            raise RuntimeError(f"{words[0]} does not answer at {url}")
-        yield url
-    finally:
-        # One that could not start has ended itself.
-        with suppress(ProcessLookupError):
-            _end(started)
-
-
-def _answers(started: subprocess.Popen[bytes], url: str, body: bytes) -> bool:
-    """Wait until it answers with 200; False: it is over, or takes too long."""
-    end = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            answer = httpx.post(url, content=body, headers={"Content-Type": "application/json"}, timeout=5)
-            if answer.status_code == 200:
-                return True
-        except httpx.HTTPError:
-            pass
-        if time.monotonic() > end or started.poll() is not None:
-            return False
-        time.sleep(0.5)
-
-
-def _end(started: subprocess.Popen[bytes]) -> None:
-    os.killpg(started.pid, signal.SIGTERM)
-    try:
-        started.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(started.pid, signal.SIGKILL)
-        started.wait()

@@ -18,11 +18,14 @@ import psutil
 import raypipe
 from benchmarks.clients import callers
 from benchmarks.report import QUICK, Row
+from benchmarks.serving import peers
 from benchmarks.serving.asked import DIFFERENT, Asked
-from benchmarks.serving.load import SECONDS, h2load, one_and_many, wrk
+from benchmarks.serving.load import h2load, one_and_many, wrk
 from raypipe.serving.oip_messages import SERVICE, message
 from raypipe.words import amount
 
+#: How long requests arrive at a rate: longer than it takes until the log is collected once.
+RATE_SECONDS = 4 if QUICK else 40
 INFER = f"/{SERVICE}/ModelInfer"
 
 
@@ -72,10 +75,12 @@ def _refused(asked: Asked) -> object:
 
 
 def rate(asked: Asked) -> Iterator[Row]:
-    """Open loop: so many requests a second arrive, whatever the service does."""
+    """Open loop: so many requests a second arrive, whatever the service does; and the same at others, to compare."""
     bodies = asked.fields(1)
     peak = float(wrk(_url(asked), bodies, 64, 1, "raypipe").figures["requests_s"] or 0)
-    yield callers.open_loop(_url(asked), bodies, peak * 0.5, SECONDS, f"half of {peak:.0f}/s")
+    at = peak * 0.5, RATE_SECONDS, f"half of {peak:.0f}/s"
+    yield callers.open_loop("raypipe", _url(asked), bodies, *at)
+    yield from peers.open_loop(asked, *at)
 
 
 def batch(asked: Asked) -> Iterator[Row]:
