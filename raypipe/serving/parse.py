@@ -180,11 +180,9 @@ class Parser:
         return "".join(f"; {one}" for one in wrong)
 
     def _misnamed(self, name: str, path: str) -> RequestError:
-        # The name of an unknown field is the one thing of a request that comes back, if it looks like a name.
-        shown = name if _PLAIN_NAME.fullmatch(name) else "(unnamed)"
-        return RequestError(
-            "is not a field of this model", where=_join(path, shown), cure=did_you_mean(shown, self._names)
-        )
+        # Not even a name comes back: whoever mixes up names and values would read their secrets in our errors.
+        near = did_you_mean(name if _PLAIN_NAME.fullmatch(name) else "", self._names)
+        return RequestError("has a field that is not one of this model", where=path or "body", cure=near)
 
     def _malformed(self, body: bytes, error: Exception) -> RequestError:
         if isinstance(error, UnicodeDecodeError):
