@@ -1,4 +1,4 @@
-"""Secrets by reference: a setting names where a secret stands, and only who connects looks there."""
+"""Secrets by reference: a setting names where a secret stands, and only who connects looks there. Ray's token, too."""
 
 import os
 from pathlib import Path
@@ -39,3 +39,24 @@ def reveal(value: str) -> str:
     if not (found := found.strip()):
         raise SettingsError("holds nothing", where=value, cure="Set it where this process and Ray's workers run")
     return found
+
+
+def ray_login() -> dict[str, str]:
+    """The header by which a Ray dashboard lets us in; none where ``RAY_AUTH_MODE`` is not ``token``."""
+    token = ray_token() if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" else ""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def ray_token() -> str:
+    """Ray's token, from where Ray itself takes it; empty: there is none."""
+    if token := os.environ.get("RAY_AUTH_TOKEN", ""):
+        return token.strip()
+    try:
+        return ray_token_file().read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def ray_token_file() -> Path:
+    """Where Ray looks for its token when no variable holds it."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()

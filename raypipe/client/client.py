@@ -20,6 +20,7 @@ from raypipe.client.jobs import Job, submit, told
 from raypipe.client.records import Accepted, Model, Prediction, Served, Service, Status
 from raypipe.client.transport import Transport, decoded
 from raypipe.errors import RaypipeError, RequestError, ServingError, did_you_mean
+from raypipe.references import ray_login
 from raypipe.settings import Settings, load_settings
 from raypipe.spec import lint, load
 
@@ -81,7 +82,8 @@ class Client:
         cure = "Start it with `raypipe up`; `raypipe status` says what is up"
         shown = {"Authorization": f"Bearer {self._settings.key}"} if self._settings.key else {}
         self._service = Transport(url or f"http://{host}:{self._settings.serve_port}", seconds, cure, shown)
-        self._dashboard = Transport(dashboard or f"http://127.0.0.1:{self._settings.dashboard_port}", seconds, cure)
+        there = dashboard or f"http://127.0.0.1:{self._settings.dashboard_port}"
+        self._dashboard = Transport(there, seconds, cure, ray_login())
         mlflow = self._settings.mlflow_url or f"http://127.0.0.1:{self._settings.mlflow_port}"
         self._mlflow = Transport(mlflow, seconds, cure)
 

@@ -14,6 +14,7 @@ import msgspec
 
 from raypipe import telemetry
 from raypipe.contracts.findings import Finding
+from raypipe.references import ray_token, ray_token_file
 from raypipe.services.config import ServicesConfig
 from raypipe.services.ports import holder
 from raypipe.services.status import status
@@ -85,7 +86,7 @@ def examine_safety(host: str, ray_address: str, *, has_keys: bool) -> Iterator[F
 
 
 def _token() -> Iterator[Finding]:
-    path = _token_file()
+    path = ray_token_file()
     if os.environ.get("RAY_AUTH_TOKEN"):
         yield Finding(part="safety", check="key", state="ok", detail="Ray's token is in RAY_AUTH_TOKEN")
     elif not path.is_file():
@@ -121,7 +122,7 @@ def _taken(port: int) -> bool:
 
 
 def _cluster(config: ServicesConfig) -> Iterator[Finding]:
-    token = _ray_token()
+    token = ray_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     code, body = _get(f"{config.dashboard_url}/api/version", headers)
     if code in (401, 403):
@@ -152,19 +153,6 @@ def _get(url: str, headers: dict[str, str]) -> tuple[int, str]:
     except (httpx.HTTPError, httpx.InvalidURL):
         return 0, ""
     return answer.status_code, answer.text
-
-
-def _ray_token() -> str:
-    if token := os.environ.get("RAY_AUTH_TOKEN", ""):
-        return token.strip()
-    try:
-        return _token_file().read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-
-
-def _token_file() -> Path:
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
 
 
 def _versions(part: str, theirs: str, name: str, *, exact: bool) -> Finding:

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from raypipe.errors import ServiceError
+from raypipe.references import ray_login
 from raypipe.services.http import ask
 
 #: ``unknown``: the cluster has no such job; it never had, or it has forgotten it with everything else.
@@ -38,7 +39,7 @@ def submit_once(
         "runtime_env": {"env_vars": dict(environment)},
         "metadata": dict(metadata),
     }
-    status, text = ask(f"{dashboard}/api/jobs/", "POST", body, seconds=SECONDS)
+    status, text = ask(f"{dashboard}/api/jobs/", "POST", body, seconds=SECONDS, headers=ray_login())
     # An answer that was lost, or a name that is taken: what counts is whether the job is there.
     if status != 200 and state(dashboard, job) == "unknown":
         what = f"the job was not started ({status or 'no answer'}: {' '.join(text.split())[-200:]})"
@@ -51,7 +52,7 @@ def state(dashboard: str, job: str) -> JobState:
     Raises:
         ServiceError: the cluster does not answer, so nobody knows.
     """
-    status, text = ask(f"{dashboard}/api/jobs/{job}", seconds=SECONDS)
+    status, text = ask(f"{dashboard}/api/jobs/{job}", seconds=SECONDS, headers=ray_login())
     if status == 404:
         return "unknown"
     try:
@@ -65,4 +66,4 @@ def state(dashboard: str, job: str) -> JobState:
 
 def stop(dashboard: str, job: str) -> None:
     """End a job that was given up; whether it hears of it does not matter."""
-    ask(f"{dashboard}/api/jobs/{job}/stop", "POST", seconds=SECONDS)
+    ask(f"{dashboard}/api/jobs/{job}/stop", "POST", seconds=SECONDS, headers=ray_login())

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from raypipe.references import ray_login
 from raypipe.services import record
 from raypipe.services.config import ServicesConfig, ServiceStatus
 from raypipe.services.front_door import applications, is_open
@@ -63,7 +64,7 @@ def _services(config: ServicesConfig, found: Record) -> tuple[_Service, ...]:
             config.dashboard_url,
             found.ray,
             lambda seconds: (
-                ask(f"{config.dashboard_url}/api/version", seconds=seconds)[0] == 200
+                ask(f"{config.dashboard_url}/api/version", seconds=seconds, headers=ray_login())[0] == 200
                 and (found.ray is None or head_lives(found))
             ),
             lambda: f"cluster {found.address}, logs in {logs / 'ray'}" if ours else f"cluster {config.ray_address}",
