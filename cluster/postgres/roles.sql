@@ -6,7 +6,7 @@
 --   role              ledger                                           catalog
 --   raypipe_reader    reads (auditors, dashboards)                     reads
 --   raypipe_server    reads                                            writes logs of predictions and feedback
---   raypipe_trainer   adds rows, but none that promotes or deploys     writes
+--   raypipe_trainer   adds rows, but none by which a version answers   writes
 --   raypipe_promoter  adds any row                                     reads
 --
 -- Nobody changes or removes a row of the ledger, its owner neither.
@@ -69,7 +69,7 @@ DROP POLICY IF EXISTS everybody_reads ON ledger;
 CREATE POLICY everybody_reads ON ledger FOR SELECT USING (true);
 DROP POLICY IF EXISTS trainer_adds ON ledger;
 CREATE POLICY trainer_adds ON ledger FOR INSERT TO raypipe_trainer
-  WITH CHECK (kind NOT IN ('model.promoted', 'model.deployed'));
+  WITH CHECK (kind NOT IN ('model.promoted', 'model.released', 'model.deployed'));
 DROP POLICY IF EXISTS promoter_adds ON ledger;
 CREATE POLICY promoter_adds ON ledger FOR INSERT TO raypipe_promoter WITH CHECK (true);
 

@@ -19,6 +19,8 @@ from raypipe.ledger import Ledger
 from raypipe.ledger.examine import examine
 from raypipe.ledger.ledger import _ROWS
 from raypipe.registry import Registry
+from raypipe.registry.releases import RELEASED
+from raypipe.registry.rows import DEPLOYED, PROMOTED
 from tests.cluster import servers
 from tests.registry.making import lineage_of, make_candidate, make_training_set
 
@@ -79,15 +81,11 @@ def test_the_password_is_asked_for(postgres: servers.Postgres) -> None:
 
 
 def test_who_may_add_what(ledgers: Callable[[str], Ledger]) -> None:
-    may = {
-        "reader": set(),
-        "server": set(),
-        "trainer": {"stage.train", "model.registered"},
-        "promoter": {"stage.train", "model.registered", "model.promoted", "model.deployed"},
-    }
+    learned, answers = {"stage.train", "model.registered"}, {PROMOTED, RELEASED, DEPLOYED}
+    may = {"reader": set(), "server": set(), "trainer": learned, "promoter": learned | answers}
     for role, kinds in may.items():
         ledger = ledgers(role)
-        for kind in ("stage.train", "model.registered", "model.promoted", "model.deployed"):
+        for kind in sorted(learned | answers):
             if kind in kinds:
                 assert ledger.append(f"{role}/{kind}", kind, "flights").kind == kind
             else:
