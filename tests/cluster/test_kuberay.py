@@ -18,11 +18,12 @@ from jsonschema.validators import validator_for
 
 from raypipe.services.front_door import FAST
 from raypipe.services.ray_head import QUIET
+from raypipe.spec import load
 from tests.cluster.files import CLUSTER, ROOT, documents, unknown_variables
 
 CRDS = ROOT.parent / "shared" / "data" / "kuberay-crds"
 KUBERAY = CLUSTER / "kuberay"
-FOLDERS = ["jobs", "overlays/dev", "overlays/production"]
+FOLDERS = ["jobs", "batch", "overlays/dev", "overlays/production"]
 CUSTOM = {"RayCluster", "RayJob", "RayCronJob", "RayService"}
 KUBECTL = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
 
@@ -190,13 +191,19 @@ def test_whoever_mounts_the_workspace_is_on_one_node() -> None:
 def test_jobs_run_scripts_that_are_there_on_the_cluster_that_is_there() -> None:
     (cluster,) = of_kind("overlays/production", "RayCluster")
     (weekly,) = of_kind("overlays/production", "RayCronJob")
-    jobs = [job["spec"] for job in of_kind("jobs", "RayJob")] + [weekly["spec"]["jobTemplate"]]
-    assert len(jobs) == 3
-    for job in jobs:
-        python, script, pipeline = job["entrypoint"].split()
+    jobs = [job["spec"] for folder in ("jobs", "batch") for job in of_kind(folder, "RayJob")]
+    jobs.append(weekly["spec"]["jobTemplate"])
+    entrypoints = [job["entrypoint"].split() for job in jobs]
+    pipeline = "examples/flights/pipeline.py"
+    assert (ROOT / pipeline).is_file()
+    assert {tuple(words[1:]) for words in entrypoints} == {
+        ("jobs/ingest.py", pipeline),
+        ("jobs/train.py", pipeline),
+        ("jobs/predict.py", load(ROOT / pipeline).name, "--batch", "flights"),
+    }
+    for job, (python, script, *_) in zip(jobs, entrypoints, strict=True):
         assert python == "python"
         assert (ROOT / script).is_file()
-        assert (ROOT / pipeline).is_file()
         assert job["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
         labels = job["submitterPodTemplate"]["metadata"]["labels"]
         assert labels["raypipe.io/submitter"] == "yes", "the network policy lets nobody else submit"
