@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -19,6 +21,17 @@ DASHBOARDS = sorted((CLUSTER / "grafana" / "dashboards").glob("*.json"))
 DECLARED = re.compile(r"""\b(Counter|Gauge|Histogram)\(\s*(?:name=)?f?["']([a-z0-9_{}]+)["']""")
 USED = re.compile(r"\bray(?:pipe)?_[a-z0-9_]+\b(?!=)")
 SUFFIXES = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
+PROMTOOL = shutil.which("promtool", path=str(Path(sys.executable).parent)) or shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(
+    PROMTOOL is None, reason="promtool is not installed: it comes with the Debian package `prometheus`"
+)
+
+
+def promtool(*arguments: object) -> None:
+    """Have Prometheus' own tool agree."""
+    command = [str(PROMTOOL), *map(str, arguments)]
+    done = subprocess.run(command, cwd=PROMETHEUS, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def own_source() -> str:
@@ -120,31 +133,23 @@ def test_every_alert_has_a_severity_a_sentence_and_a_test() -> None:
     assert all(rule["annotations"]["summary"] for rule in rules())
 
 
+@needs_promtool
 @pytest.mark.parametrize("command", [["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]])
 def test_promtool_agrees(command: list[str]) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed: it comes with the Debian package `prometheus`")
-    done = subprocess.run([promtool, *command], cwd=PROMETHEUS, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool(*command)
 
 
 def test_dashboards_are_what_their_program_writes() -> None:
     assert {path.stem: json.loads(path.read_text()) for path in DASHBOARDS} == all_dashboards()
 
 
+@needs_promtool
 def test_queries_can_be_read_by_prometheus(tmp_path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed: it comes with the Debian package `prometheus`")
     found = [expression for path in DASHBOARDS for expression in expressions(json.loads(path.read_text()))]
     queries = [query for query in found if not query.startswith("label_values")]
     rules = [{"record": f"r{place}", "expr": _filled(query)} for place, query in enumerate(queries)]
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": rules}]}))
-    done = subprocess.run(
-        [promtool, "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("check", "rules", tmp_path / "rules.yml")
 
 
 def _filled(query: str) -> str:
