@@ -3,10 +3,20 @@
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from raypipe import observe
+from raypipe.serving.app import App
+from raypipe.serving.engine import Engine
+from raypipe.serving.meter import Meter
+from tests.observe.receiver import Receiver
+from tests.observe.test_traces import CALLER, TRACE, ask
+from tests.serving.conftest import make_bundle
+from tests.serving.pipeline import pipeline as late
+from tests.serving.test_app import BrokenReader
+from tests.serving.test_parse import GOOD
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +44,20 @@ def test_a_line_says_what_it_is_about(capsys: pytest.CaptureFixture[str]) -> Non
     assert (first["run_id"], first["pipeline"], first["stage"]) == ("r1", "flights", "train")
     assert second["message"] == "two\nlines é"
     assert not {"run_id", "pipeline", "stage"} & second.keys()
+
+
+def test_a_line_of_a_request_has_its_id_and_its_trace(
+    otlp: Receiver, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    observe.start(observe.Observing(log_format="json"))
+    app = App("late", Meter())
+    app.hold(Engine(make_bundle(tmp_path / "1", late), BrokenReader, Meter()))
+    headers = {"traceparent": f"00-{TRACE}-{CALLER}-01", "x-request-id": "r-7"}
+    (answer,) = ask(app, [GOOD | {"carrier": "XX"}], headers)
+    assert answer.status_code == 500
+    (line,) = [one for one in lines(capsys) if one["level"] == "error"]
+    assert (line["request_id"], line["trace_id"]) == ("r-7", TRACE)
+    assert "secret detail" in str(line["exception"])
 
 
 def test_an_error_keeps_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
