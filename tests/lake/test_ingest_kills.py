@@ -8,6 +8,9 @@ import ray
 
 from benchmarks.ingest_kills.campaign import Way, campaign, windows
 from benchmarks.ingest_kills.ways import s3
+from tests.processes import processes_with
+
+processes_with("benchmarks.ingest_kills.campaign")  # as its own wish is lost where other tests have theirs
 
 
 def test_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
