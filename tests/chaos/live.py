@@ -18,10 +18,9 @@ from tests.cluster import life
 from tests.flows.gated import LATE
 
 
-def asked(folder: Path) -> History:
-    """What the files hand in: every row once, however often a file repeats it."""
-    history = History()
-    for file in sorted((folder / "trips").glob("*.csv")):
+def handed_in(data: Path, history: History) -> History:
+    """Tell a history of what the files of a folder hand in: every row once, however often a file repeats it."""
+    for file in sorted(data.glob("*.csv")):
         for line in file.read_text().splitlines()[1:]:
             number, *_, fare = line.split(",")
             if ("row", number) not in history.asked:
@@ -62,6 +61,19 @@ def kept(folder: Path) -> tuple[list[Thing], list[str]]:
 def catalog_of(workspace: Path) -> Catalog:
     """The tables of a folder as anybody reads them, past raypipe."""
     return load_catalog("raypipe", type="sql", uri=f"sqlite:///{workspace / 'lake' / 'catalog.db'}")
+
+
+def rows(catalog: Catalog) -> list[Thing]:
+    """Every trip of a lake."""
+    table = catalog.load_table("lake.trips")
+    there = table.scan(selected_fields=("id", "fare")).to_arrow().to_pylist()
+    return [Thing("row", str(one["id"]), one["fare"]) for one in there]
+
+
+def answers(catalog: Catalog, name: str, key: str) -> list[Thing]:
+    """Every row of the batches of a pipeline, by the field that tells its questions apart."""
+    table = catalog.load_table(f"batches.{name}")
+    return [Thing("answer", str(one)) for one in table.scan(selected_fields=(key,)).to_arrow()[key].to_pylist()]
 
 
 def predictions(catalog: Catalog, name: str) -> list[Thing]:

@@ -142,7 +142,7 @@ class Nodes:
                 if head:
                     self.lose_head()
                 else:
-                    _kill([node])
+                    kill([node])
                     self.cluster.remove_node(node, allow_graceful=False)
                     self.add()
                 return "head" if head else "worker"
@@ -151,7 +151,7 @@ class Nodes:
     def lose_head(self) -> None:
         """Kill the head with all that it knows, and start another cluster in its place."""
         every = [self.cluster.head_node, *self.cluster.worker_nodes]
-        _kill(every)
+        kill(every)
         for node in every:
             node.kill_all_processes(check_alive=False, allow_graceful=False)
         self.cluster = None
@@ -208,7 +208,7 @@ def nodes(config: ServicesConfig, workers: int = 2, **more: str) -> Iterator[Nod
         os.environ.update(before)
 
 
-def _kill(nodes: list[Any]) -> None:
+def kill(nodes: list[Any]) -> None:
     """Every process of nodes at once, as when their power goes: Ray would leave workers to notice for themselves."""
     mine: list[psutil.Process] = []
     for one in (raylet for node in nodes for raylet in node.all_processes.get("raylet", [])):

@@ -151,8 +151,7 @@ class Place:
 
 def verdict(place: Place) -> Verdict:
     """Ask Iceberg, the ledger, the log and MLflow what is there, and compare."""
-    for number, fare in sorted({tuple(line.split(",")[::4]) for line in _lines(place.data)}):
-        place.history.tell("row", number, float(fare))
+    live.handed_in(place.data, place.history)
     wrong: list[str] = []
     things: list[Thing] = []
     with caught(wrong):
@@ -175,15 +174,13 @@ def verdict(place: Place) -> Verdict:
     catalog = place.stores.catalog(place.name) if stored else live.catalog_of(place.workspace)
     kinds = {kind for kind, _ in place.history.asked}
     with caught(wrong):
-        rows = catalog.load_table("lake.trips").scan(selected_fields=("id", "fare")).to_arrow().to_pylist()
-        things += [Thing("row", str(row["id"]), row["fare"]) for row in rows]
+        things += live.rows(catalog)
     if "prediction" in kinds:
         with caught(wrong):
             things += live.predictions(catalog, place.name)
     if "answer" in kinds:
         with caught(wrong):
-            batch = catalog.load_table(f"batches.{place.name}").scan(selected_fields=("id",)).to_arrow().to_pylist()
-            things += [Thing("answer", str(row["id"])) for row in batch]
+            things += live.answers(catalog, place.name, "id")
     catalog.close()
     return judge(place.history, things, wrong)
 
@@ -206,11 +203,6 @@ def _mirrored(place: Place) -> Iterator[str]:
         champion = json.loads(answer.read())["model_version"]["version"]
     if (there, champion) != (["1"], "1"):
         yield f"MLflow has versions {there}, champion {champion}"
-
-
-def _lines(data: Path) -> Iterator[str]:
-    for file in sorted(data.glob("*.csv")):
-        yield from file.read_text().splitlines()[1:]
 
 
 def full(folder: Path) -> Path:

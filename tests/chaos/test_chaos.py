@@ -98,7 +98,7 @@ def test_rows_of_a_broken_build_are_noticed(
     broken.apply(build)
     with contextlib.suppress(Exception) if build else contextlib.nullcontext():
         live.rows_in(tmp_path)
-    verdict = judge(live.asked(tmp_path), *live.kept(tmp_path))
+    verdict = judge(live.handed_in(tmp_path / "trips", History()), *live.kept(tmp_path))
     assert _found(verdict) == ({found} if found else set())
     assert verdict.told == 2_000
 
