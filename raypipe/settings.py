@@ -97,6 +97,7 @@ class Settings(BaseSettings):
         0.03, ge=0, lt=1, description="Moves of less than this share are no alarm, however certain; 0: any move is one"
     )
     alerts: list[str] = Field([], description="Where alarms go, as Apprise URLs; those with a secret by reference")
+    log_days: float = Field(0.0, ge=0, description="Days that predictions and feedback are kept; 0: for ever")
     cpu_price: float = Field(0.05, ge=0, description="Of an hour of one processor, to tell costs by")
 
     @classmethod

@@ -83,6 +83,7 @@ def connect(settings: Settings | None = None, clock: Clock | None = None, fence:
         observing=observing,
         reopen=partial(connect, settings, clock, fence),
         watching=_watching(settings),
+        log_days=settings.log_days,
     )
 
 

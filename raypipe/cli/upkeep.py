@@ -43,7 +43,8 @@ def tidy(
 ) -> None:
     """Keep the lake small: few files a table, no snapshot older than asked, no file that nobody names.
 
-    What readers see stays the same. Versions that were trained on an expired snapshot can no longer be reproduced.
+    So is the log of its predictions, and of what was told of them. What readers see stays the same. Versions that were
+    trained on an expired snapshot can no longer be reproduced.
     """
     pipeline, out = read(file), Output(json)
     from raypipe.flows.erase import tidy as work

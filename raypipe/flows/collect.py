@@ -1,4 +1,7 @@
-"""What replicas wrote down goes into the lake: each row once, while the files still grow, whoever is killed when."""
+"""What replicas wrote down goes into the lake: each row once, while the files still grow, whoever is killed when.
+
+There every commit is a file, and a day has thousands of them: now and then they become few.
+"""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic
 
 import polars as pl
 
@@ -17,10 +21,14 @@ from raypipe.flows.detached import detached
 from raypipe.flows.platform import Platform
 from raypipe.lake import Lake
 from raypipe.lake.log import LogTable
+from raypipe.lake.log_upkeep import DAY
+from raypipe.lake.upkeep import Kept
 from raypipe.serving import feedback, log
 
 #: How often what was written is taken into the lake.
 COLLECT_SECONDS = 30.0
+#: How often the tables are tidied.
+TIDY_SECONDS = 900.0
 #: Of how many bytes of files one commit is made, at most.
 _A_COMMIT = 64 * 2**20
 _TRIES = 10
@@ -60,22 +68,48 @@ def collect(lake: Lake, workspace: Path, clock: Clock, pipeline: str | None = No
         WorkspaceError: a file cannot be read, or the lake cannot be used.
     """
     added = 0
+    for files, folder in _logs(workspace, pipeline):
+        table = lake.log(files.kind, folder.name)
+        try:
+            more = list(_commits(table, folder, files))
+        except OSError as error:
+            if isinstance(error, RaypipeError):
+                raise
+            what = f"cannot be read: {error.strerror}"
+            raise WorkspaceError(what, where=str(error.filename or folder)) from None
+        if more:
+            table.forget_snapshots(clock.now())
+        added += sum(more)
+    return added
+
+
+def tidy_logs(platform: Platform, pipeline: str | None = None) -> Kept:
+    """Put what was collected into few files, and let go of what is older than `Platform.log_days`.
+
+    Args:
+        platform: whose logs.
+        pipeline: only its logs; None: all.
+
+    Raises:
+        WorkspaceError: the lake cannot be used.
+    """
+    now, days = platform.clock.now(), platform.log_days
+    since = now - int(days * DAY) if days else None
+    done = Kept()
+    for files, folder in _logs(platform.workspace, pipeline):
+        kept = platform.lake.log(files.kind, folder.name).tidy(now, since)
+        if kept.rows:
+            logger.info("%d rows of %s.%s are gone: older than %g days", kept.rows, files.kind.name, folder.name, days)
+        done = Kept(done.rows + kept.rows, done.files + kept.files, 0, done.removed + kept.removed)
+    return done
+
+
+def _logs(workspace: Path, pipeline: str | None) -> Iterator[tuple[LogFiles, Path]]:
+    """The folders that replicas write into, of one pipeline or all."""
     for files in KINDS:
         home = log_folder(workspace) / files.kind.name
-        names = sorted(one.name for one in home.iterdir() if one.is_dir()) if home.is_dir() else []
-        for name in names if pipeline is None else [pipeline] if pipeline in names else []:
-            table = lake.log(files.kind, name)
-            try:
-                more = list(_commits(table, home / name, files))
-            except OSError as error:
-                if isinstance(error, RaypipeError):
-                    raise
-                what = f"cannot be read: {error.strerror}"
-                raise WorkspaceError(what, where=str(error.filename or home / name)) from None
-            if more:
-                table.forget_snapshots(clock.now())
-            added += sum(more)
-    return added
+        folders = sorted(one for one in home.iterdir() if one.is_dir()) if home.is_dir() else []
+        yield from ((files, one) for one in folders if pipeline in (None, one.name))
 
 
 def logged(
@@ -134,7 +168,7 @@ def _remove(paths: list[Path]) -> None:
 
 
 class Collector:
-    """Collects for ever, in an actor of its own, and lets MLflow catch up; a replica is never in its way.
+    """Collects for ever, in an actor of its own, tidies, and lets MLflow catch up; a replica is never in its way.
 
     Args:
         reopen: opens the platform in this process.
@@ -149,9 +183,17 @@ class Collector:
         """Collect now; how many rows were added."""
         return collect(self._platform.lake, self._platform.workspace, self._platform.clock)
 
+    def tidy(self) -> Kept:
+        """Tidy now."""
+        return tidy_logs(self._platform)
+
     def _run(self) -> None:
+        tidied = monotonic()
         while not self._stop.wait(COLLECT_SECONDS):
-            for work in (self.collect, self._platform.registry.catch_up):
+            works: list[Callable[[], object]] = [self.collect, self._platform.registry.catch_up]
+            if monotonic() >= tidied + TIDY_SECONDS:
+                works, tidied = [*works, self.tidy], monotonic()
+            for work in works:
                 try:
                     work()
                 except RaypipeError:

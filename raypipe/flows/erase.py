@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from hashlib import sha256
 from shutil import rmtree
 
+from msgspec import structs
+
 from raypipe.contracts.records import Erased, Tidied
 from raypipe.errors import SourceError, did_you_mean
 from raypipe.flows.platform import Platform
@@ -49,9 +51,14 @@ def erase(platform: Platform, *, pipeline: Pipeline, column: str, value: str, wh
 def tidy(platform: Platform, *, pipeline: Pipeline, keep_days: float) -> Tidied:
     """Write scattered tables into few files, expire snapshots that are older, remove files that nobody names.
 
-    Model versions that were trained on an expired snapshot can no longer be reproduced.
+    So it does with the logs of its predictions and of what was told of them, whose snapshots nobody needs: see
+    `tidy_logs`. Model versions that were trained on an expired snapshot can no longer be reproduced.
     """
-    return _tidy(platform, pipeline, dict.fromkeys(pipeline.sources, int(keep_days * DAY)))
+    # Not at the top: it brings serving along, for which who ingests has no use.
+    from raypipe.flows.collect import tidy_logs
+
+    done = _tidy(platform, pipeline, dict.fromkeys(pipeline.sources, int(keep_days * DAY)))
+    return structs.replace(done, files=done.files + tidy_logs(platform, pipeline.name).removed)
 
 
 def retain(platform: Platform, *, pipeline: Pipeline) -> Tidied:

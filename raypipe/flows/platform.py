@@ -30,6 +30,7 @@ class Platform:
         observing: what processes tell of their work.
         reopen: opens the same platform in another process.
         watching: how its pipelines are watched.
+        log_days: how long predictions and feedback are kept; 0: for ever.
     """
 
     workspace: Path
@@ -48,3 +49,4 @@ class Platform:
     observing: Observing
     reopen: Callable[[], "Platform"]
     watching: Watching = field(default_factory=Watching)
+    log_days: float = 0.0

@@ -21,8 +21,10 @@ from pyiceberg.types import TimestamptzType as TimeType
 from raypipe.clock import iso
 from raypipe.contracts.logs import LogKind
 from raypipe.failpoints import failpoint
-from raypipe.lake import storage
+from raypipe.lake import log_upkeep, storage
 from raypipe.lake.catalog import PROPERTIES
+from raypipe.lake.state import says
+from raypipe.lake.upkeep import Kept
 
 POSITIONS = "raypipe.positions"
 _TYPES: dict[type[pl.DataType], IcebergType] = {
@@ -126,6 +128,26 @@ class LogTable:
             if sum(one.timestamp_ms * 1_000 < limit for one in table.snapshots()) > 1:
                 table.maintenance.expire_snapshots().older_than(moment).commit()
 
+    def tidy(self, now: int, since: int | None = None) -> Kept:
+        """Write what lies in many small files into few, and let go of rows that are old enough, and of old states.
+
+        Whoever reads or follows the log, or adds to it, may go on meanwhile. Doing it again changes nothing.
+
+        Args:
+            now: microseconds UTC.
+            since: rows from before this moment go; files that reach beyond it stay up to a day longer. None: all stay.
+
+        Returns:
+            Rows that went, files that became fewer, and files removed that nobody names any more.
+
+        Raises:
+            WorkspaceError: the lake cannot be used.
+        """
+        self.forget_snapshots(now)
+        with self._guard():
+            table = self._find()
+            return Kept() if table is None else log_upkeep.tidy(table, now, since)
+
     def rows(self, *, since: int | None = None, until: int | None = None) -> pl.LazyFrame:
         """One row a key, by time: of several the latest stands, see `LogKind.adds`.
 
@@ -219,15 +241,21 @@ def _moment(microseconds: int) -> str:
 
 
 def _after(table: Table, now: Snapshot, after: int) -> list[Snapshot] | None:
-    """The snapshots since another one, if all of them have only added; None: they have not, or it is forgotten."""
+    """The snapshots since another one that added, if all have; None: they have not, or it is forgotten.
+
+    What only lies in other files since then was there before, see `log_upkeep`.
+    """
     new: list[Snapshot] = []
-    for snapshot in ancestors_of(now, table.metadata):
-        if snapshot.snapshot_id == after:
+    oldest = now
+    for oldest in ancestors_of(now, table.metadata):
+        if oldest.snapshot_id == after:
             return new
-        if snapshot.summary is None or snapshot.summary.operation is not Operation.APPEND:
+        if log_upkeep.COMPACTED in says(oldest):
+            continue
+        if oldest.summary is None or oldest.summary.operation is not Operation.APPEND:
             return None
-        new.append(snapshot)
-    return new if not after and new[-1].parent_snapshot_id is None else None
+        new.append(oldest)
+    return new if not after and oldest.parent_snapshot_id is None else None
 
 
 def _files(table: Table, now: Snapshot, new: Iterable[Snapshot], read: Mapping[str, int]) -> list[str]:
@@ -239,8 +267,7 @@ def _files(table: Table, now: Snapshot, new: Iterable[Snapshot], read: Mapping[s
 
 
 def _said(snapshot: Snapshot) -> dict[str, int]:
-    text = "{}" if snapshot.summary is None else snapshot.summary.additional_properties.get(POSITIONS, "{}")
-    return msgspec.json.decode(text, type=dict[str, int])
+    return msgspec.json.decode(says(snapshot).get(POSITIONS, "{}"), type=dict[str, int])
 
 
 def _positions(table: Table) -> dict[str, int]:

@@ -241,6 +241,8 @@ def _files(table: Table, snapshots: Iterable[Snapshot]) -> set[str]:
     for one in snapshots:
         found.add(one.manifest_list)
         for manifest in one.manifests(table.io):
-            found.add(manifest.manifest_path)
-            found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
+            # Most are in the lists of many snapshots: each is opened once.
+            if manifest.manifest_path not in found:
+                found.add(manifest.manifest_path)
+                found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
     return found

@@ -8,10 +8,14 @@ from typing import cast
 
 import pytest
 
+from raypipe.clock import ManualClock
+from raypipe.contracts.logs import LogKind
 from raypipe.errors import RegistryError, WorkspaceError
 from raypipe.flows import Platform
 from raypipe.flows import collect as module
-from raypipe.flows.collect import Collector, start_collector
+from raypipe.flows.collect import Collector, start_collector, tidy_logs
+from raypipe.lake.log_upkeep import DAY
+from raypipe.lake.upkeep import Kept
 
 
 def thrice(done: Event, trouble: Exception) -> Callable[..., int]:
@@ -30,16 +34,42 @@ def thrice(done: Event, trouble: Exception) -> Callable[..., int]:
     return work
 
 
-def test_every_turn_collects_and_catches_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    collected, caught_up = Event(), Event()
+def test_every_turn_collects_and_catches_up_and_now_and_then_tidies(monkeypatch: pytest.MonkeyPatch) -> None:
+    collected, caught_up, tidied = Event(), Event(), Event()
     monkeypatch.setattr(module, "COLLECT_SECONDS", 0.01)
+    monkeypatch.setattr(module, "TIDY_SECONDS", 0.02)
+    monkeypatch.setattr(module, "tidy_logs", thrice(tidied, WorkspaceError("is full", where="lake")))
     monkeypatch.setattr(module, "collect", thrice(collected, WorkspaceError("is full", where="lake")))
     registry = SimpleNamespace(catch_up=thrice(caught_up, RegistryError("MLflow lags behind", where="rides")))
     platform = SimpleNamespace(registry=registry, lake=None, workspace=None, clock=None)
     collector = Collector(lambda: cast(Platform, platform))
     assert collected.wait(30)
     assert caught_up.wait(30)
+    assert tidied.wait(30)
     collector._stop.set()
+
+
+def test_logs_of_every_pipeline_and_kind_are_tidied_and_old_rows_go(tmp_path: Path) -> None:
+    for kind, name in (("predictions", "rides"), ("feedback", "rides"), ("predictions", "fares")):
+        (tmp_path / "log" / kind / name).mkdir(parents=True)
+    asked: list[tuple[str, str, int | None]] = []
+
+    class Table:
+        def __init__(self, kind: LogKind, name: str) -> None:
+            self.of = kind.name, name
+
+        def tidy(self, now: int, since: int | None) -> Kept:
+            assert now == 100 * DAY
+            asked.append((*self.of, since))
+            return Kept(rows=1, files=2, removed=3)
+
+    lake, clock = SimpleNamespace(log=Table), ManualClock(100 * DAY)
+    platform = cast(Platform, SimpleNamespace(lake=lake, workspace=tmp_path, clock=clock, log_days=0.0))
+    assert tidy_logs(platform) == Kept(rows=3, files=6, removed=9)
+    assert asked == [("predictions", "fares", None), ("predictions", "rides", None), ("feedback", "rides", None)]
+    platform = cast(Platform, SimpleNamespace(lake=lake, workspace=tmp_path, clock=clock, log_days=30.5))
+    tidy_logs(platform, "fares")
+    assert asked[3:] == [("predictions", "fares", int(69.5 * DAY))]
 
 
 def test_each_workspace_of_a_cluster_has_a_collector_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
