@@ -21,7 +21,7 @@ from raypipe.spec import Pipeline, fingerprint
 
 #: Endings of files of models in their own formats: LightGBM's, scikit-learn's and those of networks.
 NATIVE = (".txt", ".skops", ".safetensors")
-DATA = "data"
+DATA, SET = "data", "training set"
 
 
 def reproduce(platform: Platform, version: ModelVersion, here: Path, progress: Progress) -> Reproduction:
@@ -45,7 +45,7 @@ def reproduce(platform: Platform, version: ModelVersion, here: Path, progress: P
         for result in _results(platform, version, Path(folder), progress):
             results.append(result)
             # A model of other rows is another model: there is nothing more to learn from fitting it.
-            if not result.same and result.what in (DATA, "definition", "training set"):
+            if not result.same and result.what in (DATA, "definition", SET):
                 break
     around = surroundings(version.lineage, here)
     first = next((result for result in results if not result.same), None)
@@ -74,7 +74,7 @@ def _results(platform: Platform, version: ModelVersion, folder: Path, progress: 
         pipeline, snapshots, lake.frame, kept_in, lineage.as_of, progress, scan=lake.dataset, laid=lake.portions
     )
     training_set = sift(lake, pipeline, training_set)[1]
-    yield _compared("training set", lineage.training_set, training_set.digest)
+    yield _compared(SET, lineage.training_set, training_set.digest)
     made = folder / "bundle"
     with progress.step("fit again", 1) as step:
         _fit(pipeline, training_set, card, made)
@@ -112,9 +112,13 @@ def _found(platform: Platform, snapshots: dict[str, Snapshot]) -> Compared:
     names = ", ".join(f"{s.table}@{s.snapshot_id}" for s in snapshots.values())
     for snapshot in snapshots.values():
         try:
-            platform.lake.frame(snapshot)
+            # Of each file the end is read: that it is there, and whole.
+            platform.lake.frame(snapshot).select(pl.len()).collect()
         except SourceError as error:
             return Compared(what=DATA, same=False, recorded=names, found=f"{error.where} {error.what}")
+        except (pl.exceptions.PolarsError, OSError) as error:
+            found = f"table {snapshot.table} cannot be read: {str(error).partition(chr(10))[0]}"
+            return Compared(what=DATA, same=False, recorded=names, found=found)
     return Compared(what=DATA, same=True, recorded=names, found=names)
 
 
@@ -159,7 +163,9 @@ def because(first: Compared, around: tuple[Compared, ...]) -> str:
     """Which of code, data, dependency and hardware the first difference comes from, as far as can be told."""
     if first.what == DATA:
         return DATA
-    return next((changed.what for changed in around if not changed.same), "unknown")
+    # With the same definition, code, dependencies and hardware other rows are made of other tables alone.
+    otherwise = DATA if first.what == SET else "unknown"
+    return next((changed.what for changed in around if not changed.same), otherwise)
 
 
 def _compared(what: str, recorded: str, found: str) -> Compared:

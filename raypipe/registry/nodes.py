@@ -86,9 +86,9 @@ def training_set(id: str, version: ModelVersion, record: TrainingSet | None) -> 
     return Node(id=id, kind="training set", title="training set", detail=detail, facts=facts)
 
 
-def trial(found: Trial) -> Node:
-    """One trial of the search."""
-    auc = f", tune auc {found.metrics['auc']:.4f}" if "auc" in found.metrics else ""
+def trial(found: Trial, metric: str) -> Node:
+    """One trial of the search, which went by a metric."""
+    quality = f", tune {metric} {found.metrics[metric]:.4f}" if metric in found.metrics else ""
     facts: dict[str, str | int | float] = {"status": found.status, "seconds": round(found.seconds, 3)}
     facts |= {f"param {name}": value for name, value in found.params.items()}
     facts.update(found.metrics)
@@ -96,13 +96,18 @@ def trial(found: Trial) -> Node:
         id=f"trial:{found.number}",
         kind="trial",
         title=f"trial {found.number}: {found.algorithm}",
-        detail=f"{found.status}{auc}",
+        detail=f"{found.status}{quality}",
         facts=facts | ({"error": found.error} if found.error else {}) | ({"run": found.run_id} if found.run_id else {}),
     )
 
 
-def version(found: ModelVersion) -> Node:
-    """The model version itself."""
+def version_id(found: ModelVersion) -> str:
+    """The id of a version's node."""
+    return f"version:{found.name}/{found.version}"
+
+
+def version(found: ModelVersion, metric: str) -> Node:
+    """The model version itself; its search went by a metric."""
     lineage = found.lineage
     facts: dict[str, str | int | float] = {
         "algorithm": found.algorithm,
@@ -113,14 +118,14 @@ def version(found: ModelVersion) -> Node:
         "seed": lineage.seed,
     }
     facts |= {name: lineage.lock[name] for name in ("python", "raypipe", "ray") if name in lineage.lock}
-    auc = f", holdout auc {found.metrics['auc']:.4f}" if "auc" in found.metrics else ""
+    quality = f", holdout {metric} {found.metrics[metric]:.4f}" if metric in found.metrics else ""
     aliases = f" ({', '.join(found.aliases)})" if found.aliases else ""
     facts.update(found.metrics)
     return Node(
-        id=f"version:{found.name}/{found.version}",
+        id=version_id(found),
         kind="version",
         title=f"{found.name}/{found.version}{aliases}",
-        detail=f"{found.algorithm}{auc}, digest {found.digest[:12]}",
+        detail=f"{found.algorithm}{quality}, digest {found.digest[:12]}",
         facts=facts,
     )
 

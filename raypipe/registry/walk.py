@@ -66,7 +66,7 @@ def walk(ledger: Ledger, version: ModelVersion) -> Way:
     known = past(ledger, version)
     build.data(known.training_set, known.gate)
     build.trials(known.candidate)
-    build.add(nodes.version(version))
+    build.add(nodes.version(version, "auc" if known.candidate is None else known.candidate.metric))
     build.deployments([d for _, d in deployments(ledger, version.name)])
     return Way(
         version=f"{version.name}/{version.version}",
@@ -115,13 +115,13 @@ class _Walk:
 
     def trials(self, candidate: Candidate | None) -> None:
         """The search, and the trial that was chosen."""
-        version = nodes.version(self.version).id
+        version = nodes.version_id(self.version)
         if candidate is None:
             self.missing.append("the record of its search")
             self.edges.append((self._set_id, version))
             return
         for trial in candidate.trials:
-            id = self.add(nodes.trial(trial))
+            id = self.add(nodes.trial(trial, candidate.metric))
             self.edges.append((self._set_id, id))
             chosen = (trial.algorithm, trial.params) == (candidate.algorithm, candidate.params)
             if chosen and trial.status == "finished":
@@ -132,7 +132,7 @@ class _Walk:
         for number, row in enumerate(rows):
             if (row.version, row.digest) == (self.version.version, self.version.digest):
                 until = iso(rows[number + 1].at) if number + 1 < len(rows) else ""
-                self.edges.append((nodes.version(self.version).id, self.add(nodes.deployment(number + 1, row, until))))
+                self.edges.append((nodes.version_id(self.version), self.add(nodes.deployment(number + 1, row, until))))
 
     @property
     def _set_id(self) -> str:

@@ -138,7 +138,7 @@ def test_every_algorithm_is_made_again_to_the_bit(platform: Platform, algorithm:
         ({"training_set": "other", "lock": {}}, "training set", "dependency"),
         ({"training_set": "other", "machine": "x86_64 of old"}, "training set", "hardware"),
         ({"training_set": "other", "commit": "abc", "lock": {}}, "training set", "code"),
-        ({"training_set": "other"}, "training set", "unknown"),
+        ({"training_set": "other"}, "training set", "data"),
     ],
 )
 def test_the_first_difference_is_named(
@@ -149,6 +149,33 @@ def test_the_first_difference_is_named(
     assert (found.identical, first.what, found.because) == (False, what, because)
     # What can only follow from it is not told.
     assert found.results[-1] is first
+
+
+def test_tables_that_were_changed_in_place_are_the_data_that_differs(tmp_path: Path) -> None:
+    """Whoever wrote them beside the lake is found out, whether a file is gone, broken off, or has other rows."""
+    home = tmp_path / "home"
+    home.mkdir()
+    history().write_csv(home / "flights.csv")
+    ledger = Ledger.in_folder(home, ManualClock(AS_OF))
+    registry = Registry(home / "registry", ledger, "")
+    own = cast(Platform, SimpleNamespace(workspace=home, lake=Lake(home / "lake"), registry=registry, ledger=ledger))
+    version = registered(own, "linear")
+    assert reproduce(own, version, home, Silent()).identical
+    (file,) = (home / "lake").rglob("flights/data/**/*.parquet")
+    whole = file.read_bytes()
+    pl.read_parquet(file).with_columns(pl.col("dep_delay") + 1).write_parquet(file)
+    found = reproduce(own, version, home, Silent())
+    assert (found.results[-1].what, found.because) == ("training set", "data")
+    file.write_bytes(whole[:-10])
+    found = reproduce(own, version, home, Silent())
+    assert (found.results[-1].what, found.because) == ("data", "data")
+    assert "table flights cannot be read" in found.results[-1].found
+    file.unlink()
+    found = reproduce(own, version, home, Silent())
+    assert (found.results[-1].what, found.because) == ("data", "data")
+    file.write_bytes(whole)
+    assert reproduce(own, version, home, Silent()).identical
+    ledger.close()
 
 
 def test_another_model_is_told_by_its_bytes_scores_and_metrics(

@@ -15,6 +15,7 @@ from raypipe.contracts.records import (
     Deployment,
     GateReport,
     Ingested,
+    Lineage,
     Record,
     Snapshot,
     SourceFile,
@@ -78,10 +79,13 @@ def deployment(version: int, at: int) -> Deployment:
     return Deployment(name="rides", version=version, digest=f"d{version}", url="http://h/rides/predict", at=at)
 
 
+def lineage_of_one() -> Lineage:
+    return msgspec.structs.replace(LINEAGE, snapshots={"rides": 7, "zones": 5}, params={"n": 1})
+
+
 def way(ledger: Ledger, *rows: tuple[str, Record]) -> Way:
     """The way of a version whose ledger holds these rows, those of other models beside them."""
-    lineage = msgspec.structs.replace(LINEAGE, snapshots={"rides": 7, "zones": 5}, params={"n": 1})
-    version = Registered(version=1, algorithm="linear", metrics={"auc": 0.7}, digest="d1", lineage=lineage)
+    version = Registered(version=1, algorithm="linear", metrics={"auc": 0.7}, digest="d1", lineage=lineage_of_one())
     ledger.append(f"{REGISTERED}/rides/{version.version}", REGISTERED, "rides", version.to_json())
     for number, (kind, row) in enumerate(rows):
         ledger.append(f"r{number}", kind, "rides", row.to_json())
@@ -117,6 +121,19 @@ def test_the_whole_way(ledger: Ledger) -> None:
     assert ends == ["2013-07-03T00:01:00Z", "now"]
     # It is a record as any other.
     assert Way.from_json(found.to_json()) == found
+
+
+def test_quality_is_told_by_the_metric_that_the_search_went_by(ledger: Ledger) -> None:
+    searched = candidate("t", 1)
+    trials = [msgspec.structs.replace(one, metrics=dict.fromkeys(("rmse", "mae"), 3.5)) for one in searched.trials]
+    searched = msgspec.structs.replace(searched, trials=tuple(trials), metric="rmse", metrics={"rmse": 4.25})
+    version = Registered(version=1, algorithm="linear", metrics={"rmse": 4.25}, digest="d1", lineage=lineage_of_one())
+    ledger.append(f"{REGISTERED}/rides/1", REGISTERED, "rides", version.to_json())
+    ledger.append("s", "stage.train", "rides", searched.to_json())
+    found = walk(ledger, Registry(Path("nowhere"), ledger, "").get("rides", 1))
+    told = {node.id: node.detail for node in found.nodes}
+    assert told["trial:1"] == "finished, tune rmse 3.5000"
+    assert told["version:rides/1"].startswith("linear, holdout rmse 4.2500, digest d1")
 
 
 @pytest.mark.parametrize(
