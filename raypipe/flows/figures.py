@@ -16,6 +16,8 @@ from raypipe.stats.estimate import mean, wilson
 Interval = tuple[float, float, float]
 #: Of a prediction log what is read here: its features are most of it.
 PREDICTED = ("request_id", "row", "version", "arm", "score", "label", "category", "latency", "request")
+#: What columns of `joined` begin with.
+SEGMENT, VALUE = "segment:", "value:"
 
 
 class Outcome(Record, frozen=True, kw_only=True):
@@ -69,7 +71,7 @@ def outcomes(
     for (version, arm), part in _grouped(rows, "version", "arm"):
         yield _outcome(measure, pipeline, int(str(version)), str(arm), "", part)
     for field in by:
-        for (version, arm, value), part in _grouped(rows, "version", "arm", _SEGMENT + field):
+        for (version, arm, value), part in _grouped(rows, "version", "arm", SEGMENT + field):
             yield _outcome(measure, pipeline, int(str(version)), str(arm), f"{field}={value}", part)
 
 
@@ -77,11 +79,18 @@ def joined(
     predictions: pl.DataFrame, feedback: pl.DataFrame, pipeline: Pipeline, measure: Measure, by: Sequence[str] = ()
 ) -> pl.DataFrame:
     """The predictions with ``told`` and ``truth`` (`Measure.beside`), ``outcomes``, ``segment:…``, ``value:…``."""
-    scored = predictions.filter(pl.col("score").is_not_null())
-    rows = measure.beside(scored, feedback).with_columns(
-        pl.col("request").str.json_path_match(f"$.{field}").fill_null("missing").alias(_SEGMENT + field) for field in by
-    )
+    scored = segmented(predictions.filter(pl.col("score").is_not_null()), by)
+    rows = measure.beside(scored, feedback)
     return rows.with_columns(_figures(rows, pipeline, measure)) if pipeline.value else rows
+
+
+def segmented(predictions: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """The predictions with ``segment:…`` of some request fields, each worked out once."""
+    return predictions.with_columns(
+        pl.col("request").str.json_path_match(f"$.{field}").fill_null("missing").alias(SEGMENT + field)
+        for field in by
+        if SEGMENT + field not in predictions.columns
+    )
 
 
 def _figures(rows: pl.DataFrame, pipeline: Pipeline, measure: Measure) -> list[pl.Series]:
@@ -100,7 +109,7 @@ def _figures(rows: pl.DataFrame, pipeline: Pipeline, measure: Measure) -> list[p
                 pl.all_horizontal(pl.lit(1) == 1, *(pl.col(n).is_not_null() for n in figure.roots if n not in asked))
             )
             .then(figure.polars.cast(pl.Float64))
-            .alias(_VALUE + name)
+            .alias(VALUE + name)
         ).to_series()
         for name, figure in pipeline.value.items()
     ]
@@ -116,7 +125,8 @@ def _outcome(measure: Measure, pipeline: Pipeline, version: int, arm: str, segme
     wrong = None if measure.wrong is None else int(known.select(measure.wrong.sum()).item())
     error = None if wrong is None or not len(known) else wilson(wrong, len(known))
     latency = rows["latency"].cast(pl.Float64) / 1e3
-    values = {name: mean(rows[_VALUE + name].drop_nulls().to_numpy()) for name in pipeline.value}
+    known_of = {name: rows[VALUE + name].drop_nulls().to_numpy() for name in pipeline.value}
+    values = {name: mean(of) for name, of in known_of.items() if len(of)}
     return Outcome(
         version=version,
         arm=arm,
@@ -128,7 +138,7 @@ def _outcome(measure: Measure, pipeline: Pipeline, version: int, arm: str, segme
         p50_ms=float(latency.quantile(0.5) or 0.0),
         p99_ms=float(latency.quantile(0.99) or 0.0),
         outcomes=_told(rows["outcomes"].drop_nulls()),
-        value={name: (one.value, one.low, one.high) for name, one in values.items() if one.rows},
+        value={name: (one.value, one.low, one.high) for name, one in values.items()},
     )
 
 
@@ -142,6 +152,3 @@ def _told(told: pl.Series) -> dict[str, float]:
                 values.append(value)
                 weights.append(times)
     return {name: float(np.average(values, weights=weights)) for name, (values, weights) in sorted(sums.items())}
-
-
-_SEGMENT, _VALUE = "segment:", "value:"

@@ -24,6 +24,8 @@ from raypipe.spec.retrain import Rollout
 WHO = "the retraining policy"
 #: Microseconds after which a change of who answers is everywhere.
 SETTLED = 10_000_000
+#: Columns that no arm is judged by: the features are most of a log.
+_UNUSED = ("digest", "generation", "watermark", "features")
 
 
 @dataclass(frozen=True)
@@ -233,4 +235,5 @@ def _because(work: Work, trained: Trained) -> str:
 
 
 def _log(platform: Platform, kind: LogKind, name: str, since: int) -> pl.DataFrame:
-    return logged(platform.lake, platform.workspace, platform.clock, kind, name, since=since, until=None).collect()
+    rows = logged(platform.lake, platform.workspace, platform.clock, kind, name, since=since, until=None)
+    return rows.drop([one for one in _UNUSED if one in kind.columns]).collect()

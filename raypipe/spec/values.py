@@ -88,7 +88,7 @@ def in_words(duration: timedelta) -> str:
     return f"{total} µs"
 
 
-def changed(value: V, **fields: object) -> V:
+def changed(value: V, /, **fields: object) -> V:
     """A copy of a frozen value with some fields changed; its constructor, which may take others, is not asked.
 
     >>> from raypipe.spec.finish import Finish

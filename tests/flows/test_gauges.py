@@ -1,20 +1,23 @@
 """What becomes of predictions, as gauges: each figure under its name, by version, arm and segment."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Mapping
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from ray.util import metrics
 
+from raypipe.contracts.counts import latency_cells
 from raypipe.contracts.watching import ColumnDrift, DriftReport
-from raypipe.flows.figures import Outcome
-from raypipe.flows.watching.gauges import GAUGES, Part, RayGauges, show, show_outcomes
+from raypipe.flows.watching.gauges import GAUGES, Dials, RayGauges, show, show_outcomes
 from raypipe.flows.watching.state import Tick
+from raypipe.flows.watching.tallies import Part, Tally
 from tests.flows.test_facts import BAD, GOOD, report
 
 
-class Shown:
+class Shown(Dials):
     """Gauges that are looked at afterwards."""
 
     def __init__(self) -> None:
@@ -24,24 +27,19 @@ class Shown:
         assert tuple(labels) == GAUGES[name][1]
         self.series[name, *labels.values()] = value
 
-    def keep(self, versions: Collection[str], parts: Collection[Part] | None = None) -> None:
-        raise NotImplementedError
 
-    def again(self) -> None:
-        raise NotImplementedError
-
-
-def outcome(segment: str, loss: float | None = None) -> Outcome:
-    return Outcome(
-        version=2, arm="challenger/2", segment=segment, predictions=200, labelled=50, loss=loss,
-        error=None if loss is None else (0.2, 0.1, 0.3), p50_ms=4.0, p99_ms=9.0, outcomes={},
-        value={"revenue": (12.5, 12.0, 13.0), "margin": (-3.0, -4.0, -2.0)},
+def became(segment: str, loss: float | None = None) -> dict[Part, Tally]:
+    tally = Tally(
+        predictions=200, labelled=50, lost=50 * (loss or 0.0), wrong=None if loss is None else 10,
+        latency=Counter(latency_cells(np.full(200, 0.009))),
+        values={"revenue": (40, 500.0), "margin": (20, -60.0), "unheard": (0, 0.0)},
     )  # fmt: skip
+    return {("2", "challenger/2", segment): tally}
 
 
 def test_business_figures_are_told_by_version_arm_and_segment_also_where_nothing_is_true_or_false() -> None:
     shown = Shown()
-    show_outcomes(shown, [outcome(""), outcome("zone=a", loss=0.4)], {("2", "challenger/2"): 0.05})
+    show_outcomes(shown, became("") | became("zone=a", loss=0.4), {("2", "challenger/2"): 0.05})
     for segment in ("", "zone=a"):
         assert shown.series["raypipe_value", "2", "challenger/2", segment, "revenue"] == 12.5
         assert shown.series["raypipe_value", "2", "challenger/2", segment, "margin"] == -3.0
@@ -49,7 +47,8 @@ def test_business_figures_are_told_by_version_arm_and_segment_also_where_nothing
     of = ("2", "challenger/2", "zone=a")
     assert (shown.series["raypipe_loss", *of], shown.series["raypipe_error_rate", *of]) == (0.4, 0.2)
     assert (shown.series["raypipe_answers", *of], shown.series["raypipe_cost_per_1000", *of]) == (200, 0.05)
-    assert shown.series["raypipe_latency_seconds", *of, "0.99"] == 0.009
+    assert shown.series["raypipe_latency_seconds", *of, "0.99"] == pytest.approx(0.009, rel=0.01)
+    assert not [name for name in shown.series if "unheard" in name]
     assert ("raypipe_loss", "2", "challenger/2", "") not in shown.series
 
 
@@ -71,7 +70,7 @@ def test_what_is_said_of_a_segment_or_an_arm_that_nobody_asks_about_any_more_end
     monkeypatch.setattr(metrics, "Gauge", Gauge)
     gauges = RayGauges("rides")
     gauges.set("raypipe_drift_mass", 0.5, {"version": "2"})
-    show_outcomes(gauges, [outcome(""), outcome("zone=a", loss=0.4), outcome("zone=b", loss=0.5)], {})
+    show_outcomes(gauges, became("") | became("zone=a", loss=0.4) | became("zone=b", loss=0.5), {})
     gauges.keep({"2"}, None)  # the logs could not be read
     assert shown["raypipe_error_rate", "2", "challenger/2", "zone=a"] == 0.2
     gauges.keep({"2"}, {("2", "challenger/2", ""), ("2", "challenger/2", "zone=b")})

@@ -5,14 +5,11 @@ import polars as pl
 import pytest
 
 from raypipe.clock import ManualClock
-from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.flows.collect import KINDS, collect
 from raypipe.flows.measure import Measure
 from raypipe.flows.tail import Tail
 from raypipe.flows.watching.joined import ANSWER, LABEL, Joined
-from raypipe.flows.watching.newest import Newest
 from raypipe.lake import storage
-from raypipe.serving.feedback import Told
 from raypipe.settings import Settings
 from tests.flows.watched import MINUTE, Written, asked, make_champion, opened
 
@@ -104,26 +101,3 @@ def test_answers_and_labels_may_come_in_any_order_and_twice():
         assert rows["truth"].to_list() == expected["label"].cast(pl.Float64).to_list()
     assert joined.usual(0, 10_000) == 10
     assert joined.rows(0, lambda _start, changed, _newest: changed > 4).height == 0
-
-
-def test_the_newest_rows_are_those_that_the_logs_have_however_often_they_are_asked(made):
-    platform, replica = made
-    rng, first = np.random.default_rng(0), replica()
-    newest = Newest(platform, "rides")
-    for minute in range(12):
-        at = AT + minute * MINUTE
-        frame = asked(rng, 5)
-        first.log(frame, at, rng.random(5) < 0.5)
-        # The first is told once more: its outcome is another, its label stays.
-        first.feedback.add([Told("q0", 0, None, {"tip": float(minute)})])
-        if minute % 4 == 1:
-            collect(platform.lake, platform.workspace, platform.clock)
-        since = at - 5 * MINUTE
-        found = newest.since(since)
-        collected = minute % 4 == 1
-        for rows, kind in zip(found, (PREDICTIONS, FEEDBACK), strict=True):
-            assert rows["at"].cast(pl.Int64).min() >= since
-            if collected:
-                logged = platform.lake.log(kind, "rides").rows(since=since).collect()
-                assert rows.equals(logged.select(rows.columns))
-    assert found[0].height == 6 * 5

@@ -69,6 +69,7 @@ def trained(*outcomes, ago=DAY, seconds=10.0):
     [
         (EAGER, after(breaks=("seats: 60% missing",)), [], "broken"),
         (EAGER, CALM, trained("running", ago=9 * DAY), "under way"),
+        (EAGER, CALM, trained("asked", ago=9 * DAY), "asked already"),
         (Retrain((NewRows(1),), new_rows=10_000), CALM, [], "10,000"),
         (Retrain((Age(timedelta(days=1)),), new_rows=1), after(new_rows=None), [], "nobody knows how many of 1 "),
         (Retrain((NewRows(1),), cooldown=timedelta(days=2)), CALM, trained("won"), "2 d ago"),

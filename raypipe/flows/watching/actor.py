@@ -11,15 +11,15 @@ from msgspec import structs
 from raypipe.contracts.decisions import Situation
 from raypipe.errors import RaypipeError, ServiceError, WorkspaceError
 from raypipe.flows.decide import decide_now
-from raypipe.flows.figures import outcomes
 from raypipe.flows.platform import Platform
 from raypipe.flows.retrain import drive
-from raypipe.flows.watching.gauges import Gauges, Part, RayGauges, cost, show, show_outcomes
+from raypipe.flows.watching.gauges import Gauges, RayGauges, cost, show, show_outcomes
 from raypipe.flows.watching.known import Known
 from raypipe.flows.watching.labels import TICKS
 from raypipe.flows.watching.newest import Newest
 from raypipe.flows.watching.start import FirstTick, Seen
 from raypipe.flows.watching.state import Alarm, Tick
+from raypipe.flows.watching.tallies import Part
 from raypipe.flows.watching.telling import tell
 from raypipe.flows.watching.watcher import Watcher
 from raypipe.flows.watching.why import why
@@ -132,7 +132,7 @@ class Round:
             Which parts have answered in it; None: the logs do not tell.
         """
         platform, last = self._platform, ticks[-1].report
-        known = self._watcher.known(last.version)
+        known = self._watcher.serving() or self._watcher.known(last.version)
         if known is None:
             return None
         fields = [field for field in known.pipeline.finish.by if field in known.pipeline.request.fields]
@@ -143,15 +143,14 @@ class Round:
             for arm, part in tick.parts.items()
         }
         try:
-            answered, told = self._newest.since(since)
-            found = list(outcomes(answered, told, known.pipeline, known.measure, fields))
+            found = self._newest.tallies(since, known, fields)
         except (WorkspaceError, pl.exceptions.PolarsError):
             logger.exception("outcomes were not told")
             return None
         show_outcomes(gauges, found, costs)
         # An arm all of whose answers fail has no outcome.
         arms = {(str(version), arm, "") for version, tick in self._watcher.state.last.items() for arm in tick.parts}
-        return arms | {(str(one.version), one.arm, one.segment) for one in found}
+        return arms | set(found)
 
     def _tell(self, alarms: list[Alarm]) -> list[Alarm]:
         told: list[Alarm] = []

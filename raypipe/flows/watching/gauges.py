@@ -1,15 +1,13 @@
 """What a watcher sees, as metrics: Ray hands them to Prometheus with ``ray_`` before their names."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from math import nan
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from raypipe.contracts.counts import latency_of
-from raypipe.flows.figures import Outcome
 from raypipe.flows.watching.state import Tick
+from raypipe.flows.watching.tallies import Part, Tally
 
-#: A version, an arm and a segment.
-Part: TypeAlias = tuple[str, str, str]
 #: By name: what it is, and its labels beside ``pipeline``.
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "raypipe_drift_excess": ("Deviation of a column, as a multiple of an alarm", ("version", "column")),
@@ -33,12 +31,16 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-class Gauges(Protocol):
+class Dials(Protocol):
     """Where figures go."""
 
     def set(self, name: str, value: float, labels: Mapping[str, str]) -> None:
         """Set one of `GAUGES`, with all its labels but the pipeline."""
         ...
+
+
+class Gauges(Dials, Protocol):
+    """The same, and where they end."""
 
     def keep(self, versions: Collection[str], parts: Collection[Part] | None = None) -> None:
         """What was set of others holds no longer: its alarm would stay open for ever.
@@ -89,7 +91,7 @@ class RayGauges:
             self._gauges[name].set(value, dict(labels))
 
 
-def show(gauges: Gauges, tick: Tick, price: float) -> None:
+def show(gauges: Dials, tick: Tick, price: float) -> None:
     """Tell what a tick says.
 
     Args:
@@ -123,27 +125,29 @@ def show(gauges: Gauges, tick: Tick, price: float) -> None:
             gauges.set("raypipe_loss_estimated", cohort.estimated[0], version)
 
 
-def show_outcomes(gauges: Gauges, outcomes: Iterable[Outcome], costs: Mapping[tuple[str, str], float]) -> None:
+def show_outcomes(gauges: Dials, tallies: Mapping[Part, Tally], costs: Mapping[tuple[str, str], float]) -> None:
     """Tell what became of the newest predictions.
 
     Args:
         gauges: who is told.
-        outcomes: by version, arm and segment.
+        tallies: by version, arm and segment.
         costs: of 1,000 answers, by version and arm: an answer costs the same whatever it is about.
     """
-    for one in outcomes:
-        labels = {"version": str(one.version), "arm": one.arm, "segment": one.segment}
-        gauges.set("raypipe_labelled_share", one.labelled / max(one.predictions, 1), labels)
-        if one.loss is not None and one.error is not None:
-            gauges.set("raypipe_loss", one.loss, labels)
-            gauges.set("raypipe_error_rate", one.error[0], labels)
-        for name, (mean, _, _) in one.value.items():
-            gauges.set("raypipe_value", mean, labels | {"figure": name})
-        if one.segment:
-            gauges.set("raypipe_answers", one.predictions, labels)
-            gauges.set("raypipe_cost_per_1000", costs.get((str(one.version), one.arm), 0.0), labels)
-            for share, milliseconds in ((0.5, one.p50_ms), (0.99, one.p99_ms)):
-                gauges.set("raypipe_latency_seconds", milliseconds / 1e3, labels | {"quantile": f"{share:g}"})
+    for (version, arm, segment), tally in tallies.items():
+        labels = {"version": version, "arm": arm, "segment": segment}
+        gauges.set("raypipe_labelled_share", tally.labelled / max(tally.predictions, 1), labels)
+        if tally.labelled and tally.wrong is not None:
+            gauges.set("raypipe_loss", tally.lost / tally.labelled, labels)
+            gauges.set("raypipe_error_rate", tally.wrong / tally.labelled, labels)
+        for name, (rows, total) in tally.values.items():
+            if rows:
+                gauges.set("raypipe_value", total / rows, labels | {"figure": name})
+        if segment:
+            gauges.set("raypipe_answers", tally.predictions, labels)
+            gauges.set("raypipe_cost_per_1000", costs.get((version, arm), 0.0), labels)
+            for share in (0.5, 0.99):
+                seconds = latency_of(tally.latency, share)
+                gauges.set("raypipe_latency_seconds", seconds, labels | {"quantile": f"{share:g}"})
 
 
 def cost(cpu: float, rows: int, price: float) -> float:

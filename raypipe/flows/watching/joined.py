@@ -22,6 +22,21 @@ LABEL = {"id": pl.UInt64(), "at": pl.Int64(), "label": pl.Boolean(), "number": p
 ANSWER = {"id": pl.UInt64(), "at": pl.Int64(), "score": pl.Float64(), "category": pl.String()}
 
 
+class Index:
+    """Where ids are among others, by bisection: what a look-up costs hardly grows with how many there are."""
+
+    def __init__(self, ids: NDArray[np.uint64]) -> None:
+        self._order = np.argsort(ids)
+        self._keys = ids[self._order]
+
+    def find(self, ids: NDArray[np.uint64]) -> Ints:
+        """The place of each; -1: it is not here."""
+        if not len(self._keys):
+            return np.full(len(ids), -1)
+        near = np.searchsorted(self._keys, ids).clip(max=len(self._keys) - 1)
+        return np.where(self._keys[near] == ids, self._order[near], -1)
+
+
 @dataclass
 class _Span:
     """Answers by time, with ``truth`` (NaN: not known), when it was ``heard``, and when any of it ``changed``."""
@@ -30,16 +45,12 @@ class _Span:
     changed: int
 
     @cached_property
-    def _index(self) -> tuple[Ints, NDArray[np.uint64]]:
-        keys = self.rows["id"].to_numpy()
-        order = np.argsort(keys)
-        return order, keys[order]
+    def _index(self) -> Index:
+        return Index(self.rows["id"].to_numpy())
 
     def find(self, ids: NDArray[np.uint64]) -> Ints:
         """The place of each; -1: it is not here."""
-        order, keys = self._index
-        near = np.searchsorted(keys, ids).clip(max=len(keys) - 1)
-        return np.where(keys[near] == ids, order[near], -1)
+        return self._index.find(ids)
 
     def tell(self, places: Ints, told: pl.DataFrame, measure: Measure, stamp: int) -> None:
         """Labels of the answers at some places; what was told last stands."""
