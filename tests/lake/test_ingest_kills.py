@@ -20,8 +20,12 @@ def test_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     assert found["races"] > 0
 
 
-@pytest.mark.parametrize("way", [Way(follow=True), Way(follow=True, database=True)], ids=["a log", "a database"])
-def test_nor_by_those_who_follow(tmp_path: Path, way: Way) -> None:
+@pytest.mark.parametrize(
+    "way",
+    [Way(follow=True), Way(database=True), Way(follow=True, database=True)],
+    ids=["following a log", "reading a database", "following a database"],
+)
+def test_nor_by_those_who_take_in_otherwise(tmp_path: Path, way: Way) -> None:
     still_right(campaign(tmp_path, kills=5, a_lake=5, way=way))
 
 
