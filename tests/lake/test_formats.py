@@ -5,11 +5,14 @@ from pathlib import Path
 
 import fsspec
 import polars as pl
+import pyarrow as pa
 import pytest
+from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from raypipe.contracts.progress import Silent
 from raypipe.errors import SourceError
-from raypipe.lake import Lake, storage
+from raypipe.lake import Lake, remote, storage
+from raypipe.lake.files import find
 from raypipe.spec import Stream, avro, csv, json_lines, orc, parquet
 from raypipe.spec.files import Files
 from tests.lake.sources import HEADER, line, trips
@@ -86,8 +89,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("AWS_ACCESS_KEY_ID", "none")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "none")
         storage._s3.cache_clear()
-        from raypipe.lake import remote
-
         remote._filesystem.cache_clear()
         client = boto3.client("s3", region_name="us-east-1")
         client.create_bucket(Bucket="trips")
@@ -129,6 +130,38 @@ def test_what_is_not_there_is_said(tmp_path: Path, s3: str) -> None:
         read(tmp_path, csv(f"{s3}/none"))
     with pytest.raises(SourceError, match="no filesystem for it"):
         read(tmp_path, csv("smoke://signals/x.csv"))
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["abfss://trips@lake.dfs.core.windows.net", "abfss://lake.dfs.core.windows.net/trips", "gs://trips"],
+)
+@pytest.mark.parametrize("path", ["in", "in/trips.csv", "in/*.csv"])
+def test_other_stores_are_named_as_their_makers_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str, path: str, expected: pl.DataFrame
+) -> None:
+    """Arrow says what a URL's bucket or container is called; a folder stands for the store."""
+    (tmp_path / "store/trips/in").mkdir(parents=True)
+    written(tmp_path, "csv").rename(tmp_path / "store/trips/in/trips.csv")
+    native = remote._native.__wrapped__
+
+    def stands_in(of: str) -> tuple[FileSystem, str]:
+        return SubTreeFileSystem(str(tmp_path / "store"), LocalFileSystem()), native(of)[1]
+
+    monkeypatch.setattr(remote, "_native", stands_in)
+    source = csv(f"{head}/{path}")
+    assert [file.name for file in find(source)] == [f"{head}/in/trips.csv"]
+    assert read(tmp_path, source).equals(expected)
+
+
+def test_a_store_that_does_not_let_us_in_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Locked:
+        def get_file_info(self, path: str) -> None:
+            raise pa.ArrowException("Unknown error: no token\nsee the manual")
+
+    monkeypatch.setattr(remote, "_native", lambda head: (Locked(), "trips/"))
+    with pytest.raises(SourceError, match=r"abfss://.*: cannot be read: Unknown error: no token\. Check"):
+        read(tmp_path, csv("abfss://trips@lake.dfs.core.windows.net/x.csv"))
 
 
 @pytest.mark.parametrize("suffix", ["orc", "avro", "parquet"])
