@@ -195,7 +195,7 @@ def _may_hold(path: str, drop: pl.Expr) -> bool:
 
 
 def remove_orphans(table: Table, older_than: int) -> int:
-    """Remove files of rows and manifests that no snapshot names, left by runs that were killed; returns how many.
+    """Remove files that nothing names any more, left by runs that were killed; returns how many.
 
     Args:
         table: whose folder is looked through.
@@ -208,17 +208,18 @@ def remove_orphans(table: Table, older_than: int) -> int:
 
 
 def _orphans(table: Table, older_than: float = inf) -> list[str]:
-    """Files of rows and manifests that no snapshot names."""
+    """Files of rows and manifests that no snapshot names, and descriptions that the table does not go by any more."""
     from pyarrow.fs import FileSelector, FileType
 
     folder = table.location()
-    known = {storage.bare(path) for path in _files(table, table.metadata.snapshots)}
+    described = {table.metadata_location, *(one.metadata_file for one in table.metadata.metadata_log)}
+    known = {storage.bare(path) for path in _files(table, table.metadata.snapshots) | described}
     selected = FileSelector(storage.bare(folder), recursive=True, allow_not_found=True)
     return [
         storage.like(folder, one.path)
         for one in storage.filesystem(folder).get_file_info(selected)
         if one.type == FileType.File
-        and one.path.endswith((".parquet", ".avro"))
+        and one.path.endswith((".parquet", ".avro", ".metadata.json"))
         and one.path not in known
         and (one.mtime_ns or 0) // 1_000 < older_than
     ]

@@ -161,18 +161,20 @@ def test_what_is_younger_than_asked_stays(tmp_path: Path) -> None:
 
 def test_every_ingestion_keeps_what_a_source_retains(tmp_path: Path) -> None:
     house = lived_in(tmp_path)
-    orphan = next((tmp_path / "lake").rglob("trips/data/*")) / "left-behind.parquet"
+    home = next((tmp_path / "lake").rglob("trips/data/*")).parents[1]
+    orphans = [home / "data/left-behind.parquet", home / "metadata/00099-left-behind.metadata.json"]
     house.clock.advance(FAR)
     for retain in (None, days(1_500_000)):
         stream = trips(tmp_path / "trips", gate=list(house.gate), retain=retain)
         ingest(house, Silent(), pipeline=pipeline(stream))  # type: ignore[arg-type]
     assert not [one for one in house.ledger.entries("data.tidied") if json.loads(one.body)["snapshots"]]
-    orphan.write_bytes(b"")
+    for orphan in orphans:
+        orphan.write_bytes(b"")
     stream = trips(tmp_path / "trips", gate=list(house.gate), retain=days(1))
     ingest(house, Silent(), pipeline=pipeline(stream))  # type: ignore[arg-type]
     told = json.loads(house.ledger.entries("data.tidied")[-1].body)
     assert (told["keep_days"], told["snapshots"] > 2) == ({"trips": 1.0}, True)
-    assert not orphan.exists()
+    assert not any(orphan.exists() for orphan in orphans)
     assert house.ingest().added == 0
     assert published(house).height == 4
 
