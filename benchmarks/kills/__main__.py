@@ -106,14 +106,25 @@ class Played:
         return [f"{name}: {one}" for name, wrong in self.wrong.items() for one in wrong]
 
 
-def play(cases: Sequence[Case]) -> Played:
-    """Play cases, each in a workspace of its own; that of a round that went wrong stays."""
-    played = Played()
+def prepared() -> Path:
+    """A folder for rounds, with what each of them begins with."""
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     if wait(in_child(lambda: template(folder), folder, "template")):
         raise RuntimeError("the workspace was not made")
+    return folder
+
+
+def play(cases: Sequence[Case], folder: Path, name: str = "round") -> Played:
+    """Play cases, each in a workspace of its own; that of a round that went wrong stays.
+
+    Args:
+        cases: in their order.
+        folder: as it was prepared.
+        name: of the workspaces, where others play in the same folder.
+    """
+    played = Played()
     for number, case in enumerate(cases):
-        workspace = folder / f"round-{number}"
+        workspace = folder / f"{name}-{number}"
         shutil.copytree(folder / "home", workspace)
         wrong = Round(case, workspace).run()
         played.add(case, workspace, wrong)
@@ -121,8 +132,6 @@ def play(cases: Sequence[Case]) -> Played:
             print(f"{case.name}: {one} ({workspace})", file=sys.stderr)
         if not wrong:
             shutil.rmtree(workspace)
-    if not played.faults():
-        shutil.rmtree(folder)
     return played
 
 
@@ -135,8 +144,11 @@ def on_ray() -> dict[str, float]:
 
 def main() -> int:
     cases = kills() if QUICK else list(itertools.islice(itertools.cycle(kills()), ROUNDS))
-    played = play([*cases, *stops()])
+    folder = prepared()
+    played = play([*cases, *stops()], folder)
     again, wrong = on_ray(), played.faults()
+    if not wrong:
+        shutil.rmtree(folder)
     killed = len(cases) - sum("nobody was killed" in one for one in wrong)
     aims = [
         Aim("lost or doubled decisions, jobs, promotions, alarms", len(wrong), "0", not wrong),
