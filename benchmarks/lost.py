@@ -32,7 +32,7 @@ from raypipe.errors import RaypipeError
 from raypipe.flows import Platform
 from raypipe.flows.deploy import put_into_service
 from raypipe.serving.api import Config, ServeApi
-from raypipe.serving.recipe import DEPLOYMENT
+from raypipe.serving.ray_sink import DEPLOYMENT
 from raypipe.serving.tuning import Tuned, Tuning
 from raypipe.settings import load_settings
 from raypipe.spec import fingerprint

@@ -30,6 +30,8 @@ from raypipe.serving.call import Call, Face, Paths, Route
 from raypipe.serving.describe import Description
 from raypipe.serving.engine import Engine, Prediction
 from raypipe.serving.http import (
+    TELL,
+    TOLD,
     ClientGoneError,
     Receive,
     Response,
@@ -180,7 +182,14 @@ class App:
         id_ = request_id(dict(scope["headers"]))
         response = failure(overloaded(), id_, [(b"connection", b"close")])
         self._meter.refused(response.status)
+        self._count(dict(scope["headers"]), scope["method"], response)
         await response.send(send, id_, head=scope["method"] == "HEAD")
+
+    def _count(self, headers: dict[bytes, bytes], method: str, response: Response) -> None:
+        """Count an answer if the front door asks for it, and say that it is counted."""
+        if TELL in headers:
+            response.headers.append((TOLD, b"1"))
+            self._meter.answered(method, response.status)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send, *, echo: bool) -> None:
         headers = dict(scope["headers"])
@@ -193,6 +202,8 @@ class App:
                 response = await (self._traced(call, scope) if tracing() else self._respond(call))
         except ClientGoneError:
             return
+        if echo:
+            self._count(headers, call.method, response)
         await response.send(send, id_ if echo else None, head=call.method == "HEAD")
 
     async def _traced(self, call: Call, scope: Scope) -> Response:

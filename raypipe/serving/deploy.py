@@ -17,7 +17,8 @@ from raypipe.errors import ServingError
 from raypipe.failpoints import failpoint
 from raypipe.serving.api import Config, ServeApi
 from raypipe.serving.model import Model, Served
-from raypipe.serving.recipe import DEPLOYMENT, IMPORT_PATH, Recipe
+from raypipe.serving.ray_sink import DEPLOYMENT
+from raypipe.serving.recipe import IMPORT_PATH, Recipe
 from raypipe.serving.replica import Holding
 
 _POLL_SECONDS = 0.1

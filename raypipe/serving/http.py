@@ -22,6 +22,8 @@ JSON = b"application/json"
 #: A body that becomes more than so many times as long when it is unpacked is refused.
 LARGEST_RATIO = 100
 _WINDOWS = {b"gzip": 31, b"deflate": 15}
+#: The front door asks for an answer to be counted here, and hears that it was, see `raypipe.services.front_door`.
+TELL, TOLD = b"x-raypipe-tell", b"x-raypipe-told"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 

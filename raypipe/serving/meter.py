@@ -27,6 +27,10 @@ class Sink(Protocol):
         """Another version answers from now on."""
         ...
 
+    def answered(self, method: str, status: int) -> None:
+        """One more request over HTTP was answered, and nobody else counts it."""
+        ...
+
     def cached(self, hits: int, rows: int) -> None:
         """Of some rows so many had been answered before."""
         ...
@@ -83,6 +87,11 @@ class Meter:
         """Another version answers from now on."""
         if self._sink is not None:
             self._sink.champion(version)
+
+    def answered(self, method: str, status: int) -> None:
+        """One more request over HTTP was answered, and the front door leaves it to us to count it."""
+        if self._sink is not None:
+            self._sink.answered(method, status)
 
     def failed(self, arm: str) -> None:
         """A version beside the champion could not answer once more, and the champion did."""

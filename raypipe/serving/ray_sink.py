@@ -10,6 +10,10 @@ _Key: TypeAlias = tuple[Counter, tuple[tuple[str, str], ...]]
 
 #: Ray takes some twenty microseconds for a count, a tenth of a request: so they are added up, and told once in so long.
 TELL_SECONDS = 1.0
+#: The name of the one deployment in each application.
+DEPLOYMENT = "Model"
+#: What Serve tells of every request over HTTP.
+_LABELS = ("route", "method", "application")
 
 
 class RaySink:
@@ -28,6 +32,12 @@ class RaySink:
         self._seconds = Counter("raypipe_compute_seconds", "Seconds of computing, by part", ("pipeline", "part"))
         self._cache = Counter("raypipe_cache", "Rows looked for in the cache, by hit and miss", ("pipeline", "found"))
         self._version = Gauge("raypipe_version", "Version of the model that answers as champion", ("pipeline",))
+        # Serve's own metrics, of which each process that counts requests has a part; names and labels must be Serve's.
+        self._requests = Counter("serve_num_http_requests", "Requests over HTTP", (*_LABELS, "status_code"))
+        self._errors = Counter("serve_num_http_error_requests", "Errors over HTTP", (*_LABELS, "error_code"))
+        self._own_errors = Counter(
+            "serve_num_deployment_http_error_requests", "Errors over HTTP", (*_LABELS, "error_code", "deployment")
+        )
         self._pipeline, self._lock = pipeline, Lock()
         self._champion: int | None = None
         self._counts: Counts[_Key] = Counts()
@@ -62,6 +72,16 @@ class RaySink:
         """Another version answers from now on."""
         self._champion = version
         self._version.set(version, {"pipeline": self._pipeline})
+
+    def answered(self, method: str, status: int) -> None:
+        """One more request over HTTP was answered, and nobody else counts it."""
+        tags = (("route", f"/{self._pipeline}"), ("method", method), ("application", self._pipeline))
+        error = (*tags, ("error_code", str(status)))
+        with self._lock:
+            self._counts[self._requests, (*tags, ("status_code", str(status)))] += 1
+            if status >= 400:
+                self._counts[self._errors, error] += 1
+                self._counts[self._own_errors, (*error, ("deployment", DEPLOYMENT))] += 1
 
     def tell(self) -> None:
         """Hand on what was counted since the last time, and once more which version answers."""

@@ -26,13 +26,12 @@ from raypipe.serving.log import Keyed, PredictionLog
 from raypipe.serving.meter import Meter
 from raypipe.serving.model import Served
 from raypipe.serving.pointer import Pointer
+from raypipe.serving.ray_sink import DEPLOYMENT
 from raypipe.serving.replica import Logs, Replica
 from raypipe.serving.tuning import Tuned, Tuning
 from raypipe.spec import Pipeline
 from raypipe.spec.functions import trust
 
-#: The name of the one deployment in each application.
-DEPLOYMENT = "Model"
 #: Where the builder below is found by a cluster on which raypipe is installed.
 IMPORT_PATH = f"{__name__}:build"
 # The frames are small: to share them among threads costs more than it gives, most of all when the machine is busy.

@@ -3,6 +3,8 @@
 from typing import ClassVar
 
 import pytest
+from ray.serve._private import request_ingress_metrics
+from ray.serve._private.common import RequestProtocol
 
 from raypipe.serving import ray_sink
 
@@ -22,12 +24,16 @@ class Counted:
     set = inc
 
 
-def test_micro_batches_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def counted(monkeypatch: pytest.MonkeyPatch) -> ray_sink.RaySink:
     monkeypatch.setattr(ray_sink, "Counter", Counted)
     monkeypatch.setattr(ray_sink, "Gauge", Counted)
     monkeypatch.setattr(ray_sink, "TELL_SECONDS", 3_600)
     monkeypatch.setattr(Counted, "told", [])
-    sink = ray_sink.RaySink("flights")
+    return ray_sink.RaySink("flights")
+
+
+def test_micro_batches_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = counted(monkeypatch)
     sink.champion(3)
     for _ in range(2):
         sink.computed(3, ["champion", "champion", "challenger"], features=0.5, model=0.25)
@@ -51,3 +57,29 @@ def test_micro_batches_are_told_together(monkeypatch: pytest.MonkeyPatch) -> Non
         ],
         key=str,
     )
+
+
+def test_requests_are_counted_as_serve_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Ray's own names and labels, held against the metrics that Ray defines."""
+    defined: dict[str, set[str]] = {}
+
+    class Define:
+        def __init__(self, name: str, tag_keys: tuple[str, ...], **_: object) -> None:
+            defined[name] = set(tag_keys)
+
+        def set_default_tags(self, _: object) -> None:
+            """Nobody looks at them."""
+
+    for kind in ("Counter", "Gauge", "Histogram"):
+        monkeypatch.setattr(request_ingress_metrics.metrics, kind, Define)
+    request_ingress_metrics.RequestIngressMetrics(RequestProtocol.HTTP, source="", node_id="", node_ip_address="")
+    sink = counted(monkeypatch)
+    for status in (200, 200, 503):
+        sink.answered("POST", status)
+    sink.tell()
+    told = [one for one in Counted.told if one[0] != "raypipe_version"]
+    assert {name: set(tags) for name, _, tags in told}.items() <= defined.items()
+    mine = {"application": "flights", "route": "/flights", "method": "POST"}
+    assert [count for _, count, tags in told if tags == mine | {"status_code": "200"}] == [2]
+    assert [count for _, count, tags in told if tags == mine | {"error_code": "503", "deployment": "Model"}] == [1]
+    assert len(told) == 4
