@@ -129,6 +129,20 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, url: str, shop: Engine) -> 
         Lake(tmp_path / "other").ingest(stream(), Silent())
 
 
+def test_a_row_that_would_never_be_read_stops_whoever_follows(tmp_path: Path, url: str, shop: Engine) -> None:
+    """It may come long after reading began."""
+    lake, of = Lake(tmp_path / "lake", connections={"sql": {"shop": url}}), stream(by="n")
+    insert(shop, 1)
+    assert ids(lake, of) == [1]
+    with lake.follow(of) as following:
+        insert(shop, 2)
+        assert following.lag() == {"0": 1}
+        with shop.begin() as database:
+            database.execute(text("UPDATE trips SET n = NULL WHERE id = 2"))
+        with pytest.raises(SourceError, match="1 rows have no `n`"):
+            following.lag()
+
+
 def test_a_database_that_does_not_answer_is_no_fault_of_its_rows(tmp_path: Path) -> None:
     with postgres(tmp_path / "pg") as other:
         url = other.url()

@@ -66,16 +66,13 @@ class SqlLog:
     def identity(self) -> str:
         """The database's and the table's name. Raises SourceError when the growing column cannot be one."""
         value = self._ask(select(func.max(self._by)).select_from(self._table))[0][0]
-        gaps = self._ask(select(func.count()).select_from(self._table).where(self._by.is_(None)))[0][0]
         self._times = isinstance(value, datetime)
         if value is not None and not (isinstance(value, int) or (self._times and value.tzinfo)):
             cure = "Give a column of whole numbers, or of times with their zone"
             raise SourceError(f"`{self._name}` is {type(value).__name__}", where=self._where, cure=cure)
         if self._times and self._shards > 1:
             raise SourceError("times cannot be shared out", where=self._where, cure="Leave `shards` out")
-        if gaps:
-            what = f"{gaps:,} rows have no `{self._name}`: they would never be read"
-            raise SourceError(what, where=self._where, cure="Fill it, or read a view without them")
+        self._require_no_gaps()
         return self._where
 
     def read(self, after: Offsets, limit: int, seconds: float) -> Messages:
@@ -94,7 +91,8 @@ class SqlLog:
             Event().wait(PAUSE_SECONDS)
 
     def lag(self, after: Offsets) -> dict[str, int]:
-        """How many rows come after."""
+        """How many rows come after. Raises SourceError when one has come that never would."""
+        self._require_no_gaps()
         counts = select(func.count()).select_from(self._table)
         return {str(shard): self._ask(counts.where(*self._beyond(shard, after)))[0][0] for shard in range(self._shards)}
 
@@ -104,6 +102,12 @@ class SqlLog:
     def close(self) -> None:
         """Nothing is held open."""
         self._engine.dispose()
+
+    def _require_no_gaps(self) -> None:
+        gaps = self._ask(select(func.count()).select_from(self._table).where(self._by.is_(None)))[0][0]
+        if gaps:
+            what = f"{gaps:,} rows have no `{self._name}`: they would never be read"
+            raise SourceError(what, where=self._where, cure="Fill it, or read a view without them")
 
     def _next(self, shard: int, after: Offsets, limit: int) -> list[tuple[Any, ...]]:
         wanted = select(*(self._table.c[name] for name in self._columns), self._by).select_from(self._table)
