@@ -20,6 +20,7 @@ import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.features import data, oracle
+from benchmarks.memory import take_memory
 from benchmarks.report import QUICK, RESULTS, Aim, Figure, Row, versions, write
 
 HOME = Path(__file__).parents[2]
@@ -193,7 +194,7 @@ def _runs(system: str, case: Case, pythons: dict[str, str], truth: list[oracle.A
     """One run after another; the one in the middle counts, the spread is told."""
     if system in OURS:
         _require_right(system, case, pythons, truth)
-    _take_memory()
+    take_memory(int(MEGABYTES))
     found = [_run(system, case, pythons, truth)]
     while len(found) < RUNS and isinstance(took := found[-1].get("seconds"), float) and took < AGAIN:
         found.append(_run(system, case, pythons, truth))
@@ -205,16 +206,6 @@ def _runs(system: str, case: Case, pythons: dict[str, str], truth: list[oracle.A
         spread = {"fastest_s": found[0]["seconds"], "slowest_s": found[-1]["seconds"]}
     worst = {name: max(int(figures[name] or 0) for figures in found) for name in ("wrong", "missing_rows")}
     return found[len(found) // 2] | spread | worst
-
-
-def _take_memory() -> None:
-    """Touch as much memory as the largest run needs: a host that has taken it back gives it to whoever comes first.
-
-    That cost whoever ran first up to 2 s of the kernel's time, and others nothing.
-    """
-    touched = "import numpy, sys; numpy.ones(int(sys.argv[1]) // 8)"
-    size = min(int(MEGABYTES) * 2**20, psutil.virtual_memory().available // 2)
-    subprocess.run([sys.executable, "-c", touched, str(size)], check=True)
 
 
 def _require_right(system: str, case: Case, pythons: dict[str, str], truth: list[oracle.Answer]) -> None:

@@ -40,7 +40,9 @@ def measure() -> Iterator[Row]:
             serve, dashboard, mlflow = free_ports(3)
             config = ServicesConfig(workspace, serve_port=serve, dashboard_port=dashboard, mlflow_port=mlflow)
             with nodes(config, workers=many - 1) as cluster:
-                _call(cluster, workspace, many, "materialize", str(rides.definition(workspace / "made", NAME)))
+                file = str(rides.definition(workspace / "made", NAME))
+                _call(cluster, workspace, many, "run", file, "--until", "gate")
+                _call(cluster, workspace, many, "materialize", file)
                 words = ("predict", NAME, "--batch", str(questions))
                 said, seconds = timed(partial(_call, cluster, workspace, many, *words))
             batch = json.loads(said.splitlines()[-1])

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 
+from benchmarks.memory import take_memory
 from benchmarks.report import QUICK, Row
 from benchmarks.scale.command import timed
 from raypipe.contracts.progress import Silent
@@ -137,6 +138,7 @@ def measure() -> list[Row]:
     found = []
     for rows in SIZES:
         with TemporaryDirectory(prefix="raypipe-scale-") as folder:
+            take_memory(4_096)
             command = [sys.executable, "-m", "benchmarks.scale.rows", folder, str(rows)]
             said = subprocess.run(command, cwd=HOME, stdout=subprocess.PIPE, text=True, check=True).stdout
         found.append(Row("raypipe", f"{rows:,} rows", json.loads(said.splitlines()[-1])))

@@ -1,11 +1,8 @@
 """What both drivers read: the rows of every stream, in memory if they fit, else in as many parts as it takes."""
 
-import shutil
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
@@ -13,10 +10,10 @@ import polars as pl
 from raypipe.contracts.records import Snapshot
 from raypipe.errors import FeatureError
 from raypipe.features import events, keys
+from raypipe.features.cut import Cut
 from raypipe.features.plan import GroupPlan, plans
 from raypipe.features.spread import Laid, Portion, Scan
 from raypipe.spec import Pipeline, Stream
-from raypipe.spec.shape import in_lake
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -27,9 +24,6 @@ Read: TypeAlias = Callable[[Snapshot], pl.LazyFrame]
 ROWS_AT_ONCE = 10_000_000
 #: So many parts hold that many rows: a part with a very common key is still no larger.
 FINER = 4
-PART = "__part"
-#: So many rows of a part are in one file at most.
-ROWS_A_FILE = 1_000_000
 #: From so many rows of a stream on, a training set is worked out all over the cluster.
 SPREAD_ROWS = 200_000_000
 
@@ -57,7 +51,7 @@ class Tables:
     laid: Laid | None = None
     spread_rows: int = field(default_factory=lambda: SPREAD_ROWS)
     scratch: Path | None = None
-    _cut: "_Cut | None" = None
+    _cut: "tuple[GroupPlan, int, Cut] | None" = None
     _held: dict[str, pl.LazyFrame] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -94,24 +88,12 @@ class Tables:
         stream = plan.group.moment.stream
         if self.parts(plan) == 1:
             return events.events(plan, self._rows(stream), known_by).collect().lazy()
-        if self._cut is None or (self._cut.plan, self._cut.known_by) != (plan, known_by):
-            self._cut = self._cut_up(plan, known_by)
-        # A part that no event fell into has no file.
-        files = sorted(self._cut.folder.glob(f"{PART}={part}/*.ipc"))
-        if not files:
-            return events.events(plan, pl.LazyFrame(schema=in_lake(stream)), known_by)
-        return pl.scan_ipc(files)
-
-    def _cut_up(self, plan: GroupPlan, known_by: int) -> "_Cut":
-        """The events of a group in files by part of its keys: the history is read once, a block at a time."""
-        self._cut = None  # one group's files at a time
-        cut = _Cut(plan, known_by, Path(mkdtemp(dir=self.scratch, prefix=".events-")))
-        found = events.events(plan, self.table(plan.group.moment.stream.name), known_by)
-        mine = keys.bucket([pl.col(f"k{i}") for i in range(len(plan.group.key))], self.parts(plan))
-        # Who reads a file has all of it mapped; a part may be read span by span, and is many times what a span holds.
-        files = pl.PartitionBy(cut.folder, key=PART, include_key=False, max_rows_per_file=ROWS_A_FILE)
-        found.with_columns(mine.alias(PART)).sink_ipc(files)
-        return cut
+        if self._cut is None or self._cut[:2] != (plan, known_by):
+            self._cut = None  # one group's files at a time
+            found = events.events(plan, self.table(stream.name), known_by)
+            mine = keys.bucket([pl.col(f"k{i}") for i in range(len(plan.group.key))], self.parts(plan))
+            self._cut = plan, known_by, Cut(found, self.scratch, mine)
+        return self._cut[2].part(part)
 
     def _rows(self, stream: Stream) -> pl.LazyFrame:
         """The rows of a stream, read once for all groups; the same id counts once, as it was first known."""
@@ -130,11 +112,3 @@ class Tables:
                 frame = frame.sort(first, stream.time, maintain_order=True).filter(~later)
             self._held[stream.name] = frame.lazy()
         return self._held[stream.name]
-
-
-class _Cut:
-    """The events of a group in files by part; they go when nobody holds this any more."""
-
-    def __init__(self, plan: GroupPlan, known_by: int, folder: Path) -> None:
-        self.plan, self.known_by, self.folder = plan, known_by, folder
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)

@@ -1,7 +1,7 @@
 """The offline driver on Ray Data, for histories beyond one machine: one keyed repartition, the kernel in each part."""
 
-import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,6 +12,9 @@ from raypipe.contracts.records import Snapshot
 from raypipe.errors import FeatureError
 from raypipe.features import events, frames, keys, tiles
 from raypipe.features.asking import compute
+from raypipe.features.cut import Cut
+from raypipe.features.gathered import pieces
+from raypipe.features.heavy import heavy_answers, heavy_keys
 from raypipe.features.plan import GroupPlan
 from raypipe.features.spans import answer
 from raypipe.spec.shape import in_lake
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 ROW, PART = "__row", "__part"
 #: Up to so many asked keys go to where blocks are read, so that events of other keys stay there.
 KEYS_SENT = 1_000_000
-_SAID = re.compile(rf"^{FeatureError.__module__}\.{FeatureError.__qualname__}: (.+)$", re.MULTILINE)
 
 
 class Scan(Protocol):
@@ -60,6 +62,8 @@ def in_portions(
 ) -> list[pl.Series]:
     """The same of a stream that is laid out by the first part of the key: nothing is sent around but questions.
 
+    A task keeps its portion's events in files while it works, so that of a heavy key a span of time is in memory.
+
     Args:
         plan: the compiled group.
         portions: of the stream.
@@ -85,22 +89,30 @@ def in_portions(
         if seen_from is not None:
             found = found.filter(pl.col(events.TIME) >= seen_from)
         found = found.join(wanted.lazy().select(asked.columns).unique(), on=asked.columns, how="semi")
-        answers = answer(plan, found.collect().lazy(), wanted.select(asked.columns), wanted[events.TIME].to_numpy())
+        held = Cut(found)
+        answers = answer(plan, held.part(), wanted.select(asked.columns), wanted[events.TIME].to_numpy())
         return answered(plan, wanted[ROW], answers).to_arrow(compat_level=pl.CompatLevel.oldest())
 
     numbers = ray.data.range(len(portions), override_num_blocks=len(portions))
     made = numbers.map_batches(features_of_portion, batch_format="pyarrow", batch_size=1)
-    return ordered(plan, _pieces(made), len(times))
+    return ordered(plan, list(pieces(made)), len(times))
 
 
 def group_features(
-    plan: GroupPlan, rows: "Dataset", many: int, asked: pl.DataFrame, times: Ints, known_by: int, parts: int
+    plan: GroupPlan,
+    rows: "Dataset",
+    many: int,
+    asked: pl.DataFrame,
+    times: Ints,
+    known_by: int,
+    parts: int,
+    scratch: Path | None = None,
 ) -> list[pl.Series]:
     """The columns of one feature group, one value a question, worked out all over the cluster.
 
     Blocks of the stream become events where they are read, and those become tiles if that saves much; they and the
-    questions of a key meet in one of ``parts``; what comes back is put in the order of the questions. The bytes are
-    those of the way within one process.
+    questions of a key meet in one of ``parts``; what comes back is put in the order of the questions. Heavy keys, whose
+    events are not tiled, are answered apart. The bytes are those of the way within one process.
 
     Args:
         plan: the compiled group.
@@ -110,24 +122,31 @@ def group_features(
         times: when they are asked.
         known_by: events known later are left out.
         parts: how many; more than there are CPUs, and each must fit into memory.
+        scratch: where events of heavy keys lie meanwhile; None: where the system keeps such files.
     """
     import ray
     import ray.data
 
     seen_from, cut = _seen_from(plan, times), tiles.cells(plan, asked, times, many)
     wanted = asked.unique().drop_nulls()
-    kinds = _kinds(plan, cut)
+    kinds, nobody = _kinds(plan, cut), wanted.clear()
     shared = ray.put((cut, wanted if wanted.height <= KEYS_SENT else None))
 
-    def events_of_block(block: pa.Table) -> pa.Table:
-        cut, wanted = ray.get(shared)
+    def seen(block: pa.Table) -> pl.DataFrame:
+        _, wanted = ray.get(shared)
         # What no question can see is not sent around.
         found = events.events(plan, pl.DataFrame(block).lazy(), known_by)
         if seen_from is not None:
             found = found.filter(pl.col(events.TIME) >= seen_from)
         if wanted is not None:
             found = found.join(wanted.lazy(), on=wanted.columns, how="semi")
-        return _arrow(_placed(plan, found.collect(), cut, parts), kinds)
+        return found.collect()
+
+    heavy = heavy_keys(rows, seen, many, nobody) if cut is None else nobody
+
+    def events_of_block(block: pa.Table) -> pa.Table:
+        cut, _ = ray.get(shared)
+        return _arrow(_placed(plan, _without(heavy, seen(block)), cut, parts), kinds)
 
     def features_of_keys(part: pa.Table) -> pa.Table:
         return _features(plan, pl.DataFrame(part), of_tiles=cut is not None)
@@ -135,26 +154,17 @@ def group_features(
     row = pl.int_range(len(times), dtype=pl.Int64).alias(ROW)
     mine = keys.bucket([pl.col(name) for name in asked.columns], parts).alias(PART)
     questions = asked.with_columns(row, mine, pl.Series(events.TIME, times))
+    apart = heavy_answers(plan, rows, seen, heavy, questions, scratch)
+    made = [answered(plan, about[ROW], answers) for about, answers in apart]
     found = rows.map_batches(events_of_block, batch_format="pyarrow", zero_copy_batch=True)
-    together = found.union(ray.data.from_arrow(_arrow(questions, kinds)))
-    answered = together.groupby(PART, num_partitions=parts).map_groups(features_of_keys, batch_format="pyarrow")
-    return ordered(plan, _pieces(answered), len(times))
+    together = found.union(ray.data.from_arrow(_arrow(_without(heavy, questions), kinds)))
+    light = together.groupby(PART, num_partitions=parts).map_groups(features_of_keys, batch_format="pyarrow")
+    return ordered(plan, [*made, *pieces(light)], len(times))
 
 
-def _pieces(made: "Dataset") -> list[pl.DataFrame]:
-    """What the cluster has made.
-
-    Raises:
-        FeatureError: as it was raised there. Ray Data keeps an error's text alone, behind its trace.
-    """
-    from ray.exceptions import RayTaskError
-
-    try:
-        return [pl.DataFrame(piece) for piece in made.iter_batches(batch_size=None, batch_format="pyarrow")]
-    except RayTaskError as error:
-        if said := _SAID.search(str(error)):
-            raise FeatureError(said[1]) from None
-        raise
+def _without(some: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of other keys than some."""
+    return rows.join(some, on=some.columns, how="anti", maintain_order="left") if some.height else rows
 
 
 def ordered(plan: GroupPlan, pieces: Sequence[pl.DataFrame], many: int) -> list[pl.Series]:

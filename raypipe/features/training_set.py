@@ -124,7 +124,7 @@ def group_features(plan: GroupPlan, tables: Tables, asked: pl.DataFrame, as_of: 
         return spread.in_portions(plan, portions, asked_keys, times, known_by)
     if (rows := tables.scanned(plan)) is not None:
         many = tables.snapshots[plan.group.moment.stream.name].rows
-        return spread.group_features(plan, rows, many, asked_keys, times, known_by, max(parts, PARTS))
+        return spread.group_features(plan, rows, many, asked_keys, times, known_by, max(parts, PARTS), tables.scratch)
     if parts == 1:
         answers = answer(plan, tables.events(plan, known_by, 0), asked_keys, times)
         return [frames.Made(f.name, f.dtype, a).column() for f, a in zip(plan.features, answers, strict=True)]

@@ -17,6 +17,7 @@ from raypipe.contracts.progress import Step
 from raypipe.contracts.records import Materialized, Snapshot
 from raypipe.contracts.stores import Reading
 from raypipe.features import events, keys, state
+from raypipe.features.cut import Cut
 from raypipe.features.layout import head_of
 from raypipe.features.packing import pack
 from raypipe.features.plan import GroupPlan, plans
@@ -159,8 +160,8 @@ class Update:
         """Entities from all their events in the lake; those that have none any more go."""
         names = wanted.columns
         rows = events.events(plan, self.tables.table(plan.group.moment.stream.name), self.as_of)
-        whole = rows.join(wanted.lazy(), on=names, how="semi", maintain_order="left").collect(engine="streaming")
-        made = dict(states(number, plan, whole.lazy(), self.as_of))
+        whole = Cut(rows.join(wanted.lazy(), on=names, how="semi"), self.tables.scratch)
+        made = dict(states(number, plan, whole.part(), self.as_of))
         under = [key for row in wanted.iter_rows() if (key := keys.stored(number, row)) is not None]
         yield from ((key, old, made.get(key)) for key, old in zip(under, self.reading.get(under), strict=True))
 

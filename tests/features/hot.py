@@ -1,4 +1,4 @@
-"""One key with a long history, in a process of its own that tells its largest size: ``hot.py EVENTS FOLDER``."""
+"""One key with a long history, in a process of its own that tells its largest size: ``hot.py WAY EVENTS FOLDER``."""
 
 import sys
 from datetime import timedelta
@@ -9,7 +9,9 @@ import polars as pl
 import pyarrow.parquet as pq
 from msgspec import structs
 
-from raypipe.features import reading, spans
+from raypipe.features import cut, events, spans
+from raypipe.features.cut import Cut
+from raypipe.features.plan import GroupPlan
 from raypipe.features.reading import Tables
 from raypipe.features.training_set import group_features
 from raypipe.spec import agg, days, hours
@@ -41,24 +43,42 @@ def write(many: int, path: Path) -> None:
         writer.close()
 
 
-def largest(many: int, path: Path) -> float:
-    """Make features of them; the most memory that this process ever had, in megabytes."""
-    spans.AT_ONCE, reading.ROWS_A_FILE = AT_ONCE, AT_ONCE // 2
+def made(many: int, path: Path) -> None:
+    """Make features of them."""
     empty = payments.tables_of(timedelta(0), payments.frame_of([]))
     snapshots = {name: structs.replace(one, rows=many) for name, one in empty.snapshots.items()}
     tables = Tables(empty.pipeline, snapshots, lambda _: pl.scan_parquet(path), AT_ONCE, scratch=path.parent)
-    group = payments.payments(timedelta(0)).by("user").features(
-        sum_1h=agg.sum("amount", hours(1)), mean_1d=agg.mean("amount", days(1)), tenure=agg.tenure()
-    )  # fmt: skip
     asked = payments.asked_frame([("hot", 1, START + i * DAY // 4) for i in range(4 * many // A_DAY)])
-    found = group_features(payments.plan(group), tables, asked, START + many // A_DAY * DAY)
+    found = group_features(plan(), tables, asked, START + many // A_DAY * DAY)
     if found[2][-1] < (many // A_DAY - 1) * 86_400:
         raise AssertionError(found[2][-1])
+
+
+def stored(many: int, path: Path) -> None:
+    """Make the state that is stored of them, as a load does, and an update that cannot merge."""
+    end = START + many // A_DAY * DAY
+    found = Cut(events.events(plan(), pl.scan_parquet(path), end), path.parent)
+    if len(list(spans.states(0, plan(), found.part(), end))) != 1:
+        raise AssertionError
+
+
+def plan() -> GroupPlan:
+    return payments.plan(
+        payments.payments(timedelta(0)).by("user").features(
+            sum_1h=agg.sum("amount", hours(1)), mean_1d=agg.mean("amount", days(1)), tenure=agg.tenure()
+        )
+    )  # fmt: skip
+
+
+def largest() -> float:
+    """The most memory that this process ever had, in megabytes."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 if __name__ == "__main__":
-    events, folder = int(sys.argv[1]), Path(sys.argv[2])
-    write(events, folder / "hot.parquet")
-    print(largest(events, folder / "hot.parquet"))
+    way, count, folder = {"made": made, "stored": stored}[sys.argv[1]], int(sys.argv[2]), Path(sys.argv[3])
+    write(count, folder / "hot.parquet")
+    spans.AT_ONCE, cut.ROWS_A_FILE = AT_ONCE, AT_ONCE // 2
+    way(count, folder / "hot.parquet")
+    print(largest())

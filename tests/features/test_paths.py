@@ -1,7 +1,7 @@
 """However the work is cut up, the bytes are the same."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,15 @@ from unittest.mock import patch
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
-from raypipe.features import spread, training_set
+from raypipe.features import heavy, spans, spread, training_set
+from raypipe.features.plan import GroupPlan
 from raypipe.features.training_set import group_features
 from raypipe.lake.portions import Portion
 from raypipe.spec import agg, days, hours, minutes
+from raypipe.stats.tracks import Answer
 from tests.features import payments
 from tests.features.histories import AS_OF, DAY, START, history
 from tests.features.oracle import micros
@@ -165,3 +168,80 @@ def test_what_no_question_sees_is_not_sent_around() -> None:
     assert spread._seen_from(payments.plan(seen), times) == START - micros(hours(6))
     endless = stream.by("user").features(day=agg.sum("amount", days(1)), ever=agg.last("amount"))
     assert spread._seen_from(payments.plan(endless), times) is None
+
+
+@pytest.mark.slow
+def test_a_heavy_key_stays_out_of_the_repartition(ray_local: None) -> None:
+    """Its events are answered apart, in spans of time, to the same bytes; only what the others have is sent around."""
+    import ray
+    import ray.data
+
+    rows, asked = history(8, 1_500, 60)
+    group = payments.payments(minutes(20)).by("user").features(
+        median=agg.percentile("amount", 0.5, days(3)),
+        last=agg.last("amount"),
+        std=agg.std("amount", days(1)),
+        since=agg.since(),
+    )  # fmt: skip
+    plan = payments.plan(group)
+    whole = pl.DataFrame(group_features(plan, payments.tables_of(minutes(20), rows), asked, AS_OF))
+    blocks = [part.to_arrow() for part in rows.sort("user", descending=True).iter_slices(100)]
+
+    @ray.remote(num_cpus=0)
+    def spread_out() -> tuple[pl.DataFrame, list[int], pl.DataFrame]:
+        training_set.PARTS, heavy.HEAVY, spans.AT_ONCE = 2, 300, 150
+        divide, answered, sent, lengths = ray.data.Dataset.groupby, heavy.answer, list[pl.DataFrame](), list[int]()
+
+        def watched(dataset: ray.data.Dataset, *how: Any, **more: Any) -> Any:
+            sent.extend(pl.DataFrame(one) for one in dataset.iter_batches(batch_format="pyarrow"))
+            return divide(dataset, *how, **more)
+
+        def told(plan: GroupPlan, found: pl.LazyFrame, *rest: Any) -> list[Answer]:
+            lengths.append(found.select(pl.len()).collect().item())
+            return answered(plan, found, *rest)
+
+        tables = payments.tables_of(minutes(20), rows)
+        tables.scan = lambda _, columns: ray.data.from_arrow(blocks).select_columns(list(columns))
+        tables.spread_rows = 1
+        with patch.object(ray.data.Dataset, "groupby", watched), patch.object(heavy, "answer", told):
+            found = pl.DataFrame(group_features(plan, tables, asked, AS_OF))
+        return found, lengths, pl.concat(sent)
+
+    found, lengths, sent = ray.get(spread_out.remote(), timeout=150)
+    assert found.equals(whole)
+    known = pl.col("at") + minutes(20) <= asked["asked_at"].max()
+    hot = rows.filter(known, pl.col("user") == "hot").height
+    assert lengths == [hot], "one heavy key, with all of its events"
+    assert hot > 300, "and in more than one span"
+    assert sent["k0"].n_unique() > 30
+    assert "hot" not in sent["k0"]
+
+
+def test_no_heavy_key_is_missed_and_few_others_are_named() -> None:
+    """However the events of a key are spread over blocks."""
+    random, count = np.random.default_rng(3), 0
+    nobody = pl.DataFrame(schema={"k0": pl.Int64()})
+    for _ in range(200):
+        keys = random.zipf(1.3, 4_000) % 500
+        keys = np.sort(keys) if random.random() < 0.5 else keys
+        edges = np.sort(random.integers(0, len(keys), 30))
+        blocks = [pl.DataFrame({"k0": part.astype(np.int64)}).to_arrow() for part in np.split(keys, edges)]
+        with patch.object(heavy, "HEAVY", 400):
+            named = heavy.heavy_keys(Blocks(blocks), pl.DataFrame, len(keys), nobody)["k0"].to_list()  # type: ignore[arg-type]
+        values, many = np.unique(keys, return_counts=True)
+        assert set(values[many >= 400]) <= set(named) <= set(values[many >= 200])
+        count += len(named)
+    assert count > 200
+
+
+class Blocks:
+    """Of a dataset, what is asked here."""
+
+    def __init__(self, blocks: list[pa.Table]) -> None:
+        self._blocks = blocks
+
+    def map_batches(self, work: Callable[[pa.Table], pa.Table], **_: object) -> "Blocks":
+        return Blocks([work(block) for block in self._blocks])
+
+    def iter_batches(self, **_: object) -> Iterator[pa.Table]:
+        return iter(self._blocks)
