@@ -10,7 +10,8 @@ from raypipe.errors import FeatureError
 
 _LONGEST = 200
 _MANY = 255
-_AS_THEY_ARE = frozenset({pl.String(), pl.Boolean(), pl.Binary(), pl.Int64(), pl.Float64()})
+_AS_THEY_ARE = frozenset({pl.String(), pl.Boolean(), pl.Binary(), pl.Int64()})
+_NAN = float("nan")
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -33,7 +34,11 @@ def expression(name: str, kind: pl.DataType) -> pl.Expr:
         return column
     if kind.is_integer() or kind.is_temporal():
         return column.to_physical().cast(pl.Int64)
-    return column.cast(pl.Float64 if kind.is_float() else pl.String)
+    if not kind.is_float():
+        return column.cast(pl.String)
+    # The two zeros are one key, and so is all that is no number, whatever its bits.
+    number = column.cast(pl.Float64)
+    return pl.when(number.is_nan()).then(_NAN).otherwise(number + 0.0).alias(name)
 
 
 def bucket(columns: Sequence[pl.Expr], many: int) -> pl.Expr:
@@ -50,10 +55,15 @@ def stored(number: int, key: Sequence[object]) -> bytes | None:
     """
     if None in key:
         return None
-    text = _encode(key)
+    text = _encode([_alike(value) if type(value) is float else value for value in key])
     if len(text) > _LONGEST:
         text = hashlib.blake2b(text, digest_size=32).digest()
     return _prefix(number) + text
+
+
+def _alike(value: float) -> float:
+    """A number as `expression` has it."""
+    return value + 0.0 if value == value else _NAN  # only what is no number differs from itself
 
 
 def _prefix(number: int) -> bytes:

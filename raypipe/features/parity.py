@@ -71,7 +71,7 @@ def from_used(pipeline: Pipeline, requests: pl.DataFrame, used: pl.DataFrame, ex
     own = [[(name, way) for name, way in step if name in about] for step in steps(pipeline)]
     remade = {name for step in own for name, _ in step}
     kept = [
-        pl.select(pl.coalesce(used[name].cast(kind), expected[name])).to_series().alias(name)
+        pl.select(pl.coalesce(fitting(used[name], kind)[0], expected[name])).to_series().alias(name)
         if name in used.columns
         else expected[name]
         for name, kind in expected.schema.items()
@@ -96,13 +96,29 @@ def differing(
     about = approximate(pipeline)
     columns = [name for name in expected.columns if name in used.columns]
     kinds = {name: expected.schema[name] for name in columns}
-    both = used.select(pl.col(name).cast(kinds[name]) for name in columns)
+    fitted = [fitting(used[name], kind) for name, kind in kinds.items()]
+    both, spoilt = pl.DataFrame([one for one, _ in fitted]), pl.DataFrame([lost for _, lost in fitted])
     beside = both.hstack(expected.select(columns).rename(lambda name: f"{name} expected"))
     known = expected if sizes is None else expected.with_columns(sizes)
     beside = beside.hstack(known.select(pl.col(name).alias(f"{name} size") for name in columns if name in about))
-    return beside.select(
+    wrong = beside.select(
         _nearly(name) if name in about and kind.is_float() else _exactly(name, kind) for name, kind in kinds.items()
     )
+    return wrong.select(wrong[name] | spoilt[name] for name in columns)
+
+
+def fitting(values: pl.Series, kind: pl.DataType) -> tuple[pl.Series, pl.Series]:
+    """Values in a type, and for each whether it does not fit: cut off to the type, it is another value, or none.
+
+    >>> kept, spoilt = fitting(pl.Series([4.0, 4.9, None]), pl.Int64())
+    >>> kept.to_list(), spoilt.to_list()
+    ([4, 4, None], [False, True, False])
+    """
+    try:
+        kept = values.cast(kind, strict=False)
+        return kept, kept.cast(values.dtype, strict=False).ne_missing(values)
+    except pl.exceptions.InvalidOperationError:  # no value of the one type is one of the other
+        return pl.Series(values.name, [None] * len(values), dtype=kind), values.is_not_null()
 
 
 def approximate(pipeline: Pipeline) -> set[str]:

@@ -13,7 +13,7 @@ from raypipe.contracts.progress import Progress
 from raypipe.contracts.records import MATERIALIZED, Materialized, ModelVersion, Snapshot
 from raypipe.errors import FeatureError, SourceError
 from raypipe.features.materialize import definition
-from raypipe.features.parity import differing, from_used, mismatches, replayed, sizes
+from raypipe.features.parity import differing, fitting, from_used, mismatches, replayed, sizes
 from raypipe.features.reading import Tables
 from raypipe.flows.materialize import in_store, published
 from raypipe.flows.platform import Platform
@@ -69,7 +69,14 @@ def from_file(path: Path, pipeline: Pipeline, last: int) -> Logged:
         if name not in rows.columns:
             what, cure = f"lacks the column `{name}`", "Write request fields, `at`, and the features as used"
             raise FeatureError(what, where=where, cure=cure)
-    requests = rows.select(pl.col(name).cast(kind) for name, kind in kinds.items())
+    fields = []
+    for name, kind in kinds.items():
+        kept, spoilt = fitting(rows[name], kind)
+        if (place := spoilt.arg_max()) is not None and spoilt[place]:
+            what = f"`{name}` of row {place} is no {kind}: {rows[name][place]!r}"
+            raise FeatureError(what, where=where, cure="Write the field as it was asked")
+        fields.append(kept)
+    requests = pl.DataFrame(fields)
     return Logged(pipeline, rows, requests, lambda wanted: rows.select(n for n in wanted if n in rows.columns))
 
 

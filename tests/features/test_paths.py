@@ -213,8 +213,7 @@ def test_a_heavy_key_stays_out_of_the_repartition(ray_local: None) -> None:
     hot = rows.filter(known, pl.col("user") == "hot").height
     assert lengths == [hot], "one heavy key, with all of its events"
     assert hot > 300, "and in more than one span"
-    assert sent["k0"].n_unique() > 30
-    assert "hot" not in sent["k0"]
+    assert set(sent["k0"]) - {None} == set(asked["user"]) - {None, "hot"}
 
 
 def test_no_heavy_key_is_missed_and_few_others_are_named() -> None:

@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import redis
 from raypipe.contracts.stores import MovedError, OnlineStore
 from raypipe.errors import ServiceError, WorkspaceError
 from raypipe.features.stores import contract
+from raypipe.features.stores import redis as redis_store
 from raypipe.features.stores.lmdb import LmdbStore
 from raypipe.features.stores.redis import RedisStore
 from tests.features.memory import MemoryStore
@@ -22,6 +24,23 @@ def publish(store: OnlineStore, items: list[tuple[bytes, bytes]], head: bytes) -
     with store.read("n") as reading:
         before = None if reading is None else reading.head
     assert store.publish("n", store.load("n", items), head, expected=before)
+
+
+@contextmanager
+def forgetful(server: str, pattern: bytes, at: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A server that loses some keys, once, at a moment of its client's work."""
+    lost = list[bytes]()
+
+    def forget(name: str) -> None:
+        if name == at and not lost:
+            with redis.Redis.from_url(server) as client:
+                lost.extend(client.keys(pattern))
+                client.delete(*lost)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(redis_store, "failpoint", forget)
+        yield
+    assert lost
 
 
 class TestLmdb(contract.StoreContract):
@@ -50,6 +69,42 @@ class TestRedis(contract.StoreContract):
             store.update("n", [(b"a", b"2")], head=b"2", expected=b"1")
             with pytest.raises(MovedError, match="was updated while it was read"):
                 reading.get([b"a"])
+
+    @pytest.mark.parametrize("at", ["features.redis_between_writes", "features.redis_before_apply"])
+    def test_an_update_whose_staged_values_were_lost_changes_nothing(
+        self, store: RedisStore, server: str, at: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server was started again meanwhile, or had no memory: what is there is not all of it."""
+        keys = [b"%d" % i for i in range(5_000)]
+        publish(store, [(key, b"old") for key in keys], b"1")
+        with forgetful(server, b"*staged*", at, monkeypatch):
+            assert not store.update("n", [(key, b"new") for key in keys], head=b"2", expected=b"1")
+        assert contract.read(store, "n", *keys) == (b"1", [b"old"] * len(keys))
+        assert store.update("n", [(key, b"new") for key in keys], head=b"2", expected=b"1")
+        assert contract.read(store, "n", *keys) == (b"2", [b"new"] * len(keys))
+        with redis.Redis.from_url(server) as client:
+            assert not client.keys("*staged*")
+
+    def test_a_load_of_which_a_part_was_lost_is_not_published(
+        self, store: RedisStore, server: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publish(store, [(b"a", b"old")], b"1")
+        with forgetful(server, b"*:2", "features.redis_between_batches", monkeypatch):
+            second = store.load("n", [(b"%d" % i, b"new") for i in range(5_000)])
+        assert not store.publish("n", second, b"2", expected=b"1")
+        assert contract.read(store, "n", b"a") == (b"1", [b"old"])
+        publish(store, [(b"a", b"new")], b"2")
+        assert contract.read(store, "n", b"a") == (b"2", [b"new"])
+
+    def test_values_that_the_server_lost_are_not_taken_for_none(self, store: RedisStore, server: str) -> None:
+        publish(store, [(b"a", b"1")], b"1")
+        with redis.Redis.from_url(server) as client:
+            client.delete("raypipe:{n}:1")
+        with pytest.raises(ServiceError, match="has lost the values of `n`"):
+            store.fetch("n", [b"a"])
+        assert not store.update("n", [(b"b", b"1")], head=b"2", expected=b"1")
+        publish(store, [(b"a", b"2")], b"2")
+        assert contract.read(store, "n", b"a") == (b"2", [b"2"])
 
     def test_a_server_that_is_not_there_is_named(self, free_port: Callable[[], int]) -> None:
         port = free_port()

@@ -83,6 +83,24 @@ def test_a_planted_skew_is_named(told: tuple[Home, pl.DataFrame], tmp_path: Path
     assert eval(one.online) == pytest.approx(eval(one.offline) + 1)
 
 
+@pytest.mark.parametrize("off", [pl.col("trips") + 0.9, pl.col("trips").cast(pl.String) + ".5"])
+def test_what_does_not_fit_a_features_type_differs(
+    told: tuple[Home, pl.DataFrame], tmp_path: Path, off: pl.Expr
+) -> None:
+    """Cut off to its type, it would be what history gives."""
+    house, log = told
+    found = audit(house, tmp_path, log.with_columns(off.alias("trips")))
+    assert [(one.feature, one.differ_then) for one in found.features if one.differ_then] == [("trips", log.height)]
+    whole = audit(house, tmp_path, log.with_columns(pl.col("trips").cast(pl.Float64)))
+    assert whole.equal, "a whole number is one however it is written"
+
+
+def test_a_request_that_does_not_fit_its_type_is_told(told: tuple[Home, pl.DataFrame], tmp_path: Path) -> None:
+    house, log = told
+    with pytest.raises(FeatureError, match=r"`started` of row 0 is no Datetime.*: 'yesterday'"):
+        audit(house, tmp_path, log.with_columns(started=pl.lit("yesterday")))
+
+
 def test_every_value_that_differs_is_listed_or_the_first_ones(told: tuple[Home, pl.DataFrame], tmp_path: Path) -> None:
     house, log = told
     log.with_columns(pl.col("trips") + 1).write_parquet(tmp_path / "log.parquet")

@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import suppress
 
-from raypipe.contracts.stores import OnlineStore
+from raypipe.contracts.stores import MovedError, OnlineStore
 
 NAME = "payments/0123456789abcdef"
 
@@ -54,6 +54,32 @@ class StoreContract:
             store.publish(NAME, store.load(NAME, [(b"a", b"2")]), b"2", expected=b"1")
             assert (reading.head, reading.get([b"a"])) == (b"1", [b"1"])
         assert read(store, NAME, b"a") == (b"2", [b"2"])
+
+    def test_a_reader_that_was_left_behind_is_told(self, store: OnlineStore) -> None:
+        """Two generations later it gets its own values still, or is told to ask again: never nothing instead."""
+        store.publish(NAME, store.load(NAME, [(b"a", b"1")]), b"1", expected=None)
+        with store.read(NAME) as reading:
+            assert reading is not None
+            assert reading.get([b"a"]) == [b"1"]
+            for before, head in ((b"1", b"2"), (b"2", b"3")):
+                store.publish(NAME, store.load(NAME, [(b"a", head)]), head, expected=before)
+            with suppress(MovedError):
+                assert reading.get([b"a", b"b"]) == [b"1", None]
+        with store.read(NAME) as reading:
+            assert reading is not None
+            assert reading.get([b"a"]) == [b"3"]
+            store.forget(NAME)
+            with suppress(MovedError):
+                assert reading.get([b"a", b"b"]) == [b"3", None]
+        assert read(store, NAME, b"a") is None
+
+    def test_an_empty_generation_is_one(self, store: OnlineStore) -> None:
+        """Nobody has a state yet, which is not the same as nothing published."""
+        store.publish(NAME, store.load(NAME, []), b"1", expected=None)
+        assert read(store, NAME, b"a") == (b"1", [None])
+        assert store.update(NAME, [(b"a", b"1")], head=b"2", expected=b"1")
+        assert store.update(NAME, [(b"a", None)], head=b"3", expected=b"2")
+        assert read(store, NAME, b"a") == (b"3", [None])
 
     def test_an_older_generation_does_not_replace_a_newer(self, store: OnlineStore) -> None:
         """Two writers at once: the later one's generation stays."""
