@@ -4,12 +4,13 @@ There every commit is a file, and a day has thousands of them: now and then they
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
+from typing import TypeAlias
 
 import polars as pl
 
@@ -35,16 +36,22 @@ _TRIES = 10
 
 logger = logging.getLogger(__name__)
 
+Reading: TypeAlias = Callable[[Path, int], tuple[pl.DataFrame, int]]
+
 
 @dataclass(frozen=True)
 class LogFiles:
-    """The files of one kind of log, and how they are read: the rows from a position on, and where they end."""
+    """The files of one kind of log, and how they are read: the rows from a position on, and where they end.
+
+    ``follow`` gives the same for somebody who reads some columns again and again.
+    """
 
     kind: LogKind
-    read: Callable[[Path, int], tuple[pl.DataFrame, int]]
+    read: Reading
+    follow: Callable[[Sequence[str]], Reading]
 
 
-KINDS = (LogFiles(PREDICTIONS, log.read), LogFiles(FEEDBACK, feedback.read))
+KINDS = (LogFiles(PREDICTIONS, log.read, log.Follower), LogFiles(FEEDBACK, feedback.read, feedback.follow))
 
 
 def log_folder(workspace: Path) -> Path:

@@ -24,9 +24,10 @@ class Tail:
     """
 
     def __init__(self, platform: Platform, files: LogFiles, pipeline: str, columns: Sequence[str]) -> None:
-        self._files, self._columns = files, list(columns)
+        self._columns, self._reading = list(columns), files.follow(columns)
         self._table = platform.lake.log(files.kind, pipeline)
         self._folder = log_folder(platform.workspace) / files.kind.name / pipeline
+        self._nothing = pl.DataFrame(schema={name: files.kind.columns[name] for name in columns})
         self._snapshot: int | None = None
         self._read: dict[str, int] = {}
 
@@ -45,19 +46,21 @@ class Tail:
         found = self._table.added(self._snapshot, self._read, since)
         if found is None:
             return None
-        frames = [found.rows.select(self._columns).collect()]
+        frames = [found.rows.select(self._columns).collect()] if found.files else []
         # The table first: what leaves the files after that is in a commit that the next look finds.
         ends: dict[str, int] = dict(found.positions)
         for path in segments(self._folder):
             start = max(ends.get(path.name, 0), self._read.get(path.name, 0))
             try:
                 if path.stat().st_size > start:
-                    rows, start = self._files.read(path, start)
-                    frames.append(rows.select(self._columns))
+                    rows, start = self._reading(path, start)
+                    frames.append(rows)
             except FileNotFoundError:
                 continue  # it is all in the lake now
             except OSError as error:
                 raise WorkspaceError(f"cannot be read: {error.strerror}", where=str(path)) from None
             ends[path.name] = start
         self._snapshot, self._read = found.snapshot, ends
+        if not frames:
+            return self._nothing
         return pl.concat(frames).filter(pl.col("at").cast(pl.Int64) >= since)

@@ -45,11 +45,13 @@ class Added:
 
     Attributes:
         rows: every one that was added, as it was added.
+        files: in so many.
         snapshot: of the table then; 0: there was nothing.
         positions: how far each segment is in the table.
     """
 
     rows: pl.LazyFrame
+    files: int
     snapshot: int
     positions: dict[str, int]
 
@@ -188,14 +190,14 @@ class LogTable:
             table = self._find()
             now = None if table is None else table.current_snapshot()
             if table is None or now is None:
-                return None if after else Added(self._scan([]), 0, {})
+                return None if after else Added(self._scan([]), 0, 0, {})
             if after is None:
                 paths = [task.file.file_path for task in table.scan(row_filter=_between(since, None)).plan_files()]
             elif (new := _after(table, now, after)) is not None:
                 paths = _files(table, now, new, read)
             else:
                 return None
-            return Added(self._scan(paths), now.snapshot_id, _positions(table))
+            return Added(self._scan(paths), len(paths), now.snapshot_id, _positions(table))
 
     def _scan(self, paths: Sequence[str]) -> pl.LazyFrame:
         # Files of old lack the columns that came later.

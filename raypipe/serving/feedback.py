@@ -6,7 +6,7 @@ Nobody asks whether the prediction is known: its log may reach the lake later th
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Annotated
@@ -187,11 +187,20 @@ _CURE = 'Write {"request_id": "…", "row": 0, "label": true, "outcomes": {"cost
 def read(path: Path, position: int) -> tuple[pl.DataFrame, int]:
     """The feedback of a file from a position on, as `contracts.logs.FEEDBACK` has it, and where it ends."""
     rows: list[tuple[object, ...]] = []
-    for _, content, end in frames(path):
-        if end > position:
-            rows += [_columns(*row) for row in msgspec.msgpack.decode(content)]
-            position = end
+    for _, content, end in frames(path, position):
+        rows += [_columns(*row) for row in msgspec.msgpack.decode(content)]
+        position = end
     return pl.DataFrame(rows, schema=dict(FEEDBACK.columns), orient="row"), position
+
+
+def follow(columns: Sequence[str]) -> Callable[[Path, int], tuple[pl.DataFrame, int]]:
+    """`read` with some columns alone."""
+
+    def some(path: Path, position: int) -> tuple[pl.DataFrame, int]:
+        rows, end = read(path, position)
+        return rows.select(columns), end
+
+    return some
 
 
 def _columns(

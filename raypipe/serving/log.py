@@ -8,7 +8,7 @@ the lake by `raypipe.flows.collect`; nothing there is on the way of a request.
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -242,30 +242,54 @@ class PredictionLog:
             stop.wait(SYNC_SECONDS)
 
 
+class Follower:
+    """Reads files again and again while they grow, each from where it had come to.
+
+    Args:
+        columns: of `contracts.logs.PREDICTIONS`, that are read.
+    """
+
+    def __init__(self, columns: Iterable[str]) -> None:
+        self._columns = list(columns)
+        self._known: dict[Path, tuple[int, list[_Layout]]] = {}
+
+    def __call__(self, path: Path, position: int) -> tuple[pl.DataFrame, int]:
+        """The predictions of a file from a position on, and where they end."""
+        start, layouts = self._known.get(path, (0, []))
+        # Whoever read it before may have come further, or not so far: what the rows are called stands where it stands.
+        if position < start:
+            start, layouts = 0, []
+        rows: list[tuple[object, ...]] = []
+        for kind, content, end in frames(path, start):
+            start = end
+            if kind == _LAYOUT:
+                layouts.append(msgspec.msgpack.decode(content, type=_Layout))
+            elif end > position:
+                rows += _told(layouts, msgspec.msgpack.decode(content, type=_Answers), self._columns)
+        self._known[path] = start, layouts
+        found = pl.DataFrame(rows, schema=dict(PREDICTIONS.columns), orient="row")
+        return found.select(self._columns), max(start, position)
+
+
 def read(path: Path, position: int) -> tuple[pl.DataFrame, int]:
     """The predictions of a file from a position on, as `contracts.logs.PREDICTIONS` has them, and where they end.
 
     >>> read(Path("/dev/null"), 0)[1]
     0
     """
-    layouts: list[_Layout] = []
-    rows: list[tuple[object, ...]] = []
-    for kind, content, end in frames(path):
-        if kind == _LAYOUT:
-            layouts.append(msgspec.msgpack.decode(content, type=_Layout))
-        elif end > position:
-            rows += _told(layouts, msgspec.msgpack.decode(content, type=_Answers))
-        position = max(position, end)
-    return pl.DataFrame(rows, schema=dict(PREDICTIONS.columns), orient="row"), position
+    return Follower(PREDICTIONS.columns)(path, position)
 
 
-def _told(layouts: list[_Layout], answers: _Answers) -> Iterator[tuple[object, ...]]:
+def _told(layouts: list[_Layout], answers: _Answers, columns: Sequence[str]) -> Iterator[tuple[object, ...]]:
     layout = layouts[answers.layout]
+    # Texts of values are most of the work: nobody makes those that nobody reads.
+    asked, seen = "request" in columns, "features" in columns
     for id_, place, at, unit, arm, answered, latency, score, label, fields, features in answers.rows:
         yield (
             id_, place, at, unit, arm, answered, layout.version, layout.digest, answers.generation, answers.watermark,
-            latency, score, None if isinstance(label, str) else label, _object(layout.fields, fields),
-            _object(layout.features, features), label if isinstance(label, str) else None,
+            latency, score, None if isinstance(label, str) else label,
+            _object(layout.fields, fields) if asked else None, _object(layout.features, features) if seen else None,
+            label if isinstance(label, str) else None,
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from raypipe.flows.measure import Measure
 from raypipe.flows.tail import Tail
 from raypipe.flows.watching.joined import ANSWER, LABEL, Joined
 from raypipe.lake import storage
+from raypipe.serving import log
 from raypipe.settings import Settings
 from tests.flows.watched import MINUTE, Written, asked, make_champion, opened
 
@@ -101,3 +102,32 @@ def test_answers_and_labels_may_come_in_any_order_and_twice():
         assert rows["truth"].to_list() == expected["label"].cast(pl.Float64).to_list()
     assert joined.usual(0, 10_000) == 10
     assert joined.rows(0, lambda _start, changed, _newest: changed > 4).height == 0
+
+
+def test_a_file_is_read_from_where_it_was_and_only_for_the_columns_that_are_asked_for(made, monkeypatch):
+    platform, replica = made
+    rng, first = np.random.default_rng(0), replica()
+    begun = []
+    real = log.frames
+    monkeypatch.setattr(log, "frames", lambda path, start=0: begun.append(start) or real(path, start))
+    made_of = []
+    as_json = log._object
+    monkeypatch.setattr(log, "_object", lambda names, values: made_of.append(names) or as_json(names, values))
+    columns = ["request_id", "score", "request"]
+    follow, ends, found = log.Follower(columns), [0], []
+    for _ in range(3):
+        first.log(asked(rng, 2), AT)
+        (path,) = (platform.workspace / "log" / "predictions" / "rides").glob("*.seg")
+        rows, end = follow(path, ends[-1])
+        found.append(rows)
+        ends.append(end)
+    assert begun == ends[:-1]
+    # No text of features, which nobody reads, has been made.
+    assert made_of == [("zone",)] * 6
+    whole, end = log.read(path, 0)
+    assert pl.concat(found).equals(whole.select(columns))
+    assert (end, whole["features"].null_count()) == (ends[-1], 0)
+    # Somebody else has read some of it, and then it is read anew.
+    assert follow(path, ends[3])[0].is_empty()
+    assert follow(path, ends[1])[0].equals(whole[2:].select(columns))
+    assert log.Follower(columns)(path, ends[2])[0].equals(whole[4:].select(columns))

@@ -132,7 +132,9 @@ class Round:
             Which parts have answered in it; None: the logs do not tell.
         """
         platform, last = self._platform, ticks[-1].report
-        known = self._watcher.serving() or self._watcher.known(last.version)
+        # The champion's is the tick that labels were read for.
+        judged = [tick.report for tick in ticks if tick.outcome is not None]
+        known = self._watcher.known((judged or [last])[-1].version)
         if known is None:
             return None
         fields = [field for field in known.pipeline.finish.by if field in known.pipeline.request.fields]

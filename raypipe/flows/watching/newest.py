@@ -7,7 +7,9 @@ nothing is new the tallies stand, so what a tick costs does not grow with the an
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS
 from raypipe.flows.collect import KINDS
@@ -41,11 +43,11 @@ class _Slot:
     tallies: dict[Part, Tally] | None = None
     _index: Index | None = None
 
-    def has(self, rows: pl.DataFrame) -> pl.Series:
+    def has(self, ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which rows of either log are about answers in here."""
         if self._index is None:
             self._index = Index(self.answers[_HASH].to_numpy())
-        return pl.Series(self._index.find(rows[_HASH].to_numpy()) >= 0)
+        return self._index.find(ids) >= 0
 
     def change(self, answers: pl.DataFrame, told: pl.DataFrame) -> None:
         """Hold other rows from now on."""
@@ -59,7 +61,7 @@ class _Slot:
         if self.tallies is None:
             self.answers = segmented(self.answers, by)
             answers = PREDICTIONS.standing(self.answers.lazy()).collect()
-            told = FEEDBACK.standing(self.told.lazy()).collect()
+            told = FEEDBACK.standing(self.told.lazy()).collect() if self.told.height else self.told.drop(_HASH)
             rows = joined(answers, told, known.pipeline, known.measure, by)
             self.tallies = tallied(rows, known.measure, by)
         return self.tallies
@@ -115,8 +117,9 @@ class Newest:
 
     def _put(self, start: int, rows: pl.DataFrame) -> None:
         """Answers of one tick. One that was given before, and is asked for again, counts where it was given last."""
+        ids = rows[_HASH].to_numpy()
         for other, slot in self._slots.items():
-            if other == start or not slot.has(rows).any():
+            if other == start or not slot.has(ids).any():
                 continue
             if other > start:
                 rows = rows.join(slot.answers, on=_NAMES, how="anti", maintain_order="left")
@@ -134,7 +137,7 @@ class Newest:
         for _, slot in sorted(self._slots.items(), reverse=True):
             if not left.height:
                 break
-            here = slot.has(left)
+            here = slot.has(left[_HASH].to_numpy())
             if here.any():
                 slot.change(slot.answers, pl.concat([slot.told, left.filter(here)]))
                 left = left.filter(~here)

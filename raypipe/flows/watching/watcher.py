@@ -132,10 +132,6 @@ class Watcher:
         """A version; None when it is not there any more, or not to be read."""
         return self._versions.known(version)
 
-    def serving(self) -> Known | None:
-        """The champion; None when there is none, or it is not to be read."""
-        return self.known(self._champion())
-
     def _news(self, done: list[Path]) -> Iterator[Counted]:
         """What replicas have counted since the last look, in order of time; files that are read to their end."""
         found: list[tuple[int, str, int, Counted]] = []
