@@ -88,6 +88,10 @@ class ServiceError(RaypipeError):
     """A process that raypipe needs on this machine (Ray, MLflow, Serve) is missing or in the way."""
 
 
+class NoAnswerError(ServiceError):
+    """A service gave no answer this time: it may be busy, or gone. Asking again loses nothing."""
+
+
 class WorkspaceError(RaypipeError, OSError):
     """The workspace folder cannot be used: not writable, or no space left."""
 

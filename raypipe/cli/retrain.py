@@ -77,17 +77,17 @@ def retrain(
 
 def _follow(platform: "Platform", pipeline: "Pipeline", progress: Watcher) -> "Standing | None":
     """Drive a training on until it is over, or waits for people or traffic."""
-    from raypipe.flows.retrain import drive
+    from raypipe.flows.retrain import drive_on
     from raypipe.retraining.standing import standing
 
-    found = drive(platform, pipeline)
+    found = drive_on(platform, pipeline)
     if found is None:
         return None
     with progress.step(f"training {found.number}") as step:
         while found.under_way:
             step.advance(0, f"{found.job}: {found.note}")
             time.sleep(_LOOK)
-            found = drive(platform, pipeline) or standing(platform.ledger, pipeline.name)
+            found = drive_on(platform, pipeline) or standing(platform.ledger, pipeline.name)
             assert found is not None  # noqa: S101  # it has begun
     return found
 

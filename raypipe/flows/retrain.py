@@ -8,8 +8,11 @@ import os
 import shlex
 import sys
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
 from raypipe.contracts.decisions import Decision
 from raypipe.contracts.progress import Silent
+from raypipe.errors import NoAnswerError
 from raypipe.failpoints import failpoint
 from raypipe.flows import beat, released, rollout
 from raypipe.flows.decide import begin_training
@@ -25,6 +28,8 @@ from raypipe.spec import Pipeline
 LEASE = 60_000_000
 #: A job has so long from its lease until its process gives the first sign.
 START = 180_000_000
+#: Who waits for a training hears nothing from the cluster for so long (seconds) before giving up, and asks so often.
+PATIENCE, AGAIN = 60.0, 1.0
 
 
 def drive(platform: Platform, pipeline: Pipeline) -> Standing | None:
@@ -49,6 +54,26 @@ def drive(platform: Platform, pipeline: Pipeline) -> Standing | None:
     if work.trained is None:
         return _train(platform, work)
     return _take_over(platform, pipeline, work)
+
+
+def drive_on(platform: Platform, pipeline: Pipeline) -> Standing | None:
+    """`drive`, for who waits until a training is over: a cluster that is too busy to answer is asked again.
+
+    Raises:
+        NoAnswerError: it gave no answer for `PATIENCE` seconds.
+        RaypipeError: something else went wrong.
+    """
+    again = Retrying(
+        retry=retry_if_exception_type(NoAnswerError),
+        stop=stop_after_delay(PATIENCE),
+        wait=wait_fixed(AGAIN),
+        reraise=True,
+    )
+    try:
+        return again(drive, platform, pipeline)
+    except NoAnswerError as error:
+        what = f"{error.what}, asked for {PATIENCE:g} s"
+        raise NoAnswerError(what, where=error.where, cure=error.cure) from None
 
 
 def _begun(platform: Platform, name: str) -> list[Work]:

@@ -5,13 +5,15 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from raypipe.errors import ServiceError
+from raypipe.errors import NoAnswerError, ServiceError
 from raypipe.references import ray_login
 from raypipe.services.http import ask
 
 #: ``unknown``: the cluster has no such job; it never had, or it has forgotten it with everything else.
 JobState: TypeAlias = Literal["unknown", "PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 SECONDS = 10.0
+#: From this status on, the service has failed and not the question.
+_FAILED = 500
 
 
 class _Info(msgspec.Struct):
@@ -42,7 +44,7 @@ def submit_once(
     status, text = ask(f"{dashboard}/api/jobs/", "POST", body, seconds=SECONDS, headers=ray_login())
     # An answer that was lost, or a name that is taken: what counts is whether the job is there.
     if status != 200 and state(dashboard, job) == "unknown":
-        what = f"the job was not started ({status or 'no answer'}: {' '.join(text.split())[-200:]})"
+        what = f"the job was not started ({_said(status, text)})"
         raise ServiceError(what, where=f"job {job}", cure="`raypipe status` says what is up")
 
 
@@ -50,7 +52,8 @@ def state(dashboard: str, job: str) -> JobState:
     """Where a job stands.
 
     Raises:
-        ServiceError: the cluster does not answer, so nobody knows.
+        NoAnswerError: the cluster does not answer, or only that it cannot now: nobody knows.
+        ServiceError: it refuses to say.
     """
     status, text = ask(f"{dashboard}/api/jobs/{job}", seconds=SECONDS, headers=ray_login())
     if status == 404:
@@ -60,8 +63,23 @@ def state(dashboard: str, job: str) -> JobState:
             return msgspec.json.decode(text, type=_Info).status
     except msgspec.MsgspecError:
         text = f"something unexpected: {text}"
-    what = f"cannot be asked for ({status or 'no answer'}: {' '.join(text.split())[:200]})"
-    raise ServiceError(what, where=f"job {job}", cure="`raypipe up` starts the cluster")
+    if status == 0:
+        cure = "It is busy or down: `raypipe status` says which, and the same command goes on from here"
+        raise NoAnswerError(f"the dashboard at {dashboard} gives no answer", where=f"job {job}", cure=cure)
+    what = f"cannot be asked for ({_said(status, text)})"
+    kind = NoAnswerError if status >= _FAILED else ServiceError
+    raise kind(what, where=f"job {job}", cure="`raypipe status` says what is up")
+
+
+def _said(status: int, text: str) -> str:
+    """An answer in one line, which has its end, where the reason mostly is.
+
+    >>> _said(500, "a long   way down")
+    '500: a long way down'
+    >>> _said(0, "")
+    'no answer'
+    """
+    return ": ".join(filter(None, (str(status) if status else "no answer", " ".join(text.split())[-200:])))
 
 
 def stop(dashboard: str, job: str) -> None:

@@ -26,12 +26,16 @@ AT = 1_383_544_800_000_000
 
 @dataclass
 class Jobs:
-    """The jobs of a cluster, and how often each was asked for. ``lose``: answers to so many submissions are lost."""
+    """The jobs of a cluster, and how often each was asked for. ``lose``: answers to so many submissions are lost.
+
+    ``mute``: so many questions find it too busy to answer.
+    """
 
     states: dict[str, str] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     stopped: list[str] = field(default_factory=list)
     lose: int = 0
+    mute: int = 0
     lock: Lock = field(default_factory=Lock)
 
 
@@ -42,6 +46,10 @@ def cluster() -> Iterator[tuple[Jobs, int]]:
 
     class Api(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if jobs.mute > 0:
+                jobs.mute -= 1
+                self.connection.close()
+                return
             name = self.path.removeprefix("/api/jobs/")
             found = jobs.states.get(name)
             self._say(*(404, "Job does not exist") if found is None else (200, json.dumps({"status": found})))

@@ -10,12 +10,12 @@ import pytest
 from raypipe.clock import ManualClock
 from raypipe.contracts import bundle
 from raypipe.contracts.decisions import Decision, Verdict
-from raypipe.errors import FencedError, RegistryError
+from raypipe.errors import FencedError, NoAnswerError, RegistryError
 from raypipe.flows import retrain, rollout
 from raypipe.flows.challenge import fence
 from raypipe.flows.decide import ask_for, decide_now
 from raypipe.flows.experiment import Experiment, Standing
-from raypipe.flows.retrain import LEASE, START, drive
+from raypipe.flows.retrain import LEASE, START, drive, drive_on
 from raypipe.retraining.standing import answer, standing
 from raypipe.retraining.work import Ended, Started, Trained, begin, works
 from raypipe.spec import Finish, changed, micros
@@ -214,6 +214,31 @@ def test_a_job_that_never_starts_is_given_up(home, jobs):
     assert drive(home.platform, home.rides()).attempt == 1
     home.clock.advance(1)
     assert drive(home.platform, home.rides()).attempt == 2
+
+
+def test_who_waits_for_a_training_asks_a_busy_cluster_again(home, jobs, monkeypatch):
+    monkeypatch.setattr(retrain, "AGAIN", 0.01)
+    decide_now(home.platform, home.rides(), facts())
+    drive_on(home.platform, home.rides())
+    jobs.mute = 3
+    assert drive_on(home.platform, home.rides()).note == "a challenger is being trained"
+    assert jobs.mute == 0
+
+
+def test_a_cluster_that_never_answers_is_given_up_and_nothing_is_lost(home, jobs, monkeypatch):
+    monkeypatch.setattr(retrain, "AGAIN", 0.01)
+    monkeypatch.setattr(retrain, "PATIENCE", 0.2)
+    decide_now(home.platform, home.rides(), facts())
+    drive_on(home.platform, home.rides())
+    jobs.mute = 1_000_000
+    said = r"rides-retrain-1-1: .* gives no answer, asked for 0\.2 s\. It is busy"
+    with pytest.raises(NoAnswerError, match=said) as told:
+        drive_on(home.platform, home.rides())
+    assert "()" not in str(told.value)
+    assert ": )" not in str(told.value)
+    assert 1_000_000 - jobs.mute > 1
+    jobs.mute = 0
+    assert drive_on(home.platform, home.rides()).attempt == 1
 
 
 def test_a_person_asks_says_yes_or_says_no(home, jobs):

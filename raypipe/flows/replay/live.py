@@ -20,7 +20,7 @@ from raypipe.flows.replay.answers import Answered, Answers
 from raypipe.flows.replay.models import Learned
 from raypipe.flows.replay.past import Past, past
 from raypipe.flows.replay.service import DAY, Service, watching
-from raypipe.flows.retrain import drive
+from raypipe.flows.retrain import drive_on
 from raypipe.flows.rolled import learned_until
 from raypipe.retraining.decide import looked_after
 from raypipe.retraining.standing import Standing, standing
@@ -140,7 +140,7 @@ def _day(
 
 def _train(platform: Platform, pipeline: Pipeline, progress: Progress) -> Standing:
     with progress.step("Ray job") as step:
-        while (found := drive(platform, pipeline)) is not None and found.under_way:
+        while (found := drive_on(platform, pipeline)) is not None and found.under_way:
             step.advance(0, f"{found.job}: {found.note}")
             time.sleep(_LOOK)
     ended = found or standing(platform.ledger, pipeline.name)
