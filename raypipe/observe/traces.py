@@ -3,9 +3,11 @@
 Without a receiver there is no provider, and a span costs a few microseconds of doing nothing.
 """
 
-from collections.abc import Iterator, Mapping
+import atexit
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from threading import Thread
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -16,10 +18,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from raypipe.observe.logs import about, told_about
 
+#: Nobody waits longer for a receiver, in seconds.
+PATIENCE = 2.0
 _PARENT = "traceparent"
 _SERVICE = "raypipe"
 _propagator = TraceContextTextMapPropagator()
 _provider: list[TracerProvider] = []
+_late: list[Thread] = []
 
 
 def export_to(url: str, share: float) -> None:
@@ -32,13 +37,16 @@ def export_to(url: str, share: float) -> None:
     """
     if not _provider:
         _provider.append(_exporting(_exporter(url), share))
+        atexit.register(stop)
 
 
 def _exporting(exporter: SpanExporter, share: float) -> TracerProvider:
     from opentelemetry.sdk.resources import Resource
 
     provider = TracerProvider(
-        sampler=ParentBasedTraceIdRatio(share), resource=Resource.create({"service.name": _SERVICE})
+        sampler=ParentBasedTraceIdRatio(share),
+        resource=Resource.create({"service.name": _SERVICE}),
+        shutdown_on_exit=False,  # it would wait as long as the receiver is away
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
@@ -92,14 +100,24 @@ def failed(made: Span, why: str) -> None:
 def flush() -> None:
     """Send what waits; for a process that may be ended any moment."""
     for provider in _provider:
-        provider.force_flush(2_000)
+        _for_a_while(provider.force_flush)
 
 
 def stop() -> None:
     """Send what waits, and nothing more."""
     while _provider:
-        _provider.pop().shutdown()
+        _for_a_while(_provider.pop().shutdown)
     _tracer.cache_clear()
+
+
+def _for_a_while(send: Callable[[], object]) -> None:
+    """OpenTelemetry takes a limit of time and does not look at it. A receiver that was waited for once is not again."""
+    _late[:] = [one for one in _late if one.is_alive()]
+    sending = Thread(target=send, name="traces", daemon=True)
+    sending.start()
+    sending.join(0 if _late else PATIENCE)
+    if sending.is_alive():
+        _late.append(sending)
 
 
 def carried() -> dict[str, str]:

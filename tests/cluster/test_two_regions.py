@@ -249,7 +249,7 @@ def test_where_one_fails_its_health_check_both_go_back(world: World) -> None:
         assert eu.answering == before["eu"]
     assert code == 1, said
     assert f"us: {us.nodes.config.serve_url}/{NAME}/health: does not answer with {better.digest[:12]}" in str(said)
-    assert "(eu went back" in str(said)
+    assert "(eu, us went back)" in str(said)
     assert world.answering == before
     # Both had put it into service.
     assert [one.history for one in world.there.values()] == [([1, 2], [1, 1, 2, 1])] * 2

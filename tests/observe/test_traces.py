@@ -2,6 +2,11 @@
 
 import asyncio
 import json
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +17,7 @@ from raypipe import observe
 from raypipe.contracts.progress import Silent
 from raypipe.errors import GateError
 from raypipe.flows.remote import on_cluster
+from raypipe.observe import traces
 from raypipe.observe.traces import _exporting  # the sampler alone
 from raypipe.serving.app import App
 from raypipe.serving.engine import Engine
@@ -88,12 +94,31 @@ def test_who_decided_before_is_followed_and_else_the_share_holds() -> None:
     assert not tracer.start_span("theirs", read({"traceparent": f"00-{TRACE}-{CALLER}-00"})).is_recording()
 
 
-def test_a_receiver_that_is_gone_holds_nobody_up(app: App, free_port) -> None:
-    observe.start(observe.Observing(f"http://127.0.0.1:{free_port()}", 1.0))
-    try:
+@pytest.mark.parametrize("away", ["gone", "silent"])
+def test_a_receiver_that_is_away_holds_nobody_up(app: App, free_port, monkeypatch, away: str) -> None:
+    """Neither while a request is answered, nor at the end of a stage, nor when the process ends."""
+    monkeypatch.setattr(traces, "PATIENCE", 0.1)
+    with ExitStack() as stack:
+        port = free_port()
+        if away == "silent":
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        stack.callback(traces._late.clear)  # what comes next has a receiver
+        stack.callback(observe.stop)
+        observe.start(observe.Observing(f"http://127.0.0.1:{port}", 1.0))
+        began = time.monotonic()
         assert [answer.status_code for answer in ask(app, [GOOD], {})] == [200]
-    finally:
+        observe.flush()
+        observe.flush()
         observe.stop()
+        # The exporter itself tries for seven seconds, or waits for ten.
+        assert time.monotonic() - began < 5
+
+
+def test_what_waits_is_sent_when_the_process_ends(otlp: Receiver) -> None:
+    code = "import sys; from raypipe import observe; observe.start(observe.Observing(sys.argv[1], 1.0))\n"
+    code += "with observe.span('the last'): pass"
+    subprocess.run([sys.executable, "-c", code, otlp.url], check=True, timeout=60)
+    assert otlp.named("the last").start_time_unix_nano > 0
 
 
 def about(_: object, progress: object) -> dict[str, str]:
