@@ -1,5 +1,6 @@
 """A closed gate may be passed for a reason, which stays in the ledger with the report."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,14 @@ def test_a_gate_that_is_open_is_not_bypassed(tmp_path: Path) -> None:
     house.ship("a", line(1))
     assert house.run(bypass="just in case").bypassed == ""
     assert house.ledger.entries() == []
+
+
+def test_what_was_published_for_a_reason_can_be_set_aside_later(tmp_path: Path) -> None:
+    house = House(tmp_path, (checks.between("fare", 0, 100),))
+    house.ship("a", line(1), line(2, fare=900.0))
+    house.run(bypass="a holiday")
+    assert house.main() == [1, 2]
+    with pytest.raises(GateError, match="the check is new, was bypassed, or"):
+        house.run()
+    replace(house, gate=(checks.between("fare", 0, 100).quarantine(),)).run()
+    assert (house.main(), house.aside().height) == ([1], 1)
