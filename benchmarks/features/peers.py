@@ -24,15 +24,18 @@ def polars_windows(folder: Path) -> Any:
     asked = pl.scan_parquet(folder / "questions.parquet").select("key", "at", pl.lit(None, pl.Float64), "row")
     asked = asked.rename({"literal": "amount"})
     stacked = pl.concat([events, asked]).sort("key", "at")
-    made = []
+    made, means = [], []
     for name, length in LENGTHS.items():
-        for op in OPS:
+        # A mean that rolls by itself costs a pass more.
+        means.append((pl.col(f"sum_{name}") / pl.col(f"count_{name}")).alias(f"mean_{name}"))
+        for op in (one for one in OPS if one != "mean"):
             value = pl.col("amount") if op != "count" else pl.col("amount").is_not_null().cast(pl.Float64)
             rolling = getattr(value, f"rolling_{'sum' if op == 'count' else op}_by")
             column = rolling("at", window_size=length, min_samples=0 if op == "count" else 1, closed="left").over("key")
             made.append(column.fill_null(0).cast(pl.Int64) if op == "count" else column)
             made[-1] = made[-1].alias(f"{op}_{name}")
-    return stacked.with_columns(made).filter(pl.col("row").is_not_null()).sort("row").collect()
+    asked_about = stacked.with_columns(made).filter(pl.col("row").is_not_null()).with_columns(means)
+    return asked_about.sort("row").collect()
 
 
 def polars_as_of(folder: Path) -> Any:

@@ -65,10 +65,17 @@ def from_file(path: Path, pipeline: Pipeline, last: int) -> Logged:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise FeatureError(f"cannot be read: {str(error).splitlines()[0]}", where=where) from None
     kinds = {name: schema(pipeline.ask.stream)[name] for name in pipeline.request.fields}
+    if not rows.height:
+        raise FeatureError("has no row", where=where, cure="Log a request first")
     for name in (AT, *kinds):
         if name not in rows.columns:
             what, cure = f"lacks the column `{name}`", "Write request fields, `at`, and the features as used"
             raise FeatureError(what, where=where, cure=cure)
+        kind = rows.schema[name]
+        if isinstance(kind, pl.Datetime) and kind.time_zone is None:
+            raise FeatureError(f"`{name}` has no time zone", where=where, cure="Write times with their zone, best UTC")
+    if isinstance(rows.schema[AT], pl.Datetime):
+        rows = rows.with_columns(pl.col(AT).cast(pl.Datetime("us", "UTC")))
     fields = []
     for name, kind in kinds.items():
         kept, spoilt = fitting(rows[name], kind)

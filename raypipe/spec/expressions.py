@@ -9,8 +9,9 @@ from functools import cached_property
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from raypipe.errors import DefinitionError, Fault
 from raypipe.spec.unsteady import why
-from raypipe.spec.values import place
+from raypipe.spec.values import place, written_at
 
 #: Nodes of an expression's JSON that carry a Python function, a shared library, or a query of its own.
 _CODE = frozenset(
@@ -55,13 +56,25 @@ class Expression:
 
     @classmethod
     def of(cls, value: "pl.Expr | str | Expression") -> "Expression":
-        """From a Polars expression, or a column by its name."""
+        """From a Polars expression, or a column by its name.
+
+        Raises:
+            DefinitionError: it holds a number that JSON has no word for.
+        """
         if isinstance(value, Expression):
             return value
         expr = pl.col(value) if isinstance(value, str) else value
         if not isinstance(expr, pl.Expr):
             raise TypeError(f"expected a column name or a Polars expression, not {type(value).__name__}")
-        return cls(expr.meta.serialize(format="json"))
+        made = cls(expr.meta.serialize(format="json"))
+        if ":null}" in made.text and not made.has_python:
+            try:
+                _ = made.polars
+            except PolarsError:
+                what = f"`{expr}` holds infinity or NaN, which a definition cannot be written down with"
+                cure = "Leave a bound out where there is none; compare by `is_nan()`, `is_finite()`"
+                raise DefinitionError([Fault(written_at(), what, cure)]) from None
+        return made
 
     @cached_property
     def polars(self) -> pl.Expr:

@@ -1,12 +1,13 @@
 """Row logic in plain Python, for what no expression says: held by its name and a fingerprint of its text."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from importlib import import_module
 from textwrap import dedent
+from types import CodeType
 from typing import Any, ClassVar, TypeAlias
 
 import polars as pl
@@ -48,7 +49,8 @@ class RowFunction(Expression):
 
     Attributes:
         module, name: where it is.
-        source: the SHA-256 of its text: a changed function is another feature.
+        source: the SHA-256 of its text, of the constants of its module that it names, and of functions of its package
+            that it calls: a changed function is another feature. Other packages are pinned by the lock.
         columns: those whose values it is called with, in this order.
         returns: the type of what it gives; None is nothing.
     """
@@ -190,7 +192,41 @@ def _unsteady(function: Callable[..., Python]) -> set[str]:
 
 
 def _fingerprint(function: Callable[..., Python]) -> str:
-    return sha256(dedent(inspect.getsource(function)).encode()).hexdigest()[:16]
+    return sha256("\n".join(_texts(function, set())).encode()).hexdigest()[:16]
+
+
+def _texts(function: Callable[..., Python], seen: set[str]) -> Iterator[str]:
+    """What makes the function what it is: its text, the constants that it names, and functions of its own package."""
+    yield dedent(inspect.getsource(function))
+    own = {name for code in _codes(function.__code__) for name in code.co_names} & function.__globals__.keys() - seen
+    seen |= own
+    for name in sorted(own):
+        value = function.__globals__[name]
+        if _is_plain(value):
+            yield f"{name} = {value!r}"
+        elif inspect.isfunction(value) and _package(value) == _package(function):
+            yield from _texts(value, seen)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of functions within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _is_plain(value: object) -> bool:
+    """A constant, or several, that are written in the same way in every process."""
+    if isinstance(value, dict):
+        return all(_is_plain(one) for pair in value.items() for one in pair)
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | bytes)
+
+
+def _package(function: Callable[..., Python]) -> str:
+    return function.__module__.partition(".")[0]
 
 
 def python(function: Callable[..., Python], *columns: str, returns: type) -> RowFunction:

@@ -1,7 +1,10 @@
 """Plain Python row functions: one code on both sides, held by name, never run by reading a definition."""
 
+import importlib
+import linecache
 import math
 import pickle
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -128,6 +131,43 @@ def test_a_strangers_definition_imports_nothing_that_no_setting_names(
 def test_another_text_is_another_feature() -> None:
     made = python(spread, "a", "b", returns=float)
     assert fingerprint(made) != fingerprint(replace(made, source="f" * 16))
+
+
+RATED = """
+from raypipe import row_function
+from rated.helper import twice
+
+RATE = {rate}
+UNUSED = {unused}
+
+def inner(a):
+    return twice(a) * RATE
+
+@row_function
+def each(a):
+    return [inner(one) for one in (a,)][0]
+"""
+
+
+def test_what_a_function_calls_and_names_belongs_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A constant of its module, and a function in another module of its package, two calls away."""
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "rated"
+    package.mkdir()
+
+    def source(rate: int = 2, unused: int = 0, twice: str = "a + a") -> str:
+        (package / "helper.py").write_text(f"def twice(a):\n    return {twice}\n")
+        (package / "row.py").write_text(RATED.format(rate=rate, unused=unused))
+        for name in [name for name in sys.modules if name.startswith("rated")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        return python(importlib.import_module("rated.row").each, "a", returns=float).source
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    first = source()
+    assert source() == source(unused=1) == first
+    assert len({first, source(rate=3), source(twice="3 * a")}) == 3
 
 
 def test_what_cannot_be_found_again_is_refused() -> None:

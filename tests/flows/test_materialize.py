@@ -11,9 +11,9 @@ import pytest
 from raypipe import features
 from raypipe.contracts import bundle
 from raypipe.contracts.progress import Silent
-from raypipe.contracts.records import MATERIALIZED, Materialized
+from raypipe.contracts.records import MATERIALIZED, Materialized, Snapshot
 from raypipe.errors import FeatureError
-from raypipe.features import OnlineFeatures
+from raypipe.features import OnlineFeatures, build_training_set
 from raypipe.features.materialize import definition
 from raypipe.features.materialize import name as stored_under
 from raypipe.features.stores.lmdb import LmdbStore
@@ -220,3 +220,26 @@ def test_anew_is_another_generation_with_the_same_answers(tmp_path: Path) -> Non
     assert [one.generation for one in (first, second, third, fourth)] == [1, 1, 2, 3]
     assert fourth.digest == third.digest
     assert house.answers(at(25)) == before
+
+
+def test_a_training_set_is_made_again_to_the_byte_after_late_data_came(tmp_path: Path) -> None:
+    """From the snapshots that it was made of; the newest ones give another one."""
+    house = Home(tmp_path)
+    house.settle()
+    house.ship("a", *(line(i, ("Bern", "Wien")[i % 2], fare=i / 7) for i in range(600) if i % 5))
+    house.publish()
+
+    def published() -> dict[str, Snapshot]:
+        found = {source.name: house.lake.published(source) for source in house.pipeline.sources}
+        return {name: one for name, one in found.items() if one is not None}
+
+    def made(name: str, snapshots: dict[str, Snapshot]) -> tuple[str, list[bytes]]:
+        record = build_training_set(house.pipeline, snapshots, house.lake.frame, tmp_path / name, at(590), Silent())
+        return record.digest, [path.read_bytes() for path in sorted(Path(record.folder).glob("*.parquet"))]
+
+    then = published()
+    first = made("first", then)
+    house.ship("late", *(line(i, "Bern", fare=1.0) for i in range(0, 600, 5)))
+    house.publish()
+    assert made("again", then) == first
+    assert made("newest", published())[0] != first[0]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -99,6 +100,20 @@ def test_a_request_that_does_not_fit_its_type_is_told(told: tuple[Home, pl.DataF
     house, log = told
     with pytest.raises(FeatureError, match=r"`started` of row 0 is no Datetime.*: 'yesterday'"):
         audit(house, tmp_path, log.with_columns(started=pl.lit("yesterday")))
+    with pytest.raises(FeatureError, match="`started` has no time zone"):
+        audit(house, tmp_path, log.with_columns(pl.col("started").dt.replace_time_zone(None)))
+    with pytest.raises(FeatureError, match="has no row"):
+        audit(house, tmp_path, log.clear())
+    odd = audit(house, tmp_path, log.with_columns(trips=pl.lit("many")))
+    assert [one.feature for one in odd.features if one.differ_then] == ["trips"]
+
+
+def test_the_moment_of_asking_may_be_in_any_unit(told: tuple[Home, pl.DataFrame], tmp_path: Path) -> None:
+    house, log = told
+    coarse = log.drop("generation", "watermark").with_columns(
+        pl.col("at").dt.cast_time_unit("ms") + timedelta(seconds=1)
+    )
+    assert audit(house, tmp_path, coarse).equal
 
 
 def test_every_value_that_differs_is_listed_or_the_first_ones(told: tuple[Home, pl.DataFrame], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.plugins import register_plugin_function
 
-from raypipe.errors import RaypipeError
+from raypipe.errors import DefinitionError, RaypipeError
 from raypipe.spec import Derived, Expression, FrozenMap, derived, from_json, to_json, to_utc
 
 T, S, U = pl.col("t"), pl.col("s"), pl.col("u")
@@ -237,3 +237,10 @@ def test_to_utc_at_the_edges_of_the_clock() -> None:
     told = [None if at is None else f"{at:%H:%M}" for at in found]
     assert told == ["06:59", None, "05:30", None, None]
     assert found.dtype == pl.Datetime("us", "UTC")
+
+
+@pytest.mark.parametrize("odd", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_cannot_be_written_down_is_refused(odd: float) -> None:
+    with pytest.raises(DefinitionError, match=r"test_expressions\.py:\d+.*holds infinity or NaN"):
+        Expression.of(pl.col("a").clip(0, odd))
+    assert Expression.of(pl.when(pl.col("a") > 1).then(None).otherwise(1)).roots == ("a",)
