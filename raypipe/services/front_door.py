@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shlex
 import shutil
 import stat
@@ -69,6 +70,9 @@ name == "grpc_frontend" && $1 ~ /^(use|default)_backend$/ && $2 ~ /^grpc-/ && (s
 }
 END { for (app in grpc) if (app in http) printf "backend infer-%s\n%s%s", app, http[app], grpc[app] }
 """
+
+#: Ray writes its errors in the colours of a terminal.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 # A replica's requests run on its own event loop: the fastest way for an application that never blocks it.
 FAST = {
@@ -169,11 +173,22 @@ def open_door(config: ServicesConfig, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not is_open(config):
         if status != 200 or time.monotonic() > end:
-            alerts = [line.strip() for line in text.splitlines() if "ALERT" in line or "Error" in line]
-            why = alerts[0] if status != 200 and alerts else f"no answer within {seconds:.0f} s"
+            why = _complaint(text) if status != 200 else ""
+            why = why or f"no answer within {seconds:.0f} s"
             where, logs = config.serve_url, config.logs / "ray" / "serve"
             raise ServiceError(f"Serve did not start: {why}", where=where, cure=f"Its logs are in {logs}")
         time.sleep(0.1)
+
+
+def _complaint(text: str) -> str:
+    """What HAProxy says is wrong, else the first error, in plain letters; empty where there is neither.
+
+    >>> _complaint("Traceback" + chr(10) + "RuntimeError: " + chr(27) + "[36mready()" + chr(27) + "[39m failed")
+    'RuntimeError: ready() failed'
+    """
+    lines = [line.strip() for line in _COLOUR.sub("", text).splitlines()]
+    told = [line for line in lines if "ALERT" in line] or [line for line in lines if "Error" in line]
+    return told[0] if told else ""
 
 
 def close_door(config: ServicesConfig, seconds: float) -> None:

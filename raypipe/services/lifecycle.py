@@ -43,7 +43,7 @@ def up(config: ServicesConfig, progress: Progress) -> Running:
     """Start what does not run yet, and wait until all of it answers. What runs is left alone.
 
     Everything listens on 127.0.0.1, except the HTTP service when ``config.host`` says otherwise. Several workspaces
-    can be up at the same time if their three ports differ.
+    can be up at the same time if their ports differ.
 
     Raises:
         WorkspaceError: the workspace cannot be written to, or is nearly full.
@@ -119,7 +119,8 @@ def _start_missing(config: ServicesConfig, found: Record, step: Step) -> Record:
 def _start_ray(config: ServicesConfig, environment: dict[str, str], found: Record) -> Record:
     tries_left = RAY_TRIES
     while True:
-        ports = free_block(config.workspace, (config.serve_port, config.dashboard_port, config.mlflow_port))
+        known = (config.serve_port, config.dashboard_port, config.mlflow_port, config.grpc_port)
+        ports = free_block(config.workspace, known)
         defaults, needed = front_door_environment(config, ports)
         ray = start_ray(config, defaults | environment | needed, ports)
         trial = replace(found, ray=ray)
@@ -147,6 +148,8 @@ def _check_ports(config: ServicesConfig, found: Record) -> None:
         (Needed("dashboard_port", "the Ray dashboard", config.dashboard_port), found.ray),
         (Needed("mlflow_port", "MLflow", config.mlflow_port), found.mlflow),
     ]
+    if config.grpc_port:
+        needed.append((Needed("grpc_port", "the gRPC service", config.grpc_port, config.host), found.ray))
     first: dict[int, str] = {}
     for one, _ in needed:
         if (other := first.setdefault(one.port, one.setting)) != one.setting:

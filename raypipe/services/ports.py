@@ -1,4 +1,4 @@
-"""Ports: the three that users know must be free; the rest are taken from wherever there is room."""
+"""Ports: those that users know must be free; the rest are taken from wherever there is room."""
 
 import socket
 import zlib

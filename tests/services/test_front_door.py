@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from raypipe.services import front_door
+from raypipe.errors import ServiceError
+from raypipe.services import ServicesConfig, front_door
 from raypipe.services.front_door import PROMPT
+from tests.client.server import serving
 
 CONFIG = """
 defaults
@@ -122,3 +124,17 @@ def asked(port: int) -> bytes:
         time.sleep(0.05)
         connection.sendall(BODY)
         return connection.recv(4096).partition(b"\r\n")[0]
+
+
+def test_why_serve_did_not_start_is_told_without_colours_and_the_proxy_s_own_words_first(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    alert = "[ALERT] (7) : Binding for frontend grpc_frontend: cannot bind socket (Address already in use)"
+    said = f"ray.exceptions.RayTaskError(RuntimeError): \x1b[36mready()\x1b[39m (pid=7)\n  {alert}\n"
+    with serving() as server:
+        server.answers = {front_door.APPLICATIONS: lambda asked: (500, said.encode())}  # type: ignore[dict-item]
+        config = ServicesConfig(tmp_path, serve_port=free_port(), dashboard_port=int(server.url.rpartition(":")[2]))
+        with pytest.raises(ServiceError, match="Serve did not start: ") as told:
+            front_door.open_door(config, 5.0)
+    assert alert in str(told.value)
+    assert "\x1b" not in str(told.value)

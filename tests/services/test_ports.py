@@ -41,9 +41,9 @@ def test_all_taken_ports_are_told_at_once(free_port: Callable[[], int]) -> None:
     assert told == [True, False, True]
 
 
-@pytest.mark.parametrize("setting", ["serve_port", "dashboard_port", "mlflow_port"])
+@pytest.mark.parametrize("setting", ["serve_port", "dashboard_port", "mlflow_port", "grpc_port"])
 def test_up_starts_nothing_when_a_port_is_taken(setting: str, tmp_path: Path, free_port: Callable[[], int]) -> None:
-    ports = {name: free_port() for name in ("serve_port", "dashboard_port", "mlflow_port")}
+    ports = {name: free_port() for name in ("serve_port", "dashboard_port", "mlflow_port", "grpc_port")}
     config = ServicesConfig(tmp_path, **ports)
     with socket.create_server(("127.0.0.1", ports[setting])):
         with pytest.raises(ServiceError, match=f"port {ports[setting]}.*`{setting}`"):
@@ -57,6 +57,8 @@ def test_two_services_cannot_share_a_port(tmp_path: Path, free_port: Callable[[]
     port = free_port()
     with pytest.raises(ServiceError, match=f"`serve_port` and `mlflow_port` are both {port}"):
         up(ServicesConfig(tmp_path, serve_port=port, mlflow_port=port), Silent())
+    with pytest.raises(ServiceError, match=f"`dashboard_port` and `grpc_port` are both {port}"):
+        up(ServicesConfig(tmp_path, dashboard_port=port, grpc_port=port), Silent())
 
 
 def test_blocks_of_ports_have_nobody_in_them(tmp_path: Path) -> None:
