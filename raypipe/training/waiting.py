@@ -22,6 +22,8 @@ from raypipe.contracts.progress import Step
 
 #: Seconds between one look and the next; what waits at two of them is told.
 PATIENCE = 3.0
+#: What is noted once nothing waits any more.
+OVER = "has what it waited for"
 _KINDS = ("CPU", "GPU")
 #: Seconds that a look may still take when nobody wants to know any more.
 _SECONDS = 5
@@ -32,16 +34,23 @@ _NOTHING = 0.005
 
 @contextmanager
 def waits_told(step: Step, patience: float | None = None) -> Iterator[None]:
-    """While this is open, ``step`` notes when what is asked of the cluster has waited for ``patience`` seconds."""
+    """While this is open, ``step`` notes when what is asked of the cluster has waited for ``patience`` seconds.
+
+    When nothing of that waits any more, it notes `OVER`.
+    """
     over, seconds = Event(), PATIENCE if patience is None else patience
 
     def look() -> None:
         before: set[str] = set()
+        told = False
         while not over.wait(seconds):
             with suppress(RayError):  # the cluster may be ending
                 now = _waiting()
                 if before & now.keys():
                     step.advance(0, sentence(now.values()))
+                elif told:  # a note stays until there is another
+                    step.advance(0, OVER)
+                told = bool(before & now.keys())
                 before = set(now)
 
     looking = Thread(target=look, name="waits", daemon=True)

@@ -89,6 +89,27 @@ def test_a_task_that_waits_for_another_says_so(ray_local, tmp_path):
     assert heard[0].startswith("waits for 1.5 CPU; free: 0.5 CPU; held by tasks (1.5 CPU)")
 
 
+def test_a_note_goes_when_nothing_waits_any_more(ray_local):
+    held = placement_group([{"CPU": 1.5}], name="in the way")
+    assert held.wait(20)
+    asked, step = placement_group([{"CPU": 1.5}]), Heard()
+    try:
+        with waits_told(step, patience=0.2):
+            assert step.said.wait(20)
+            remove_placement_group(held)
+            assert asked.wait(20)
+            end = time.monotonic() + 20
+            while step.notes[-1] != waiting.OVER and time.monotonic() < end:
+                time.sleep(0.05)
+            assert step.notes[-1] == waiting.OVER
+            many = len(step.notes)
+            time.sleep(1.0)
+            assert len(step.notes) == many, "it is told once"
+    finally:
+        remove_placement_group(held)
+        remove_placement_group(asked)
+
+
 def test_nothing_is_said_where_nothing_waits(ray_local):
     end = time.monotonic() + 20
     while waiting._waiting() and time.monotonic() < end:  # the head hears of the nodes' queues once a second
