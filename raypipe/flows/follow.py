@@ -13,7 +13,7 @@ from raypipe.contracts.records import Followed, Snapshot, Taken
 from raypipe.errors import DefinitionError, Fault, ServiceError, SourceError
 from raypipe.flows.erase import retain
 from raypipe.flows.gate import gate
-from raypipe.flows.ingest import Stopped, require_none, take_in, write_once
+from raypipe.flows.ingest import Stopped, require_none, take_in, write_once, write_stop
 from raypipe.flows.meter import IngestMeter
 from raypipe.flows.platform import Platform
 from raypipe.lake.intake import Following
@@ -205,7 +205,7 @@ class _Follower:
         retain(self.platform, pipeline=self.pipeline)
 
     def _stop(self, source: Stream, error: SourceError) -> None:
-        self._write("source.stopped", json.dumps({"table": source.name, "why": str(error)}))
+        write_stop(self.platform, self.pipeline, source, error)
         self.tally.stopped.append(source.name)
 
     def _write(self, kind: str, body: str) -> None:

@@ -12,7 +12,7 @@ from raypipe.flows.erase import retain
 from raypipe.flows.platform import Platform
 from raypipe.lake.intake import Following, Took
 from raypipe.lake.live import Batch
-from raypipe.spec import Pipeline
+from raypipe.spec import Pipeline, Source
 from raypipe.words import amount
 
 #: What a source stops with.
@@ -63,7 +63,7 @@ def take_in(
                 _tell(platform, pipeline, "source.columns", table=source.name, changed=changed)
         except (SourceError, ServiceError) as error:
             stopped[source.name] = error
-            _tell(platform, pipeline, "source.stopped", table=source.name, why=str(error))
+            write_stop(platform, pipeline, source, error)
     return Ingested(snapshots=tuple(snapshots), waiting=tuple(waiting)), stopped
 
 
@@ -77,9 +77,16 @@ def require_none(pipeline: Pipeline, stopped: Mapping[str, Stopped]) -> None:
         raise errors[0]
 
 
-def write_once(platform: Platform, pipeline: Pipeline, kind: str, body: str) -> None:
-    """A row of the ledger, once for the same content."""
-    key = f"{kind}:{sha256(body.encode()).hexdigest()[:32]}"
+def write_stop(platform: Platform, pipeline: Pipeline, source: Source, error: Stopped) -> None:
+    """A row of the ledger, once as long as the table stays what it is: it may stop for the same reason again."""
+    there = platform.lake.landed(source) or platform.lake.published(source)
+    at = there.snapshot_id if isinstance(there, Snapshot) else there
+    write_once(platform, pipeline, "source.stopped", json.dumps({"table": source.name, "why": str(error)}), str(at))
+
+
+def write_once(platform: Platform, pipeline: Pipeline, kind: str, body: str, at: str = "") -> None:
+    """A row of the ledger, once for the same content, and the same state of what it is about."""
+    key = f"{kind}:{sha256((body + at).encode()).hexdigest()[:32]}"
     if platform.ledger.get(key) is None:
         platform.ledger.append(key, kind, pipeline.name, body)
 

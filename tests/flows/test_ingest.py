@@ -103,3 +103,17 @@ def test_a_column_more_in_what_waited_is_written_down(tmp_path: Path, cluster: B
         ingest(cast(Platform, house), Silent(), pipeline=pipeline(house.stream))
     (told,) = house.ledger.entries("source.columns", "trips")
     assert json.loads(told.body) == {"table": "trips", "columns": ["tip"]}
+
+
+def test_a_source_that_stops_for_the_same_reason_again_is_written_down_again(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    for number in (1, 2):
+        (tmp_path / "trips").mkdir(exist_ok=True)
+        (tmp_path / "trips" / "bad.csv").write_text("id,town,started,minutes\n")
+        for _ in range(2):
+            with pytest.raises(SourceError, match="lacks column `fare`"):
+                ingest(cast(Platform, house), Silent(), pipeline=pipeline(house.stream))
+            assert len(house.ledger.entries("source.stopped", "trips")) == number
+        (tmp_path / "trips" / "bad.csv").unlink()
+        house.ship(f"{number}", line(number))
+        house.run()
