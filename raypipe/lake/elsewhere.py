@@ -151,7 +151,8 @@ def _bigquery(table: str, connection: Mapping[str, str]) -> _Opened:
         query = f"SELECT {what} FROM `{table}` AS t"  # noqa: S608  # plain names
         return read_api.read_bigquery(connection["project_id"], query=query)
 
-    hashed = "COUNT(*) AS n, BIT_XOR(FARM_FINGERPRINT(TO_JSON_STRING(t))) AS h"
+    # A sum, which two rows that are alike change as well: they cancel each other out in XOR.
+    hashed = "COUNT(*) AS n, SUM(CAST(FARM_FINGERPRINT(TO_JSON_STRING(t)) AS NUMERIC)) AS h"
     return _Opened(_hash(ask(hashed)), None, lambda columns: ask(", ".join(f"`{name}`" for name in columns)))
 
 
@@ -170,7 +171,7 @@ def _databricks(table: str, connection: Mapping[str, str]) -> _Opened:
             credential_provider=way,
         )
 
-    hashed = "COUNT(*) AS n, BIT_XOR(XXHASH64(*)) AS h"
+    hashed = "COUNT(*) AS n, SUM(CAST(XXHASH64(*) AS DECIMAL(38, 0))) AS h"
     return _Opened(_hash(ask(hashed)), None, lambda columns: ask(", ".join(f"`{name}`" for name in columns)))
 
 
