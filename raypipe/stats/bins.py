@@ -22,6 +22,7 @@ BINS = 256
 #: From so many values on the columns are shared among all cores: NumPy sorts without holding Python's lock. A replica's
 #: second of answers is far less.
 MANY = 1_000_000
+_ROWS = 512
 #: The layout of a column's cells: below, `BINS` bins, above, missing, unseen.
 BELOW, FIRST, ABOVE, MISSING, UNSEEN, CELLS = 0, 1, BINS + 1, BINS + 2, BINS + 3, BINS + 4
 
@@ -73,8 +74,9 @@ class Binning:
         self, matrix: NDArray[np.float32], places: Sequence[int], unseen: Mapping[int, int], counts: Ints
     ) -> None:
         """Columns that lie side by side; each fills a row of its own."""
-        columns = np.ascontiguousarray(matrix[:, places[0] : places[-1] + 1].T) if places else ()
-        for i, column in zip(places, columns, strict=True):
+        if not places:
+            return
+        for i, column in zip(places, _columns(matrix[:, places[0] : places[-1] + 1]), strict=True):
             starts = self.starts[i]
             if starts is None:
                 _count_codes(column, unseen.get(i, 0), counts[i])
@@ -82,11 +84,20 @@ class Binning:
                 _count_numbers(column, starts, self.highs[i], counts[i])
 
 
+def _columns(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A copy, column by column; some rows at a time, so that those of all columns stay in the cache."""
+    copied = np.empty(matrix.shape[::-1], matrix.dtype)
+    for first in range(0, len(matrix), _ROWS):
+        copied[:, first : first + _ROWS] = matrix[first : first + _ROWS].T
+    return copied
+
+
 def _count_numbers(values: NDArray[np.float32], starts: NDArray[np.float32], high: float, counts: Ints) -> None:
+    """Count values, which are then in order."""
     # Sorted, a column is cut by as many look-ups as there are bins, however long it is. NaN sorts behind infinity.
-    ordered = np.sort(values)
-    present = int(np.searchsorted(ordered, np.float32(np.nan)))
-    ordered = ordered[:present]
+    values.sort()
+    present = int(np.searchsorted(values, np.float32(np.nan)))
+    ordered = values[:present]
     counts[MISSING] = len(values) - present
     if not len(starts):
         counts[ABOVE] = present
