@@ -5,9 +5,10 @@ Without a receiver there is no provider, and a span costs a few microseconds of 
 
 import atexit
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
-from threading import Thread
+from queue import SimpleQueue
+from threading import Event, Thread
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -24,7 +25,6 @@ _PARENT = "traceparent"
 _SERVICE = "raypipe"
 _propagator = TraceContextTextMapPropagator()
 _provider: list[TracerProvider] = []
-_late: list[Thread] = []
 
 
 def export_to(url: str, share: float) -> None:
@@ -37,6 +37,7 @@ def export_to(url: str, share: float) -> None:
     """
     if not _provider:
         _provider.append(_exporting(_exporter(url), share))
+        _sender()  # while threads can be started: at the end of a process they cannot
         atexit.register(stop)
 
 
@@ -100,24 +101,42 @@ def failed(made: Span, why: str) -> None:
 def flush() -> None:
     """Send what waits; for a process that may be ended any moment."""
     for provider in _provider:
-        _for_a_while(provider.force_flush)
+        _sender().send(provider.force_flush)
 
 
 def stop() -> None:
     """Send what waits, and nothing more."""
     while _provider:
-        _for_a_while(_provider.pop().shutdown)
+        _sender().send(_provider.pop().shutdown)
     _tracer.cache_clear()
 
 
-def _for_a_while(send: Callable[[], object]) -> None:
-    """OpenTelemetry takes a limit of time and does not look at it. A receiver that was waited for once is not again."""
-    _late[:] = [one for one in _late if one.is_alive()]
-    sending = Thread(target=send, name="traces", daemon=True)
-    sending.start()
-    sending.join(0 if _late else PATIENCE)
-    if sending.is_alive():
-        _late.append(sending)
+class _Sender:
+    """Sends in a thread of its own: OpenTelemetry takes a limit of time for it, and does not look at it."""
+
+    def __init__(self) -> None:
+        self._waiting = SimpleQueue[tuple[Callable[[], object], Event]]()
+        self._last = Event()
+        self._last.set()
+        Thread(target=self._run, name="traces", daemon=True).start()
+
+    def send(self, what: Callable[[], object]) -> None:
+        """Wait until it is done, but no longer than `PATIENCE`; while what came before is late, not at all."""
+        late, self._last = not self._last.is_set(), Event()
+        self._waiting.put((what, self._last))
+        self._last.wait(0 if late else PATIENCE)
+
+    def _run(self) -> None:
+        while True:
+            what, done = self._waiting.get()
+            with suppress(Exception):  # the exporter has told of it
+                what()
+            done.set()
+
+
+@cache
+def _sender() -> _Sender:
+    return _Sender()
 
 
 def carried() -> dict[str, str]:

@@ -102,7 +102,7 @@ def test_a_receiver_that_is_away_holds_nobody_up(app: App, free_port, monkeypatc
         port = free_port()
         if away == "silent":
             stack.enter_context(socket.create_server(("127.0.0.1", port)))
-        stack.callback(traces._late.clear)  # what comes next has a receiver
+        stack.callback(traces._sender.cache_clear)  # what comes next has a receiver
         stack.callback(observe.stop)
         observe.start(observe.Observing(f"http://127.0.0.1:{port}", 1.0))
         began = time.monotonic()
