@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from raypipe.cli.kept import Kept, Last, Name, because, kept, older, person, require_known
 from raypipe.cli.life import Bypass, moment_of, reason_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
+from raypipe.cli.rows import Rows
 from raypipe.clock import iso, to_minute, to_second
 
 if TYPE_CHECKING:
@@ -206,17 +205,11 @@ def _sentences(name: str, moment: int, reign: Span | None, service: Span | None)
     return [said, f"{name}/{service.version} answered then, since {to_second(service.since)}."]
 
 
-def _table(reigns: list[Span]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("version", justify="right", no_wrap=True)
-    for heading in ("since (UTC)", "until", "how"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("why", "by"):
-        table.add_column(heading)
+def _table(reigns: list[Span]) -> Rows:
+    headings = ("version", "since (UTC)", "until", "how", "why", "by")
+    table = Rows(headings, first=("version", *headings[1:4], "by"), folds=("why", "by"), right=("version",))
     for span in reversed(reigns):
         until = "now" if span.until is None else to_minute(span.until)
         style = "bold green" if span.until is None else ""
-        table.add_row(
-            str(span.version), to_minute(span.since), until, span.how, Text(span.why), Text(span.who), style=style
-        )
+        table.add(str(span.version), to_minute(span.since), until, span.how, span.why, span.who, style=style)
     return table

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
 from raypipe.cli.definition import read
 from raypipe.cli.kept import is_there, kept, require_known, split
 from raypipe.cli.life import AsOf, moment_of
 from raypipe.cli.output import AsJson, Output
 from raypipe.cli.progress import watch
+from raypipe.cli.rows import Rows
 from raypipe.clock import to_minute
 
 if TYPE_CHECKING:
@@ -98,20 +97,22 @@ def _with_history(name: str, named: "Pipeline | None") -> "tuple[Pipeline, list[
         return named, catalogue(named, versions, found.ledger)
 
 
-def _table(entries: "list[Described]", owner: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+def _table(entries: "list[Described]", owner: str) -> Rows:
     others = any(one.owner != owner for one in entries)
-    said = ("kind", "meaning, or how it is computed", "window", "from", "definition")
-    for heading in ("feature", *(["owner"] if others else []), *said):
-        table.add_column(heading, overflow="fold")
-    for heading in ("nulls", "fresh until", "models", "fingerprint"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    words = ("meaning, or how it is computed", "window", "from", "definition")
+    figures = ("nulls", "fresh until", "models", "fingerprint")
+    table = Rows(
+        ("feature", *(["owner"] if others else []), "kind", *words, *figures),
+        first=("feature", "kind", "nulls", "models", "fingerprint"),
+        folds=("owner", *words),
+        right=figures,
+    )
     for one in entries:
         nulls = "" if one.null_share is None else f"{one.null_share:.1%}"
         fresh = "" if one.fresh_until is None else to_minute(one.fresh_until)
         told = (one.kind, one.meaning or one.computed, one.window, ", ".join(one.sources), _definition(one))
         whose = (one.owner,) if others else ()
-        table.add_row(one.name, *whose, *told, nulls, fresh, _models(one), one.fingerprint[:8])
+        table.add(one.name, *whose, *told, nulls, fresh, _models(one), one.fingerprint[:8])
     return table
 
 

@@ -3,13 +3,12 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from raypipe.cli.kept import Name, kept, require_known
 from raypipe.cli.life import moment_of
 from raypipe.cli.output import AsJson, Output
+from raypipe.cli.rows import Rows
 from raypipe.clock import iso
 from raypipe.errors import WorkspaceError
 
@@ -24,6 +23,10 @@ Since = Annotated[
     typer.Option("--since", metavar="DATE", show_default=False, help="Only from this moment on (UTC unless it says)."),
 ]
 Feedback = Annotated[bool, typer.Option("--feedback", help="What was told about predictions instead.")]
+
+#: What stands on a row's own line in a narrow terminal; and what is cut there, being in JSON as a whole.
+_FIRST = ("request_id", "row", "at", "score", "label", "number", "category", "version", "arm", "latency")
+_CUT = frozenset({"request", "outcomes"})
 
 
 def log(name: Name, last: Last = 20, since: Since = None, feedback: Feedback = False, json: AsJson = False) -> None:
@@ -78,21 +81,19 @@ def _shown(row: dict[str, object]) -> dict[str, object]:
     return shown
 
 
-def _table(rows: "pl.DataFrame") -> Table:
-    # What is left fits a terminal; JSON has all.
+def _table(rows: "pl.DataFrame") -> Rows:
+    # What is left is for people; JSON has all.
     hidden = {"unit", "answered", "digest", "watermark", "generation", "features"}
     if "place" in rows.columns and not rows["place"].any():
         hidden.add("place")
     # What was decided or told is in one of these, by what the model predicts.
     hidden.update(one for one in ("label", "number", "category") if one in rows.columns and rows[one].is_null().all())
     columns = [name for name in rows.columns if name not in hidden]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in columns:
-        # An id is copied: what was asked takes the room that is left.
-        table.add_column(name, no_wrap=name not in {"request", "outcomes"})
+    # An id is copied: what was asked takes the room that is left.
+    table = Rows(columns, first=_FIRST, folds=tuple(_CUT))
     for row in rows.select(columns).iter_rows(named=True):
-        cells = (_cell(name, content) for name, content in row.items())
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
+        cells = ((name, _cell(name, content)) for name, content in row.items())
+        table.add(*(Text(cell, no_wrap=True, overflow="ellipsis") if name in _CUT else cell for name, cell in cells))
     return table
 
 
