@@ -10,12 +10,15 @@ import pytest
 
 from raypipe.clock import ManualClock
 from raypipe.contracts.logs import LogKind
+from raypipe.contracts.records import Tidied
 from raypipe.errors import RegistryError, WorkspaceError
 from raypipe.flows import Platform
 from raypipe.flows import collect as module
 from raypipe.flows.collect import Collector, start_collector, tidy_logs
+from raypipe.flows.erase import tidy
 from raypipe.lake.log_upkeep import DAY
 from raypipe.lake.upkeep import Kept
+from raypipe.spec import Pipeline
 
 
 def thrice(done: Event, trouble: Exception) -> Callable[..., int]:
@@ -78,3 +81,13 @@ def test_each_workspace_of_a_cluster_has_a_collector_of_its_own(monkeypatch: pyt
     for folder in ("/srv/one", "/srv/two", "/srv/one"):
         start_collector(cast(Platform, SimpleNamespace(workspace=Path(folder), reopen=None)))
     assert started[0] == started[2] != started[1]
+
+
+def test_who_tidies_a_pipeline_tidies_its_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    of: list[str] = []
+    monkeypatch.setattr(module, "tidy_logs", lambda _, name: of.append(name) or Kept(rows=1, files=2, removed=3))
+    clock = ManualClock(0)
+    platform = cast(Platform, SimpleNamespace(clock=clock))
+    pipeline = cast(Pipeline, SimpleNamespace(name="rides", groups=(), sources=()))
+    assert tidy(platform, pipeline=pipeline, keep_days=1.0) == Tidied(pipeline="rides", snapshots=0, files=3)
+    assert of == ["rides"]
