@@ -6,6 +6,7 @@ There every commit is a file, and a day has thousands of them: now and then they
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
@@ -18,7 +19,7 @@ from raypipe.clock import Clock
 from raypipe.contracts.logs import FEEDBACK, PREDICTIONS, LogKind
 from raypipe.contracts.segment import left, segments
 from raypipe.errors import RaypipeError, WorkspaceError
-from raypipe.flows.detached import detached
+from raypipe.flows.detached import behind, detached
 from raypipe.flows.platform import Platform
 from raypipe.lake import Lake
 from raypipe.lake.log import LogTable
@@ -184,6 +185,7 @@ class Collector:
     def __init__(self, reopen: Callable[[], Platform]) -> None:
         self._platform = reopen()
         self._stop = Event()
+        pl.thread_pool_size()  # makes the threads, which would else inherit the rank of who stands behind all others
         Thread(target=self._run, name="collect", daemon=True).start()
 
     def collect(self) -> int:
@@ -195,17 +197,26 @@ class Collector:
         return tidy_logs(self._platform)
 
     def _run(self) -> None:
-        tidied = monotonic()
+        tidied, took = monotonic(), 0.0
         while not self._stop.wait(COLLECT_SECONDS):
             works: list[Callable[[], object]] = [self.collect, self._platform.registry.catch_up]
             if monotonic() >= tidied + TIDY_SECONDS:
                 works, tidied = [*works, self.tidy], monotonic()
-            for work in works:
-                try:
-                    work()
-                except RaypipeError:
-                    # Nothing is lost: what it works on stays, for the next turn.
-                    logger.exception("`%s` did not succeed", work.__name__)
+            began, turn = monotonic(), partial(self._turn, works)
+            # Where all cores are busy all the time it would never be done: then it stands in line like everybody.
+            if took < COLLECT_SECONDS:
+                behind(turn)
+            else:
+                turn()
+            took = monotonic() - began
+
+    def _turn(self, works: Sequence[Callable[[], object]]) -> None:
+        for work in works:
+            try:
+                work()
+            except RaypipeError:
+                # Nothing is lost: what it works on stays, for the next turn.
+                logger.exception("`%s` did not succeed", work.__name__)
 
 
 def start_collector(platform: Platform) -> None:

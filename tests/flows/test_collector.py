@@ -1,5 +1,7 @@
 """Whoever collects for ever takes in what was written, and lets MLflow catch up; trouble with one stops neither."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -50,6 +52,32 @@ def test_every_turn_collects_and_catches_up_and_now_and_then_tidies(monkeypatch:
     assert caught_up.wait(30)
     assert tidied.wait(30)
     collector._stop.set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is work like any other")
+def test_who_collects_stands_behind_those_who_answer_but_for_who_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of it would crowd those who answer on the other cores; and it must come to its end on a busy machine."""
+    ranks: list[int] = []
+    now, done = 0.0, Event()
+
+    def collect(*_: object) -> int:
+        nonlocal now
+        ranks.append(os.sched_getscheduler(0))
+        now += 0.3 if len(ranks) == 2 else 0.0
+        if len(ranks) == 4:
+            done.set()
+        return 0
+
+    monkeypatch.setattr(module, "COLLECT_SECONDS", 0.2)
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    monkeypatch.setattr(module, "collect", collect)
+    platform = SimpleNamespace(registry=SimpleNamespace(catch_up=lambda: None), lake=None, workspace=None, clock=None)
+    own = os.sched_getscheduler(0)
+    collector = Collector(lambda: cast(Platform, platform))
+    assert done.wait(30)
+    collector._stop.set()
+    assert ranks[:4] == [os.SCHED_IDLE, os.SCHED_IDLE, own, os.SCHED_IDLE]
+    assert os.sched_getscheduler(0) == own
 
 
 def test_logs_of_every_pipeline_and_kind_are_tidied_and_old_rows_go(tmp_path: Path) -> None:
