@@ -74,5 +74,14 @@ def locked(config: ServicesConfig, patience: float = PATIENCE) -> Iterator[None]
         yield
 
 
+def changing(config: ServicesConfig) -> bool:
+    """Whether some command starts or stops the services right now."""
+    try:
+        FileLock(config.run / "services.lock", timeout=0).acquire().lock.release()
+    except Timeout:
+        return True
+    return False
+
+
 def _file(config: ServicesConfig) -> Path:
     return config.run / "services.json"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from raypipe.references import ray_login
 from raypipe.services import record
@@ -34,20 +35,33 @@ def status(config: ServicesConfig) -> tuple[ServiceStatus, ...]:
 
 def statuses(config: ServicesConfig, found: Record, seconds: float = QUICK) -> tuple[ServiceStatus, ...]:
     """How the services of a record are right now; one whose process lives is given so many seconds to answer."""
+    # What is known of all processes is written down last.
+    starting = bool(found.known) and not found.others and record.changing(config)
     with ThreadPoolExecutor(3) as pool:
-        return tuple(pool.map(partial(_status, seconds=seconds), _services(config, found)))
+        return tuple(pool.map(partial(_status, seconds=seconds, starting=starting), _services(config, found)))
 
 
-def _status(service: _Service, seconds: float) -> ServiceStatus:
+def _status(service: _Service, seconds: float, starting: bool) -> ServiceStatus:
     process = service.process.find() if service.process else None
     answers = service.answers(seconds if process else QUICK)
     if answers and (process or not service.ours):
         return ServiceStatus(service.name, True, service.url, process.pid if process else None, service.detail())
+    if process and starting:
+        return ServiceStatus(service.name, False, service.url, process.pid, state="starting")
     if process:
         return ServiceStatus(service.name, False, service.url, process.pid, "runs, but does not answer")
     by = holder(int(service.url.rpartition(":")[2])) if answers else ""
     other = f"not ours: {by or 'somebody else'} answers there" if answers else ""
     return ServiceStatus(service.name, False, service.url, None, other)
+
+
+def _cluster(address: str, logs: Path) -> str:
+    """Where drivers join, which is not known at once, and where the logs are.
+
+    >>> _cluster("", Path("/srv/logs/ray"))
+    'logs in /srv/logs/ray'
+    """
+    return f"cluster {address}, logs in {logs}" if address else f"logs in {logs}"
 
 
 def head_lives(found: Record) -> bool:
@@ -67,7 +81,7 @@ def _services(config: ServicesConfig, found: Record) -> tuple[_Service, ...]:
                 ask(f"{config.dashboard_url}/api/version", seconds=seconds, headers=ray_login())[0] == 200
                 and (found.ray is None or head_lives(found))
             ),
-            lambda: f"cluster {found.address}, logs in {logs / 'ray'}" if ours else f"cluster {config.ray_address}",
+            lambda: _cluster(found.address, logs / "ray") if ours else f"cluster {config.ray_address}",
             ours,
         ),
         _Service(
