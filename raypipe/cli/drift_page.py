@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from raypipe.cli.drift import HEADS, MEANING, UNLABELLED, outcome_rows, row_of, unlabelled
 from raypipe.cli.output import save
 from raypipe.clock import to_second
+from raypipe.words import as_html
 
 if TYPE_CHECKING:
     from raypipe.flows.watch import Watch
@@ -34,20 +35,20 @@ def write(found: "Watch", file: Path, name: str, waiting: str = "") -> None:
     parts = [head, f"<h1>{escape(name)}: drift</h1>"]
     if found.ticks:
         newest = found.ticks[-1]
-        parts.append(f"<p>{len(found.ticks)} ticks to {to_second(newest.at)}. {escape(found.diagnosis)}</p>")
+        parts.append(f"<p>{len(found.ticks)} ticks to {to_second(newest.at)}. {as_html(found.diagnosis)}</p>")
         parts.append(_picture(found))
         parts.append(_table(HEADS, (row_of(column) for column in newest.columns)))
-        parts.append(f"<p>{escape(MEANING)}</p>")
+        parts.append(f"<p>{as_html(MEANING)}</p>")
     elif waiting:
-        parts.append(f"<p>{escape(waiting)}</p>")
+        parts.append(f"<p>{as_html(waiting)}</p>")
     if found.outcomes:
         heads, *rows = outcome_rows(found.outcomes)
         parts.append("<h2>What became of its answers</h2>")
         parts.append(_table(heads, rows))
     if found.unknown is not None:
-        parts.append(f"<p>{escape(found.unknown.words)}</p>")
+        parts.append(f"<p>{as_html(found.unknown.words)}</p>")
     if unlabelled(found.outcomes):
-        parts.append(f"<p>{escape(UNLABELLED)}</p>")
+        parts.append(f"<p>{as_html(UNLABELLED)}</p>")
     save(file, "\n".join(parts))
 
 

@@ -1,9 +1,15 @@
 """What a model card is made of, and how it is written: as Markdown, or as a page of HTML."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TypeAlias
+
+from raypipe.words import as_html
+
+#: What a column of figures holds; a range is one too, and so is what nobody measured.
+_NUMBER = re.compile(r"[-–+]?[\d,.]*(?: ?%| to [-–]?[\d,.]+)?")
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,18 @@ def _row(cells: Sequence[str]) -> str:
 
 def _html(part: Part) -> str:
     if isinstance(part, str):
-        return f"<p>{escape(part)}</p>"
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in part.head)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in part.rows)
-    return f"<table><tr>{head}</tr>{rows}</table>"
+        return f"<p>{as_html(part)}</p>"
+    figures = [all(map(_NUMBER.fullmatch, column)) for column in zip(*part.rows, strict=True)] or [False]
+    lines = [_line("th", part.head, figures), *(_line("td", row, figures) for row in part.rows)]
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _line(tag: str, cells: Sequence[str], figures: Sequence[bool]) -> str:
+    """A row; figures stand below each other at the right."""
+    kinds = (' class="n"' if at < len(figures) and figures[at] else "" for at in range(len(cells)))
+    return (
+        f"<tr>{''.join(f'<{tag}{kind}>{as_html(cell)}</{tag}>' for cell, kind in zip(cells, kinds, strict=True))}</tr>"
+    )
 
 
 _PAGE = """<!doctype html>
@@ -70,6 +84,7 @@ _PAGE = """<!doctype html>
 body{{font:15px/1.5 system-ui,sans-serif;color:#0f172a;background:#fff;max-width:70em;margin:2em auto;padding:0 1em}}
 table{{border-collapse:collapse;margin:.5em 0 1em;display:block;overflow-x:auto}}
 th,td{{text-align:left;padding:.25em .8em .25em 0;border-bottom:1px solid #e2e8f0;vertical-align:top}}
+.n{{text-align:right}}
 th{{color:#475569;font-weight:600}}
 </style></head><body>
 {body}

@@ -218,6 +218,7 @@ def test_a_page_without_a_tick_or_a_label_says_why_it_is_empty(version, logs, tm
     predictions, feedback = logs
     few = watch(version, predictions[:300], feedback.clear(), PLAN)
     write(few, page := tmp_path / "drift.html", "rides/1", waiting(300, 1_000))
+    assert "<code>--rows 300</code> makes one of them" in page.read_text()
     say(few, 300, 1_000, Output(False))
     for told in (page.read_text(), capsys.readouterr().out):
         assert "300 of the 1,000 predictions of a tick are in the log" in told

@@ -97,6 +97,10 @@ def test_the_page_is_whole_and_escapes_what_it_is_told(kept) -> None:
     Reader().feed(page)
     assert not open_tags
     assert "<h2>Fairness</h2>" in page
+    assert "`" not in page
+    assert "<code>" in page
+    assert '<td class="n">0.7000</td>' in page, "figures stand below each other"
+    assert "<td>auc</td>" in page
 
 
 def test_the_command_prints_it_and_writes_it(kept, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
