@@ -190,6 +190,10 @@ class Parser:
         position = _BYTE.search(str(error))
         at = int(position[1]) if position else len(body)
         where = self._field_before(body, at)
+        # Half of a surrogate pair lacks something too.
+        if "truncated" in str(error) and body.count(b"{") > body.count(b"}") and where != "body":
+            cure = f"Send all of it: the last field that can be read is `{where}`"
+            return RequestError("is JSON that ends too early", where="body", cure=cure, status=400)
         if _NOT_A_NUMBER.match(body, at) or _NOT_A_NUMBER.match(body, max(0, at - 1)):
             return RequestError("must be a finite number: JSON has no NaN or Infinity", where=where, status=400)
         if where == "body":

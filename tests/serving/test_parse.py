@@ -115,6 +115,14 @@ def test_what_breaks_off_is_no_json(parser: Parser) -> None:
     assert error.cure
 
 
+@pytest.mark.parametrize("end", ["", ',"origin": "EW', ',"origin": tru'])
+def test_a_body_that_did_not_come_whole_is_told_as_such(parser: Parser, end: str) -> None:
+    """Nothing is wrong with the value of its last field."""
+    error = refusal(parser, ('{"carrier": "UA"' + end).encode())
+    assert (error.status, error.where, error.what) == (400, "body", "is JSON that ends too early")
+    assert ("`origin`" if end else "`carrier`") in error.cure
+
+
 def test_a_naive_time_is_named_with_the_cure(parser: Parser) -> None:
     error = refusal(parser, GOOD | {"scheduled_at": "2013-06-01T10:00:00"})
     assert (error.status, error.where) == (422, "scheduled_at")
