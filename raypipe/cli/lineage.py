@@ -8,7 +8,7 @@ from msgspec.json import encode
 from rich.text import Text
 from rich.tree import Tree
 
-from raypipe.cli.kept import VersionName, kept, split
+from raypipe.cli.kept import VersionName, kept, require_known, split
 from raypipe.cli.output import AsJson, Output, save
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def lineage(
     out = Output(json)
     name, number = split(version)
     with kept() as found:
+        require_known(found.registry, name)
         record = found.registry.get(name, number)
         way, at = walk(found.ledger, record), past(found.ledger, record).at
     for file, draw in ((html, drawing.html), (svg, drawing.svg)):

@@ -50,6 +50,7 @@ def test_json_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         (["flights"], "flights: has no champion. Promote one of its 1 versions."),
         (["flights/2"], "flights: has no version `2`"),
         (["/2"], "names no model"),
+        (["fligths/1"], "fligths: no model of this name is registered. Did you mean `flights`?"),
         (["flights/1", "--svg", "/nowhere/l.svg"], "/nowhere/l.svg: cannot be written: No such file or directory"),
     ],
 )
