@@ -159,6 +159,11 @@ class World:
         """What each region answers with."""
         return {name: one.answering for name, one in self.there.items()}
 
+    @property
+    def histories(self) -> list[tuple[list[int], list[int]]]:
+        """What each region has registered, and put into service."""
+        return [one.history for one in self.there.values()]
+
 
 @contextmanager
 def region(folder: Path, public: Path) -> Iterator[Region]:
@@ -224,7 +229,7 @@ def test_both_answer_with_the_same_files(world: World) -> None:
 
 @pytest.mark.parametrize("change", ["files", "key"])
 def test_what_was_not_signed_so_is_refused_by_both(world: World, tmp_path: Path, change: str) -> None:
-    before = world.answering
+    before, past = world.answering, world.histories
     keys = world.folder / "keys" if change == "files" else make_keys(tmp_path / "others")[0].parent
     parcel = pack(
         world.home.registry.get(NAME, "champion"), tmp_path / "parcel", private_key(f"file:{keys / 'audit.key'}")
@@ -237,13 +242,12 @@ def test_what_was_not_signed_so_is_refused_by_both(world: World, tmp_path: Path,
     why = {"files": r"[^;]*model\.onnx[^;]*", "key": r"[^;]*was not signed with this key[^;]*"}[change]
     with pytest.raises(ServiceError, match=rf"eu: {why}; us: {why}\(nothing was changed anywhere\)"):
         deploy_to({name: RemoteRegion(name, url) for name, url in world.urls.items()}, parcel, Silent())
-    assert world.answering == before
-    assert [one.history for one in world.there.values()] == [([1], [1, 1])] * 2
+    assert (world.answering, world.histories) == (before, past)
 
 
 def test_where_one_fails_its_health_check_both_go_back(world: World) -> None:
     before, eu, us = world.answering, world.there["eu"], world.there["us"]
-    better = world.better()
+    past, better = world.histories, world.better()
     with us.deaf_from(better.version) as deaf:
         code, said = world.deploy(deaf)
         assert eu.answering == before["eu"]
@@ -252,7 +256,7 @@ def test_where_one_fails_its_health_check_both_go_back(world: World) -> None:
     assert "(eu, us went back)" in str(said)
     assert world.answering == before
     # Both had put it into service.
-    assert [one.history for one in world.there.values()] == [([1, 2], [1, 1, 2, 1])] * 2
+    assert world.histories == [([*versions, 2], [*answered, 2, 1]) for versions, answered in past]
 
 
 def test_a_region_decides_for_itself_too(world: World) -> None:
