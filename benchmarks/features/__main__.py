@@ -177,8 +177,9 @@ size that one machine holds: it is there for what one machine does not hold, and
 is run three times: `seconds`, CPU and memory are those of the run in the middle; what takes longer is run once.
 `raypipe, Ray Data` is the way for histories beyond one machine, here on a Ray cluster of two cores that is up before,
 with its workers: its memory is what all its processes together have for themselves, outside Ray's store. feast#2331:
-a table asked for at each of its own rows.
-feast#3003: ten views of a hundred columns, 17,000 questions. Caps: 60 s (Feast: 300 s, Ray Data: 120 s) and 12 GB.
+a table asked for at each of its own rows. feast#3003: ten views of a hundred columns, 17,000 questions. Both ask for
+rows that are there: Polars', DuckDB's and pandas' own joins are faster at the first, and Polars' as fast at the
+second. Caps: 60 s (Feast: 300 s, Ray Data: 120 s) and 12 GB.
 Online: fifty features (30 of a user, 10 of a shop, 10 of row logic) of 1 M events, users by Zipf's law, so that every
 ninth question is about one user with 110,000 events. After an update: users as they come, the first question about
 each reads its state from the store and decodes it; warm: the same questions again; cold: all states are read and
