@@ -17,6 +17,7 @@ from raypipe.errors import RequestError, ServingError
 from raypipe.serving.http import ClientGoneError, Headers, Receive, Scope, Send, read_body
 from raypipe.serving.oip_grpc import GrpcService
 from raypipe.serving.oip_messages import SERVICE, parsed
+from raypipe.serving.one_piece import OnePiece
 
 PATH = f"/{SERVICE}/ModelInfer"
 #: What a message may be: as much as gRPC's own server takes (`raypipe.services.front_door.GRPC_BYTES`).
@@ -49,7 +50,8 @@ class Infer:
             return
         except RequestError as error:
             answer = self._service.refused("ModelInferResponse", error, context)
-        await _send(send, context, answer)
+        with OnePiece(send):
+            await _send(send, context, answer)
 
 
 class _Context:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from raypipe.errors import RequestError
+from raypipe.serving.one_piece import OnePiece
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -49,8 +50,9 @@ class Response:
         ]
         if request_id is not None:
             headers.append((b"x-request-id", request_id))
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if head else self.body})
+        with OnePiece(send):
+            await send({"type": "http.response.start", "status": self.status, "headers": headers})
+            await send({"type": "http.response.body", "body": b"" if head else self.body})
 
 
 def failure(error: RequestError, request_id: bytes, headers: Headers | None = None) -> Response:

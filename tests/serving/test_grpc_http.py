@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 import uvicorn
 from ray.serve._private.common import RequestProtocol
 from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
 from ray.serve.config import HTTPOptions, gRPCOptions
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from raypipe.clock import SystemClock
 from raypipe.services import front_door
@@ -26,6 +28,7 @@ from raypipe.serving.meter import Meter
 from raypipe.serving.oip_messages import SERVICE, message
 from tests.serving.grpc_caller import QUESTION, Service
 from tests.serving.test_door import behind
+from tests.serving.test_parse import GOOD
 
 Port = Callable[[], int]
 
@@ -290,3 +293,44 @@ def test_keys_are_asked_for_on_this_way_too(engine: Engine, meter: Meter, tmp_pa
         asyncio.run(grpc_http.Infer(Service(guarded, meter), 1.0)(scope, receive, send))
         found.append(dict(sent[0]["headers"])[b"grpc-status"])
     assert found == [b"16", b"16", b"5"]
+
+
+def test_an_answer_leaves_in_one_piece(
+    app: App, meter: Meter, free_port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """REST, gRPC and an error: a replica that is killed has sent a whole answer or nothing of it."""
+    written = list[bytes]()
+    made = HttpToolsProtocol.connection_made
+
+    class Watched:
+        def __init__(self, transport: Any) -> None:
+            self._transport = transport
+
+        def write(self, data: bytes) -> None:
+            written.append(data)
+            self._transport.write(data)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._transport, name)
+
+    monkeypatch.setattr(HttpToolsProtocol, "connection_made", lambda self, one: made(self, Watched(one)))
+    port = free_port()
+    body = message("ModelInferRequest")(**QUESTION).SerializeToString()
+    framed = b"\0" + len(body).to_bytes(4, "big") + body
+
+    async def asked() -> list[int]:
+        async with replica(app, meter, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            kind = {"content-type": "application/grpc"}
+            answers = [
+                await http.post("/late/predict", json=GOOD),
+                await http.post("/late/predict", content=b"{", headers={"content-type": "application/json"}),
+                await http.post(grpc_http.PATH, content=framed, headers=kind),
+                await http.post(grpc_http.PATH, content=b"odd", headers=kind),
+                await http.post("/late/predict", json=GOOD, headers={"connection": "close"}),
+            ]
+        return [one.status_code for one in answers]
+
+    assert asyncio.run(asked()) == [200, 400, 200, 200, 200]
+    assert [data.split(b"\r\n")[0] for data in written] == [b"HTTP/1.1 200 OK", b"HTTP/1.1 400 Bad Request"] + 3 * [
+        b"HTTP/1.1 200 OK"
+    ]
