@@ -48,7 +48,7 @@ def measure() -> Iterator[Row]:
             batch = json.loads(said.splitlines()[-1])
             assert (batch["rows"], batch["refused"]) == (ROWS, 0), batch
             scores = Lake(workspace / "lake").batches(NAME).frame(batch["batch"])
-            sums.add(round(scores.select(pl.col("score").sum()).collect().item(), 3))
+            sums.add(round(scores.select(pl.col("probability").sum()).collect().item(), 3))
             assert len(sums) == 1, f"the answers differ with the nodes: {sums}"
             yield Row("raypipe", f"{many} node{'s' * (many > 1)}", {"batch_s": seconds, "rows_s": ROWS / seconds})
 
