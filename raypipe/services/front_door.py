@@ -9,6 +9,7 @@ import stat
 import time
 from pathlib import Path
 
+from raypipe.contracts.headers import TELL, TOLD
 from raypipe.errors import ServiceError
 from raypipe.services.config import ServicesConfig
 from raypipe.services.http import ask
@@ -19,8 +20,6 @@ APPLICATIONS = "/api/serve/applications/"
 GRPC_SERVICE = "raypipe.serving.grpc_door.add_to_server"
 #: What a gRPC message may be; a replica counts the rows in it before it reads them.
 GRPC_BYTES = 16 * 2**20
-#: Headers: a replica is asked to count a request itself, and says that it has.
-TELL, TOLD = "x-raypipe-tell", "x-raypipe-told"
 
 # HAProxy is told to listen for its own metrics and statistics on every network card, and to pass a request on before
 # its body is there: then it holds no copy that it could send to another replica when the first one dies; to send a line

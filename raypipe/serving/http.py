@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from raypipe.contracts.headers import TELL as _TELL
+from raypipe.contracts.headers import TOLD as _TOLD
 from raypipe.errors import RequestError
 from raypipe.serving.one_piece import OnePiece
 
@@ -24,7 +26,7 @@ JSON = b"application/json"
 LARGEST_RATIO = 100
 _WINDOWS = {b"gzip": 31, b"deflate": 15}
 #: The front door asks for an answer to be counted here, and hears that it was, see `raypipe.services.front_door`.
-TELL, TOLD = b"x-raypipe-tell", b"x-raypipe-told"
+TELL, TOLD = _TELL.encode(), _TOLD.encode()
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 

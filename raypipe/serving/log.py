@@ -255,6 +255,8 @@ class Follower:
 
     def __call__(self, path: Path, position: int) -> tuple[pl.DataFrame, int]:
         """The predictions of a file from a position on, and where they end."""
+        if path not in self._known:  # of those that are gone by now nothing need be known
+            self._known = {one: known for one, known in self._known.items() if one.exists()}
         start, layouts = self._known.get(path, (0, []))
         # Whoever read it before may have come further, or not so far: what the rows are called stands where it stands.
         if position < start:

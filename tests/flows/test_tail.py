@@ -131,3 +131,7 @@ def test_a_file_is_read_from_where_it_was_and_only_for_the_columns_that_are_aske
     assert follow(path, ends[3])[0].is_empty()
     assert follow(path, ends[1])[0].equals(whole[2:].select(columns))
     assert log.Follower(columns)(path, ends[2])[0].equals(whole[4:].select(columns))
+    # Of files that are gone nothing is kept: there is a new one every 16 MB.
+    other = path.rename(path.with_name(f"9{path.name[1:]}"))
+    assert follow(other, ends[1])[0].height == 4
+    assert list(follow._known) == [other]
