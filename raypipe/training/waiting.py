@@ -46,12 +46,13 @@ def waits_told(step: Step, patience: float | None = None) -> Iterator[None]:
         while not over.wait(seconds):
             with suppress(RayError):  # the cluster may be ending
                 now = _waiting()
-                if before & now.keys():
-                    step.advance(0, sentence(now.values()))
+                # What came since the look before has not waited for so long; the head may even think of it late.
+                late = [what for name, what in now.items() if name in before]
+                if late:
+                    step.advance(0, sentence(late))
                 elif told:  # a note stays until there is another
                     step.advance(0, OVER)
-                told = bool(before & now.keys())
-                before = set(now)
+                told, before = bool(late), set(now)
 
     looking = Thread(target=look, name="waits", daemon=True)
     looking.start()

@@ -41,10 +41,10 @@ class Heard:
 
 
 @contextmanager
-def told(patience=0.2):
-    """What was said first, within twenty seconds."""
+def told():
+    """What was said first, within twenty seconds. The head hears of what was taken, or waits, once a second."""
     step = Heard()
-    with waits_told(step, patience=patience):
+    with waits_told(step, patience=1.5):
         yield step.notes
         assert step.said.wait(20)
 
@@ -81,12 +81,24 @@ def test_a_task_that_waits_for_another_says_so(ray_local, tmp_path):
     try:
         while not begun.exists():
             time.sleep(0.05)
-        with told(patience=1.5) as heard:  # longer than the head needs to hear what a task took
+        with told() as heard:
             pass
     finally:
         opened.touch()
         ray.get([first, second])
     assert heard[0].startswith("waits for 1.5 CPU; free: 0.5 CPU; held by tasks (1.5 CPU)")
+
+
+def test_what_has_just_begun_to_wait_is_not_told_yet(monkeypatch):
+    looks = iter([{"a": "1 CPU"}, {"a": "1 CPU", "b": "2 CPU"}, {"b": "2 CPU", "c": "3 CPU"}])
+    monkeypatch.setattr(waiting, "_waiting", lambda: next(looks, {}))
+    monkeypatch.setattr(waiting, "sentence", lambda asked: f"waits for {'; '.join(asked)}")
+    step = Heard()
+    with waits_told(step, patience=0.01):
+        end = time.monotonic() + 20
+        while waiting.OVER not in step.notes and time.monotonic() < end:
+            time.sleep(0.01)
+    assert step.notes == ["waits for 1 CPU", "waits for 2 CPU", waiting.OVER]
 
 
 def test_a_note_goes_when_nothing_waits_any_more(ray_local):
